@@ -1,0 +1,19 @@
+"""Recipes: a name and overrides become one validated, plain `Recipe`. The only importer of Hydra."""
+
+from __future__ import annotations
+
+from lenrl.config.compose import compose, find
+from lenrl.config.paths import RECIPES, recipe_files
+from lenrl.config.recipe import GuardSettings, LoggingSettings, ModelSettings, Recipe, UpdateSettings
+
+__all__ = [
+    "RECIPES",
+    "GuardSettings",
+    "LoggingSettings",
+    "ModelSettings",
+    "Recipe",
+    "UpdateSettings",
+    "compose",
+    "find",
+    "recipe_files",
+]

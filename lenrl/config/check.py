@@ -1,0 +1,89 @@
+"""Checks on a composed recipe, and readable words for what is wrong."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from lenrl.config.recipe import Recipe
+from lenrl.errors import BadInput
+
+_RESOLVER = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*:")
+_SECRET_KEY = re.compile(r"(^|_)(api_key|password|secret|hub_token|access_token|auth_token)$", re.IGNORECASE)
+_SECRET_URL = re.compile(r"\w+://[^/\s:@]+:[^/\s@]+@")
+
+
+def checked(plain: Mapping[str, Any]) -> Recipe:
+    """Validate plain values.
+
+    Raises:
+        BadInput: every fault on a line of its own: key, value found, rule, nearest key.
+    """
+    try:
+        return Recipe.model_validate(plain)
+    except ValidationError as fault:
+        raise BadInput("\n".join(_explain(error) for error in fault.errors())) from None
+
+
+def refuse_resolvers(raw: Any) -> None:
+    """Only `${section.key}`: `${now:}` differs on each process, `${oc.env:}` would write secrets to files."""
+    for key, value in _leaves(raw):
+        found = _RESOLVER.search(value) if isinstance(value, str) else None
+        if found:
+            raise BadInput(
+                f"{key}={value!r}: an interpolation names a key, as ${{trainer.max_steps}}; the resolver "
+                f"{found[1]!r} could give another value on each process. Put the value itself on the command line."
+            )
+
+
+def refuse_secrets(plain: Any) -> None:
+    """A recipe is written to files and logs: no passwords in it."""
+    for key, value in _leaves(plain):
+        named = _SECRET_KEY.search(key.rsplit(".", 1)[-1]) and value not in (None, "")
+        if named or (isinstance(value, str) and _SECRET_URL.search(value)):
+            raise BadInput(
+                f"{key} holds a secret (not shown); recipes are written to files and logs. Remove it, and put it "
+                "in the environment: HF_TOKEN for the hub, WANDB_API_KEY for wandb."
+            )
+
+
+def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _leaves(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _leaves(inner, f"{key}.{index}")
+    else:
+        yield key, value
+
+
+def _explain(error: Any) -> str:
+    loc = [str(part) for part in error["loc"]]
+    key = ".".join(loc)
+    if error["type"] == "missing":
+        return (
+            f"{key} is missing: a recipe needs every section. Begin the file with `defaults: [base, _self_]`, "
+            "which fills in all that it leaves out."
+        )
+    if error["type"] == "extra_forbidden":
+        known = _fields(loc[:-1])
+        near = difflib.get_close_matches(loc[-1], known, 1, cutoff=0.5)
+        prefix = "".join(f"{part}." for part in loc[:-1])
+        hint = f"Did you mean {prefix}{near[0]}?" if near else f"Known here: {', '.join(known)}."
+        return f"{key}={error['input']!r}: there is no such key. {hint}"
+    rule = error["msg"].removeprefix("Value error, ")
+    return f"{key}={error['input']!r}: {rule[:1].lower()}{rule[1:]}."
+
+
+def _fields(path: list[str]) -> list[str]:
+    model: Any = Recipe
+    for part in path:
+        model = model.model_fields[part].annotation
+        if not (isinstance(model, type) and issubclass(model, BaseModel)):
+            return []
+    return list(model.model_fields)

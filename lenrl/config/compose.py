@@ -1,0 +1,179 @@
+"""From a recipe's name and overrides to a checked `Recipe`.
+
+Hydra reads the files and their defaults lists. Three things go beyond it: a slot or a group that is chosen
+anew drops the options of what it replaces, an override may set an option that no file spells out, and
+whatever Hydra or OmegaConf raises becomes one message.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lenrl.config import overrides as grammar
+from lenrl.config import pins
+from lenrl.config.check import checked, refuse_resolvers, refuse_secrets
+from lenrl.config.paths import GROUPS, RECIPES, find, group_choices
+from lenrl.config.recipe import SLOTS, Recipe
+from lenrl.errors import BadInput
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+_PRIMARY = "__recipe__"  # the name under which Hydra's store holds the file; cannot collide with a file's
+
+
+def compose(recipe: str, overrides: Sequence[str] = (), plugins: Sequence[Path] = ()) -> Recipe:
+    """Compose, resolve and check a recipe.
+
+    Args:
+        recipe: a shipped recipe's name, a YAML file's path (a run's `recipe.yaml` too), or a run's folder.
+        overrides: `key=value` lines in Hydra's grammar, in any order.
+        plugins: Python files with strategies of the user's own.
+
+    Raises:
+        BadInput: whatever is wrong, with the key, the value found, the rule and the remedy.
+    """
+    from lenrl.strategies import registry
+
+    pins.check()
+    for plugin in plugins:
+        registry.load_plugin(Path(plugin))
+    name, path = find(recipe)
+    assignments = grammar.parse(overrides)
+    with _readable(f"recipe {recipe!r}"):
+        cfg, layers = _load(_read(path), path.parent)
+        _choose_groups(cfg, assignments, path.parent)
+        for slot in SLOTS:
+            if slot in cfg or any(a.keys[0] == slot for a in assignments):
+                cfg[slot] = grammar.choose(layers[slot], slot, assignments)
+        _apply(cfg, [a for a in assignments if a.keys[0] not in SLOTS and not a.chooses_group])
+        plain = _plain(cfg)
+    plain.setdefault("recipe", name)
+    return checked(plain)
+
+
+def _read(path: Path) -> DictConfig:
+    from omegaconf import DictConfig, OmegaConf
+
+    cfg = OmegaConf.load(path)
+    if not isinstance(cfg, DictConfig):
+        raise BadInput(f"{path} holds a list; a recipe is a mapping of sections, see recipes/base.yaml.")
+    return cfg
+
+
+def _load(primary: DictConfig | dict[str, Any], folder: Path) -> tuple[DictConfig, dict[str, list[Any]]]:
+    """The composed files, and for each slot what every file says of it, in the order of the defaults list."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+    from omegaconf import OmegaConf, open_dict
+
+    primary = OmegaConf.create(primary)
+    if "hydra" in primary:
+        raise BadInput("key 'hydra': a recipe configures an experiment, not Hydra. Remove the section.")
+    primary["hydra"] = {"searchpath": [f"file://{folder}"]}
+    if OmegaConf.is_list(primary.get("defaults")) and "_self_" not in primary["defaults"]:
+        primary["defaults"].append("_self_")  # what the file says itself comes last
+    ConfigStore.instance().store(name=_PRIMARY, node=primary, provider="recipe")
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(RECIPES), job_name="lenrl", version_base="1.3"):
+        cfg = hydra_compose(_PRIMARY)
+        loader: Any = GlobalHydra.instance().config_loader()
+        found = loader.compute_defaults_list(_PRIMARY, [], RunMode.RUN).defaults
+        files = [(d.package or "", loader.repository.load_config(d.config_path).config) for d in found]
+    layers: dict[str, list[Any]] = {slot: [] for slot in SLOTS}
+    for package, content in files:
+        for slot in SLOTS:
+            layer = content if package == slot else content.get(slot) if package == "" else None
+            if layer is not None:
+                layers[slot].append(OmegaConf.to_container(layer) if OmegaConf.is_config(layer) else layer)
+    OmegaConf.set_struct(cfg, False)
+    with open_dict(cfg):
+        cfg.pop("hydra", None)
+    return cfg, layers
+
+
+def _choose_groups(cfg: DictConfig, assignments: Sequence[grammar.Assignment], folder: Path) -> None:
+    """`launch=cpu2`: the section becomes what `base` with that choice gives; a recipe's own lines in it go."""
+    chosen = {a.keys[0]: a for a in assignments if a.chooses_group}
+    for group, a in chosen.items():
+        choices = group_choices(group, folder)
+        if a.value not in choices:
+            near = difflib.get_close_matches(a.value, choices, 1)
+            hint = f" Did you mean {group}={near[0]}?" if near else ""
+            extra = f" A model of your own: model.path={a.value}." if group == "model" else ""
+            raise BadInput(f"{group}={a.value!r}: the choices are {', '.join(choices)}.{hint}{extra}")
+    if chosen:
+        defaults = ["base", *({f"override {group}": a.value} for group, a in chosen.items()), "_self_"]
+        fresh, _ = _load({"defaults": defaults}, folder)
+        for group in chosen:
+            cfg[group] = fresh[group]
+
+
+def _apply(cfg: DictConfig, assignments: Sequence[grammar.Assignment]) -> None:
+    """Set or remove values; whole sections before single keys, so that the order on the line is free."""
+    from omegaconf import OmegaConf
+
+    missing = object()
+    for a in sorted(assignments, key=lambda a: len(a.keys)):
+        key = ".".join(a.keys)
+        if a.delete:
+            parent = OmegaConf.select(cfg, ".".join(a.keys[:-1])) if len(a.keys) > 1 else cfg
+            if not OmegaConf.is_dict(parent) or a.keys[-1] not in parent:
+                raise BadInput(f"override {a.line!r}: there is no key {key!r} to remove.")
+            del parent[a.keys[-1]]
+        elif a.keys[0] in GROUPS and len(a.keys) == 1:
+            cfg[key] = a.value
+        else:
+            for depth in range(1, len(a.keys)):
+                above = ".".join(a.keys[:depth])
+                value = OmegaConf.select(cfg, above, default=missing)
+                if value is not missing and value is not None and not OmegaConf.is_config(value):
+                    raise BadInput(f"override {a.line!r}: {above} is {value!r}, which has no keys.")
+            OmegaConf.update(cfg, key, a.value, merge=True, force_add=True)
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    raw: Any = OmegaConf.to_container(cfg, resolve=False)
+    refuse_resolvers(raw)
+    plain: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    refuse_secrets(plain)
+    return plain
+
+
+@contextmanager
+def _readable(what: str) -> Iterator[None]:
+    """One message for whatever the libraries below raise."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+    from yaml import YAMLError
+
+    try:
+        yield
+    except MissingMandatoryValue as fault:
+        key = getattr(fault, "full_key", None) or "a key"
+        raise BadInput(f"{what}: {key} is '???', a value that you must give: {key}=VALUE.") from None
+    except OmegaConfBaseException as fault:
+        key = getattr(fault, "full_key", None)
+        where = f" at key {key!r}" if key else ""
+        raise BadInput(f"{what}{where}: {_one_line(fault)}. Correct it in the file, or override it.") from None
+    except (HydraException, YAMLError, ValueError) as fault:
+        raise BadInput(f"{what} can't be composed: {_one_line(fault)}.") from None
+    except RecursionError:
+        raise BadInput(f"{what}: its defaults list leads back to itself. Remove the circle.") from None
+    except (OSError, UnicodeDecodeError) as fault:
+        raise BadInput(f"{what} can't be read: {fault}.") from None
+
+
+def _one_line(fault: Exception) -> str:
+    lines = [line.strip() for line in str(fault).splitlines()]
+    lines = [line for line in lines if line and not line.startswith(("full_key:", "object_type=", "See http"))]
+    return "; ".join(lines[:4]).rstrip(".")

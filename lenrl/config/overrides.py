@@ -1,0 +1,133 @@
+"""Overrides in Hydra's grammar, and what of it a single run refuses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lenrl.config.paths import GROUPS
+from lenrl.config.recipe import SLOTS
+from lenrl.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One override: set or delete the value at a path of keys."""
+
+    keys: tuple[str, ...]
+    value: Any
+    delete: bool
+    line: str
+
+    @property
+    def chooses_group(self) -> bool:
+        """`task=chain`: the name of a file in a group."""
+        return len(self.keys) == 1 and self.keys[0] in GROUPS and isinstance(self.value, str)
+
+
+def parse(lines: Sequence[str]) -> list[Assignment]:
+    """Read `key=value` lines.
+
+    Raises:
+        BadInput: a line does not follow the grammar, sweeps over several values, or names Hydra's own keys.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    parser = OverridesParser.create()
+    found = []
+    for line in lines:
+        if line in ("-m", "--multirun") or line.startswith("hydra.") or line.startswith("hydra/"):
+            raise BadInput(
+                f"{line!r}: a launch is one experiment, so that its processes can't mix two. "
+                "`lenrl sweep RECIPE key=a,b` runs several, each as a launch of its own."
+            )
+        try:
+            override = parser.parse_override(line)
+        except HydraException as fault:
+            raise BadInput(
+                f"override {line!r} can't be read: {_first_line(fault)}. Write key=value, and quote a value "
+                f"with spaces, brackets, commas or equal signs for both shell and grammar: 'key=\"a, b\"'."
+            ) from None
+        if override.is_sweep_override():
+            raise BadInput(
+                f"override {line!r} gives several values, a run takes one. To try each: "
+                f"`lenrl sweep RECIPE {line}`. For a list write [a,b], for text with a comma '\"a,b\"'."
+            )
+        if override.package is not None or "/" in override.key_or_group:
+            raise BadInput(f"override {line!r}: write the key as section.option, without @ or /.")
+        keys = tuple(override.key_or_group.split("."))
+        found.append(Assignment(keys, override.value(), override.is_delete(), line))
+    return found
+
+
+def choose(layers: Sequence[Any], slot: str, assignments: Sequence[Assignment]) -> dict[str, Any]:
+    """The options of one slot after all layers (files, in order) and overrides (in any order).
+
+    A layer or override that names another strategy starts anew: the former one's options go.
+    """
+    current: dict[str, Any] = {}
+    for layer in layers:
+        current = _layered(current, slot, layer)
+    mine = [a for a in assignments if a.keys[0] == slot]
+    choices = [a for a in mine if len(a.keys) == 1 or a.keys[1:] == ("name",)]
+    names = {_name(a) for a in choices} - {None}
+    if len(names) > 1:
+        raise BadInput(
+            f"{slot} is chosen twice: {' and '.join(repr(a.line) for a in choices)}. Keep one of them."
+        )
+    for a in choices:
+        if a.delete:
+            raise BadInput(f"override {a.line!r}: a slot can't be empty. Choose its neutral strategy by name.")
+        current = _layered(current, slot, a.value if len(a.keys) == 1 else {"name": a.value})
+    for a in mine:
+        if a not in choices:
+            _assign(current, a)
+    return current
+
+
+def _layered(current: dict[str, Any], slot: str, layer: Any) -> dict[str, Any]:
+    if isinstance(layer, str):
+        layer = {"name": layer}
+    if not isinstance(layer, Mapping):
+        raise BadInput(f"{slot}={layer!r}: a slot is a strategy's name or {{name: ..., option: ...}}.")
+    keeps = layer.get("name", current.get("name")) == current.get("name")
+    return {**(current if keeps else {}), **layer}
+
+
+def _name(assignment: Assignment) -> Any:
+    value = assignment.value
+    if len(assignment.keys) == 1 and isinstance(value, Mapping):
+        return value.get("name")
+    return value
+
+
+def _assign(target: Any, a: Assignment) -> None:
+    *path, last = a.keys[1:]
+    for key in path:
+        if isinstance(target, list) and key.isdigit() and int(key) < len(target):
+            target = target[int(key)]
+        elif isinstance(target, dict):
+            target = target.setdefault(key, {})
+        else:
+            raise BadInput(f"override {a.line!r}: there is nothing at {key!r} to set an option of.")
+    if isinstance(target, list) and last.isdigit() and int(last) < len(target) and not a.delete:
+        target[int(last)] = a.value
+    elif not isinstance(target, dict):
+        raise BadInput(f"override {a.line!r}: {a.keys[-2]!r} holds {target!r}, which has no option {last!r}.")
+    elif a.delete:
+        if last not in target:
+            raise BadInput(f"override {a.line!r}: there is no such option to remove.")
+        del target[last]
+    else:
+        target[last] = a.value
+
+
+def _first_line(fault: Exception) -> str:
+    text = next((line for line in str(fault).splitlines() if line.strip()), type(fault).__name__)
+    return re.sub(r"^(Error parsing override '[^']*'|See https\S+)", "", text).strip(" :\n") or "not key=value"
+
+
+__all__ = ["SLOTS", "Assignment", "choose", "parse"]

@@ -1,0 +1,145 @@
+"""The recipe as the rest of the program sees it: plain typed values, checked, frozen.
+
+No field has a default here: defaults are written once, in `recipes/base.yaml` and, for a strategy's
+options, in its class.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from lenrl.strategies import registry
+from lenrl.strategies.base import Advantage, Budget, Objective, RewardRule, Sampling, Strategy, Truncation
+from lenrl.strategies.method import Method
+
+SLOTS = ("budget", "truncation", "reward", "advantage", "objective", "sampling")
+# Keys that do not shape the result: the run's name is a hash of all the others.
+UNHASHED = ("recipe", "launch", "logging", "resume", "resume_with_changes", "name", "output_dir")
+
+
+class Settings(BaseModel):
+    """Base of the sections: frozen, unknown keys refused, no infinities."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), str_strip_whitespace=True
+    )
+
+
+class ModelSettings(Settings):
+    """What is trained. `path` is `tiny` (embedded), a local folder or a hub id."""
+
+    path: str = Field(min_length=1)
+    revision: str | None
+    tokenizer: str | None
+    dtype: Literal["float32", "bfloat16", "float16"]
+    attn_implementation: str | None
+    trust_remote_code: bool
+    think_prefilled: bool | None
+    peft: dict[str, Any] | None
+
+
+class UpdateSettings(Settings):
+    """Of the update and the evaluation during training, what TRL has no option for."""
+
+    eval_batch_size: int = Field(ge=1)
+
+
+class GuardSettings(Settings):
+    """When a run stops by itself."""
+
+    nonfinite: Literal["fail", "drop"]
+    truncated_share: float = Field(ge=0, le=1)
+    truncated_rollouts: int = Field(ge=1)
+
+
+class LoggingSettings(Settings):
+    """What is written, and to whom."""
+
+    report_to: tuple[Literal["wandb", "trackio", "tensorboard"], ...]
+    project: str
+    completions: bool
+    every: int = Field(ge=1)
+
+    @field_validator("report_to", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        if value is None or value == "none":
+            return ()
+        return (value,) if isinstance(value, str) else value
+
+
+class Recipe(Settings):
+    """A complete, checked experiment."""
+
+    recipe: str
+    model: ModelSettings
+    task: dict[str, Any]
+    verifier: dict[str, Any]
+    budget: Budget
+    truncation: Truncation
+    reward: RewardRule
+    advantage: Advantage
+    objective: Objective
+    sampling: Sampling
+    trainer: dict[str, Any]
+    update: UpdateSettings
+    guard: GuardSettings
+    logging: LoggingSettings
+    resume: str = Field(min_length=1)
+    resume_with_changes: bool
+    name: str | None = Field(pattern=r"^[A-Za-z0-9_+=,][A-Za-z0-9._+=,-]*$")
+    output_dir: str | None = Field(min_length=1)
+    launch: dict[str, Any]
+    seed: int = Field(ge=0, lt=2**32)
+
+    @field_validator(*SLOTS, mode="before")
+    @classmethod
+    def _strategy(cls, value: Any, info: Any) -> Strategy:
+        if isinstance(value, Strategy):
+            return value
+        if not isinstance(value, Mapping):
+            raise ValueError("a slot is {name: ..., option: ...}, or the name of a strategy")
+        return registry.build(info.field_name, value)
+
+    @property
+    def slots(self) -> dict[str, Strategy]:
+        """The six strategies by slot."""
+        return {slot: getattr(self, slot) for slot in SLOTS}
+
+    @cached_property
+    def method(self) -> Method:
+        """The six strategies as one pipeline."""
+        return Method(**self.slots)  # type: ignore[arg-type]
+
+    def resolved(self) -> dict[str, Any]:
+        """Every setting as plain YAML-able values, in the order of the fields; composes to an equal recipe."""
+        plain: dict[str, Any] = {}
+        for field in type(self).model_fields:
+            value = getattr(self, field)
+            if field in SLOTS:
+                plain[field] = registry.spec(value)
+            else:
+                plain[field] = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+        return json.loads(json.dumps(plain))
+
+    def shaping(self) -> dict[str, Any]:
+        """The part of `resolved()` that shapes the result."""
+        return {key: value for key, value in self.resolved().items() if key not in UNHASHED}
+
+    def digest(self) -> str:
+        """Eight hex digits of what shapes the result."""
+        canonical = json.dumps(self.shaping(), sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(canonical.encode(), digest_size=4).hexdigest()
+
+    def run_dir(self) -> Path:
+        """The run's folder: `output_dir`, or `outputs/RECIPE/NAME` where NAME defaults to the digest."""
+        if self.output_dir is not None:
+            return Path(self.output_dir).expanduser()
+        return Path("outputs") / self.recipe / (self.name or self.digest())

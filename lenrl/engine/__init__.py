@@ -1,0 +1,1 @@
+"""The seam with TRL: the only place that knows the trainer and the process group."""

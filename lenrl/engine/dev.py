@@ -1,0 +1,66 @@
+"""Accuracy and tokens on the development problems, during training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from lenrl.engine.rollout import completion_text
+from lenrl.engine.sample import sample
+from lenrl.tasks.problem import Problem
+from lenrl.verify.pool import Claim, Verifier
+
+
+class DevEvaluation:
+    """One sampled completion a development problem, shared out over the processes.
+
+    The sampling noise is the same at every evaluation, so that two of them differ by the model alone.
+    """
+
+    def __init__(
+        self,
+        problems: Sequence[Problem],
+        prompt_ids: Sequence[list[int]],
+        tokenizer: PreTrainedTokenizerBase,
+        verifier: Verifier,
+        *,
+        eos_ids: Sequence[int],
+        think_prefilled: bool,
+        max_new_tokens: int,
+        temperature: float,
+        batch_size: int,
+        seed: int,
+        rank: int,
+        processes: int,
+    ) -> None:
+        mine = slice(rank, None, processes)
+        self.problems = problems[mine]
+        self.prompt_ids = prompt_ids[mine]
+        self.tokenizer = tokenizer
+        self.verifier = verifier
+        self.eos_ids = list(eos_ids)
+        self.think_prefilled = think_prefilled
+        self.decoding: dict[str, Any] = {
+            "max_new_tokens": max_new_tokens,
+            "temperature": temperature,
+            "batch_size": batch_size,
+            "seed": seed,
+        }
+
+    def __call__(self, model: Any, gather: Callable[[list], list]) -> dict[str, float]:
+        """`accuracy` among known verdicts, mean `tokens`, `truncated_share`."""
+        found = sample(model, self.tokenizer, self.prompt_ids, eos_ids=self.eos_ids, **self.decoding)
+        claims = [
+            Claim(completion_text(self.tokenizer, c.ids, self.eos_ids), problem.answer, self.think_prefilled)
+            for c, problem in zip(found, self.problems, strict=True)
+        ]
+        verdicts = self.verifier.verify(claims)
+        rows = gather([(v.correct, len(c.ids), c.truncated) for v, c in zip(verdicts, found, strict=True)])
+        known = [correct for correct, _, _ in rows if correct is not None]
+        return {
+            "accuracy": sum(known) / len(known) if known else float("nan"),
+            "tokens": sum(length for _, length, _ in rows) / len(rows),
+            "truncated_share": sum(truncated for _, _, truncated in rows) / len(rows),
+        }

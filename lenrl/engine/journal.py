@@ -1,0 +1,172 @@
+"""What a run writes about itself: `metrics.jsonl`, `dev.jsonl` and `completions/`.
+
+Only the main process writes. A log that cannot be written (a full disk) is warned of once and never stops the
+training.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import Tensor
+
+from lenrl.rollouts import Reward, Rollouts
+
+log = logging.getLogger("lenrl")
+
+TIMES = ("generate", "verify", "strategies", "logp", "update", "step")
+COMPLETION_CHARS = 100_000  # of a logged text: a hostile completion must not fill the disk
+
+
+class Journal:
+    """Collects what belongs to one optimizer step and writes it as one line.
+
+    A rollout that serves several optimizer steps has its figures on each of their lines, and its seconds on the
+    first.
+    """
+
+    def __init__(self, run_dir: Path, is_main: bool, completions: bool = True) -> None:
+        self.run_dir = run_dir
+        self.is_main = is_main
+        self.wants_completions = completions
+        self.last_metrics: dict[str, Any] = {}
+        self._rollout: dict[str, Any] = {}
+        self._seconds: dict[str, float] = defaultdict(float)
+        self._sampled_tokens = 0
+        self._step_began = time.perf_counter()
+        self._warned = False
+        self._parts: dict[int, int] = defaultdict(int)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the block's seconds to `time_<name>_s` of this step."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[name] += time.perf_counter() - began
+
+    def begin_step(self) -> None:
+        self._seconds.clear()
+        self._sampled_tokens = 0
+        self._step_began = time.perf_counter()
+
+    def rollout(self, metrics: Mapping[str, Any], sampled_tokens: int) -> None:
+        """The figures of a generation batch."""
+        self._rollout = dict(metrics)
+        self._sampled_tokens += sampled_tokens
+
+    def step(self, step: int, fields: Mapping[str, Any], now: float) -> None:
+        """Write the line of a finished optimizer step."""
+        seconds = dict(self._seconds)
+        seconds["step"] = now - self._step_began
+        spent = sum(seconds.get(name, 0.0) for name in ("generate", "verify", "strategies", "logp"))
+        seconds["update"] = seconds["step"] - spent
+        line = {"step": step, **self._rollout, **fields}
+        line |= {f"time_{name}_s": round(seconds.get(name, 0.0), 6) for name in TIMES}
+        line["tokens_per_s"] = self._sampled_tokens / seconds["step"] if seconds["step"] > 0 else None
+        self.last_metrics = {k: v for k, v in line.items() if isinstance(v, (int, float)) and k != "step"}
+        self._append("metrics.jsonl", line)
+
+    def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Write the figures on the development problems."""
+        self._append("dev.jsonl", {"step": step, **metrics})
+
+    def completions(
+        self,
+        step: int,
+        texts: Sequence[tuple[str, str, str | None]],
+        rollouts: Rollouts,
+        reward: Reward,
+        advantage_PG: Tensor,
+    ) -> None:
+        """Write one rollout's completions.
+
+        Args:
+            step: completed optimizer steps; the file's `step` is the first one that the rollout feeds.
+            texts: (prompt, completion, extracted answer) a row of the generation batch, after any cut.
+            rollouts: the batch.
+            reward: its rewards.
+            advantage_PG: (P, G) or (P, G, T); of the latter the mean over tokens is written.
+        """
+        if not self.is_main:
+            return
+        if advantage_PG.dim() == 3:
+            advantage_PG = advantage_PG.mean(-1)
+        flat = {
+            "step": [step + 1] * len(texts),
+            "prompt_id": [name for name in rollouts.prompt_ids for _ in range(rollouts.G)],
+            "prompt": [prompt for prompt, _, _ in texts],
+            "completion": [_clean(text) for _, text, _ in texts],
+            "extracted": [None if answer is None else _clean(answer) for _, _, answer in texts],
+            "verdict": [None if math.isnan(c) else bool(c) for c in rollouts.correct_PG.reshape(-1).tolist()],
+            "tokens": rollouts.sampled_length_PG.reshape(-1).tolist(),
+            "kept_tokens": rollouts.length_PG.reshape(-1).tolist(),
+            "truncated": rollouts.truncated_PG.reshape(-1).tolist(),
+            "reward": [_finite(r) for r in reward.total_PG.reshape(-1).tolist()],
+            "advantage": advantage_PG.reshape(-1).tolist(),
+        }
+        if rollouts.budget_PG is not None:
+            flat["budget"] = [_finite(b) for b in rollouts.budget_PG.reshape(-1).tolist()]
+        part = self._parts[step]
+        self._parts[step] += 1
+        path = self.run_dir / "completions" / f"step{step + 1:06d}-{part}.parquet"
+        with self._forgiving(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(pa.table(flat), path)
+
+    def resume(self, step: int) -> None:
+        """Drop what a stopped run wrote past the checkpoint of that step, so that no step stands twice."""
+        if not self.is_main:
+            return
+        for name in ("metrics.jsonl", "dev.jsonl"):
+            path = self.run_dir / name
+            if path.exists():
+                lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
+                path.write_text("".join(line + "\n" for line in lines))
+        for path in (self.run_dir / "completions").glob("step*.parquet"):
+            if int(path.name[4:10]) > step:
+                path.unlink()
+
+    def _append(self, name: str, line: Mapping[str, Any]) -> None:
+        if not self.is_main:
+            return
+        plain = {k: _finite(v) if isinstance(v, float) else v for k, v in line.items()}
+        path = self.run_dir / name
+        with self._forgiving(path), path.open("a") as out:
+            out.write(json.dumps(plain, allow_nan=False) + "\n")
+
+    @contextmanager
+    def _forgiving(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as fault:
+            if not self._warned:
+                log.warning("cannot write %s (%s); training goes on without this log", path, fault)
+            self._warned = True
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError):  # the half-written last line of a killed run
+        return math.inf
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _clean(text: str) -> str:
+    """Parquet wants valid UTF-8; a byte-level decoder may give lone surrogates."""
+    return text[:COMPLETION_CHARS].encode("utf-8", "replace").decode("utf-8")

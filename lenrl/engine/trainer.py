@@ -1,0 +1,445 @@
+"""The subclass of TRL's `GRPOTrainer`: the only file that touches its underscored names.
+
+It copies nothing of TRL. Around TRL's own `_generate_and_score_completions` it puts the six slots of a method:
+budgets before sampling; verification, truncation and reward in `_calculate_rewards`, on the whole generation
+batch; the advantage afterwards, in place of TRL's; the objective in `_compute_loss`. The names it overrides, with
+the signatures it relies on, are in `OVERRIDES`; a test compares them with the installed TRL.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from torch import Tensor
+from trl import GRPOTrainer
+from trl.models import unwrap_model_for_generation
+
+from lenrl.config import GuardSettings
+from lenrl.engine.checkpoint import write_state
+from lenrl.engine.journal import Journal
+from lenrl.engine.rollout import Row, after_cut, build_rollouts, completion_text
+from lenrl.engine.sampler import EpochSampler
+from lenrl.engine.update import cut_output, loss_mask, masked_mean
+from lenrl.errors import RunFailed
+from lenrl.measures import aes
+from lenrl.rollouts import Reward, Rollouts, Verdict
+from lenrl.strategies.base import Allowance, MicroBatch, Setting, StepTotals
+from lenrl.strategies.diagnostics import diagnose
+from lenrl.strategies.method import Method
+from lenrl.tasks.problem import Problem
+from lenrl.verify.pool import Claim, Verifier
+
+OVERRIDES = {
+    "_generate_and_score_completions": "(self, inputs)",
+    "_calculate_rewards": "(self, inputs, prompts, completions, completion_ids_list)",
+    "_generate": "(self, prompts)",
+    "_compute_loss": "(self, model, inputs)",
+    "_get_train_sampler": "(self, dataset=None)",
+    "_save_checkpoint": "(self, model, trial)",
+}
+"""Private methods of TRL that are overridden."""
+
+USES = {
+    "_get_per_token_logps_and_entropies": (
+        "(self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, "
+        "compute_aux_loss=False, pixel_values=None, image_grid_thw=None, num_images=None, pixel_attention_mask=None, "
+        "spatial_shapes=None, num_tiles=None, image_sizes=None, token_type_ids=None, mm_token_type_ids=None, "
+        "image_position_ids=None)"
+    ),
+}
+"""Private methods of TRL that are called; also `_step`, `_buffered_inputs`, `_metrics` and `_tokenizer`."""
+
+
+def _placeholder_reward(**_: Any) -> list[float]:
+    """TRL asks for a reward function; ours are called in `_calculate_rewards`, on whole groups."""
+    raise AssertionError("never called")
+
+
+_placeholder_reward.__name__ = "reward"
+
+
+class LenrlTrainer(GRPOTrainer):
+    """GRPO with swappable budget, truncation, reward, advantage and objective.
+
+    Args:
+        method: the six slots.
+        setting: what start-up checks know of the run.
+        verifier: judges completions; every process has its own workers.
+        journal: writes `metrics.jsonl` and `completions/`.
+        dev: evaluates the model on development problems; None: never.
+        think_prefilled: the chat template opens `<think>` itself.
+        guard: when the run stops by itself.
+        problems: every training problem by its id; the data set's rows carry `prompt_id`.
+        prompt: a problem and a budget's hint to what TRL takes as a prompt.
+        **trl: what `GRPOTrainer` takes, without `reward_funcs`.
+    """
+
+    def __init__(
+        self,
+        *,
+        method: Method,
+        setting: Setting,
+        verifier: Verifier,
+        journal: Journal,
+        dev: Callable[..., dict[str, float]] | None,
+        think_prefilled: bool,
+        guard: GuardSettings,
+        problems: Mapping[str, Problem],
+        prompt: Callable[[Problem, str | None], Any],
+        **trl: Any,
+    ) -> None:
+        super().__init__(reward_funcs=[_placeholder_reward], **trl)
+        self.method = method
+        self.setting = setting
+        self.verifier = verifier
+        self.journal = journal
+        self.dev = dev
+        self.think_prefilled = think_prefilled
+        self.guard = guard
+        self.problems = problems
+        self.prompt = prompt
+        self.dev_baseline: dict[str, float] | None = None
+        self._allowances: list[Allowance] = []
+        self._rollouts: Rollouts | None = None
+        self._reward = Reward(torch.empty(0))
+        self._texts: list[str] = []
+        self._verdicts: list[Verdict] = []
+        self._totals: StepTotals | None = None
+        self._cap: int | None = None
+        self._truncated_streak = 0
+
+    # --- before sampling -----------------------------------------------------------------------------------
+
+    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
+        dataset = self.train_dataset if dataset is None else dataset
+        return EpochSampler(
+            data_source=dataset,
+            mini_repeat_count=self.num_generations,
+            batch_size=self.args.generation_batch_size // self.num_generations,
+            repeat_count=self.num_iterations * self.args.steps_per_generation,
+            shuffle=self.shuffle_dataset,
+            seed=self.args.seed,
+        )
+
+    def _allow(self, inputs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Copies of this process's rows with the budget's hints in their prompts.
+
+        Budgets see the whole generation batch in batch order (groups adjacent), since some treat a group's
+        members differently.
+        """
+        everyone = self._gather([row["prompt_id"] for row in inputs])
+        allowances = self.method.allow(
+            everyone, [self.problems[name].columns for name in everyone], self.state.global_step, self.setting
+        )
+        caps = [self.max_completion_length if a.cap is None else a.cap for a in allowances]
+        self._cap = min(max(caps), self.max_completion_length)
+        self._allowances = allowances[self._local(len(inputs))]
+        rows = []
+        for row, allowance in zip(inputs, self._allowances, strict=True):
+            copy = dict(row)
+            if allowance.hint:
+                copy["prompt"] = self.prompt(self.problems[row["prompt_id"]], allowance.hint)
+            rows.append(copy)
+        return rows
+
+    def _generate(self, prompts: list) -> Any:
+        with self.journal.timed("generate"), self._capped():
+            return super()._generate(prompts)
+
+    @contextmanager
+    def _capped(self) -> Any:
+        """The batch never generates past its largest cap."""
+        cap = self._cap
+        if cap is None or cap == self.max_completion_length:
+            yield
+            return
+        holder, name = (
+            (self.vllm_generation, "max_completion_length")
+            if self.use_vllm
+            else (self.generation_config, "max_new_tokens")
+        )
+        before = getattr(holder, name)
+        setattr(holder, name, cap)
+        try:
+            yield
+        finally:
+            setattr(holder, name, before)
+
+    # --- after sampling ------------------------------------------------------------------------------------
+
+    def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list):
+        """Verify this process's rows, gather, then cut and pay identically on every process."""
+        eos = set(self.eos_token_ids)
+        texts = [completion_text(self._tokenizer, ids, self.eos_token_ids) for ids in completion_ids_list]
+        problems = [self.problems[row["prompt_id"]] for row in inputs]
+        golds = [problem.answer for problem in problems]
+        with self.journal.timed("verify"):
+            verdicts = self._verify(texts, golds)
+        rows = [
+            Row(
+                prompt_id=problem.id,
+                length=len(ids),
+                truncated=not ids or ids[-1] not in eos,
+                verdict=verdict,
+                allowance=allowance,
+                columns=problem.columns,
+            )
+            for problem, ids, verdict, allowance in zip(
+                problems, completion_ids_list, verdicts, self._allowances, strict=True
+            )
+        ]
+        everyone = self._gather(rows)
+        with self.journal.timed("strategies"):
+            rollouts = build_rollouts(
+                everyone, self.num_generations, self.max_completion_length, self.state.global_step
+            )
+            kept_PG = self.method.cut(rollouts)
+        if bool((kept_PG < rollouts.length_PG).any()):
+            rollouts = self._verify_cut(rollouts, kept_PG, completion_ids_list, texts, verdicts, golds)
+        with self.journal.timed("strategies"):
+            self._reward = self.method.pay(rollouts, nonfinite=self.guard.nonfinite)
+        self._rollouts, self._texts, self._verdicts = rollouts, texts, verdicts
+        total_N1 = self._reward.total_PG.reshape(-1, 1).to(torch.float32)
+        return total_N1.to(self.accelerator.device)
+
+    def _verify(self, texts: Sequence[str], golds: Sequence[str | None]) -> list[Verdict]:
+        claims = [Claim(text, gold, self.think_prefilled) for text, gold in zip(texts, golds, strict=True)]
+        return self.verifier.verify(claims)
+
+    def _verify_cut(self, rollouts, kept_PG, ids, texts, verdicts, golds) -> Rollouts:
+        """Verify the shortened rows again; `texts` and `verdicts` of this process are replaced in place."""
+        mine = self._local(len(ids))
+        kept = kept_PG.reshape(-1)[mine].tolist()
+        cut = [i for i, length in enumerate(kept) if length < len(ids[i])]
+        with self.journal.timed("verify"):
+            for i in cut:
+                texts[i] = completion_text(self._tokenizer, ids[i][: kept[i]], self.eos_token_ids)
+            again = self._verify([texts[i] for i in cut], [golds[i] for i in cut])
+        for i, verdict in zip(cut, again, strict=True):
+            verdicts[i] = verdict
+        return after_cut(rollouts, kept_PG, self._gather(again))
+
+    def _generate_and_score_completions(self, inputs):
+        output = super()._generate_and_score_completions(self._allow(inputs))
+        rollouts = self._rollouts
+        assert rollouts is not None
+        mine = self._local(len(inputs))
+        device = self.accelerator.device
+        kept_N = rollouts.length_PG.reshape(-1)[mine].to(device)
+        if bool((rollouts.length_PG < rollouts.sampled_length_PG).any()):
+            cut_output(output, kept_N, self._tokenizer.pad_token_id)
+            output["num_items_in_batch"] = self.accelerator.gather(loss_mask(output).sum()).sum()
+        if self.method.needs_logp:
+            rollouts = rollouts.with_(mean_logp_PG=self._mean_logp(output, rollouts))
+        with self.journal.timed("strategies"):
+            advantage = self.method.push(self._reward, rollouts)
+            local = advantage.reshape(rollouts.P * rollouts.G, *advantage.shape[2:])[mine]
+            output["advantages"] = local.to(device=device, dtype=torch.float32)
+            metrics = diagnose(self.method, self._reward, advantage, rollouts)
+            self.method.observe(rollouts)
+        self._record(inputs, output, rollouts, advantage, metrics)
+        self._guard_truncation(rollouts)
+        return output
+
+    def _mean_logp(self, output: dict[str, Any], rollouts: Rollouts) -> Tensor:
+        """(P, G) mean token log-prob under the policy at rollout time, at the sampling temperature.
+
+        TRL computes these only for updates that reuse a rollout; else one pass without gradient.
+        """
+        with self.journal.timed("logp"):
+            logp_NT = output.get("old_per_token_logps")
+            if logp_NT is None:
+                logp_NT = self._logps(self.model, output, self.args.per_device_train_batch_size)
+            mean_N = self.accelerator.gather(masked_mean(logp_NT, loss_mask(output)))
+        return mean_N.reshape(rollouts.P, rollouts.G).cpu()
+
+    @torch.no_grad()
+    def _logps(self, model: Any, inputs: dict[str, Any], batch_size: int | None = None) -> Tensor:
+        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+        mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+        width = inputs["completion_ids"].size(1)
+        return self._get_per_token_logps_and_entropies(model, ids, mask, width, batch_size=batch_size)[0]
+
+    # --- the update ----------------------------------------------------------------------------------------
+
+    def training_step(self, model, inputs, num_items_in_batch):
+        if self._step % self.args.gradient_accumulation_steps == 0:
+            self.journal.begin_step()
+            self._totals = None
+        return super().training_step(model, inputs, num_items_in_batch)
+
+    def _compute_loss(self, model, inputs):
+        if self.method.objective.name == "trl":
+            loss = super()._compute_loss(model, inputs)
+        else:
+            loss = self._objective_loss(model, inputs)
+        if not bool(torch.isfinite(loss.detach())):
+            raise RunFailed(
+                f"the loss is {loss.item()} at optimizer step {self.state.global_step + 1}: log-probs or advantages "
+                "are not finite. The step was not taken; lower the learning rate or use float32, and resume."
+            )
+        return loss
+
+    def _objective_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
+        """The loss of an objective that replaces TRL's."""
+        if self._totals is None:
+            self._totals = self._step_totals(inputs)
+        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+        attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+        logp_NT, entropy_NT, _ = self._get_per_token_logps_and_entropies(
+            model, ids, attention, inputs["completion_ids"].size(1), compute_entropy=True
+        )
+        assert entropy_NT is not None
+        old_NT = inputs.get("old_per_token_logps")
+        mask_NT = loss_mask(inputs)
+        batch = MicroBatch(
+            logp_NT=logp_NT,
+            old_logp_NT=logp_NT.detach() if old_NT is None else old_NT,
+            mask_NT=mask_NT.bool(),
+            advantage_N=inputs["advantages"],
+        )
+        loss, metrics = self.method.objective(batch, self._totals)
+        entropy = masked_mean(entropy_NT.detach(), mask_NT).mean().item()
+        for name, value in {"entropy": entropy, **metrics}.items():
+            self._metrics["train"][name].append(value)
+        return loss
+
+    def _step_totals(self, inputs: dict[str, Any]) -> StepTotals:
+        """Totals over the optimizer step that begins now, with one pass without gradient where K is not 0."""
+        window = self.current_gradient_accumulation_steps
+        batches = self._buffered_inputs or [inputs]
+        mine = [batches[(self._step + j) % len(batches)] for j in range(window)]
+        sums = torch.zeros(3, dtype=torch.float64, device=self.accelerator.device)
+        reuses = self.method.objective.needs_totals and "old_per_token_logps" in mine[0]
+        for batch in mine:
+            mask = loss_mask(batch)
+            sums[0] += mask.size(0)
+            sums[1] += mask.sum()
+            if reuses:
+                drift = batch["old_per_token_logps"] - self._logps(self.model, batch)
+                sums[2] += torch.where(mask.bool(), drift, 0.0).to(torch.float64).sum()
+        rows, tokens, kl_tokens = self.accelerator.reduce(sums, reduction="sum").tolist()
+        return StepTotals(
+            rows=int(rows), tokens=tokens, kl_tokens=kl_tokens, processes=self.accelerator.num_processes
+        )
+
+    # --- development problems ------------------------------------------------------------------------------
+
+    def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
+        """Accuracy and tokens on the development problems, and AES against the first evaluation of the run."""
+        if self.dev is None:
+            return {}
+        with self.journal.timed("evaluate"), self._for_generation() as model:
+            found = self.dev(model, self._gather)
+        if self.dev_baseline is None:
+            self.dev_baseline = {"accuracy": found["accuracy"], "tokens": found["tokens"]}
+        base = self.dev_baseline
+        found["aes"] = aes(base["accuracy"], found["accuracy"], base["tokens"], found["tokens"])
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
+        self.journal.evaluated(self.state.global_step, metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    @contextmanager
+    def _for_generation(self) -> Any:
+        training = self.model.training
+        with (
+            unwrap_model_for_generation(
+                self.model_wrapped,
+                self.accelerator,
+                gather_deepspeed3_params=self.args.ds3_gather_for_generation,
+            ) as model,
+            torch.no_grad(),
+        ):
+            model.eval()
+            yield model
+        self.model.train(training)
+
+    # --- records -------------------------------------------------------------------------------------------
+
+    def _record(self, inputs, output, rollouts: Rollouts, advantage: Tensor, metrics: dict[str, Any]) -> None:
+        signal_N = output["advantages"].reshape(len(inputs), -1).ne(0).any(-1)
+        useful = (output["prompt_mask"].sum(-1) + loss_mask(output).sum(-1))[signal_N].sum()
+        width = output["prompt_ids"].size(1) + output["completion_ids"].size(1)
+        counts = torch.stack(
+            [useful.double(), torch.tensor(float(width * len(inputs)), device=useful.device)]
+        )
+        useful, computed = self.accelerator.reduce(counts.double(), reduction="sum").tolist()
+        faults = self._gather([dict(self.verifier.counts)])
+        self.journal.rollout(
+            metrics
+            | {
+                "useful_token_share": useful / computed,
+                "verifier_timeouts": sum(c.get("timeouts", 0) for c in faults),
+                "verifier_errors": sum(c.get("errors", 0) + c.get("memory", 0) for c in faults),
+            },
+            sampled_tokens=int(rollouts.sampled_length_PG.sum()),
+        )
+        if self.journal.wants_completions:
+            prompts = [self.problems[row["prompt_id"]].prompt for row in inputs]
+            answers = [verdict.answer for verdict in self._verdicts]
+            texts = self._gather(list(zip(prompts, self._texts, answers, strict=True)))
+            self.journal.completions(self.state.global_step, texts, rollouts, self._reward, advantage)
+
+    def _guard_truncation(self, rollouts: Rollouts) -> None:
+        """A run whose completions all hit the cap learns nothing: stop it with advice."""
+        share = rollouts.truncated_PG.double().mean().item()
+        full = share >= self.guard.truncated_share
+        self._truncated_streak = self._truncated_streak + 1 if full else 0
+        if self._truncated_streak >= self.guard.truncated_rollouts:
+            raise RunFailed(
+                f"{share:.0%} of the completions hit the cap of {self.max_completion_length} tokens in each of the "
+                f"last {self._truncated_streak} rollouts (guard.truncated_share={self.guard.truncated_share}). Raise "
+                "trainer.max_completion_length, check that the model emits its EOS, or loosen the guard."
+            )
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        mode = "train" if self.model.training else "eval"
+        kl = self._metrics[mode].get("kl")
+        if mode == "train" and "grad_norm" in logs:
+            entropy = self._metrics[mode].get("entropy")
+            self.journal.step(
+                self.state.global_step,
+                {
+                    "grad_norm": logs["grad_norm"],
+                    "loss": logs.get("loss"),
+                    "learning_rate": logs.get("learning_rate"),
+                    "kl": sum(kl) / len(kl) if kl else None,
+                    "entropy": sum(entropy) / len(entropy) if entropy else None,
+                },
+                now=time.perf_counter(),
+            )
+            logs = logs | self.journal.last_metrics
+        super().log(logs, start_time)
+
+    # --- checkpoints ---------------------------------------------------------------------------------------
+
+    def _save_checkpoint(self, model, trial):
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing needs
+            write_state(folder, {"strategies": self.method.state_dict(), "dev_baseline": self.dev_baseline})
+        self.accelerator.wait_for_everyone()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Put back what `_save_checkpoint` added to TRL's checkpoint."""
+        self.method.load_state_dict(state["strategies"])
+        self.dev_baseline = state["dev_baseline"]
+
+    # --- the process group ---------------------------------------------------------------------------------
+
+    def _gather(self, rows: list) -> list:
+        """Every process's rows in process order, which is batch order."""
+        return gather_object(rows) if self.accelerator.num_processes > 1 else list(rows)
+
+    def _local(self, count: int) -> slice:
+        start = self.accelerator.process_index * count
+        return slice(start, start + count)

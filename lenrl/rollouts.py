@@ -1,0 +1,125 @@
+"""One generation batch, complete over all processes: all that a strategy may know.
+
+Axes, as suffixes of tensor names:
+    P   prompts (groups) of the generation batch, in batch order
+    G   completions of one prompt (`trainer.num_generations`)
+    T   tokens of a completion, right-padded
+    N   rows, N = P * G, or a micro-batch's rows
+
+Lengths are tokens, a generated EOS counted, padding never. Unknown is NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the verifier says of one completion.
+
+    `correct` is None when nobody can say: the gold answer is unreadable, or the verifier itself failed.
+    An answer that is missing or that overruns a limit is wrong (False), never unknown.
+    """
+
+    correct: bool | None
+    answer: str | None = None  # the extracted answer, shortened for logs
+    formatted: bool = False  # an answer was found, non-empty, and reads as mathematics
+    think_tags: bool = True  # think tags are well formed
+    answer_tags: bool = True  # answer tags are well formed
+    outcome: Literal["ok", "timeout", "memory", "limit", "error", "abstained"] = "ok"
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """A generation batch of P prompts with G completions each, after the truncation.
+
+    Strategies read it and never write to it. `columns` holds what a budget gave a row or what the data
+    says of it (`target`, `lo`, `hi`, `level`, `mode`, ...): nested tuples (P, G) of plain values.
+    """
+
+    prompt_ids: tuple[str, ...]  # P, stable across epochs and processes
+    length_PG: Tensor  # int64, kept tokens
+    correct_PG: Tensor  # float64: 1, 0, NaN unknown
+    max_length: int  # L_max, `trainer.max_completion_length`, tokens
+    step: int = 0  # completed optimizer steps when the batch was sampled
+    sampled_length_PG: Tensor = None  # type: ignore[assignment]  # int64, tokens before any cut
+    truncated_PG: Tensor = None  # type: ignore[assignment]  # bool, stopped at the cap without EOS
+    formatted_PG: Tensor = None  # type: ignore[assignment]  # bool, a readable answer
+    think_tags_PG: Tensor = None  # type: ignore[assignment]  # bool
+    answer_tags_PG: Tensor = None  # type: ignore[assignment]  # bool
+    budget_PG: Tensor | None = None  # float64, tokens; NaN: none given
+    mean_logp_PG: Tensor | None = None  # float64, mean token log-prob under the sampling policy
+    columns: Mapping[str, tuple[tuple[Any, ...], ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        shape = self.length_PG.shape
+        if len(shape) != 2 or shape[0] != len(self.prompt_ids):
+            raise ValueError(f"length_PG has shape {tuple(shape)}, expected ({len(self.prompt_ids)}, G)")
+        fill = object.__setattr__
+        if self.sampled_length_PG is None:
+            fill(self, "sampled_length_PG", self.length_PG)
+        if self.truncated_PG is None:
+            fill(self, "truncated_PG", torch.zeros(shape, dtype=torch.bool))
+        for name in ("formatted_PG", "think_tags_PG", "answer_tags_PG"):
+            if getattr(self, name) is None:
+                fill(self, name, torch.ones(shape, dtype=torch.bool))
+        for name, value in vars(self).items():
+            if name.endswith("_PG") and value is not None and value.shape != shape:
+                raise ValueError(f"{name} has shape {tuple(value.shape)}, expected {tuple(shape)}")
+
+    @property
+    def P(self) -> int:
+        return self.length_PG.shape[0]
+
+    @property
+    def G(self) -> int:
+        return self.length_PG.shape[1]
+
+    @property
+    def known_PG(self) -> Tensor:
+        """bool (P, G): the verdict is known."""
+        return ~self.correct_PG.isnan()
+
+    @property
+    def right_PG(self) -> Tensor:
+        """bool (P, G): known to be correct."""
+        return self.correct_PG > 0.5
+
+    @property
+    def wrong_PG(self) -> Tensor:
+        """bool (P, G): known to be wrong."""
+        return self.correct_PG <= 0.5
+
+    @property
+    def tokens_PG(self) -> Tensor:
+        """float64 (P, G): kept tokens, ready for arithmetic."""
+        return self.length_PG.to(torch.float64)
+
+    def column(self, name: str) -> Tensor:
+        """A numeric column as float64 (P, G), NaN where a row has none."""
+        if name not in self.columns:
+            raise KeyError(f"the rows have no field {name!r}; a budget or the data must give it")
+        rows = [[float("nan") if v is None else float(v) for v in group] for group in self.columns[name]]
+        return torch.tensor(rows, dtype=torch.float64).reshape(self.P, self.G)
+
+    def with_(self, **changes: Any) -> Rollouts:
+        """A copy with some fields replaced."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class Reward:
+    """What a reward strategy pays, (P, G) in float64; NaN leaves a row out of everything.
+
+    `parts` names its addends for the logs and for `advantage: decoupled`; none: the total is the one part.
+    """
+
+    total_PG: Tensor
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+    dropped: int = 0  # rows whose reward was not finite and was set to NaN (`guard.nonfinite=drop`)

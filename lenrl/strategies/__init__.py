@@ -1,0 +1,1 @@
+"""What methods are made of: six slots, one small file a rule."""

@@ -1,0 +1,1 @@
+"""Rules that turn rewards into pushes, one a file."""

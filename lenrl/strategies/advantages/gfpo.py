@@ -1,0 +1,53 @@
+"""GFPO: learn from the few completions that rank best."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from lenrl.rollouts import Reward, Rollouts
+from lenrl.strategies import groups
+from lenrl.strategies.advantages.grpo import normalise
+from lenrl.strategies.base import Advantage, Setting
+
+
+class Gfpo(Advantage):
+    """Keeps the `keep` best-ranked completions of a group, normalises over them, and ignores the others.
+
+    `rank=length`: the shortest; `rank=efficiency`: the highest `r / L`. `A = (r - mean) / (sd + 1e-4)` over
+    the kept.
+
+    Source: GFPO, arXiv 2508.09726.
+
+    Degenerate cases: ties go by batch order; rows that are not valid are never kept; a length of 0 counts
+    as 1 in `r / L`. Declares `permute_completions`: which of two equally long completions is kept depends
+    on their order.
+
+    >>> from lenrl.strategies.worked import GROUP, show
+    >>> show(Gfpo(keep=3)(Reward(GROUP.correct_PG), GROUP))
+    [[0.5773, 0.5773, -1.1545, 0.0]]
+    """
+
+    name: ClassVar[str] = "gfpo"
+    scales_by_group_std: ClassVar[bool] = True
+    declares: ClassVar[tuple[str, ...]] = ("permute_completions",)
+
+    keep: int = Field(default=4, ge=2)  # completions a group
+    rank: Literal["length", "efficiency"] = "length"
+
+    def __call__(self, reward: Reward, rollouts: Rollouts) -> Tensor:
+        r, tokens = reward.total_PG, rollouts.tokens_PG
+        score = tokens if self.rank == "length" else -r / tokens.clamp(min=1.0)
+        kept = groups.ranks(score, ~r.isnan()) < self.keep
+        return normalise(torch.where(kept, r, float("nan")))
+
+    def warnings(self, setting: Setting) -> list[str]:
+        if setting.num_generations is None or self.keep < setting.num_generations:
+            return []
+        return [
+            f"advantage.keep={self.keep} keeps every one of {setting.num_generations} completions: gfpo is "
+            "grpo then; raise num_generations or lower advantage.keep"
+        ]

@@ -1,0 +1,34 @@
+"""Leave-one-out baseline."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from lenrl.rollouts import Reward, Rollouts
+from lenrl.strategies import groups
+from lenrl.strategies.base import Advantage
+
+
+class Rloo(Advantage):
+    """Reward minus the mean of the group's other valid rows: `A_i = (r_i - mean r) * n / (n - 1)`.
+
+    Source: Ahmadian et al., arXiv 2402.14740.
+
+    Degenerate cases: one valid row 0; flat group 0; a row that is not valid 0.
+
+    >>> from lenrl.strategies.worked import GROUP, show
+    >>> show(Rloo()(Reward(GROUP.correct_PG), GROUP))
+    [[0.3333, 0.3333, -1.0, 0.3333]]
+    """
+
+    name: ClassVar[str] = "rloo"
+
+    def __call__(self, reward: Reward, rollouts: Rollouts) -> Tensor:
+        r = reward.total_PG
+        valid = ~r.isnan()
+        n = groups.count(valid)
+        a = (r - groups.mean(r, valid)) * n / (n - 1).clamp(min=1.0)
+        return torch.where(valid & groups.spread(r, valid), a, 0.0)

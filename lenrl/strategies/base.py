@@ -1,0 +1,221 @@
+"""The six slots of a method, one abstract class each.
+
+A strategy is a frozen pydantic model: its fields are the recipe's options, bounded, unknown ones refused.
+It is pure on tensors: it never writes to its inputs, and it sees whole groups of the whole generation batch.
+State, where a rule has any, is plain JSON, changed only in `observe` and identical on every process.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor
+
+from lenrl.rollouts import Reward, Rollouts
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a strategy's start-up check may know of the run (None: not known, as in `lenrl score`)."""
+
+    num_generations: int | None  # G
+    max_length: int  # L_max, tokens
+    max_steps: int | None = None  # optimizer steps
+    updates_per_rollout: int = 1
+    scaled_by_group_std: bool = False  # the advantage divides by the group's standard deviation
+    reward_name: str = ""
+    training: bool = True  # False in `lenrl score`: lengths come from a file, nothing is sampled
+    columns: frozenset[str] | None = None  # row fields that the data has; None: not known
+
+
+@dataclass(frozen=True)
+class Forbidden:
+    """A GRPOConfig field that must not be `value` beside a strategy; `vllm_*` counts only with `use_vllm`."""
+
+    field: str
+    value: Any
+    why: str
+
+
+class Strategy(BaseModel, abc.ABC):
+    """Base of all strategies; `name` is what a recipe calls it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ignored_types=(type(None),))
+
+    slot: ClassVar[str]
+    name: ClassVar[str]
+    reads_verdicts: ClassVar[bool] = False  # needs `correct_PG`; without gold answers it is refused
+    reads_columns: ClassVar[tuple[str, ...]] = ()  # row fields it needs, e.g. ("target",)
+    forbids: ClassVar[tuple[Forbidden, ...]] = ()  # trainer settings that would defeat it
+    declares: ClassVar[tuple[str, ...]] = ()  # properties of the common battery that it breaks by its nature
+
+    def errors(self, setting: Setting) -> list[str]:
+        """Why this cannot work in that setting: value found, rule, remedy. Empty: it can."""
+        return []
+
+    def warnings(self, setting: Setting) -> list[str]:
+        """What will do less, or other, than its user expects."""
+        return []
+
+    def observe(self, rollouts: Rollouts, reward: Reward) -> None:
+        """Update the state from a finished generation batch (all its groups); the same on every process."""
+
+    def metrics(self) -> dict[str, float]:
+        """What the logs should say of the state, by name."""
+        return {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state as plain JSON."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state_dict` gave."""
+        if state:
+            raise ValueError(f"{self.slot} {self.name!r} keeps no state, found {sorted(state)}")
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What a budget gives one row: words for the prompt, a cap, and fields for the reward."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)  # template values of the prompt's hint
+    hint: str | None = None  # text added to the prompt, already filled in
+    budget: float | None = None  # tokens, what rewards compare with (`budget_PG`)
+    cap: int | None = None  # tokens, hard limit on generation
+    columns: Mapping[str, Any] = field(default_factory=dict)  # row fields (`target`, `level`, ...)
+    system: str | None = None  # text added to the system prompt, already filled in
+
+
+class Budget(Strategy):
+    """Decides before sampling what each row is told and how long it may get."""
+
+    slot: ClassVar[str] = "budget"
+    gives: ClassVar[tuple[str, ...]] = ()  # row fields it puts into `Allowance.columns`
+    gives_budget: ClassVar[bool] = True  # fills `Allowance.budget`
+
+    @abc.abstractmethod
+    def __call__(
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, setting: Setting
+    ) -> list[Allowance]:
+        """One allowance a row. `prompt_ids` and `columns` have a row each, groups adjacent, G rows a group.
+
+        `step` is the number of completed optimizer steps.
+        """
+
+    def evaluation(
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, setting: Setting
+    ) -> list[Allowance]:
+        """What rows get outside training: nothing, unless the rule says otherwise."""
+        return [Allowance() for _ in prompt_ids]
+
+
+class Truncation(Strategy):
+    """Shortens completions after sampling."""
+
+    slot: ClassVar[str] = "truncation"
+    caps: ClassVar[bool] = False  # what it cuts counts as truncated: generation would have stopped there
+
+    @abc.abstractmethod
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        """Kept lengths, int64 (P, G), each at most `length_PG`."""
+
+
+class RewardRule(Strategy):
+    """Pays each completion."""
+
+    slot: ClassVar[str] = "reward"
+    reads_verdicts: ClassVar[bool] = True
+    reads_budget: ClassVar[bool] = False  # compares lengths with `budget_PG`
+    reads_format: ClassVar[bool] = False  # reads `formatted_PG`, `think_tags_PG` or `answer_tags_PG`
+
+    @abc.abstractmethod
+    def __call__(self, rollouts: Rollouts) -> Tensor | Reward:
+        """float64 (P, G), NaN where a row is not valid; or a `Reward` with named parts."""
+
+
+class Advantage(Strategy):
+    """Turns rewards into what each completion, or each token, is pushed by."""
+
+    slot: ClassVar[str] = "advantage"
+    needs_logp: ClassVar[bool] = False  # reads `mean_logp_PG`
+    scales_by_group_std: ClassVar[bool] = False
+
+    @abc.abstractmethod
+    def __call__(self, reward: Reward, rollouts: Rollouts) -> Tensor:
+        """float64 (P, G) or (P, G, T); rows that are not valid get 0."""
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """One micro-batch of the update: N rows, T completion tokens, right-padded."""
+
+    logp_NT: Tensor  # with gradient
+    old_logp_NT: (
+        Tensor  # under the policy at rollout time; equal to logp_NT.detach() with one update a rollout
+    )
+    mask_NT: Tensor  # bool, kept completion tokens
+    advantage_N: Tensor  # (N,) or (N, T)
+
+
+@dataclass(frozen=True)
+class StepTotals:
+    """What an objective needs to know of the whole optimizer step, over all processes."""
+
+    rows: int  # rows of the optimizer step, all processes
+    tokens: float  # valid tokens of the optimizer step, all processes
+    kl_tokens: float  # sum over those tokens of old log-prob minus new log-prob, at the step's start
+    processes: int  # gradients are averaged over this many
+    extra: Mapping[str, float] = field(default_factory=dict)  # what the objective's `survey` returned
+
+
+class Objective(Strategy):
+    """The loss of one micro-batch, scaled so that the sum over the optimizer step's micro-batches, averaged
+    over processes, is the step's loss."""
+
+    slot: ClassVar[str] = "objective"
+    refuses: ClassVar[tuple[str, ...]] = ()  # GRPOConfig fields that it makes meaningless
+    replaces_loss: ClassVar[bool] = True  # False: TRL's own loss is used and this object is never called
+
+    @property
+    def needs_totals(self) -> bool:
+        """Needs a pass without gradient over the whole step before its first backward."""
+        return False
+
+    def survey(
+        self, batches: Sequence[MicroBatch], gather: Callable[[Tensor], Tensor]
+    ) -> Mapping[str, float]:
+        """What it wants to know of the step beyond the sums (`StepTotals.extra`), from that pass.
+
+        `batches` are this process's micro-batches without gradient; `gather` concatenates a 1-D tensor
+        of any length over all processes. Called only where `needs_totals`.
+        """
+        return {}
+
+    @abc.abstractmethod
+    def __call__(self, batch: MicroBatch, totals: StepTotals) -> tuple[Tensor, dict[str, float]]:
+        """Scalar loss with gradient, and metrics."""
+
+
+class Sampling(Strategy):
+    """How many prompts to sample, and which groups to keep."""
+
+    slot: ClassVar[str] = "sampling"
+
+    @abc.abstractmethod
+    def factor(self) -> float:
+        """Prompts to sample over prompts to keep, >= 1."""
+
+    @abc.abstractmethod
+    def keep(self, signal_P: Tensor, prompts: int) -> Tensor:
+        """int64 indices of at most `prompts` groups to keep, in batch order. `signal_P`: the group's rewards
+        differ."""
+
+
+def as_reward(value: Tensor | Reward) -> Reward:
+    """A plain tensor becomes a reward of one part."""
+    return value if isinstance(value, Reward) else Reward(value.to(torch.float64))

@@ -1,0 +1,67 @@
+"""A target length drawn for each prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from lenrl.strategies import hints
+from lenrl.strategies.base import Allowance, Budget, Setting
+
+HINT = "Think for {target} tokens."
+
+
+class Draw(Budget):
+    """Draws the row field `target` uniformly from the integers in [low, high] and says it in the prompt.
+
+    All completions of a prompt share it. The draw is a function of (seed, prompt id, step): the same on every
+    process and after a resume. It is no budget that other rewards compare with, and no cap.
+
+    Source: L1, arXiv 2503.04697.
+
+    Degenerate cases: `high` is L_max unless set; a `low` above it is refused.
+
+    >>> given = Draw(low=100, high=100)(["q"], [{}], 0, Setting(1, 4096))[0]
+    >>> given.columns, given.hint
+    ({'target': 100}, 'Think for 100 tokens.')
+    """
+
+    name: ClassVar[str] = "draw"
+    gives: ClassVar[tuple[str, ...]] = ("target",)
+    gives_budget: ClassVar[bool] = False
+
+    low: int = Field(default=100, ge=1)  # tokens
+    high: int | None = Field(default=None, ge=1)  # tokens; None: L_max
+    seed: int = 0
+    hint: bool | str = True  # or a template with {target}
+
+    def __call__(
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, setting: Setting
+    ) -> list[Allowance]:
+        high = max(self.low, self.high or setting.max_length)
+        targets = {
+            prompt: self.low + hints.draw(high - self.low + 1, self.seed, prompt, step)
+            for prompt in dict.fromkeys(prompt_ids)
+        }
+        return [
+            Allowance(
+                values={"target": targets[prompt]},
+                hint=hints.fill(self.hint, HINT, target=targets[prompt]),
+                columns={"target": targets[prompt]},
+            )
+            for prompt in prompt_ids
+        ]
+
+    def errors(self, setting: Setting) -> list[str]:
+        high = self.high or setting.max_length
+        found = []
+        if self.low > high and (setting.training or self.high):
+            found.append(f"budget.low={self.low} is above high={high}; lower budget.low or raise the cap")
+        if setting.training and high > setting.max_length:
+            found.append(
+                f"budget.high={high} is above max_completion_length={setting.max_length}: targets could not "
+                "be reached; lower budget.high"
+            )
+        return found

@@ -1,0 +1,50 @@
+"""One range of lengths for every prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from lenrl.strategies import hints
+from lenrl.strategies.base import Allowance, Budget, Setting
+
+HINT = "Answer with {lo} to {hi} tokens."
+
+
+class Interval(Budget):
+    """Gives every row the fields `lo` and `hi`, the range of tokens asked for, and says it in the prompt.
+
+    Source: LongWriter-Zero, arXiv 2506.18841, where ranges come with the prompts: data that has `lo` and
+    `hi` needs no budget.
+
+    Degenerate cases: `hi` below `lo`, or above L_max, is refused.
+
+    >>> Interval(lo=10, hi=20)(["q"], [{}], 0, Setting(1, 4096))[0].columns
+    {'lo': 10, 'hi': 20}
+    """
+
+    name: ClassVar[str] = "interval"
+    gives: ClassVar[tuple[str, ...]] = ("lo", "hi")
+    gives_budget: ClassVar[bool] = False
+
+    lo: int = Field(default=50, ge=1)  # tokens
+    hi: int = Field(default=100, ge=1)  # tokens
+    hint: bool | str = True  # or a template with {lo} and {hi}
+
+    def __call__(
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, setting: Setting
+    ) -> list[Allowance]:
+        asked = {"lo": self.lo, "hi": self.hi}
+        text = hints.fill(self.hint, HINT, **asked)
+        return [Allowance(values=asked, hint=text, columns=asked) for _ in prompt_ids]
+
+    def errors(self, setting: Setting) -> list[str]:
+        if self.hi < self.lo:
+            return [f"budget.hi={self.hi} is below lo={self.lo}; a range needs lo <= hi"]
+        if setting.training and self.hi > setting.max_length:
+            return [
+                f"budget.hi={self.hi} is above max_completion_length={setting.max_length}; lower budget.hi"
+            ]
+        return []

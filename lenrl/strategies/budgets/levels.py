@@ -1,0 +1,48 @@
+"""Short, moderate or long: a level drawn for each prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from lenrl.strategies import hints
+from lenrl.strategies.base import Allowance, Budget, Setting
+from lenrl.strategies.fields import LEVELS
+
+
+class Levels(Budget):
+    """Draws the row field `level` for each prompt and says it in the prompt.
+
+    All completions of a prompt share it; the draw is a function of (seed, prompt id, step).
+
+    Source: TLDR, arXiv 2505.07961; the wording is ours.
+
+    >>> given = Levels()(["q", "q"], [{}, {}], 0, Setting(2, 4096))
+    >>> given[0] == given[1], given[0].columns["level"] in LEVELS
+    (True, True)
+    """
+
+    name: ClassVar[str] = "levels"
+    gives: ClassVar[tuple[str, ...]] = ("level",)
+    gives_budget: ClassVar[bool] = False
+
+    seed: int = 0
+    short: str = "Think briefly."
+    moderate: str = "Think at moderate length."
+    long: str = "Think at length."
+
+    def __call__(
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, setting: Setting
+    ) -> list[Allowance]:
+        drawn = {
+            prompt: LEVELS[hints.draw(len(LEVELS), self.seed, prompt, step)]
+            for prompt in dict.fromkeys(prompt_ids)
+        }
+        return [
+            Allowance(
+                values={"level": drawn[prompt]},
+                hint=getattr(self, drawn[prompt]) or None,
+                columns={"level": drawn[prompt]},
+            )
+            for prompt in prompt_ids
+        ]

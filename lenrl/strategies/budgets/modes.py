@@ -1,0 +1,41 @@
+"""Half a group thinks long, half short."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from lenrl.strategies.base import Allowance, Budget, Forbidden, Setting
+
+
+class Modes(Budget):
+    """Gives the rows of a group the field `mode`, `long` and `short` in turn, and says it in the prompt.
+
+    Source: adaptive thinking, arXiv 2505.20101; the wording is ours.
+
+    Degenerate cases: an odd group has one long row more. The prompts of a group differ, so nothing may
+    sample it from one prompt: TRL's vLLM server does and is refused.
+
+    >>> [given.columns["mode"] for given in Modes()(["q"] * 4, [{}] * 4, 0, Setting(4, 4096))]
+    ['long', 'short', 'long', 'short']
+    """
+
+    name: ClassVar[str] = "modes"
+    gives: ClassVar[tuple[str, ...]] = ("mode",)
+    gives_budget: ClassVar[bool] = False
+    forbids: ClassVar[tuple[Forbidden, ...]] = (
+        Forbidden("vllm_mode", "server", "the server samples a whole group from one prompt, modes need two"),
+    )
+
+    long: str = "Think step by step at length before you answer."
+    short: str = "Answer with as little thinking as you can."
+
+    def __call__(
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, setting: Setting
+    ) -> list[Allowance]:
+        size = setting.num_generations or len(prompt_ids)
+        modes = ["long" if row % size % 2 == 0 else "short" for row in range(len(prompt_ids))]
+        return [
+            Allowance(values={"mode": mode}, hint=getattr(self, mode) or None, columns={"mode": mode})
+            for mode in modes
+        ]

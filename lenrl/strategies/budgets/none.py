@@ -1,0 +1,24 @@
+"""No budget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from lenrl.strategies.base import Allowance, Budget, Setting
+
+
+class NoBudget(Budget):
+    """No hint, no cap: completions end at EOS or at L_max.
+
+    >>> NoBudget()(["q"], [{}], 0, Setting(1, 4096))[0].budget is None
+    True
+    """
+
+    name: ClassVar[str] = "none"
+    gives_budget: ClassVar[bool] = False
+
+    def __call__(
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, setting: Setting
+    ) -> list[Allowance]:
+        return [Allowance() for _ in prompt_ids]

@@ -1,0 +1,51 @@
+"""What the logs say of one scored generation batch: the numbers that show a reward going wrong."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lenrl.rollouts import Reward, Rollouts
+from lenrl.strategies import groups
+from lenrl.strategies.method import Method
+
+
+def diagnose(
+    method: Method, reward: Reward, advantage: Tensor, rollouts: Rollouts
+) -> dict[str, float | None]:
+    """Metrics of a batch by name; None where there is nothing to average.
+
+    `advantage` is (P, G) or (P, G, T), `reward` what `method.pay` returned for these rollouts.
+    """
+    kept, sampled = rollouts.tokens_PG, rollouts.sampled_length_PG.to(torch.float64)
+    pushed = advantage if advantage.dim() == 2 else advantage.sum(dim=2)
+    moved = advantage != 0 if advantage.dim() == 2 else (advantage != 0).any(dim=2)
+    return {
+        "reward": _mean(reward.total_PG, ~reward.total_PG.isnan()),
+        **{f"reward_{name}": _mean(part, ~part.isnan()) for name, part in reward.parts.items()},
+        "accuracy": _mean(rollouts.correct_PG, rollouts.known_PG),
+        "tokens_mean": kept.mean().item(),
+        "tokens_p50": kept.flatten().quantile(0.5).item(),
+        "tokens_p95": kept.flatten().quantile(0.95).item(),
+        "tokens_sampled_mean": sampled.mean().item(),
+        "truncated_share": rollouts.truncated_PG.double().mean().item(),
+        "groups_with_signal": moved.any(dim=1).double().mean().item(),
+        "correct_pushed_down": _mean((pushed < 0).double(), rollouts.right_PG),
+        "penalty_leverage": penalty_leverage(method, advantage, rollouts),
+    }
+
+
+def penalty_leverage(method: Method, advantage: Tensor, rollouts: Rollouts) -> float:
+    """Mean absolute change of the advantages when every length is taken as its group's mean.
+
+    0: lengths do not matter to this method on this batch. The cut is not repeated, verdicts stay as they are.
+    """
+    everything = torch.ones_like(rollouts.length_PG, dtype=torch.bool)
+    level = groups.mean(rollouts.tokens_PG, everything).expand(rollouts.P, rollouts.G)
+    flat = rollouts.with_(length_PG=level, sampled_length_PG=level)
+    counterfactual = method.push(method.pay(flat, "drop"), flat)
+    return (advantage - counterfactual).abs().mean().item()
+
+
+def _mean(x_PG: Tensor, where_PG: Tensor) -> float | None:
+    return x_PG[where_PG].mean().item() if where_PG.any() else None

@@ -1,0 +1,59 @@
+"""Row fields that a budget or the data gave, as tensors, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from lenrl.errors import BadInput
+from lenrl.rollouts import Rollouts
+
+LEVELS = ("short", "moderate", "long")  # of the field `level`
+MODES = ("short", "long")  # of the field `mode`
+
+
+def tokens(rollouts: Rollouts, name: str) -> Tensor:
+    """A field that counts tokens, float64 (P, G), above 0 in every row.
+
+    Raises:
+        BadInput: a row has no such field, or it is not above 0.
+    """
+    if name not in rollouts.columns:
+        raise BadInput(f"the rows have no field {name!r}; choose a budget that gives it, or data that has it")
+    values = rollouts.column(name)
+    bad = ~(values > 0)
+    if bad.any():
+        p, g = bad.nonzero()[0].tolist()
+        found = rollouts.columns[name][p][g]
+        raise BadInput(
+            f"field {name!r} is {found!r} for prompt {rollouts.prompt_ids[p]!r}, completion {g}: "
+            "must be above 0 tokens"
+        )
+    return values
+
+
+def targets(rollouts: Rollouts) -> Tensor:
+    """The length each prompt asked for, tokens, float64 (P, G)."""
+    return tokens(rollouts, "target")
+
+
+def choice(rollouts: Rollouts, name: str, among: Sequence[str]) -> Tensor:
+    """A field that takes one of some words, as its place among them, int64 (P, G).
+
+    Raises:
+        BadInput: a row has no such field, or another word.
+    """
+    if name not in rollouts.columns:
+        raise BadInput(f"the rows have no field {name!r}; choose a budget that gives it, or data that has it")
+    place = {word: index for index, word in enumerate(among)}
+    rows = rollouts.columns[name]
+    for p, group in enumerate(rows):
+        for word in group:
+            if word not in place:
+                raise BadInput(
+                    f"field {name!r} is {word!r} for prompt {rollouts.prompt_ids[p]!r}: "
+                    f"must be one of {list(among)}"
+                )
+    return torch.tensor([[place[word] for word in group] for group in rows]).reshape(rollouts.P, rollouts.G)

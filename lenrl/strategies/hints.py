@@ -1,0 +1,30 @@
+"""Words that a budget adds to a prompt, and draws that are functions of their key."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+
+def fill(hint: bool | str, default: str, **values: Any) -> str | None:
+    """The hint's text: `True` is the rule's own wording, `False` or "" none, a string a `{name}` template.
+
+    Only the names given are replaced; nothing of the template is evaluated.
+    """
+    text = default if hint is True else hint or None
+    if text is None:
+        return None
+    for name, value in values.items():
+        text = text.replace("{" + name + "}", number(value))
+    return text
+
+
+def number(value: Any) -> str:
+    """Tokens as a prompt should state them: 179, 179.2, never 179.0."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def draw(below: int, *key: object) -> int:
+    """An integer in [0, below), the same for the same key on every process and after every resume."""
+    digest = hashlib.sha256("\x1f".join(map(str, key)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") % below

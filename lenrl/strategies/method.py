@@ -1,0 +1,252 @@
+"""A method: six strategies, and the pure pipeline that training and `lenrl score` share.
+
+Every value that a strategy returns is checked here, and every record it sees is a copy: a strategy of a third
+party can neither edit the training data nor let a wrong shape or an infinite reward through.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from lenrl.errors import BadInput, RunFailed
+from lenrl.rollouts import Reward, Rollouts
+from lenrl.strategies.base import (
+    Advantage,
+    Allowance,
+    Budget,
+    Forbidden,
+    Objective,
+    RewardRule,
+    Sampling,
+    Setting,
+    Strategy,
+    Truncation,
+)
+
+MAX_REWARD = 1e6  # above it a reward is a fault: it would drown its whole group
+
+
+class BadStrategy(RunFailed):
+    """A strategy returned something that is not what its slot returns."""
+
+
+class NonfiniteReward(RunFailed):
+    """A reward is NaN beside a known verdict, infinite, or above 1e6."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """The six slots of a recipe, filled."""
+
+    budget: Budget
+    truncation: Truncation
+    reward: RewardRule
+    advantage: Advantage
+    objective: Objective
+    sampling: Sampling
+
+    @property
+    def slots(self) -> dict[str, Strategy]:
+        """The strategies by slot, in the pipeline's order."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @property
+    def needs_logp(self) -> bool:
+        """The advantage reads rollout-time log-probs."""
+        return self.advantage.needs_logp
+
+    @property
+    def reads_verdicts(self) -> bool:
+        """A strategy needs to know what is correct."""
+        return any(strategy.reads_verdicts for strategy in self.slots.values())
+
+    @property
+    def reads_columns(self) -> tuple[str, ...]:
+        """Row fields that its strategies need."""
+        return tuple(dict.fromkeys(name for s in self.slots.values() for name in s.reads_columns))
+
+    @property
+    def forbids(self) -> tuple[Forbidden, ...]:
+        """Trainer settings that would defeat one of its strategies."""
+        return tuple(entry for strategy in self.slots.values() for entry in strategy.forbids)
+
+    def allow(
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, setting: Setting
+    ) -> list[Allowance]:
+        """What the budget gives each row (groups adjacent, G rows a group), checked.
+
+        Raises:
+            BadStrategy: not one allowance a row, or a budget or cap that is not positive.
+        """
+        allowances = self.budget(tuple(prompt_ids), copy.deepcopy(list(columns)), step, setting)
+        where = f"budget {self.budget.name!r}"
+        if len(allowances) != len(prompt_ids):
+            raise BadStrategy(f"{where} returned {len(allowances)} allowances for {len(prompt_ids)} rows")
+        for row, given in enumerate(allowances):
+            if not isinstance(given, Allowance):
+                raise BadStrategy(
+                    f"{where} returned {type(given).__name__} for row {row}, expected Allowance"
+                )
+            if given.budget is not None and not 0 < given.budget < float("inf"):
+                raise BadStrategy(
+                    f"{where} gave row {row} a budget of {given.budget} tokens, must be above 0"
+                )
+            if given.cap is not None and (type(given.cap) is not int or given.cap < 1):
+                raise BadStrategy(
+                    f"{where} gave row {row} a cap of {given.cap!r}, must be an integer of at least 1"
+                )
+        return list(allowances)
+
+    def cut(self, rollouts: Rollouts) -> Tensor:
+        """Kept lengths, int64 (P, G). The caller verifies again what was cut.
+
+        Raises:
+            BadStrategy: wrong type or shape, or a length outside [0, length].
+        """
+        kept = self.truncation(_copied(rollouts))
+        where = f"truncation {self.truncation.name!r}"
+        _check_shape(where, kept, rollouts.length_PG.shape)
+        if kept.is_floating_point():
+            raise BadStrategy(f"{where} returned {kept.dtype}, expected int64 (whole tokens)")
+        kept = kept.to(torch.int64)
+        outside = (kept < 0) | (kept > rollouts.length_PG)
+        if outside.any():
+            p, g = outside.nonzero()[0].tolist()
+            raise BadStrategy(
+                f"{where} keeps {int(kept[p, g])} of {int(rollouts.length_PG[p, g])} tokens "
+                f"(group {p}, completion {g}): must be between 0 and the length"
+            )
+        return kept
+
+    def pay(self, rollouts: Rollouts, nonfinite: Literal["fail", "drop"] = "fail") -> Reward:
+        """Rewards in float64. NaN where the verdict is unknown: the row is not valid.
+
+        `nonfinite="drop"` turns faulty rewards into NaN and counts them in `Reward.dropped`.
+
+        Raises:
+            BadStrategy: wrong type or shape, of the total or of a part.
+            NonfiniteReward: NaN beside a known verdict, infinite, or above 1e6, unless dropped.
+        """
+        where = f"reward {self.reward.name!r}"
+        value = self.reward(_copied(rollouts))
+        paid = value if isinstance(value, Reward) else Reward(value)
+        _check_shape(where, paid.total_PG, rollouts.length_PG.shape)
+        parts = {}
+        for name, part in paid.parts.items():
+            _check_shape(f"part {name!r} of {where}", part, rollouts.length_PG.shape)
+            parts[str(name)] = part.detach().to(torch.float64)
+        total = paid.total_PG.detach().to(torch.float64)
+        faulty = (total.isnan() & rollouts.known_PG) | (total.abs() > MAX_REWARD)
+        if not faulty.any():
+            return Reward(total, parts)
+        if nonfinite == "drop":
+            return Reward(total.masked_fill(faulty, float("nan")), parts, dropped=int(faulty.sum()))
+        p, g = faulty.nonzero()[0].tolist()
+        raise NonfiniteReward(
+            f"{where} paid {total[p, g].item()} for prompt {rollouts.prompt_ids[p]!r}, completion {g}: must "
+            f"be finite and at most {MAX_REWARD:g}; repair it, or leave such rows out: guard.nonfinite=drop"
+        )
+
+    def push(self, reward: Reward, rollouts: Rollouts) -> Tensor:
+        """Advantages in float64, (P, G) or (P, G, T); 0 for rows that are not valid.
+
+        Raises:
+            BadStrategy: wrong type or shape, or an advantage that is not finite.
+        """
+        where = f"advantage {self.advantage.name!r}"
+        if self.needs_logp and rollouts.mean_logp_PG is None:
+            raise BadInput(
+                f"{where} needs mean_logp, the mean token log-prob under the sampling policy, of every row"
+            )
+        parts = {name: part.clone() for name, part in reward.parts.items()}
+        pushed = self.advantage(Reward(reward.total_PG.clone(), parts), _copied(rollouts))
+        if isinstance(pushed, Tensor) and pushed.dim() == 3:
+            _check_shape(where, pushed[..., 0], rollouts.length_PG.shape)
+        else:
+            _check_shape(where, pushed, rollouts.length_PG.shape)
+        pushed = pushed.detach().to(torch.float64)
+        invalid = reward.total_PG.isnan()
+        pushed = pushed.masked_fill(invalid if pushed.dim() == 2 else invalid[..., None], 0.0)
+        if not pushed.isfinite().all():
+            p, g = (~pushed.isfinite()).nonzero()[0].tolist()[:2]
+            raise BadStrategy(f"{where} is not finite for prompt {rollouts.prompt_ids[p]!r}, completion {g}")
+        return pushed
+
+    def observe(self, rollouts: Rollouts, reward: Reward | None = None) -> None:
+        """Let every strategy update its state; the reward is paid again where the caller has none at hand."""
+        paid = self.pay(rollouts, "drop") if reward is None else reward
+        for strategy in self.slots.values():
+            strategy.observe(_copied(rollouts), paid)
+
+    def metrics(self) -> dict[str, float]:
+        """What the strategies' states say, for the logs."""
+        return {key: value for strategy in self.slots.values() for key, value in strategy.metrics().items()}
+
+    def state_dict(self) -> dict[str, dict[str, Any]]:
+        """The strategies' states by slot, plain JSON; slots without state are left out."""
+        return {slot: state for slot, strategy in self.slots.items() if (state := strategy.state_dict())}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Put back what `state_dict` gave.
+
+        Raises:
+            BadInput: an unknown slot, or a state that its strategy refuses.
+        """
+        unknown = sorted(set(state) - set(self.slots))
+        if unknown:
+            raise BadInput(f"strategy state names {unknown}; there are {sorted(self.slots)}")
+        for slot, strategy in self.slots.items():
+            try:
+                strategy.load_state_dict(state.get(slot, {}))
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise BadInput(f"strategy state of {slot} {strategy.name!r} is refused: {error}") from error
+
+    def errors(self, setting: Setting) -> list[str]:
+        """What cannot work in that setting: each strategy's own errors, and what does not fit together."""
+        known = self._known(setting)
+        found = [message for strategy in self.slots.values() for message in strategy.errors(known)]
+        if self.reward.reads_budget and not self.budget.gives_budget:
+            found.append(
+                f"reward {self.reward.name!r} compares lengths with a budget, budget {self.budget.name!r} "
+                "gives none; choose budget=curriculum or budget=column"
+            )
+        if known.columns is not None:
+            missing = sorted(set(self.reads_columns) - set(self.budget.gives) - known.columns)
+            if missing:
+                found.append(
+                    f"the method needs the row fields {missing}; budget {self.budget.name!r} gives "
+                    f"{sorted(self.budget.gives)} and the data has {sorted(known.columns)}"
+                )
+        return found
+
+    def warnings(self, setting: Setting) -> list[str]:
+        """What will do less, or other, than its user expects."""
+        known = self._known(setting)
+        return [message for strategy in self.slots.values() for message in strategy.warnings(known)]
+
+    def _known(self, setting: Setting) -> Setting:
+        scaled = self.advantage.scales_by_group_std
+        return replace(setting, scaled_by_group_std=scaled, reward_name=self.reward.name)
+
+
+def _copied(rollouts: Rollouts) -> Rollouts:
+    """A copy whose tensors and columns a strategy may spoil."""
+    tensors = {k: v.clone() for k, v in vars(rollouts).items() if isinstance(v, Tensor)}
+    return rollouts.with_(**tensors, columns=copy.deepcopy(dict(rollouts.columns)))
+
+
+def _check_shape(where: str, value: Any, shape: torch.Size) -> None:
+    if not isinstance(value, Tensor):
+        raise BadStrategy(
+            f"{where} returned {type(value).__name__}, expected a tensor of shape {tuple(shape)}"
+        )
+    if value.shape != shape:
+        raise BadStrategy(
+            f"{where} returned shape {tuple(value.shape)}, expected {tuple(shape)} (prompts, completions)"
+        )

@@ -1,0 +1,24 @@
+"""Start-up warnings that several rewards share."""
+
+from __future__ import annotations
+
+from lenrl.strategies.base import Setting
+
+
+def cancels(reward: str, option: str, where: str, setting: Setting) -> list[str]:
+    """Under `(r - mean) / sd` a coefficient that scales all of a group's spread drops out of it."""
+    if not setting.scaled_by_group_std:
+        return []
+    return [
+        f"reward.{option} of {reward!r} has no leverage in {where} groups: dividing by the group's standard "
+        f"deviation cancels it, the length then counts in full whatever {option} is; "
+        "advantage=dr_grpo or advantage=rloo keeps its size"
+    ]
+
+
+def ungated(reward: str) -> str:
+    """A penalty that wrong answers escape by being short."""
+    return (
+        f"reward {reward!r} takes the penalty from wrong answers too: failing fast beats failing slowly, "
+        "and groups without a correct answer are pushed towards empty completions"
+    )

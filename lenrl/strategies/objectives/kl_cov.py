@@ -1,0 +1,109 @@
+"""KL-Cov: a KL penalty on the tokens that drive entropy down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from lenrl.strategies.base import MicroBatch, Objective, Setting, StepTotals
+from lenrl.strategies.objectives.fields import LOSS_FIELDS
+
+
+class KlCov(Objective):
+    """Policy gradient without clipping, and `coef |logp - logp_old|` on the tokens of highest covariance.
+
+    Token loss `-A exp(logp - logp_old)`; among the scope's N valid tokens the `max(1, floor(ratio N))` with
+    the largest `(A - mean A)(logp - mean logp)` (detached) get the penalty; token mean in each row, then
+    mean over rows.
+
+    Source: "The Entropy Mechanism", arXiv 2505.22617; used by DOT, arXiv 2601.03969.
+
+    Degenerate cases: with one update a rollout the penalty is inert (its gradient at equal log-probs is 0);
+    ties go by batch order, across micro-batches (`scope=optimizer_step`) all tokens at the threshold are
+    taken; rows without kept tokens add 0. Rows of advantage 0 count among the N.
+
+    >>> logp = torch.tensor([[-1.0, -2.0]])
+    >>> batch = MicroBatch(logp, logp - 0.5, torch.tensor([[True, True]]), torch.tensor([1.0]))
+    >>> loss, metrics = KlCov()(batch, StepTotals(rows=1, tokens=2, kl_tokens=0, processes=1))
+    >>> round(loss.item(), 4), metrics["kl_cov_tokens"]
+    (-1.3987, 1.0)
+    """
+
+    name: ClassVar[str] = "kl_cov"
+    refuses: ClassVar[tuple[str, ...]] = LOSS_FIELDS
+
+    ratio: float = Field(default=0.002, gt=0, le=1)  # share of the valid tokens
+    coef: float = Field(default=1.0, ge=0)
+    scope: Literal["micro_batch", "optimizer_step"] = "micro_batch"
+
+    @property
+    def needs_totals(self) -> bool:
+        return self.coef > 0 and self.scope == "optimizer_step"
+
+    def __call__(self, batch: MicroBatch, totals: StepTotals) -> tuple[Tensor, dict[str, float]]:
+        mask = batch.mask_NT
+        gap = torch.where(mask, batch.logp_NT - batch.old_logp_NT, 0.0)
+        advantage = advantages(batch)
+        chosen = self._chosen(batch, advantage, totals)
+        token = -advantage * gap.exp() + self.coef * chosen * gap.abs()
+        row = (token * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
+        loss = totals.processes * row.sum() / totals.rows
+        return loss, {"kl_cov_tokens": float(chosen.sum().item())}
+
+    def survey(
+        self, batches: Sequence[MicroBatch], gather: Callable[[Tensor], Tensor]
+    ) -> Mapping[str, float]:
+        """Means and threshold over all valid tokens of the step: what `scope=optimizer_step` selects by."""
+        logp = gather(_flat([batch.logp_NT[batch.mask_NT] for batch in batches]))
+        pushed = gather(_flat([advantages(batch)[batch.mask_NT] for batch in batches]))
+        if logp.numel() == 0:
+            return {"logp_mean": 0.0, "advantage_mean": 0.0, "threshold": float("inf")}
+        cov = (pushed - pushed.mean()) * (logp - logp.mean())
+        threshold = cov.topk(self._count(cov.numel())).values[-1]
+        return {
+            "logp_mean": logp.mean().item(),
+            "advantage_mean": pushed.mean().item(),
+            "threshold": threshold.item(),
+        }
+
+    def _chosen(self, batch: MicroBatch, advantage: Tensor, totals: StepTotals) -> Tensor:
+        """bool (N, T): the tokens that get the penalty."""
+        logp, pushed = batch.logp_NT.detach().double(), advantage.double()
+        chosen = torch.zeros_like(batch.mask_NT)
+        if self.scope == "optimizer_step":
+            centred = (pushed - totals.extra["advantage_mean"]) * (logp - totals.extra["logp_mean"])
+            return batch.mask_NT & (centred >= totals.extra["threshold"] - 1e-12)
+        valid = batch.mask_NT
+        if not valid.any():
+            return chosen
+        cov = (pushed[valid] - pushed[valid].mean()) * (logp[valid] - logp[valid].mean())
+        top = torch.argsort(cov, descending=True, stable=True)[: self._count(cov.numel())]
+        picked = torch.zeros_like(cov, dtype=torch.bool)
+        picked[top] = True
+        chosen[valid] = picked
+        return chosen
+
+    def _count(self, tokens: int) -> int:
+        return max(1, int(self.ratio * tokens + 1e-9))
+
+    def warnings(self, setting: Setting) -> list[str]:
+        if setting.updates_per_rollout > 1:
+            return []
+        return [
+            "objective 'kl_cov' is inert at one update a rollout: log-probs and old log-probs are equal and "
+            "the penalty has no gradient; set steps_per_generation to 4 times gradient_accumulation_steps"
+        ]
+
+
+def advantages(batch: MicroBatch) -> Tensor:
+    """(N, T): the advantage of every token."""
+    a = batch.advantage_N
+    return a if a.dim() == 2 else a[:, None].expand_as(batch.mask_NT)
+
+
+def _flat(pieces: Sequence[Tensor]) -> Tensor:
+    return torch.cat([piece.detach().double() for piece in pieces]) if pieces else torch.zeros(0).double()

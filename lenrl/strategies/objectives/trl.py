@@ -1,0 +1,23 @@
+"""TRL's own loss."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from lenrl.strategies.base import MicroBatch, Objective, StepTotals
+
+
+class Trl(Objective):
+    """TRL's own loss, chosen by `trainer.loss_type`. A marker: it is never called.
+
+    >>> Trl().replaces_loss
+    False
+    """
+
+    name: ClassVar[str] = "trl"
+    replaces_loss: ClassVar[bool] = False
+
+    def __call__(self, batch: MicroBatch, totals: StepTotals) -> tuple[Tensor, dict[str, float]]:
+        raise NotImplementedError("objective 'trl' leaves the loss to TRL")

@@ -1,0 +1,1 @@
+"""Rules that pay completions, one a file."""

@@ -1,0 +1,38 @@
+"""ALP: tokens cost more where the group already succeeds."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from lenrl.rollouts import Reward, Rollouts
+from lenrl.strategies import groups, notes
+from lenrl.strategies.base import RewardRule, Setting
+
+
+class Alp(RewardRule):
+    """A price a token that grows with the group's accuracy p: `r = c - beta L max(p, 1/G)`.
+
+    Parts `correct` and `length`.
+
+    Source: "Just Enough Thinking", arXiv 2506.05256.
+
+    Degenerate cases: p is over valid rows; an all-wrong group still pays 1/G of the price.
+
+    >>> from lenrl.strategies.worked import GROUP, show
+    >>> show(Alp()(GROUP).total_PG, 6)
+    [[0.999925, 0.99985, -0.000225, 0.9997]]
+    """
+
+    name: ClassVar[str] = "alp"
+
+    beta: float = Field(default=1e-7, ge=0)  # a token
+
+    def __call__(self, rollouts: Rollouts) -> Reward:
+        accuracy = groups.mean(rollouts.right_PG.double(), rollouts.known_PG)
+        length = -self.beta * rollouts.tokens_PG * accuracy.clamp(min=1 / rollouts.G)
+        return Reward(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
+
+    def warnings(self, setting: Setting) -> list[str]:
+        return notes.cancels(self.name, "beta", "all-correct and all-wrong", setting)

@@ -1,0 +1,32 @@
+"""DLER: a cap in the reward, and nothing else about length."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+from torch import Tensor
+
+from lenrl.rollouts import Rollouts
+from lenrl.strategies.base import RewardRule
+
+
+class Dler(RewardRule):
+    """Correct within the cap, or nothing: `r = c` if `L <= cap` and the completion was not truncated, else 0.
+
+    Source: DLER, arXiv 2510.15110.
+
+    Degenerate cases: a row with an unknown verdict is not valid, over the cap too.
+
+    >>> from lenrl.strategies.worked import GROUP, show
+    >>> show(Dler(cap=3500)(GROUP))
+    [[1.0, 1.0, 0.0, 0.0]]
+    """
+
+    name: ClassVar[str] = "dler"
+
+    cap: int = Field(default=4000, gt=0)  # tokens
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        within = (rollouts.length_PG <= self.cap) & ~rollouts.truncated_PG
+        return rollouts.correct_PG * within.double()

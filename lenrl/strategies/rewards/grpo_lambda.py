@@ -1,0 +1,64 @@
+"""GRPO-lambda: a length penalty only where the group can afford it."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from lenrl.rollouts import Rollouts
+from lenrl.strategies import groups, notes
+from lenrl.strategies.base import RewardRule, Setting
+
+
+class GrpoLambda(RewardRule):
+    """Length penalty in the groups with the highest share of correct completions, 0/1 in all others.
+
+    In the top `ceil(fraction * P - 1e-9)` groups of the batch by share of correct (at least one group when
+    `fraction > 0`; ties in batch order): `r = 1 - alpha * sigma(z)` if correct, else 0, with
+    `z = (L - mean_correct) / (psd_correct + 1e-7)` over the group's correct completions. Elsewhere `r = c`.
+
+    Source: GRPO-lambda, arXiv 2505.18086.
+
+    Degenerate cases: a lone correct completion has z = 0 and gets `1 - alpha/2`; a group without valid rows
+    ranks last; rows with an unknown verdict are not valid. Declares `permute_prompts`: which of two equally
+    good groups is selected depends on their order. Declares `groups_leak`: the ranking is over the whole
+    batch.
+
+    >>> from lenrl.strategies.worked import groups, show
+    >>> show(GrpoLambda()(groups([[500, 900, 600, 700]], [[0, 1, 1, 1]])), 6)
+    [[0.0, 0.841624, 0.948883, 0.913284]]
+    >>> show(GrpoLambda(fraction=0)(groups([[500, 900, 600, 700]], [[0, 1, 1, 1]])))
+    [[0.0, 1.0, 1.0, 1.0]]
+    """
+
+    name: ClassVar[str] = "grpo_lambda"
+    declares: ClassVar[tuple[str, ...]] = ("permute_prompts", "groups_leak")
+
+    fraction: float = Field(default=0.2, ge=0, le=1)  # share of the groups that get the penalty
+    alpha: float = Field(default=0.2, ge=0, le=1)
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        right = rollouts.right_PG
+        z = groups.z_scores(rollouts.tokens_PG, right, population=True, eps=1e-7)
+        penalised = 1 - self.alpha * torch.sigmoid(z)
+        switched = self.selected(rollouts)[:, None] & right
+        return torch.where(switched, penalised, rollouts.correct_PG)
+
+    def selected(self, rollouts: Rollouts) -> Tensor:
+        """bool (P,): the groups that get the penalty."""
+        chosen = torch.zeros(rollouts.P, dtype=torch.bool)
+        if self.fraction == 0:
+            return chosen
+        ratio = groups.mean(rollouts.right_PG.double(), rollouts.known_PG).squeeze(1).nan_to_num(-1.0)
+        top = max(1, math.ceil(self.fraction * rollouts.P - 1e-9))
+        chosen[torch.argsort(ratio, descending=True, stable=True)[:top]] = True
+        return chosen
+
+    def warnings(self, setting: Setting) -> list[str]:
+        if self.fraction == 0 or self.alpha == 0:
+            return ["reward 'grpo_lambda' with fraction=0 or alpha=0 is plain 0/1: no length is penalised"]
+        return notes.cancels(self.name, "alpha", "all-correct", setting)

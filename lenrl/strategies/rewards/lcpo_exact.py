@@ -1,0 +1,42 @@
+"""L1-Exact: think for exactly n tokens."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from lenrl.rollouts import Reward, Rollouts
+from lenrl.strategies import notes
+from lenrl.strategies.base import RewardRule, Setting
+from lenrl.strategies.fields import targets
+
+
+class LcpoExact(RewardRule):
+    """Correctness minus the distance from the length asked for: `r = c - alpha |n - L|`, n its `target`.
+
+    Parts `correct` and `length`.
+
+    Source: L1, arXiv 2503.04697, equation 1.
+
+    Degenerate cases: the distance counts for wrong answers too; a target of 0 or none is refused. A wrong
+    answer on target can beat a correct one that is 3,334 tokens or more off. Declares `monotone_length`:
+    below the target more tokens pay more.
+
+    >>> from lenrl.strategies.worked import GROUP, show
+    >>> show(LcpoExact()(GROUP.with_(columns={"target": ((2500,) * 4,)})).total_PG)
+    [[0.55, 0.85, -0.15, 0.55]]
+    """
+
+    name: ClassVar[str] = "lcpo_exact"
+    reads_columns: ClassVar[tuple[str, ...]] = ("target",)
+    declares: ClassVar[tuple[str, ...]] = ("monotone_length",)
+
+    alpha: float = Field(default=3e-4, ge=0)  # a token
+
+    def __call__(self, rollouts: Rollouts) -> Reward:
+        length = -self.alpha * (targets(rollouts) - rollouts.tokens_PG).abs()
+        return Reward(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
+
+    def warnings(self, setting: Setting) -> list[str]:
+        return notes.cancels(self.name, "alpha", "all-correct and all-wrong", setting)

@@ -1,0 +1,39 @@
+"""L1-Max: think for at most n tokens."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+from torch import Tensor
+
+from lenrl.rollouts import Rollouts
+from lenrl.strategies.base import RewardRule
+from lenrl.strategies.fields import targets
+
+
+class LcpoMax(RewardRule):
+    """Correct answers are paid by how far they stay below the length asked for.
+
+    `r = c clip(alpha (n - L) + 0.5, 0, 1)`, n the row's `target`. The paper's slope; the released code has
+    half of it.
+
+    Source: L1, arXiv 2503.04697, equation 2.
+
+    Degenerate cases: wrong answers get 0; a target of 0 or none is refused. A correct
+    answer far over its target gets 0, as a wrong one does.
+
+    >>> from lenrl.strategies.worked import GROUP, show
+    >>> show(LcpoMax()(GROUP.with_(columns={"target": ((2500,) * 4,)})))
+    [[0.95, 0.65, 0.0, 0.05]]
+    """
+
+    name: ClassVar[str] = "lcpo_max"
+    reads_columns: ClassVar[tuple[str, ...]] = ("target",)
+
+    alpha: float = Field(default=3e-4, ge=0)  # a token
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        return rollouts.correct_PG * (self.alpha * (targets(rollouts) - rollouts.tokens_PG) + 0.5).clamp(
+            0.0, 1.0
+        )

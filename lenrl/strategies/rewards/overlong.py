@@ -1,0 +1,41 @@
+"""DAPO's soft overlong punishment."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from lenrl.rollouts import Reward, Rollouts
+from lenrl.strategies.base import RewardRule, Setting
+
+
+class Overlong(RewardRule):
+    """Correctness, minus a ramp over the last `cache` tokens below L_max.
+
+    `r = c + clip((L_max - cache - L) / cache, -1, 0)`; parts `correct` and `length`.
+
+    Source: DAPO, arXiv 2503.14476, equation 13.
+
+    Degenerate cases: rows longer than L_max keep -1; a cache of L_max or more punishes every length.
+
+    >>> from lenrl.strategies.worked import GROUP, show
+    >>> show(Overlong()(GROUP).total_PG)
+    [[1.0, 1.0, 0.0, 0.0938]]
+    """
+
+    name: ClassVar[str] = "overlong"
+
+    cache: int = Field(default=1024, gt=0)  # tokens
+
+    def __call__(self, rollouts: Rollouts) -> Reward:
+        length = ((rollouts.max_length - self.cache - rollouts.tokens_PG) / self.cache).clamp(-1.0, 0.0)
+        return Reward(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
+
+    def warnings(self, setting: Setting) -> list[str]:
+        if self.cache < setting.max_length:
+            return []
+        return [
+            f"reward.cache={self.cache} is not below L_max={setting.max_length}: every token is punished, "
+            "not only the last ones; choose a cache below max_completion_length"
+        ]

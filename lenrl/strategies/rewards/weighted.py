@@ -1,0 +1,129 @@
+"""A sum of named rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field, PrivateAttr, field_validator
+from torch import Tensor
+
+from lenrl.rollouts import Reward, Rollouts
+from lenrl.strategies.base import RewardRule, Setting, as_reward
+
+DEFAULT_PARTS = ({"name": "correctness", "weight": 1.0}, {"name": "overlong", "weight": 0.5})
+
+
+class Weighted(RewardRule):
+    """The weighted sum of other rewards: `r = sum_k weight_k * r_k`, parts named after the rewards.
+
+    Each part is `{name, weight, option: ...}`, with the options of the reward it names; `weight` is the
+    part's, a reward's own option of that name keeps its default. `gated`: every part but `correctness`
+    counts only for correct completions.
+
+    Source: reward shaping as in TRL's `reward_weights`, on whole groups.
+
+    Degenerate cases: a row that one part calls not valid (NaN) is not valid; a name used twice is numbered
+    (`kimi`, `kimi_2`); weights cancel under `advantage: decoupled`. A part's own properties hold for the sum.
+
+    >>> from lenrl.strategies.worked import GROUP, show
+    >>> reward = Weighted()(GROUP)
+    >>> show(reward.total_PG), list(reward.parts)
+    ([[1.5, 1.5, 0.0, 1.0469]], ['correctness', 'overlong'])
+    """
+
+    name: ClassVar[str] = "weighted"
+
+    parts: tuple[dict[str, Any], ...] = Field(default=DEFAULT_PARTS, min_length=1, validate_default=True)
+    gated: bool = False
+
+    _rules: tuple[tuple[str, float, RewardRule], ...] = PrivateAttr(default=())
+
+    @field_validator("parts")
+    @classmethod
+    def _resolve(cls, parts: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        return tuple(_spec(*_build(index, part)) for index, part in enumerate(parts))
+
+    def model_post_init(self, context: Any) -> None:
+        names: list[str] = []
+        rules = []
+        for index, part in enumerate(self.parts):
+            weight, rule = _build(index, part)
+            names.append(rule.name)
+            seen = names.count(rule.name)
+            rules.append((rule.name if seen == 1 else f"{rule.name}_{seen}", weight, rule))
+        self._rules = tuple(rules)
+
+    def __call__(self, rollouts: Rollouts) -> Reward:
+        parts = {}
+        for label, weight, rule in self._rules:
+            paid = weight * as_reward(rule(rollouts)).total_PG
+            if self.gated and rule.name != "correctness":
+                paid = torch.where(rollouts.right_PG | paid.isnan(), paid, 0.0 * rollouts.correct_PG)
+            parts[label] = paid
+        total: Tensor = torch.stack(list(parts.values())).sum(dim=0)
+        return Reward(total, parts)
+
+    @property
+    def reads_verdicts(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Any of its parts does, or it gates."""
+        return self.gated or any(rule.reads_verdicts for _, _, rule in self._rules)
+
+    @property
+    def reads_budget(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Any of its parts does."""
+        return any(rule.reads_budget for _, _, rule in self._rules)
+
+    @property
+    def reads_format(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Any of its parts does."""
+        return any(rule.reads_format for _, _, rule in self._rules)
+
+    @property
+    def reads_columns(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What its parts read, each once."""
+        return tuple(dict.fromkeys(name for _, _, rule in self._rules for name in rule.reads_columns))
+
+    def errors(self, setting: Setting) -> list[str]:
+        return [message for _, _, rule in self._rules for message in rule.errors(setting)]
+
+    def warnings(self, setting: Setting) -> list[str]:
+        return [message for _, _, rule in self._rules for message in rule.warnings(setting)]
+
+    def observe(self, rollouts: Rollouts, reward: Reward) -> None:
+        for _, _, rule in self._rules:
+            rule.observe(rollouts, reward)
+
+    def metrics(self) -> dict[str, float]:
+        return {key: value for _, _, rule in self._rules for key, value in rule.metrics().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        return {label: state for label, _, rule in self._rules if (state := rule.state_dict())}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        unknown = set(state) - {label for label, _, _ in self._rules}
+        if unknown:
+            raise ValueError(f"reward 'weighted' has no parts {sorted(unknown)}")
+        for label, _, rule in self._rules:
+            rule.load_state_dict(state.get(label, {}))
+
+
+def _build(index: int, part: Mapping[str, Any]) -> tuple[float, RewardRule]:
+    """A part's weight and rule. Raises ValueError (pydantic's validators turn it into their own error)."""
+    from lenrl.errors import BadInput  # noqa: PLC0415
+    from lenrl.strategies.registry import build  # noqa: PLC0415  (the registry walks this package)
+
+    options = dict(part)
+    weight = options.pop("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
+        raise ValueError(f"parts[{index}].weight={weight!r}: must be a finite number of at least 0")
+    try:
+        rule = build("reward", options)
+    except BadInput as error:
+        raise ValueError(f"parts[{index}]: {error}") from None
+    return float(weight), rule  # pyright: ignore[reportReturnType]
+
+
+def _spec(weight: float, rule: RewardRule) -> dict[str, Any]:
+    return {**rule.model_dump(mode="json"), "name": rule.name, "weight": weight}

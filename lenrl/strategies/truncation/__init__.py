@@ -1,0 +1,1 @@
+"""Rules that shorten completions after sampling, one a file."""

@@ -1,0 +1,24 @@
+"""No truncation."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from lenrl.rollouts import Rollouts
+from lenrl.strategies.base import Truncation
+
+
+class NoTruncation(Truncation):
+    """Every completion is kept whole.
+
+    >>> from lenrl.strategies.worked import GROUP
+    >>> NoTruncation()(GROUP).tolist()
+    [[1000, 2000, 3000, 4000]]
+    """
+
+    name: ClassVar[str] = "none"
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        return rollouts.length_PG.clone()

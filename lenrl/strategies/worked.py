@@ -1,0 +1,34 @@
+"""The one group on which every reward's docstring works its example, and a printer for doctests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lenrl.rollouts import Rollouts
+
+
+def groups(lengths: Sequence[Sequence[int]], correct: Sequence[Sequence[float]], **fields: Any) -> Rollouts:
+    """Rollouts of plain nested lists; L_max is 4096 unless given. Lists of `*_PG` fields become tensors."""
+    fields = {
+        k: torch.tensor(v) if k.endswith("_PG") and isinstance(v, list) else v for k, v in fields.items()
+    }
+    return Rollouts(
+        prompt_ids=fields.pop("prompt_ids", tuple(f"q{i}" for i in range(len(lengths)))),
+        length_PG=torch.tensor(lengths, dtype=torch.int64),
+        correct_PG=torch.tensor(correct, dtype=torch.float64),
+        max_length=fields.pop("max_length", 4096),
+        **fields,
+    )
+
+
+GROUP = groups([[1000, 2000, 3000, 4000]], [[1, 1, 0, 1]])
+
+
+def show(values: Tensor, digits: int = 4) -> list[Any]:
+    """Nested lists, rounded, without negative zeros."""
+    scale = 10**digits
+    return ((values.to(torch.float64) * scale).round() / scale + 0.0).tolist()

@@ -1,0 +1,1 @@
+"""What is done with runs and models: evaluate, score, sweep, compare, report."""

@@ -1,0 +1,104 @@
+"""Finding and loading the models that are measured."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from lenrl.engine.sample import end_ids
+from lenrl.errors import BadInput
+from lenrl.models import locate
+from lenrl.tasks import think_prefilled
+
+CONFIGS = ("config.json", "adapter_config.json")
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to be sampled."""
+
+    name: str  # as it was asked for
+    model: Any
+    tokenizer: Any
+    eos_ids: list[int]
+    think_prefilled: bool
+
+    @property
+    def context(self) -> int | None:
+        """Tokens of prompt and completion together that the model was made for; None: not stated."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+
+
+def find(name: str) -> str:
+    """The folder or hub id of a model: `tiny`, a model's or adapter's folder, a run's folder, or a hub id.
+
+    Raises:
+        BadInput: a path that does not exist or holds no model, or a name that can't be a hub id.
+    """
+    path = Path(locate(name)).expanduser()
+    if path.is_dir():
+        for folder in (path, path / "model"):
+            if any((folder / config).is_file() for config in CONFIGS):
+                return str(folder)
+        raise BadInput(
+            f"model {name!r}: the folder holds neither {' nor '.join(CONFIGS)}, nor a model/ with one; "
+            "give a folder that save_pretrained or a finished run wrote"
+        )
+    if (
+        path.exists()
+        or not HUB_ID.fullmatch(name)
+        or name.startswith(".")
+        or path.parent.is_dir()
+        and "/" in name
+    ):
+        raise BadInput(
+            f"model {name!r}: no such folder; give tiny, a model's folder, a run's folder or a hub id"
+        )
+    return name
+
+
+def load(
+    name: str,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    revision: str | None = None,
+    think: bool | None = None,
+    trust_remote_code: bool = False,
+) -> Loaded:
+    """Load a model (adapters on their base) with its tokenizer for sampling.
+
+    Args:
+        name: see `find`.
+        device: default: the GPU, if there is one.
+        dtype: of the weights; default: float32 on a CPU, as saved on a GPU.
+        revision: of a hub model.
+        think: the chat template opens `<think>`; None: found from the template.
+        trust_remote_code: run Python code that comes with the model.
+
+    Raises:
+        BadInput: no such model, no network, or files that can't be loaded.
+    """
+    source = find(name)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = dtype or ("float32" if device == "cpu" else "auto")
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", **options)
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options).to(device).eval()
+    except Exception as error:  # transformers, hub, safetensors and network each raise types of their own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+        remedy = (
+            "check the files, or save the model again"
+            if Path(source).is_dir()
+            else "check the name and the network, or give the folder of a downloaded model"
+        )
+        raise BadInput(f"model {name!r} could not be loaded ({reason}); {remedy}") from error
+    prefilled = think_prefilled(tokenizer) if think is None else think
+    return Loaded(name, model, tokenizer, end_ids(model, tokenizer), prefilled)

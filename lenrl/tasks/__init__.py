@@ -1,0 +1,80 @@
+"""Tasks: where problems come from. `build` turns a recipe's `task` into one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from lenrl.errors import BadInput
+from lenrl.tasks.base import SPLITS, Task, digest
+from lenrl.tasks.chain import ChainTask
+from lenrl.tasks.gym import GymTask
+from lenrl.tasks.problem import Problem
+from lenrl.tasks.prompts import encode, messages, render, think_prefilled
+from lenrl.tasks.table import SUFFIXES, TableTask
+
+__all__ = [
+    "SPLITS",
+    "TASKS",
+    "ChainTask",
+    "GymTask",
+    "Problem",
+    "TableTask",
+    "Task",
+    "build",
+    "digest",
+    "encode",
+    "messages",
+    "render",
+    "think_prefilled",
+]
+
+TASKS: dict[str, type[Task]] = {"chain": ChainTask, "table": TableTask, "gym": GymTask}
+
+
+def build(spec: Mapping[str, Any] | str) -> Task:
+    """The task of a recipe's `task` section, or of a name, or of a data file, all rows of it.
+
+    Raises:
+        BadInput: unknown name or option (with the nearest one), or a value out of bounds.
+
+    >>> build({"name": "chain", "test": 3}).test
+    3
+    """
+    if isinstance(spec, str):
+        spec = {"name": "table", "path": spec, "split": "all"} if _is_file(spec) else {"name": spec}
+    name = spec.get("name")
+    if name not in TASKS:
+        raise BadInput(
+            f"task.name={name!r} is unknown; there are {', '.join(TASKS)}{_nearest(name, TASKS)}. "
+            f"A data file ends in {', '.join(SUFFIXES)}: task.name=table task.path=FILE"
+        )
+    try:
+        return TASKS[name].model_validate(dict(spec))
+    except ValidationError as error:
+        fields = TASKS[name].model_fields
+        raise BadInput("\n".join(_explain(name, found, fields) for found in error.errors())) from None
+
+
+def _is_file(text: str) -> bool:
+    return Path(text).suffix in SUFFIXES or "/" in text or Path(text).is_file()
+
+
+def _explain(name: str, error: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
+    """One validation error as value, rule, remedy."""
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"task.{key} is no option of task {name!r}{_nearest(key, fields)}; it has {', '.join(fields)}"
+    if error["type"] == "missing":
+        return f"task.{key} is missing; task {name!r} needs it"
+    where = f"task.{key}={error['input']!r}" if key else f"task {name!r}"
+    return f"{where}: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _nearest(word: Any, words: Any) -> str:
+    found = difflib.get_close_matches(str(word), list(words), n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""

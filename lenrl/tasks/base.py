@@ -1,0 +1,62 @@
+"""What every task is: a frozen, validated source of problems in the splits train, dev and test."""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, field_validator
+
+from lenrl.tasks.problem import Problem
+
+SPLITS = ("train", "dev", "test")
+
+
+class Task(BaseModel, abc.ABC, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True):
+    """Base of all tasks; `name` is what a recipe calls it."""
+
+    name: str
+    train: int | None = Field(default=None, ge=0, description="problems; null: all there are")
+    dev: int | None = Field(default=None, ge=0, description="problems; null: all there are")
+    test: int | None = Field(default=None, ge=0, description="problems; null: all there are")
+    system_prompt: str | None = None  # may hold {hint}
+    template: str = "{prompt}"  # of the user's message; may hold {hint}
+    max_unreadable: float = Field(default=0.05, ge=0, le=1)  # share of gold answers
+    long_prompts: Literal["error", "drop"] = "error"
+    seed: int = 0
+
+    @field_validator("template")
+    @classmethod
+    def _holds_prompt(cls, template: str) -> str:
+        if "{prompt}" not in template:
+            raise ValueError("holds no {prompt}; every problem would read the same: put {prompt} into it")
+        return template
+
+    @property
+    def labelled(self) -> bool:
+        """The task has gold answers."""
+        return True
+
+    @abc.abstractmethod
+    def problems(self, split: str, count: int | None = None) -> list[Problem]:
+        """The problems of a split, the same ones in every call; `count` overrides the split's own number.
+
+        Raises:
+            BadInput or ValueError: the split does not exist, has fewer problems, or its data are bad.
+        """
+
+    def count(self, split: str) -> int | None:
+        """How many problems a split gives; None: all there are."""
+        if split not in SPLITS:
+            raise ValueError(f"split={split!r} is unknown; a task has {', '.join(SPLITS)}")
+        return getattr(self, split)
+
+
+def digest(task: Task, problems: Sequence[Problem]) -> str:
+    """Short hash of what a model is asked and what counts as right: prompts, answers, templates."""
+    rows: list[Any] = [[problem.prompt, problem.answer] for problem in problems]
+    text = json.dumps([task.system_prompt, task.template, rows])
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,102 @@
+"""Problems of reasoning-gym's generators, by name; scored by the generator's own rule."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from lenrl.errors import BadInput
+from lenrl.tasks.base import Task
+from lenrl.tasks.problem import Problem
+
+SEEDS_A_SPLIT = 2**28  # reasoning-gym seeds problem i with seed + i: ranges this far apart never meet
+SEED_STRIDE = 2**20  # between two values of `seed`
+MAX_SEED = SEEDS_A_SPLIT // SEED_STRIDE - 2
+ORDER = ("test", "dev", "train")  # an earlier split keeps a problem that a later one draws again
+TRIES_A_PROBLEM = 20  # draws before a generator counts as exhausted
+
+
+class GymTask(Task, frozen=True):
+    """A reasoning-gym generator, e.g. `generator="chain_sum"`, `config={"max_terms": 4}`.
+
+    Splits draw from disjoint ranges of seeds, and a problem that an earlier split (test, dev, train) has
+    is skipped in a later one, so that no question is in two splits. The gold answer is JSON for the
+    verifier kind `gym`: `{"dataset": ..., "entry": {question, answer, metadata}}`.
+    """
+
+    name: Literal["gym"] = "gym"
+    generator: str
+    config: dict[str, Any] = Field(default_factory=dict)
+    difficulty: str | None = None  # a key of the entry's metadata
+    template: str = "{prompt}\n\nPut the final answer, and nothing else, into \\boxed{}."
+    train: int = Field(default=4000, ge=0)
+    dev: int = Field(default=200, ge=0)
+    test: int = Field(default=500, ge=0)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED)
+
+    def problems(self, split: str, count: int | None = None) -> list[Problem]:
+        """`count` problems (default: the split's own number), without duplicates."""
+        wanted = self.count(split) if count is None else count
+        taken: set[str] = set()
+        for earlier in ORDER[: ORDER.index(split)]:
+            taken |= {entry["question"] for _, entry in self._draw(earlier, self.count(earlier) or 0, taken)}
+        drawn = list(self._draw(split, wanted or 0, taken))
+        if len(drawn) < (wanted or 0):
+            raise BadInput(
+                f"task.{split}={wanted} problems asked, but generator {self.generator!r} gave {len(drawn)} "
+                f"different ones; ask for fewer, or widen task.config"
+            )
+        return [self._problem(index, entry) for index, entry in drawn]
+
+    def _draw(self, split: str, wanted: int, taken: set[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Up to `wanted` entries whose questions are new, with the seeds they came from."""
+        if not wanted:
+            return
+        first = ORDER.index(split) * SEEDS_A_SPLIT + self.seed * SEED_STRIDE
+        tries = min(SEED_STRIDE, wanted * TRIES_A_PROBLEM)
+        dataset = self._dataset(first, tries)
+        seen = set(taken)
+        for index in range(tries):
+            entry = dataset[index]
+            if entry["question"] in seen:
+                continue
+            seen.add(entry["question"])
+            yield first + index, entry
+            wanted -= 1
+            if not wanted:
+                return
+
+    def _dataset(self, seed: int, size: int) -> Any:
+        try:
+            import reasoning_gym
+            from reasoning_gym.factory import DATASETS
+        except ImportError as error:
+            raise BadInput(
+                "task.name='gym' needs reasoning-gym; install it: pip install 'lenrl[gym]'"
+            ) from error
+        if self.generator not in DATASETS:
+            near = difflib.get_close_matches(self.generator, list(DATASETS), n=3)
+            hint = f"; near: {', '.join(near)}" if near else ""
+            raise BadInput(
+                f"task.generator={self.generator!r} is none of reasoning-gym's {len(DATASETS)}{hint}"
+            )
+        try:
+            return reasoning_gym.create_dataset(self.generator, seed=seed, size=size, **self.config)
+        except (AssertionError, TypeError, ValueError) as error:
+            raise BadInput(
+                f"task.config={self.config!r} is refused by generator {self.generator!r}: {error}; "
+                "see the generator's config class in reasoning-gym"
+            ) from error
+
+    def _problem(self, seed: int, entry: Mapping[str, Any]) -> Problem:
+        grade = entry["metadata"].get(self.difficulty) if self.difficulty else None
+        return Problem(
+            id=f"gym:{self.generator}:{seed}",
+            prompt=entry["question"],
+            answer=json.dumps({"dataset": self.generator, "entry": dict(entry)}, default=str),
+            difficulty=grade if grade is None or isinstance(grade, str | int) else str(grade),
+        )

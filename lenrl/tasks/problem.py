@@ -1,0 +1,25 @@
+"""One problem, as every task hands it over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A prompt with its gold answer.
+
+    Attributes:
+        id: stable name, unique within a task; the same problem has the same id in every run.
+        prompt: text of the user message, before any chat template.
+        answer: gold answer, or `None` where the task has no labels.
+        difficulty: the task's own grade of the problem, for curricula and for breakdowns in reports.
+        columns: further columns of the data set, by name; they are not part of the hash.
+    """
+
+    id: str
+    prompt: str
+    answer: str | None
+    difficulty: str | int | None = None
+    columns: Mapping[str, object] = field(default_factory=dict, hash=False)

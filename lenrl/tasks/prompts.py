@@ -1,0 +1,55 @@
+"""From a problem to what the model reads: chat messages, their text, their token ids."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lenrl.tasks.base import Task
+from lenrl.tasks.problem import Problem
+
+Messages = list[dict[str, str]]
+
+
+def messages(task: Task, problem: Problem, hint: str | None = None) -> Messages:
+    """Chat messages of a problem, ending with the user's.
+
+    `hint` (a budget's words, such as "Think for 500 tokens.") goes where the system prompt or the template
+    holds `{hint}`, else after the user's text. Only the words {prompt} and {hint} are replaced, once, so that
+    braces inside problems stay as they are.
+    """
+    holders = (task.system_prompt or "", task.template)
+    user = _fill(task.template, {"{prompt}": problem.prompt, "{hint}": hint or ""})
+    if hint and not any("{hint}" in text for text in holders):
+        user = f"{user}\n\n{hint}"
+    found = [{"role": "user", "content": user}]
+    if task.system_prompt is not None:
+        found.insert(0, {"role": "system", "content": _fill(task.system_prompt, {"{hint}": hint or ""})})
+    return found
+
+
+def render(tokenizer: Any, chat: Sequence[Mapping[str, str]]) -> str:
+    """The text that a completion continues: the chat template with its generation prompt.
+
+    A tokenizer without a template (a base model) gets the contents, a blank line between them.
+    """
+    if getattr(tokenizer, "chat_template", None):
+        return tokenizer.apply_chat_template(list(chat), tokenize=False, add_generation_prompt=True)
+    return "\n\n".join(message["content"] for message in chat)
+
+
+def encode(tokenizer: Any, chat: Sequence[Mapping[str, str]]) -> list[int]:
+    """Token ids of `render`; a template brings its own special tokens, so none are added then."""
+    templated = bool(getattr(tokenizer, "chat_template", None))
+    return tokenizer(render(tokenizer, chat), add_special_tokens=not templated)["input_ids"]
+
+
+def think_prefilled(tokenizer: Any) -> bool:
+    """The chat template's generation prompt opens `<think>` and leaves it open."""
+    return render(tokenizer, [{"role": "user", "content": "?"}]).rstrip().endswith("<think>")
+
+
+def _fill(template: str, values: Mapping[str, str]) -> str:
+    """Replaces the keys in one pass: what a value brings in is not looked at again."""
+    return re.sub("|".join(map(re.escape, values)), lambda found: values[found[0]], template)

@@ -1,0 +1,158 @@
+"""Problems from a table: a local JSON lines, JSON or parquet file, or a data set of the hub."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from lenrl.errors import BadInput
+from lenrl.tasks.base import SPLITS, Task
+from lenrl.tasks.files import SUFFIXES, Row, read_rows
+from lenrl.tasks.problem import Problem
+
+__all__ = ["SUFFIXES", "TableTask"]
+
+Split = Literal["train", "dev", "test"]
+
+
+class TableTask(Task, frozen=True):
+    """Rows with a prompt and a gold answer, by the columns' names; all other columns are kept.
+
+    `path` is one file (or hub id), from which each row belongs to one split by a hash of its prompt in the
+    proportions `shares`, so that no split ever sees another's prompts; `split="all"` gives every split all
+    rows. `files` names a file (or a split of the hub's data set `path`) for each split instead.
+    """
+
+    name: Literal["table"] = "table"
+    path: str | None = None
+    files: dict[Split, str] = Field(default_factory=dict)
+    split: Literal["hash", "all"] = "hash"
+    shares: dict[Split, int] = Field(default_factory=lambda: {"train": 80, "dev": 10, "test": 10})
+    subset: str | None = None  # of a hub data set
+    revision: str | None = None  # of a hub data set
+    prompt: str = "prompt"
+    answer: str | None = "answer"  # null: the task has no gold answers
+    difficulty: str = "difficulty"  # optional in the data
+
+    @model_validator(mode="after")
+    def _has_source(self) -> Self:
+        if self.path is None and not self.files:
+            raise ValueError("has neither path nor files; name a file: task.path=FILE.jsonl")
+        if min(self.shares.values(), default=0) < 0 or sum(self.shares.values()) <= 0:
+            raise ValueError(
+                f"shares={self.shares} are not positive numbers; give e.g. {{train: 80, test: 20}}"
+            )
+        return self
+
+    @property
+    def labelled(self) -> bool:
+        return self.answer is not None
+
+    def problems(self, split: str, count: int | None = None) -> list[Problem]:
+        """The problems of a split in the data's order; `count` (default: the split's own) takes the first."""
+        count = self.count(split) if count is None else count
+        rows = self._rows(split)
+        columns = {name for row in rows for name in row.values}
+        if rows and self.answer is not None and self.answer not in columns:
+            raise BadInput(_missing(rows[0].where, "answer", self.answer, columns))
+        seen: dict[str, int] = {}
+        found = [self._problem(row, seen) for row in rows]
+        if not self.files and self.split == "hash":
+            found = [problem for problem in found if self._split_of(problem.prompt) == split]
+        if count is not None and len(found) < count:
+            raise BadInput(
+                f"task.{split}={count} problems asked, but {self._source(split)} has {len(found)}; "
+                f"ask for fewer, or leave task.{split} out to take all"
+            )
+        return found[:count]
+
+    def _rows(self, split: str) -> list[Row]:
+        source = self._source(split)
+        if Path(source).suffix in SUFFIXES or Path(source).exists():
+            return read_rows(Path(source))
+        if self.files and self.path is not None:  # `files` names the splits of the hub's data set
+            return _hub_rows(self.path, self.subset, self.revision, source)
+        return _hub_rows(source, self.subset, self.revision, None)
+
+    def _source(self, split: str) -> str:
+        if self.files and split not in self.files:
+            raise BadInput(
+                f"task.files has no {split!r}, only {', '.join(self.files)}; add task.files.{split}=FILE"
+            )
+        return self.files.get(split) or str(self.path)  # type: ignore[call-overload]
+
+    def _problem(self, row: Row, seen: dict[str, int]) -> Problem:
+        if self.prompt not in row.values:
+            raise BadInput(_missing(row.where, "prompt", self.prompt, row.values))
+        prompt = row.values[self.prompt]
+        if not isinstance(prompt, str) or not prompt.strip():
+            raise BadInput(
+                f"{row.where}: {self.prompt!r} is {_short(prompt)}; a prompt is text that is not empty: "
+                "fix the row, or name another column by task.prompt"
+            )
+        digest = hashlib.blake2b(prompt.encode(), digest_size=8).hexdigest()
+        seen[digest] = seen.get(digest, 0) + 1
+        used = {self.prompt, self.answer, self.difficulty}
+        return Problem(
+            id=f"table:{digest}" + (f"-{seen[digest]}" if seen[digest] > 1 else ""),
+            prompt=prompt,
+            answer=_answer(row.values.get(self.answer)) if self.answer is not None else None,
+            difficulty=_difficulty(row.values.get(self.difficulty)),
+            columns={name: value for name, value in row.values.items() if name not in used},
+        )
+
+    def _split_of(self, prompt: str) -> str:
+        """The only split of a prompt: by its hash, seed and order don't matter."""
+        place = int.from_bytes(hashlib.blake2b(prompt.encode(), digest_size=8, person=b"split").digest())
+        place %= sum(self.shares.values())
+        for split in SPLITS:
+            share = self.shares.get(split, 0)  # type: ignore[call-overload]
+            if place < share:
+                return split
+            place -= share
+        raise AssertionError("a place beyond the sum of the shares")
+
+
+def _hub_rows(name: str, subset: str | None, revision: str | None, split: str | None) -> list[Row]:
+    """Rows of a hub data set; without a split name, of all its splits one after the other."""
+    import datasets
+
+    try:
+        loaded: Any = datasets.load_dataset(name, subset, revision=revision, split=split)
+    except Exception as error:  # the hub's client raises a dozen types: network, auth, unknown name, bad data
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise BadInput(
+            f"task.path={name!r} is no local file and could not be loaded from the hub ({reason[0][:200]}); "
+            f"check the name and the network, or give a local file ({', '.join(SUFFIXES)})"
+        ) from error
+    parts = loaded.values() if isinstance(loaded, Mapping) else [loaded]
+    return [Row(f"{name}, row {i + 1}", dict(row)) for part in parts for i, row in enumerate(part)]
+
+
+def _missing(where: str, role: str, column: str, columns: Any) -> str:
+    near = difflib.get_close_matches(column, list(columns), n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    found = ", ".join(map(repr, sorted(columns))) or "none"
+    return f"{where}: no column {column!r} for the {role}, only {found}{hint}; name the column by task.{role}"
+
+
+def _answer(value: Any) -> str | None:
+    """Gold answers are text; numbers are written out, anything nested stays JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, default=str)
+
+
+def _difficulty(value: Any) -> str | int | None:
+    return value if value is None or isinstance(value, str | int) else str(value)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

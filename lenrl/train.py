@@ -1,0 +1,233 @@
+"""The composition root: builds model, data, verifier and trainer from a recipe, and trains. Runs in every process.
+
+Started by `lenrl train` through `accelerate launch`, or by hand:
+
+    accelerate launch --config_file recipes/launch/cpu.yaml scripts/train.py --config-name drpo trainer.max_steps=10
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lenrl.config import Recipe, compose
+from lenrl.errors import BadInput, LenrlError
+
+log = logging.getLogger("lenrl")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry of a training process; the exit code follows from the error (`LenrlError.exit_code`)."""
+    parser = argparse.ArgumentParser(prog="lenrl.train", description="one process of a training run")
+    parser.add_argument("--config-name", required=True, metavar="RECIPE", help="name or path of a recipe")
+    parser.add_argument("--plugin", action="append", default=[], type=Path, metavar="FILE.py")
+    parser.add_argument("-m", "--multirun", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    # TRL's own default for gradient checkpointing goes by the name that transformers has begun to deprecate.
+    warnings.filterwarnings("ignore", message=".*checkpointing. is deprecated", category=FutureWarning)
+    try:
+        if given.multirun:
+            raise BadInput(
+                "--multirun inside a launch would let two experiments share one process group. "
+                "Start one launch for each setting."
+            )
+        recipe = compose(given.config_name, given.overrides, given.plugin)
+        run(recipe)
+    except LenrlError as fault:
+        if os.environ.get("LENRL_DEBUG"):
+            raise
+        print(f"error: {fault}", file=sys.stderr)
+        return fault.exit_code
+    return 0
+
+
+def run(recipe: Recipe) -> Path:
+    """Train as the recipe says and write the final model to `model/` of the run's folder, which is returned.
+
+    Raises:
+        BadInput: the recipe, its data or the folder's checkpoint cannot be used.
+        RunFailed: a guard stopped the run.
+    """
+    from accelerate import PartialState  # heavy imports after the arguments were read
+
+    from lenrl.engine import checkpoint
+    from lenrl.engine.options import prepare
+
+    prepared = prepare(recipe, int(os.environ.get("WORLD_SIZE", "1")))
+    run_dir = recipe.run_dir().absolute()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    start = checkpoint.chosen(run_dir, recipe.resume)
+    trainer, verifier = build(prepared, run_dir)
+    with verifier:
+        if start is not None:
+            log.info("continuing from %s", start)
+            trainer.restore(checkpoint.read_state(start))
+            trainer.journal.resume(checkpoint.step_of(start))
+        trainer.train(resume_from_checkpoint=str(start) if start else None)
+    save_model(trainer, run_dir / "model")
+    if PartialState().is_main_process:
+        state = trainer.state
+        done = {
+            "steps": state.global_step,
+            "seconds": round(time.perf_counter() - began, 3),
+            "best_checkpoint": state.best_model_checkpoint,
+            "best_step": state.best_global_step,
+            "best_aes": state.best_metric,
+        }
+        (run_dir / "training.json").write_text(json.dumps(done, indent=2) + "\n")
+    PartialState().wait_for_everyone()
+    return run_dir
+
+
+def save_model(trainer: Any, folder: Path) -> None:
+    """Weights and tokenizer, gathered from all processes; without the pickle that transformers puts beside them."""
+    trainer.save_model(str(folder))
+    if trainer.accelerator.is_main_process:
+        (folder / "training_args.bin").unlink(missing_ok=True)
+
+
+def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
+    """The trainer of a prepared run, and the verifier that it uses.
+
+    Args:
+        prepared: what `lenrl.engine.options.prepare` gave.
+        run_dir: the run's folder, the same on every process.
+    """
+    from accelerate import PartialState
+    from datasets import Dataset
+    from transformers import AutoTokenizer, PrinterCallback
+    from transformers.utils import logging as transformers_logging
+
+    from lenrl.engine import data
+    from lenrl.engine.dev import DevEvaluation
+    from lenrl.engine.journal import Journal
+    from lenrl.engine.options import grpo_config, peft_config
+    from lenrl.engine.progress import Progress
+    from lenrl.engine.trainer import LenrlTrainer
+    from lenrl.models import locate
+    from lenrl.tasks.base import digest
+    from lenrl.tasks.prompts import encode, messages, render, think_prefilled
+    from lenrl.verify.pool import Verifier
+
+    recipe, task, setting = prepared.recipe, prepared.task, prepared.setting
+    transformers_logging.disable_progress_bar()
+    config = grpo_config(prepared, run_dir)
+    state = PartialState()
+    tokenizer = AutoTokenizer.from_pretrained(
+        locate(recipe.model.tokenizer or recipe.model.path),
+        revision=recipe.model.revision,
+        trust_remote_code=recipe.model.trust_remote_code,
+        padding_side="left",
+    )
+    prefilled = recipe.model.think_prefilled
+    if prefilled is None:
+        prefilled = think_prefilled(tokenizer)
+    verifier = Verifier(prepared.verifier)
+
+    def prompt(problem: Any, hint: str | None) -> Any:
+        chat = messages(task, problem, hint)
+        return chat if getattr(tokenizer, "chat_template", None) else render(tokenizer, chat)
+
+    longest = max_prompt_tokens(recipe, setting.max_length)
+    load = partial(data.load, task, tokenizer=tokenizer, verifier=verifier, max_prompt_tokens=longest)
+    evaluates = config.eval_strategy != "no"
+    test = task.problems("test") if task.test != 0 else []
+    train, audit = load("train", others=test)
+    needed = prepared.arithmetic.prompts_per_rollout
+    if len(train) < needed:
+        raise BadInput(
+            f"task {task.name!r} gives {len(train)} training prompts, a rollout takes {needed}. Raise task.train, or "
+            "lower trainer.per_device_train_batch_size, trainer.steps_per_generation or the number of processes."
+        )
+    dev = load("dev")[0] if evaluates else []
+    same_on_every_process(recipe.digest(), digest(task, train))
+    if state.is_main_process:
+        for warning in [*prepared.warnings, *audit.warnings]:
+            log.warning(warning)
+    rows = [{"prompt": prompt(p, None), "prompt_id": p.id} for p in train]
+    eval_rows = Dataset.from_list([{"prompt": prompt(p, None), "prompt_id": p.id} for p in dev]) if dev else None
+    trainer = LenrlTrainer(
+        method=recipe.method,
+        setting=setting,
+        verifier=verifier,
+        journal=Journal(run_dir, state.is_main_process, recipe.logging.completions),
+        dev=None,
+        think_prefilled=prefilled,
+        guard=recipe.guard,
+        problems={p.id: p for p in train},
+        prompt=prompt,
+        model=locate(recipe.model.path),
+        args=config,
+        train_dataset=Dataset.from_list(rows),
+        eval_dataset=eval_rows,
+        processing_class=tokenizer,
+        peft_config=peft_config(recipe.model.peft),
+        callbacks=[Progress()],
+    )
+    trainer.remove_callback(PrinterCallback)
+    if dev:
+        trainer.dev = DevEvaluation(
+            dev,
+            [encode(tokenizer, messages(task, p)) for p in dev],
+            tokenizer,
+            verifier,
+            eos_ids=trainer.eos_token_ids,
+            think_prefilled=prefilled,
+            max_new_tokens=setting.max_length,
+            temperature=config.temperature,
+            batch_size=recipe.update.eval_batch_size,
+            seed=recipe.seed,
+            rank=state.process_index,
+            processes=state.num_processes,
+        )
+    return trainer, verifier
+
+
+def max_prompt_tokens(recipe: Recipe, max_completion_length: int) -> int | None:
+    """Tokens that the model's context leaves for a prompt; None: its configuration names no context."""
+    from transformers import AutoConfig
+
+    from lenrl.models import locate
+
+    found = AutoConfig.from_pretrained(
+        locate(recipe.model.path),
+        revision=recipe.model.revision,
+        trust_remote_code=recipe.model.trust_remote_code,
+    )
+    context = getattr(found.get_text_config(), "max_position_embeddings", None)
+    if context is None:
+        return None
+    if context <= max_completion_length:
+        raise BadInput(
+            f"trainer.max_completion_length={max_completion_length} leaves no room for a prompt in the model's context "
+            f"of {context} tokens. Lower it."
+        )
+    return context - max_completion_length
+
+
+def same_on_every_process(*digests: str) -> None:
+    """Refuse, on every process at once, to train where processes have different recipes or data."""
+    from accelerate.utils import gather_object
+
+    found = gather_object([digests])
+    if len(set(found)) > 1:
+        raise BadInput(
+            f"the processes disagree on (recipe, data): {found}. Start all of them with the same files and overrides."
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""What runs in a worker process: judge chunks of (answer, gold) pairs under CPU-time and memory limits.
+
+Imports the standard library only until it is set up; never torch. Results are plain tuples.
+A worker dies with its parent, ignores Ctrl-C, and is killed from outside when a single C call hogs it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from lenrl.verify.limits import Limits, TooBig
+
+Outcome = Literal["ok", "timeout", "memory", "limit", "error", "abstained"]
+Result = tuple[bool | None, bool, Outcome]  # correct, formatted, outcome
+Pair = tuple[str | None, str]  # answer, gold
+
+_MIB = 2**20
+_limits = Limits()
+_kind = "math"
+_ceiling = 0  # bytes of address space; 0: none set
+_golds: dict[str, bool] = {}
+
+
+class OutOfTime(BaseException):
+    """The CPU time of one claim is used up. Not an Exception: sympy swallows those."""
+
+
+def set_up(parent: int, kind: str, memory_mib: int, limits: dict[str, int]) -> None:
+    """Worker initializer: signals, death with the parent, warm imports, memory limit (in this order)."""
+    global _limits, _kind, _ceiling
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a Python handler would wait for a long C call
+    signal.signal(signal.SIGPROF, _out_of_time)
+    die_with_parent(parent)
+    sys.setrecursionlimit(3000)
+    _limits, _kind = Limits(**limits), kind
+    warm_up(kind)
+    if memory_mib:
+        _ceiling = _address_space() + memory_mib * _MIB
+        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+        soft = _ceiling if hard == resource.RLIM_INFINITY else min(_ceiling, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def judge_chunk(pairs: Sequence[Pair], timeout_s: float) -> list[Result]:
+    """Results for the first pairs, in order; fewer than given once half the time, or a limit, is used up.
+
+    The caller sends the rest again. `timeout_s` counts CPU seconds, for each pair by itself.
+    """
+    if _ceiling and _address_space() > _ceiling - 64 * _MIB:
+        os._exit(77)  # bloated by earlier claims: a fresh worker gets the chunk
+    started, results = time.monotonic(), []
+    for pair in pairs:
+        results.append(judge(*pair, timeout_s))
+        if results[-1][2] in ("timeout", "memory") or time.monotonic() - started > timeout_s / 2:
+            break
+    return results
+
+
+def judge(answer: str | None, gold: str, timeout_s: float) -> Result:
+    """One answer against one gold answer. Limits that the gold overruns make the verdict unknown."""
+    if _kind == "gym":
+        from lenrl.verify.gym import score
+
+        return _guarded(lambda: score(answer, gold), timeout_s)
+    from lenrl.verify.compare import compare
+    from lenrl.verify.text import key
+
+    if not gold_readable(gold, timeout_s):
+        same = answer is not None and len(answer) <= _limits.max_answer_chars and key(answer) == key(gold)
+        return (True, False, "ok") if same else (None, False, "abstained")
+    if answer is None:
+        return False, False, "ok"
+    return _guarded(lambda: compare(answer, gold, _limits), timeout_s)
+
+
+def gold_readable(gold: str, timeout_s: float) -> bool:
+    """Whether a gold answer parses and equals itself within the limits; remembered."""
+    if gold not in _golds:
+        if len(_golds) > 20_000:
+            _golds.clear()
+        if _kind == "gym":
+            from lenrl.verify.gym import known
+
+            def check() -> tuple[bool, bool]:
+                return known(gold), True
+        else:
+            from lenrl.verify.compare import readable
+
+            def check() -> tuple[bool, bool]:
+                return readable(gold, _limits), True
+
+        _golds[gold] = _guarded(check, timeout_s)[0] is True
+    return _golds[gold]
+
+
+def judge_golds(golds: Sequence[str], timeout_s: float) -> list[bool]:
+    """Like `judge_chunk`, for gold answers alone."""
+    started, results = time.monotonic(), []
+    for gold in golds:
+        results.append(gold_readable(gold, timeout_s))
+        if time.monotonic() - started > timeout_s / 2:
+            break
+    return results
+
+
+def _guarded(decide: Callable[[], tuple[bool | None, bool]], timeout_s: float) -> Result:
+    try:
+        with _cpu_time(timeout_s):
+            correct, formatted = decide()
+        return correct, formatted, "abstained" if correct is None else "ok"
+    except OutOfTime:
+        _drop_caches()
+        return False, False, "timeout"
+    except MemoryError:
+        _drop_caches()
+        return False, False, "memory"
+    except (TooBig, RecursionError):
+        return False, False, "limit"
+    except Exception:
+        return None, False, "error"
+
+
+@contextmanager
+def _cpu_time(seconds: float) -> Any:
+    # Repeats, in case a bare `except` somewhere below swallows the first one.
+    try:
+        signal.setitimer(signal.ITIMER_PROF, seconds, 0.1)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+def _out_of_time(signum: int, frame: Any) -> None:
+    raise OutOfTime
+
+
+def _drop_caches() -> None:
+    from lenrl.verify import algebra
+
+    algebra.parse.cache_clear()
+    if "sympy" in sys.modules:
+        from sympy.core.cache import clear_cache
+
+        clear_cache()
+    gc.collect()
+
+
+def _address_space() -> int:
+    """Bytes of virtual memory of this process; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
+def die_with_parent(parent: int) -> None:
+    """Let the kernel kill this process with the one that forked it, and watch the pool's owner besides."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+    def watch() -> None:
+        while _alive(parent):
+            time.sleep(1.0)
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True, name="parent-watch").start()
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def warm_up(kind: str) -> None:
+    """Import and exercise what judging needs, before the memory limit and outside any claim's time."""
+    if kind == "exact":
+        return
+    if kind == "gym":
+        import reasoning_gym  # noqa: F401  # pyright: ignore[reportMissingImports]
+
+        return
+    from lenrl.verify.compare import compare
+
+    for gold, answer in _WARM:
+        compare(answer, gold, Limits())
+
+
+_WARM = (
+    (r"\frac{\sqrt{3}}{2}", r"\sqrt{3}/2"), ("x^2+2x+1", "(x+1)^2"), (r"x \le 3", r"3 \ge x"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1\\3\end{pmatrix}"), (r"(-\infty, 2] \cup (3,4)", "(1,2]"),
+)  # fmt: skip

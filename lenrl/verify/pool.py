@@ -1,0 +1,208 @@
+"""A pool of killable workers that says of each completion whether its answer is right."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any
+
+from lenrl.errors import BadInput
+from lenrl.rollouts import Verdict
+from lenrl.verify.compare import quick
+from lenrl.verify.extract import extract_answer, tag_report
+from lenrl.verify.judge import Pair, Result, judge_chunk, judge_golds
+from lenrl.verify.limits import Limits, TooBig, Unreadable, costly
+from lenrl.verify.processes import new_pool
+from lenrl.verify.settings import VerifierSettings
+from lenrl.verify.text import key
+
+_LOGGED_CHARS = 200
+_CHUNK = 16  # pairs a task; a failing chunk is judged again pair by pair
+_MEMORY_EXITS = (-6,)  # abort(): what a C library does when it cannot allocate
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A completion and the gold answer it is held against (None: there is none)."""
+
+    text: str
+    answer: str | None
+    think_prefilled: bool = False
+
+
+class Verifier:
+    """Verifies claims in worker processes, started with the first claim that needs one.
+
+    A claim may cost its limit in CPU seconds, or be killed at 1.5 times that plus 0.5 s; others are not affected.
+    """
+
+    def __init__(self, settings: VerifierSettings) -> None:
+        if settings.kind == "gym" and importlib.util.find_spec("reasoning_gym") is None:
+            raise BadInput(
+                "verifier.kind is 'gym', but reasoning_gym is not installed; install lenrl[gym] or choose kind 'math'"
+            )
+        self.settings = settings
+        self.counts: dict[str, int] = Counter(
+            {name: 0 for name in ("claims", "timeouts", "memory", "limits", "errors", "abstained", "restarts")}
+        )
+        names = Limits.__dataclass_fields__
+        self._limits = Limits(**{name: getattr(settings, name) for name in names})
+        self._pool: Any = None
+        self._owner = 0  # process id of the pool's owner: a forked child must not use it
+        self._quiet = True
+
+    def verify(self, claims: Sequence[Claim]) -> list[Verdict]:
+        """One verdict a claim, in order. No text makes it raise; equal claims are judged once."""
+        answers = [self._extract(claim) for claim in claims]
+        results: list[Result | None] = [self._in_parent(a, c.answer) for a, c in zip(answers, claims, strict=True)]
+        open_pairs = dict.fromkeys(
+            (a, c.answer or "") for a, c, r in zip(answers, claims, results, strict=True) if r is None
+        )
+        judged = self._judge(list(open_pairs))
+        verdicts = []
+        for claim, answer, result in zip(claims, answers, results, strict=True):
+            verdicts.append(self._verdict(claim, answer, result or judged[(answer, claim.answer or "")]))
+        return verdicts
+
+    __call__ = verify
+
+    def readable(self, golds: Sequence[str | None]) -> list[bool]:
+        """Whether each gold answer parses within the limits and verifies against itself."""
+        if self.settings.kind == "exact":
+            return [bool(g) and bool(key(g or "")) for g in golds]
+        wanted = [g for g in dict.fromkeys(golds) if g is not None and g.strip()]
+        found = self._in_chunks(wanted, judge_golds, lambda gold, error: False)
+        return [g is not None and found.get(g, False) for g in golds]
+
+    def close(self) -> None:
+        """Kill the workers. The verifier may be used again: it starts new ones."""
+        pool, self._pool = self._pool, None
+        if pool is not None and self._owner == os.getpid():
+            pool.stop()
+            pool.join()
+
+    def __enter__(self) -> Verifier:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _extract(self, claim: Claim) -> str | None:
+        return extract_answer(claim.text, format=self.settings.format, think_prefilled=claim.think_prefilled)
+
+    def _verdict(self, claim: Claim, answer: str | None, result: Result) -> Verdict:
+        correct, formatted, outcome = result
+        names = {"timeout": "timeouts", "memory": "memory", "limit": "limits", "error": "errors"}
+        self.counts["claims"] += 1
+        if outcome != "ok":
+            self.counts[names.get(outcome, outcome)] += 1
+        think, tags = tag_report(claim.text, format=self.settings.format, think_prefilled=claim.think_prefilled)
+        if answer is not None and len(answer) > _LOGGED_CHARS:
+            answer = answer[: _LOGGED_CHARS - 1] + "…"
+        return Verdict(correct, answer, formatted, think, tags, outcome)
+
+    def _in_parent(self, answer: str | None, gold: str | None) -> Result | None:
+        """The result if it needs no worker."""
+        if gold is None or not gold.strip():
+            return None, answer is not None and self.settings.kind != "math", "abstained"
+        too_long = answer is not None and len(answer) > self._limits.max_answer_chars
+        if self.settings.kind == "exact":
+            if answer is None or too_long:
+                return False, answer is not None, "limit" if too_long else "ok"
+            return key(answer) == key(gold), True, "ok"
+        if self.settings.kind == "gym":
+            return (False, False, "limit") if too_long else None
+        try:
+            decided = quick(answer or "0", gold, self._limits)
+        except TooBig:
+            return self._oversized(answer or "", gold)
+        except Unreadable:
+            return None if not too_long and len(gold) <= self._limits.max_answer_chars else (None, False, "abstained")
+        if decided is None:
+            return None
+        return (False, False, "ok") if answer is None else (*decided, "ok")
+
+    def _oversized(self, answer: str, gold: str) -> Result:
+        return (True, True, "ok") if answer == gold else (False, False, "limit")
+
+    def _judge(self, pairs: list[Pair]) -> dict[Pair, Result]:
+        def alone(pair: Pair, outcome: str) -> Result:
+            if outcome == "error":
+                return None, False, "error"
+            if pair[0] is not None and not self.readable([pair[1]])[0]:
+                return None, False, "abstained"
+            return False, False, outcome  # type: ignore[return-value]
+
+        return self._in_chunks(pairs, judge_chunk, alone)
+
+    def _in_chunks(self, items: list, work: Callable[..., list], alone: Callable[[Any, str], Any]) -> dict[Any, Any]:
+        """Run `work` on chunks of items; `alone` decides for a single item that a worker did not survive."""
+        results: dict[Any, Any] = {}
+        waiting = list(reversed(self._chunks(items)))
+        running: dict[Future, list] = {}
+        retried: set[Any] = set()
+        timeout_s = self.settings.timeout_s
+        while waiting or running:
+            while waiting and len(running) < 2 * self.settings.workers:
+                chunk = waiting.pop()
+                running[self._submit(work, (chunk, timeout_s), 1.5 * timeout_s + 0.5)] = chunk
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                chunk = running.pop(future)
+                outcome = _outcome(future)
+                if outcome == "ok":
+                    found = future.result()
+                    results.update(zip(chunk, found, strict=False))
+                    if len(found) < len(chunk):
+                        waiting.append(chunk[len(found) :])
+                    continue
+                self.counts["restarts"] += 1
+                if outcome == "broken":
+                    self.close()
+                if len(chunk) > 1:
+                    waiting.extend([item] for item in reversed(chunk))
+                elif outcome in ("error", "broken") and chunk[0] not in retried:
+                    retried.add(chunk[0])
+                    waiting.append(chunk)
+                else:
+                    results[chunk[0]] = alone(chunk[0], "error" if outcome == "broken" else outcome)
+        return results
+
+    def _chunks(self, items: list) -> list[list]:
+        """Costly looking items by themselves, first; the others in even chunks."""
+        risky = [[x] for x in items if costly(" ".join(filter(None, x)) if isinstance(x, tuple) else x)]
+        single = {id(chunk[0]) for chunk in risky}
+        plain = [x for x in items if id(x) not in single]
+        size = max(1, min(_CHUNK, math.ceil(len(plain) / (2 * self.settings.workers))))
+        return risky + [plain[i : i + size] for i in range(0, len(plain), size)]
+
+    def _submit(self, work: Callable, args: tuple, timeout_s: float) -> Future:
+        if self._pool is not None and self._owner != os.getpid():
+            self._pool = None
+        if self._pool is None:
+            limits = {name: getattr(self._limits, name) for name in Limits.__dataclass_fields__}
+            self._pool = new_pool(self.settings.workers, self.settings.kind, self.settings.memory_mib, limits)
+            self._owner = os.getpid()
+        try:
+            return self._pool.schedule(work, args=args, timeout=timeout_s)
+        except RuntimeError as error:  # the pool broke between two tasks
+            failed: Future = Future()
+            failed.set_exception(BrokenProcessPool(str(error)))
+            return failed
+
+
+def _outcome(future: Future) -> str:
+    """How a task ended: ok, timeout, memory, error (its worker died) or broken (the pool did)."""
+    error = future.exception()
+    if error is None:
+        return "ok"
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, MemoryError) or getattr(error, "exitcode", None) in _MEMORY_EXITS:
+        return "memory"
+    return "broken" if isinstance(error, (BrokenProcessPool, RuntimeError)) else "error"

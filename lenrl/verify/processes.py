@@ -1,0 +1,49 @@
+"""The worker processes: forked from a clean server process that has the parsers loaded, never from the trainer."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.context
+import os
+import sys
+import threading
+from typing import Any
+
+from pebble import ProcessPool
+
+from lenrl.verify.judge import set_up
+
+_launching = threading.Lock()
+
+
+class _Worker(multiprocessing.context.ForkServerProcess):
+    """A process that does not import the parent's main module: a training script would load torch in each worker."""
+
+    def start(self) -> None:
+        main = sys.modules["__main__"]
+        with _launching:
+            spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+            main.__spec__ = None
+            main.__file__ = None
+            try:
+                super().start()
+            finally:
+                main.__spec__ = spec
+                if file is None:
+                    del main.__file__
+                else:
+                    main.__file__ = file
+
+
+class _Context(multiprocessing.context.ForkServerContext):
+    Process = _Worker  # type: ignore[assignment]
+
+
+def new_pool(workers: int, kind: str, memory_mib: int, limits: dict[str, int]) -> Any:
+    """A pebble pool, its workers not yet started; `memory_mib` is what each may add to its start-up size."""
+    context = _Context()
+    if kind == "math":
+        # No effect if something else has started the process-wide server before: workers then import by themselves.
+        context.set_forkserver_preload(["lenrl.verify.warm"])
+    initargs = (os.getpid(), kind, memory_mib, limits)
+    return ProcessPool(max_workers=workers, initializer=set_up, initargs=initargs, context=context)
