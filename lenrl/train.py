@@ -118,8 +118,9 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
     from lenrl.engine.progress import Progress
     from lenrl.engine.trainer import LenrlTrainer
     from lenrl.models import locate
+    from lenrl.strategies.base import Allowance
     from lenrl.tasks.base import digest
-    from lenrl.tasks.prompts import encode, messages, render, think_prefilled
+    from lenrl.tasks.prompts import encode, messages, render, think_prefilled, with_system
     from lenrl.verify.pool import Verifier
 
     recipe, task, setting = prepared.recipe, prepared.task, prepared.setting
@@ -137,9 +138,17 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
         prefilled = think_prefilled(tokenizer)
     verifier = Verifier(prepared.verifier)
 
-    def prompt(problem: Any, hint: str | None) -> Any:
-        chat = messages(task, problem, hint)
-        return chat if getattr(tokenizer, "chat_template", None) else render(tokenizer, chat)
+    def chat(problem: Any, allowance: Allowance) -> list[dict[str, str]]:
+        return with_system(messages(task, problem, allowance.hint), allowance.system)
+
+    def prompt(problem: Any, allowance: Allowance) -> Any:
+        """What TRL takes: messages, or text for a tokenizer without a chat template."""
+        found = chat(problem, allowance)
+        return found if getattr(tokenizer, "chat_template", None) else render(tokenizer, found)
+
+    def allow_dev(problems: Sequence[Any], step: int) -> list[Allowance]:
+        columns = [problem.columns for problem in problems]
+        return recipe.budget.evaluation([problem.id for problem in problems], columns, step, setting)
 
     longest = max_prompt_tokens(recipe, setting.max_length)
     load = partial(data.load, task, tokenizer=tokenizer, verifier=verifier, max_prompt_tokens=longest)
@@ -157,8 +166,8 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
     if state.is_main_process:
         for warning in [*prepared.warnings, *audit.warnings]:
             log.warning(warning)
-    rows = [{"prompt": prompt(p, None), "prompt_id": p.id} for p in train]
-    eval_rows = Dataset.from_list([{"prompt": prompt(p, None), "prompt_id": p.id} for p in dev]) if dev else None
+    rows = [{"prompt": prompt(p, Allowance()), "prompt_id": p.id} for p in train]
+    eval_rows = Dataset.from_list([{"prompt": prompt(p, Allowance()), "prompt_id": p.id} for p in dev]) if dev else None
     trainer = LenrlTrainer(
         method=recipe.method,
         setting=setting,
@@ -181,7 +190,8 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
     if dev:
         trainer.dev = DevEvaluation(
             dev,
-            [encode(tokenizer, messages(task, p)) for p in dev],
+            lambda problem, allowance: encode(tokenizer, chat(problem, allowance)),
+            allow_dev,
             tokenizer,
             verifier,
             eos_ids=trainer.eos_token_ids,

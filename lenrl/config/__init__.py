@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from lenrl.config.compose import compose, find
+from lenrl.config.overrides import sections, sets
 from lenrl.config.paths import RECIPES, recipe_files
-from lenrl.config.recipe import GuardSettings, LoggingSettings, ModelSettings, Recipe, UpdateSettings
+from lenrl.config.recipe import (
+    SLOTS,
+    GuardSettings,
+    LoggingSettings,
+    ModelSettings,
+    Recipe,
+    UpdateSettings,
+)
 
 __all__ = [
     "RECIPES",
+    "SLOTS",
     "GuardSettings",
     "LoggingSettings",
     "ModelSettings",
@@ -16,4 +25,6 @@ __all__ = [
     "compose",
     "find",
     "recipe_files",
+    "sections",
+    "sets",
 ]

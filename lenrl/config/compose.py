@@ -164,7 +164,9 @@ def _readable(what: str) -> Iterator[None]:
     except OmegaConfBaseException as fault:
         key = getattr(fault, "full_key", None)
         where = f" at key {key!r}" if key else ""
-        raise BadInput(f"{what}{where}: {_one_line(fault)}. Correct it in the file, or override it.") from None
+        raise BadInput(
+            f"{what}{where}: {_one_line(fault)}. Correct it in the file, or override it."
+        ) from None
     except (HydraException, YAMLError, ValueError) as fault:
         raise BadInput(f"{what} can't be composed: {_one_line(fault)}.") from None
     except RecursionError:
@@ -175,5 +177,7 @@ def _readable(what: str) -> Iterator[None]:
 
 def _one_line(fault: Exception) -> str:
     lines = [line.strip() for line in str(fault).splitlines()]
-    lines = [line for line in lines if line and not line.startswith(("full_key:", "object_type=", "See http"))]
+    lines = [
+        line for line in lines if line and not line.startswith(("full_key:", "object_type=", "See http"))
+    ]
     return "; ".join(lines[:4]).rstrip(".")

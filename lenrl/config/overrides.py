@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lenrl.config.paths import GROUPS
-from lenrl.config.recipe import SLOTS
 from lenrl.errors import BadInput
 
 
@@ -63,6 +63,27 @@ def parse(lines: Sequence[str]) -> list[Assignment]:
     return found
 
 
+def sets(lines: Sequence[str], keys: Sequence[str]) -> bool:
+    """Whether one of the lines sets the value at this path of keys."""
+    return any(a.keys == tuple(keys) and not a.delete for a in parse(lines))
+
+
+def sections(lines: Sequence[str], known: Sequence[str]) -> dict[str, Any]:
+    """Overrides as nested plain values, for verbs that take settings without a recipe.
+
+    Raises:
+        BadInput: a first key is not among `known`.
+    """
+    found: dict[str, Any] = {}
+    for a in parse(lines):
+        if a.keys[0] not in known:
+            near = difflib.get_close_matches(a.keys[0], known, 1)
+            hint = f"Did you mean {near[0]}=?" if near else f"There are {', '.join(known)}."
+            raise BadInput(f"{a.line!r}: there is no such option. {hint}")
+        _assign(found, replace(a, keys=("", *a.keys)))
+    return found
+
+
 def choose(layers: Sequence[Any], slot: str, assignments: Sequence[Assignment]) -> dict[str, Any]:
     """The options of one slot after all layers (files, in order) and overrides (in any order).
 
@@ -80,7 +101,9 @@ def choose(layers: Sequence[Any], slot: str, assignments: Sequence[Assignment]) 
         )
     for a in choices:
         if a.delete:
-            raise BadInput(f"override {a.line!r}: a slot can't be empty. Choose its neutral strategy by name.")
+            raise BadInput(
+                f"override {a.line!r}: a slot can't be empty. Choose its neutral strategy by name."
+            )
         current = _layered(current, slot, a.value if len(a.keys) == 1 else {"name": a.value})
     for a in mine:
         if a not in choices:
@@ -127,7 +150,6 @@ def _assign(target: Any, a: Assignment) -> None:
 
 def _first_line(fault: Exception) -> str:
     text = next((line for line in str(fault).splitlines() if line.strip()), type(fault).__name__)
-    return re.sub(r"^(Error parsing override '[^']*'|See https\S+)", "", text).strip(" :\n") or "not key=value"
-
-
-__all__ = ["SLOTS", "Assignment", "choose", "parse"]
+    return (
+        re.sub(r"^(Error parsing override '[^']*'|See https\S+)", "", text).strip(" :\n") or "not key=value"
+    )

@@ -9,7 +9,9 @@ from lenrl.errors import BadInput
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 # Beside the package in a checkout, inside it in an installed wheel.
-RECIPES = next((d for d in (_PACKAGE / "recipes", _PACKAGE.parent / "recipes") if d.is_dir()), _PACKAGE / "recipes")
+RECIPES = next(
+    (d for d in (_PACKAGE / "recipes", _PACKAGE.parent / "recipes") if d.is_dir()), _PACKAGE / "recipes"
+)
 GROUPS = ("model", "task", "launch")  # keys whose value may be the name of a file in recipes/KEY/
 SUFFIXES = (".yaml", ".yml")
 

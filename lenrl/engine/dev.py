@@ -9,6 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from lenrl.engine.rollout import completion_text
 from lenrl.engine.sample import sample
+from lenrl.strategies.base import Allowance
 from lenrl.tasks.problem import Problem
 from lenrl.verify.pool import Claim, Verifier
 
@@ -22,7 +23,8 @@ class DevEvaluation:
     def __init__(
         self,
         problems: Sequence[Problem],
-        prompt_ids: Sequence[list[int]],
+        encode: Callable[[Problem, Allowance], list[int]],
+        allow: Callable[[Sequence[Problem], int], list[Allowance]],
         tokenizer: PreTrainedTokenizerBase,
         verifier: Verifier,
         *,
@@ -37,7 +39,8 @@ class DevEvaluation:
     ) -> None:
         mine = slice(rank, None, processes)
         self.problems = problems[mine]
-        self.prompt_ids = prompt_ids[mine]
+        self.encode = encode
+        self.allow = allow
         self.tokenizer = tokenizer
         self.verifier = verifier
         self.eos_ids = list(eos_ids)
@@ -49,9 +52,11 @@ class DevEvaluation:
             "seed": seed,
         }
 
-    def __call__(self, model: Any, gather: Callable[[list], list]) -> dict[str, float]:
+    def __call__(self, model: Any, step: int, gather: Callable[[list], list]) -> dict[str, float]:
         """`accuracy` among known verdicts, mean `tokens`, `truncated_share`."""
-        found = sample(model, self.tokenizer, self.prompt_ids, eos_ids=self.eos_ids, **self.decoding)
+        allowances = self.allow(self.problems, step)
+        prompts = [self.encode(p, a) for p, a in zip(self.problems, allowances, strict=True)]
+        found = sample(model, self.tokenizer, prompts, eos_ids=self.eos_ids, **self.decoding)
         claims = [
             Claim(completion_text(self.tokenizer, c.ids, self.eos_ids), problem.answer, self.think_prefilled)
             for c, problem in zip(found, self.problems, strict=True)

@@ -89,6 +89,7 @@ class Journal:
         rollouts: Rollouts,
         reward: Reward,
         advantage_PG: Tensor,
+        kept: Sequence[int],
     ) -> None:
         """Write one rollout's completions.
 
@@ -98,6 +99,7 @@ class Journal:
             rollouts: the batch.
             reward: its rewards.
             advantage_PG: (P, G) or (P, G, T); of the latter the mean over tokens is written.
+            kept: groups that the update uses.
         """
         if not self.is_main:
             return
@@ -115,6 +117,7 @@ class Journal:
             "truncated": rollouts.truncated_PG.reshape(-1).tolist(),
             "reward": [_finite(r) for r in reward.total_PG.reshape(-1).tolist()],
             "advantage": advantage_PG.reshape(-1).tolist(),
+            "in_update": [p in set(kept) for p in range(rollouts.P) for _ in range(rollouts.G)],
         }
         if rollouts.budget_PG is not None:
             flat["budget"] = [_finite(b) for b in rollouts.budget_PG.reshape(-1).tolist()]

@@ -302,10 +302,14 @@ def _seam_faults(recipe: Recipe, trainer: Mapping[str, Any], a: Arithmetic) -> l
                 f"trainer.{name}={trainer[name]!r} does nothing under `objective: {method.objective.name}`, which "
                 "replaces TRL's loss. Leave it out, or choose `objective: trl`."
             )
-    if recipe.truncation.name != "none" and trainer.get("mask_truncated_completions"):
+    for entry in method.forbids:
+        idle = entry.field.startswith("vllm_") and not trainer.get("use_vllm")
+        if not idle and _value(trainer, entry.field) == entry.value:
+            faults.append(f"trainer.{entry.field}={entry.value!r}: {entry.why}")
+    if recipe.sampling.name != "uniform" and recipe.launch.get("distributed_type") == "DEEPSPEED":
         faults.append(
-            f"trainer.mask_truncated_completions=true would drop exactly the completions that "
-            f"`truncation: {recipe.truncation.name}` cut. Set it to false."
+            f"sampling={recipe.sampling.name!r} may have to leave a step's weights untouched, which DeepSpeed's "
+            "optimizer does not allow. Use launch=multi_gpu or launch=fsdp2, or sampling=uniform."
         )
     save = trainer.get("save_steps")
     if isinstance(save, int) and save > 0 and save % a.updates_per_rollout:

@@ -74,8 +74,11 @@ def build_rollouts(rows: Sequence[Row], num_generations: int, max_length: int, s
     )
 
 
-def after_cut(rollouts: Rollouts, kept_PG: Tensor, verdicts: Sequence[Verdict]) -> Rollouts:
-    """The record once the cut rows were verified again; `verdicts` are theirs, in batch order."""
+def after_cut(rollouts: Rollouts, kept_PG: Tensor, verdicts: Sequence[Verdict], caps: bool) -> Rollouts:
+    """The record once the cut rows were verified again; `verdicts` are theirs, in batch order.
+
+    `caps`: the cut stands for a cap on generation, so what it cut counts as truncated.
+    """
     cut_PG = kept_PG < rollouts.length_PG
 
     def put(name: str, values: Sequence[Any]) -> Tensor:
@@ -89,7 +92,7 @@ def after_cut(rollouts: Rollouts, kept_PG: Tensor, verdicts: Sequence[Verdict]) 
         formatted_PG=put("formatted_PG", [v.formatted for v in verdicts]),
         think_tags_PG=put("think_tags_PG", [v.think_tags for v in verdicts]),
         answer_tags_PG=put("answer_tags_PG", [v.answer_tags for v in verdicts]),
-        truncated_PG=rollouts.truncated_PG | cut_PG,
+        truncated_PG=rollouts.truncated_PG | cut_PG if caps else rollouts.truncated_PG,
     )
 
 

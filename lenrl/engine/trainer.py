@@ -17,12 +17,14 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
+from transformers import TrainerCallback
 from trl import GRPOTrainer
 from trl.models import unwrap_model_for_generation
 
 from lenrl.config import GuardSettings
 from lenrl.engine.checkpoint import write_state
 from lenrl.engine.journal import Journal
+from lenrl.engine.resample import PromptCursor, drawn_rows, filled, prompts_to_sample, relayout
 from lenrl.engine.rollout import Row, after_cut, build_rollouts, completion_text
 from lenrl.engine.sampler import EpochSampler
 from lenrl.engine.update import cut_output, loss_mask, masked_mean
@@ -31,6 +33,7 @@ from lenrl.measures import aes
 from lenrl.rollouts import Reward, Rollouts, Verdict
 from lenrl.strategies.base import Allowance, MicroBatch, Setting, StepTotals
 from lenrl.strategies.diagnostics import diagnose
+from lenrl.strategies.groups import spread
 from lenrl.strategies.method import Method
 from lenrl.tasks.problem import Problem
 from lenrl.verify.pool import Claim, Verifier
@@ -63,6 +66,23 @@ def _placeholder_reward(**_: Any) -> list[float]:
 
 _placeholder_reward.__name__ = "reward"
 
+ROW_MEAN_LOSSES = ("grpo", "sapo", "dr_grpo", "luspo")
+"""TRL's losses that divide by rows, so that rows of weight 0 must be taken out of the divisor."""
+
+
+class SkipEmptyUpdates(TrainerCallback):
+    """A step without any informative group counts, but moves neither weights nor optimizer state.
+
+    A zero gradient would still move Adam by its momentum; parameters without a gradient are left alone.
+    """
+
+    def __init__(self, trainer: LenrlTrainer) -> None:
+        self.trainer = trainer
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.trainer._skip_update:
+            self.trainer.model.zero_grad(set_to_none=True)
+
 
 class LenrlTrainer(GRPOTrainer):
     """GRPO with swappable budget, truncation, reward, advantage and objective.
@@ -76,7 +96,7 @@ class LenrlTrainer(GRPOTrainer):
         think_prefilled: the chat template opens `<think>` itself.
         guard: when the run stops by itself.
         problems: every training problem by its id; the data set's rows carry `prompt_id`.
-        prompt: a problem and a budget's hint to what TRL takes as a prompt.
+        prompt: a problem and its budget's allowance to what TRL takes as a prompt.
         **trl: what `GRPOTrainer` takes, without `reward_funcs`.
     """
 
@@ -91,7 +111,7 @@ class LenrlTrainer(GRPOTrainer):
         think_prefilled: bool,
         guard: GuardSettings,
         problems: Mapping[str, Problem],
-        prompt: Callable[[Problem, str | None], Any],
+        prompt: Callable[[Problem, Allowance], Any],
         **trl: Any,
     ) -> None:
         super().__init__(reward_funcs=[_placeholder_reward], **trl)
@@ -113,6 +133,10 @@ class LenrlTrainer(GRPOTrainer):
         self._totals: StepTotals | None = None
         self._cap: int | None = None
         self._truncated_streak = 0
+        self._row_scale = 1.0
+        self._skip_update = False
+        self.cursor = PromptCursor(list(problems), self.args.seed)
+        self.add_callback(SkipEmptyUpdates(self))
 
     # --- before sampling -----------------------------------------------------------------------------------
 
@@ -143,8 +167,8 @@ class LenrlTrainer(GRPOTrainer):
         rows = []
         for row, allowance in zip(inputs, self._allowances, strict=True):
             copy = dict(row)
-            if allowance.hint:
-                copy["prompt"] = self.prompt(self.problems[row["prompt_id"]], allowance.hint)
+            if allowance.hint or allowance.system:
+                copy["prompt"] = self.prompt(self.problems[row["prompt_id"]], allowance)
             rows.append(copy)
         return rows
 
@@ -223,9 +247,10 @@ class LenrlTrainer(GRPOTrainer):
             again = self._verify([texts[i] for i in cut], [golds[i] for i in cut])
         for i, verdict in zip(cut, again, strict=True):
             verdicts[i] = verdict
-        return after_cut(rollouts, kept_PG, self._gather(again))
+        return after_cut(rollouts, kept_PG, self._gather(again), self.method.truncation.caps)
 
     def _generate_and_score_completions(self, inputs):
+        inputs = self._drawn(inputs)
         output = super()._generate_and_score_completions(self._allow(inputs))
         rollouts = self._rollouts
         assert rollouts is not None
@@ -242,10 +267,54 @@ class LenrlTrainer(GRPOTrainer):
             local = advantage.reshape(rollouts.P * rollouts.G, *advantage.shape[2:])[mine]
             output["advantages"] = local.to(device=device, dtype=torch.float32)
             metrics = diagnose(self.method, self._reward, advantage, rollouts)
-            self.method.observe(rollouts)
-        self._record(inputs, output, rollouts, advantage, metrics)
+            self.method.observe(rollouts, self._reward)
+        output, kept = self._kept(output, rollouts, len(inputs))
+        metrics |= {**self.method.metrics(), "rewards_dropped": self._reward.dropped}
+        self._record(inputs, output, rollouts, advantage, metrics, kept)
         self._guard_truncation(rollouts)
         return output
+
+    def _drawn(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows to sample: the data loader's, or the cursor's where a strategy decides how many."""
+        if self.method.sampling.name == "uniform":
+            return inputs
+        processes = self.accelerator.num_processes
+        prompts = len(inputs) * processes // self.num_generations
+        factor = self.method.sampling.factor()
+        wanted = prompts_to_sample(prompts, factor, self.num_generations, processes)
+
+        def row(name: str) -> dict[str, Any]:
+            return {"prompt_id": name, "prompt": self.prompt(self.problems[name], Allowance())}
+
+        self._prompts_kept = prompts
+        return drawn_rows(
+            self.cursor, wanted, self.num_generations, lambda rows: self._local(rows // processes), row
+        )
+
+    def _kept(self, output: dict[str, Any], rollouts: Rollouts, rows: int) -> tuple[dict[str, Any], list[int]]:
+        """The batch of the groups that the sampling strategy keeps, and which groups those are.
+
+        Where they are too few the batch is filled up with rows of weight 0: no tokens in the loss, no place in
+        a normaliser.
+        """
+        if self.method.sampling.name == "uniform":
+            return output, list(range(rollouts.P))
+        signal_P = spread(self._reward.total_PG, ~self._reward.total_PG.isnan()).squeeze(1)
+        kept = self.method.sampling.keep(signal_P, self._prompts_kept).tolist()
+        groups = filled(kept, rollouts.P, self._prompts_kept)
+        G = self.num_generations
+        chosen = [p * G + g for p in groups for g in range(G)]
+        output = relayout(output, chosen, rows, self.accelerator, self._tokenizer.pad_token_id)
+        share = len(chosen) // self.accelerator.num_processes
+        weight = torch.tensor([float(p in set(kept)) for p in groups for _ in range(G)])[self._local(share)]
+        output["row_weight"] = weight.to(self.accelerator.device)
+        empty_N = output["row_weight"] == 0
+        output["completion_mask"] = output["completion_mask"].masked_fill(empty_N[:, None], 0)
+        output["advantages"] = output["advantages"].masked_fill(
+            empty_N if output["advantages"].dim() == 1 else empty_N[:, None], 0.0
+        )
+        output["num_items_in_batch"] = self.accelerator.gather(loss_mask(output).sum()).sum()
+        return output, kept
 
     def _mean_logp(self, output: dict[str, Any], rollouts: Rollouts) -> Tensor:
         """(P, G) mean token log-prob under the policy at rollout time, at the sampling temperature.
@@ -272,13 +341,16 @@ class LenrlTrainer(GRPOTrainer):
         if self._step % self.args.gradient_accumulation_steps == 0:
             self.journal.begin_step()
             self._totals = None
+            self._begun = False
         return super().training_step(model, inputs, num_items_in_batch)
 
     def _compute_loss(self, model, inputs):
-        if self.method.objective.name == "trl":
-            loss = super()._compute_loss(model, inputs)
-        else:
+        if not self._begun:
+            self._begin_update(inputs)
+        if self.method.objective.replaces_loss:
             loss = self._objective_loss(model, inputs)
+        else:
+            loss = super()._compute_loss(model, inputs) * self._row_scale
         if not bool(torch.isfinite(loss.detach())):
             raise RunFailed(
                 f"the loss is {loss.item()} at optimizer step {self.state.global_step + 1}: log-probs or advantages "
@@ -288,8 +360,7 @@ class LenrlTrainer(GRPOTrainer):
 
     def _objective_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         """The loss of an objective that replaces TRL's."""
-        if self._totals is None:
-            self._totals = self._step_totals(inputs)
+        assert self._totals is not None
         ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
         attention = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
         logp_NT, entropy_NT, _ = self._get_per_token_logps_and_entropies(
@@ -310,24 +381,42 @@ class LenrlTrainer(GRPOTrainer):
             self._metrics["train"][name].append(value)
         return loss
 
-    def _step_totals(self, inputs: dict[str, Any]) -> StepTotals:
-        """Totals over the optimizer step that begins now, with one pass without gradient where K is not 0."""
-        window = self.current_gradient_accumulation_steps
+    def _begin_update(self, inputs: dict[str, Any]) -> None:
+        """What the micro-batches of the optimizer step that begins now have in common."""
+        self._begun = True
         batches = self._buffered_inputs or [inputs]
-        mine = [batches[(self._step + j) % len(batches)] for j in range(window)]
+        window = [
+            batches[(self._step + j) % len(batches)] for j in range(self.current_gradient_accumulation_steps)
+        ]
+        if self.method.objective.replaces_loss:
+            self._totals = self._step_totals(window)
+        if "row_weight" not in inputs:
+            return
+        rows = torch.tensor([sum(b["row_weight"].numel() for b in window)], dtype=torch.float64)
+        weighted = torch.stack([b["row_weight"].sum().double().cpu() for b in window]).sum()[None]
+        counts = torch.cat([rows, weighted]).to(self.accelerator.device)
+        rows, weighted = self.accelerator.reduce(counts, reduction="sum").tolist()
+        self._skip_update = weighted == 0
+        by_rows = self.loss_type in ROW_MEAN_LOSSES
+        self._row_scale = rows / weighted if by_rows and weighted else 1.0
+
+    def _step_totals(self, window: Sequence[dict[str, Any]]) -> StepTotals:
+        """Totals over an optimizer step, with one pass without gradient where the objective needs it."""
+        objective = self.method.objective
         sums = torch.zeros(3, dtype=torch.float64, device=self.accelerator.device)
-        reuses = self.method.objective.needs_totals and "old_per_token_logps" in mine[0]
-        for batch in mine:
-            mask = loss_mask(batch)
-            sums[0] += mask.size(0)
+        surveyed = []
+        for inputs in window:
+            mask = loss_mask(inputs)
+            sums[0] += inputs["row_weight"].sum() if "row_weight" in inputs else mask.size(0)
             sums[1] += mask.sum()
-            if reuses:
-                drift = batch["old_per_token_logps"] - self._logps(self.model, batch)
-                sums[2] += torch.where(mask.bool(), drift, 0.0).to(torch.float64).sum()
+            old_NT = inputs.get("old_per_token_logps")
+            if objective.needs_totals and old_NT is not None:  # else old and new agree: nothing has drifted
+                logp_NT = self._logps(self.model, inputs)
+                sums[2] += torch.where(mask.bool(), old_NT - logp_NT, 0.0).to(torch.float64).sum()
+                surveyed.append(MicroBatch(logp_NT, old_NT, mask.bool(), inputs["advantages"]))
         rows, tokens, kl_tokens = self.accelerator.reduce(sums, reduction="sum").tolist()
-        return StepTotals(
-            rows=int(rows), tokens=tokens, kl_tokens=kl_tokens, processes=self.accelerator.num_processes
-        )
+        extra = objective.survey(surveyed, self._gather_flat) if surveyed else {}
+        return StepTotals(max(1, int(rows)), tokens, kl_tokens, self.accelerator.num_processes, extra)
 
     # --- development problems ------------------------------------------------------------------------------
 
@@ -336,7 +425,7 @@ class LenrlTrainer(GRPOTrainer):
         if self.dev is None:
             return {}
         with self.journal.timed("evaluate"), self._for_generation() as model:
-            found = self.dev(model, self._gather)
+            found = self.dev(model, self.state.global_step, self._gather)
         if self.dev_baseline is None:
             self.dev_baseline = {"accuracy": found["accuracy"], "tokens": found["tokens"]}
         base = self.dev_baseline
@@ -363,8 +452,17 @@ class LenrlTrainer(GRPOTrainer):
 
     # --- records -------------------------------------------------------------------------------------------
 
-    def _record(self, inputs, output, rollouts: Rollouts, advantage: Tensor, metrics: dict[str, Any]) -> None:
-        signal_N = output["advantages"].reshape(len(inputs), -1).ne(0).any(-1)
+    def _record(
+        self,
+        inputs: Sequence[dict[str, Any]],
+        output: dict[str, Any],
+        rollouts: Rollouts,
+        advantage: Tensor,
+        metrics: dict[str, Any],
+        kept: Sequence[int],
+    ) -> None:
+        rows = output["advantages"].size(0)
+        signal_N = output["advantages"].reshape(rows, -1).ne(0).any(-1)
         useful = (output["prompt_mask"].sum(-1) + loss_mask(output).sum(-1))[signal_N].sum()
         width = output["prompt_ids"].size(1) + output["completion_ids"].size(1)
         counts = torch.stack(
@@ -385,7 +483,7 @@ class LenrlTrainer(GRPOTrainer):
             prompts = [self.problems[row["prompt_id"]].prompt for row in inputs]
             answers = [verdict.answer for verdict in self._verdicts]
             texts = self._gather(list(zip(prompts, self._texts, answers, strict=True)))
-            self.journal.completions(self.state.global_step, texts, rollouts, self._reward, advantage)
+            self.journal.completions(self.state.global_step, texts, rollouts, self._reward, advantage, kept)
 
     def _guard_truncation(self, rollouts: Rollouts) -> None:
         """A run whose completions all hit the cap learns nothing: stop it with advice."""
@@ -426,19 +524,32 @@ class LenrlTrainer(GRPOTrainer):
         if self.accelerator.is_main_process:
             folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
             (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing needs
-            write_state(folder, {"strategies": self.method.state_dict(), "dev_baseline": self.dev_baseline})
+            state = {
+                "strategies": self.method.state_dict(),
+                "dev_baseline": self.dev_baseline,
+                "cursor": self.cursor.position,
+            }
+            write_state(folder, state)
         self.accelerator.wait_for_everyone()
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put back what `_save_checkpoint` added to TRL's checkpoint."""
         self.method.load_state_dict(state["strategies"])
         self.dev_baseline = state["dev_baseline"]
+        self.cursor.position = state["cursor"]
 
     # --- the process group ---------------------------------------------------------------------------------
 
     def _gather(self, rows: list) -> list:
         """Every process's rows in process order, which is batch order."""
         return gather_object(rows) if self.accelerator.num_processes > 1 else list(rows)
+
+    def _gather_flat(self, value: Tensor) -> Tensor:
+        """1-D tensors of any length, concatenated over the processes."""
+        if self.accelerator.num_processes == 1:
+            return value
+        parts = gather_object([value.cpu()])
+        return torch.cat(parts).to(value.device)
 
     def _local(self, count: int) -> slice:
         start = self.accelerator.process_index * count

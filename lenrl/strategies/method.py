@@ -29,6 +29,7 @@ from lenrl.strategies.base import (
     Truncation,
 )
 
+PLAIN = frozenset({str, int, float, bool, type(None)})  # values that nobody can edit: shared, not copied
 MAX_REWARD = 1e6  # above it a reward is a fault: it would drown its whole group
 
 
@@ -238,7 +239,11 @@ class Method:
 def _copied(rollouts: Rollouts) -> Rollouts:
     """A copy whose tensors and columns a strategy may spoil."""
     tensors = {k: v.clone() for k, v in vars(rollouts).items() if isinstance(v, Tensor)}
-    return rollouts.with_(**tensors, columns=copy.deepcopy(dict(rollouts.columns)))
+    columns = {
+        name: table if all(PLAIN.issuperset(map(type, row)) for row in table) else copy.deepcopy(table)
+        for name, table in rollouts.columns.items()
+    }
+    return rollouts.with_(**tensors, columns=columns)
 
 
 def _check_shape(where: str, value: Any, shape: torch.Size) -> None:

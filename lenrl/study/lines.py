@@ -78,7 +78,7 @@ def grouped(rows: list[Row]) -> list[list[int]]:
     size = len(first[1])
     if size < 2:
         raise BadInput(
-            f"line {rows[first[1][0]].line}: prompt {_short(first[0])} has 1 completion; groups need at least 2"
+            f"line {rows[first[1][0]].line}: prompt {_short(first[0])} has 1 completion; a group needs 2"
         )
     for prompt, members in others:
         if len(members) != size:

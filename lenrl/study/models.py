@@ -69,6 +69,7 @@ def load(
     device: str | None = None,
     dtype: str | None = None,
     revision: str | None = None,
+    tokenizer: str | None = None,
     think: bool | None = None,
     trust_remote_code: bool = False,
 ) -> Loaded:
@@ -78,7 +79,8 @@ def load(
         name: see `find`.
         device: default: the GPU, if there is one.
         dtype: of the weights; default: float32 on a CPU, as saved on a GPU.
-        revision: of a hub model.
+        revision: of a hub model; ignored for folders.
+        tokenizer: folder or hub id of another tokenizer than the model's own.
         think: the chat template opens `<think>`; None: found from the template.
         trust_remote_code: run Python code that comes with the model.
 
@@ -88,10 +90,15 @@ def load(
     source = find(name)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = dtype or ("float32" if device == "cpu" else "auto")
-    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if not Path(source).is_dir():
+        options["revision"] = revision
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", **options)
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options).to(device).eval()
+        spoken = AutoTokenizer.from_pretrained(
+            locate(tokenizer) if tokenizer else source, padding_side="left", **({} if tokenizer else options)
+        )
+        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options)
+        model = model.to(device).eval()
     except Exception as error:  # transformers, hub, safetensors and network each raise types of their own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         remedy = (
@@ -100,5 +107,5 @@ def load(
             else "check the name and the network, or give the folder of a downloaded model"
         )
         raise BadInput(f"model {name!r} could not be loaded ({reason}); {remedy}") from error
-    prefilled = think_prefilled(tokenizer) if think is None else think
-    return Loaded(name, model, tokenizer, end_ids(model, tokenizer), prefilled)
+    prefilled = think_prefilled(spoken) if think is None else think
+    return Loaded(name, model, spoken, end_ids(model, spoken), prefilled)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,13 +22,14 @@ from lenrl.strategies import registry
 from lenrl.strategies.base import Allowance, Setting
 from lenrl.strategies.method import Method
 from lenrl.study.lines import Row, grouped, read
+from lenrl.study.state import read_state, write_state
+from lenrl.study.texts import verdicts_of
 
 if TYPE_CHECKING:
     from lenrl.config import Recipe
 
 DEFAULT_MAX_LENGTH = 4096  # L_max unless the command line sets it, tokens
 FIELDS = ("target", "lo", "hi", "level", "mode")  # what a row's prompt was given
-FORMAT = ("formatted", "think_tags", "answer_tags")
 
 
 def main(
@@ -75,7 +75,7 @@ def score(
         raise BadInput(f"--step {step}: completed optimizer steps must be at least 0")
     method = _fresh(recipe.method)
     if state_in is not None:
-        method.load_state_dict(_read_state(Path(state_in)))
+        method.load_state_dict(read_state(Path(state_in)))
     rows = read(Path(path))
     order = grouped(rows)
     setting = _setting(recipe, len(order[0]), max_length or DEFAULT_MAX_LENGTH)
@@ -91,7 +91,7 @@ def score(
     method.observe(batch, reward)
     found = _output(rows, order, batch, reward, advantage)
     if state_out is not None:
-        _write_state(Path(state_out), method.state_dict())
+        write_state(Path(state_out), method.state_dict())
     return found
 
 
@@ -126,8 +126,8 @@ def _require_fields(method: Method, rows: Sequence[Row]) -> None:
         judged = "correct" in row.given or row.unknown or {"text", "answer"} <= row.given.keys()
         if method.reads_verdicts and not judged:
             raise BadInput(
-                f"line {row.line}: field 'correct' is missing, and there are no 'text' and 'answer' to verify; "
-                "this method reads verdicts: give true, false or null"
+                f"line {row.line}: field 'correct' is missing, and there are no 'text' and 'answer' to "
+                "verify; this method reads verdicts: give true, false or null"
             )
 
 
@@ -141,7 +141,7 @@ def _batch(
     setting: Setting,
 ) -> tuple[Rollouts, Tensor]:
     """The rollouts after the budget's caps, and the tokens (P, G) after which each answer is complete."""
-    verdicts = _verdicts(recipe, method, rows)
+    verdicts = verdicts_of(recipe, method, rows)
     flat = [index for members in order for index in members]
     allowed = method.allow([rows[i].prompt for i in flat], [rows[i].given for i in flat], step, setting)
 
@@ -200,39 +200,6 @@ def _budgets(allowed: Sequence[Allowance], prompts: int) -> Tensor | None:
     return torch.tensor(budgets, dtype=torch.float64).reshape(prompts, -1)
 
 
-def _verdicts(recipe: Recipe, method: Method, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """For each row what is known of `correct`, `formatted` and the tags: given, or found in its text."""
-    known = [{name: row.given[name] for name in ("correct", *FORMAT) if name in row.given} for row in rows]
-    open_rows = []
-    for index, row in enumerate(rows):
-        verdict_open = "correct" not in row.given and not row.unknown and "answer" in row.given
-        format_open = method.reward.reads_format and not set(FORMAT) <= row.given.keys()
-        if "text" in row.given and (verdict_open or format_open):
-            open_rows.append((index, verdict_open))
-    if not open_rows:
-        return known
-    from lenrl.verify.pool import Claim, Verifier  # noqa: PLC0415  (sympy: only where texts must be verified)
-    from lenrl.verify.settings import VerifierSettings  # noqa: PLC0415
-
-    # without a gold answer the format is still judged: any readable one will do
-    claims = [
-        Claim(
-            rows[i].given["text"],
-            rows[i].given.get("answer", "0"),
-            rows[i].given.get("think_prefilled", bool(recipe.model.think_prefilled)),
-        )
-        for i, _ in open_rows
-    ]
-    with Verifier(VerifierSettings(**recipe.verifier)) as verifier:
-        judged = verifier.verify(claims)
-    for (index, verdict_open), verdict in zip(open_rows, judged, strict=True):
-        found = {name: getattr(verdict, name) for name in FORMAT}
-        if verdict_open:
-            found["correct"] = math.nan if verdict.correct is None else verdict.correct
-        known[index] = {**found, **known[index]}
-    return known
-
-
 def _output(
     rows: Sequence[Row], order: list[list[int]], batch: Rollouts, reward: Reward, advantage: Tensor
 ) -> list[dict[str, Any]]:
@@ -251,27 +218,3 @@ def _output(
             "advantage": push[place],
         }
     return found
-
-
-def _read_state(path: Path) -> dict[str, Any]:
-    try:
-        state = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise BadInput(f"--state {path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise BadInput(f"--state {path}: not JSON: {error}; expected what --save-state wrote") from None
-    if not isinstance(state, dict) or not all(isinstance(part, dict) for part in state.values()):
-        raise BadInput(f"--state {path}: expected an object of objects, as --save-state writes")
-    return state
-
-
-def _write_state(path: Path, state: dict[str, Any]) -> None:
-    """Whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(json.dumps(state), "utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise BadInput(
-            f"--save-state {path}: {error.strerror or error}; choose a file that can be written"
-        ) from None

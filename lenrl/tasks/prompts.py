@@ -29,6 +29,15 @@ def messages(task: Task, problem: Problem, hint: str | None = None) -> Messages:
     return found
 
 
+def with_system(chat: Messages, text: str | None) -> Messages:
+    """The chat with a text at the end of its system message, which is added if there is none."""
+    if not text:
+        return chat
+    if chat[0]["role"] != "system":
+        return [{"role": "system", "content": text}, *chat]
+    return [{**chat[0], "content": f"{chat[0]['content']}\n\n{text}"}, *chat[1:]]
+
+
 def render(tokenizer: Any, chat: Sequence[Mapping[str, str]]) -> str:
     """The text that a completion continues: the chat template with its generation prompt.
 

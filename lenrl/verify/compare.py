@@ -1,57 +1,25 @@
-"""One answer against one gold answer, both untidied text. Cheap forms need no parser, so the parent decides them.
-
-`quick` answers from text alone; `compare`, in a worker, decides the rest.
-"""
+"""One answer against one gold answer, structure first, then the leaves. Runs in workers: it loads sympy."""
 
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 
 from lenrl.verify import algebra
 from lenrl.verify.limits import Limits, TooBig, Unreadable, check
 from lenrl.verify.numbers import read_number, same_number
+from lenrl.verify.quick import quick_tidy, tidy_gold
 from lenrl.verify.shape import same_shape, shape
-from lenrl.verify.text import choice, key, tidy, words
+from lenrl.verify.text import choice, key, letters, tidy, words
 from lenrl.verify.units import split_unit
 
 _RELATION = re.compile(r"[<>=]|\\(?:le|ge|ne|approx|in|cup|cap|setminus|begin|mid)(?![A-Za-z])")
-
-
-def quick(answer: str, gold: str, limits: Limits) -> tuple[bool, bool] | None:
-    """(correct, formatted) where text alone decides: plain numbers, choice letters, words. Else None.
-
-    Raises TooBig if the answer, or Unreadable if the gold one, is beyond the limits.
-    """
-    wanted = _tidy_gold(gold, limits)
-    check(answer, limits)
-    given = tidy(answer)
-    check(given, limits)
-    return _quick_tidy(given, wanted)
-
-
-def _quick_tidy(given: str, wanted: str) -> tuple[bool, bool] | None:
-    number, target = read_number(given), read_number(wanted)
-    if number is not None and target is not None:
-        return same_number(target, number), True
-    letter = choice(wanted) if len(wanted) <= 12 and re.search(r"[A-Z]", wanted) else None
-    if letter is not None and letter == choice(given):
-        return True, True
-    if number is not None and (letter is not None or words(wanted) is not None):
-        return False, True
-    said, wish = words(given), words(wanted)
-    if said is not None and wish is not None:
-        return said == wish, False
-    if said is not None and target is not None:
-        return False, False
-    return None
 
 
 def compare(answer: str, gold: str, limits: Limits) -> tuple[bool, bool]:
     """(correct, formatted); raises TooBig for the answer. The gold one must have been read (`readable`)."""
     wanted, given = tidy(gold), tidy(answer)
     check(given, limits)
-    if (decided := _quick_tidy(given, wanted)) is not None:
+    if (decided := quick_tidy(given, wanted)) is not None:
         return decided
     correct = _same_words(wanted, given) or key(answer) == key(gold) or _same(wanted, given, limits)
     return correct, formatted(given, limits)
@@ -67,31 +35,20 @@ def formatted(given: str, limits: Limits, depth: int = 0) -> bool:
     if parts.kind != "one":
         return all(formatted(part, limits, depth + 1) for part in parts.items)
     core, _ = split_unit(given)
-    return algebra.reads(core or given, limits.max_value_digits) or algebra.reads(given, limits.max_value_digits)
+    return algebra.reads(core or given, limits.max_value_digits) or algebra.reads(
+        given, limits.max_value_digits
+    )
 
 
 def readable(gold: str, limits: Limits) -> bool:
     """Whether a gold answer parses within the limits and is equal to itself."""
     try:
-        wanted = _tidy_gold(gold, limits)
+        wanted = tidy_gold(gold, limits)
         if read_number(wanted) is not None or choice(wanted) is not None or words(wanted) is not None:
             return True
         return formatted(wanted, limits) and _same(wanted, wanted, limits)
     except (TooBig, Unreadable):
         return False
-
-
-@lru_cache(maxsize=4096)
-def _tidy_gold(gold: str, limits: Limits) -> str:
-    try:
-        check(gold, limits)
-        wanted = tidy(gold)
-        check(wanted, limits)
-    except TooBig as error:
-        raise Unreadable(str(error)) from None
-    if not wanted:
-        raise Unreadable("empty")
-    return wanted
 
 
 def _same(wanted: str, given: str, limits: Limits) -> bool:
@@ -124,8 +81,11 @@ def _same_leaf(wanted: str, given: str, limits: Limits) -> bool:
 
 
 def _same_words(wanted: str, given: str) -> bool:
-    wish = words(wanted)
-    return wish is not None and wish == words(given)
+    wish, said = words(wanted), words(given)
+    if wish is not None and said is not None:
+        return wish == said
+    bare = letters(wanted) if wish is not None or said is not None else None
+    return bare is not None and bare == letters(given)
 
 
 def _spaceless(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Where the answer of a completion stands. Pure, one pass, no backtracking: 10 MB of hostile text is only slow.
+"""Where the answer of a completion stands. Pure, linear, no backtracking on hostile text.
 
 The answer is the content of the last box (or the last complete `<answer>` pair) after the last `</think>`.
 A last box that is unclosed or empty is no answer; an earlier one never takes its place.
@@ -72,11 +72,13 @@ def tag_report(text: str, *, format: Format = "boxed", think_prefilled: bool = F
 
 def _last_box(text: str) -> str | None:
     """Content of the last box, None if there is none or it is not complete."""
-    last = None
-    for last in _BOX.finditer(text):
-        pass
-    if last is None:
-        return None
+    at = len(text)
+    while True:  # backwards, past commands that only begin like one: `\\boxedtext`
+        at = max(text.rfind(r"\boxed", 0, at), text.rfind(r"\fbox", 0, at))
+        if at < 0:
+            return None
+        if last := _BOX.match(text, at):
+            break
     start = last.end()
     while start < len(text) and text[start].isspace():
         start += 1

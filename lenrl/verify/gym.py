@@ -1,8 +1,9 @@
-"""Scoring by reasoning-gym, in a worker. The gold column is JSON that names an entry of a data set.
+"""Scoring by reasoning-gym, in a worker. The gold column is JSON that names an entry of a data set:
 
-    {"dataset": "leg_counting", "seed": 7, "index": 3, "config": {...}}   or   {"dataset": ..., "entry": {...}}
+    {"dataset": "leg_counting", "seed": 7, "index": 3, "config": {...}}
+    {"dataset": "leg_counting", "entry": {...}}
 
-Some of its scorers evaluate the answer as Python. For those an answer must be bare arithmetic or a bare literal.
+Some of its scorers evaluate the answer as Python: there it must be bare arithmetic or a bare literal.
 """
 
 from __future__ import annotations
@@ -45,7 +46,11 @@ def harmless(answer: str) -> bool:
     object, and text with quotes holds no words at all (a string given to sympy would be evaluated in turn).
     """
     bare = _STRING.sub("", answer)
-    if _PLAIN.fullmatch(bare) is None or "__" in answer or re.search(r"\.\s*[A-Za-z_]|[A-Za-z_)\]}]\s*\.", bare):
+    if (
+        _PLAIN.fullmatch(bare) is None
+        or "__" in answer
+        or re.search(r"\.\s*[A-Za-z_]|[A-Za-z_)\]}]\s*\.", bare)
+    ):
         return False
     found = _WORD.findall(bare)
     if bare != answer:
@@ -84,7 +89,8 @@ def _dataset(name: str, config: str) -> Any:
 def _evaluates(dataset: type) -> bool:
     """Whether the scorer's module evaluates text anywhere; unknown source counts as yes."""
     try:
-        return any(_EVALUATES.search(inspect.getsource(inspect.getmodule(c) or c)) for c in dataset.__mro__[:-1]
-                   if c.__module__.startswith("reasoning_gym.") and c.__module__ != "reasoning_gym.dataset")  # fmt: skip
+        own = [c for c in dataset.__mro__ if c.__module__.startswith("reasoning_gym.")]
+        sources = [inspect.getsource(inspect.getmodule(c) or c) for c in own]
+        return any(_EVALUATES.search(source) for source in sources)
     except (OSError, TypeError):
         return True

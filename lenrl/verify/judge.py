@@ -6,29 +6,27 @@ A worker dies with its parent, ignores Ctrl-C, and is killed from outside when a
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
-import resource
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from lenrl.verify.lifetime import MIB, address_space, end_with_parent, limit_memory
 from lenrl.verify.limits import Limits, TooBig
 
 Outcome = Literal["ok", "timeout", "memory", "limit", "error", "abstained"]
 Result = tuple[bool | None, bool, Outcome]  # correct, formatted, outcome
 Pair = tuple[str | None, str]  # answer, gold
 
-_MIB = 2**20
 _limits = Limits()
 _kind = "math"
 _ceiling = 0  # bytes of address space; 0: none set
 _golds: dict[str, bool] = {}
+_armed: list[bool] = []  # not empty while a claim's CPU time runs
 
 
 class OutOfTime(BaseException):
@@ -37,19 +35,16 @@ class OutOfTime(BaseException):
 
 def set_up(parent: int, kind: str, memory_mib: int, limits: dict[str, int]) -> None:
     """Worker initializer: signals, death with the parent, warm imports, memory limit (in this order)."""
-    global _limits, _kind, _ceiling
+    global _limits, _kind, _ceiling  # noqa: PLW0603
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a Python handler would wait for a long C call
     signal.signal(signal.SIGPROF, _out_of_time)
-    die_with_parent(parent)
+    end_with_parent(parent)
     sys.setrecursionlimit(3000)
     _limits, _kind = Limits(**limits), kind
     warm_up(kind)
     if memory_mib:
-        _ceiling = _address_space() + memory_mib * _MIB
-        hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-        soft = _ceiling if hard == resource.RLIM_INFINITY else min(_ceiling, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        _ceiling = limit_memory(memory_mib)
 
 
 def judge_chunk(pairs: Sequence[Pair], timeout_s: float) -> list[Result]:
@@ -57,7 +52,7 @@ def judge_chunk(pairs: Sequence[Pair], timeout_s: float) -> list[Result]:
 
     The caller sends the rest again. `timeout_s` counts CPU seconds, for each pair by itself.
     """
-    if _ceiling and _address_space() > _ceiling - 64 * _MIB:
+    if _ceiling and address_space() > _ceiling - 64 * MIB:
         os._exit(77)  # bloated by earlier claims: a fresh worker gets the chunk
     started, results = time.monotonic(), []
     for pair in pairs:
@@ -72,6 +67,8 @@ def judge(answer: str | None, gold: str, timeout_s: float) -> Result:
     if _kind == "gym":
         from lenrl.verify.gym import score
 
+        if not gold_readable(gold, timeout_s):
+            return None, False, "abstained"
         return _guarded(lambda: score(answer, gold), timeout_s)
     from lenrl.verify.compare import compare
     from lenrl.verify.text import key
@@ -133,59 +130,29 @@ def _guarded(decide: Callable[[], tuple[bool | None, bool]], timeout_s: float) -
 
 @contextmanager
 def _cpu_time(seconds: float) -> Any:
-    # Repeats, in case a bare `except` somewhere below swallows the first one.
+    _armed.append(True)
     try:
-        signal.setitimer(signal.ITIMER_PROF, seconds, 0.1)
+        signal.setitimer(signal.ITIMER_PROF, seconds, 0.1)  # repeats: a bare `except` may swallow the first
         yield
     finally:
+        _armed.clear()  # first: a signal between here and the next line must not raise
         signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def _out_of_time(signum: int, frame: Any) -> None:
-    raise OutOfTime
+    if _armed:
+        raise OutOfTime
 
 
 def _drop_caches() -> None:
-    from lenrl.verify import algebra
-
-    algebra.parse.cache_clear()
     if "sympy" in sys.modules:
+        from lenrl.verify import algebra
+
+        algebra.parse.cache_clear()
         from sympy.core.cache import clear_cache
 
         clear_cache()
     gc.collect()
-
-
-def _address_space() -> int:
-    """Bytes of virtual memory of this process; 0 where the system does not tell."""
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[0]) * resource.getpagesize()
-    except OSError:
-        return 0
-
-
-def die_with_parent(parent: int) -> None:
-    """Let the kernel kill this process with the one that forked it, and watch the pool's owner besides."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-    def watch() -> None:
-        while _alive(parent):
-            time.sleep(1.0)
-        os._exit(0)
-
-    threading.Thread(target=watch, daemon=True, name="parent-watch").start()
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def warm_up(kind: str) -> None:
@@ -203,6 +170,9 @@ def warm_up(kind: str) -> None:
 
 
 _WARM = (
-    (r"\frac{\sqrt{3}}{2}", r"\sqrt{3}/2"), ("x^2+2x+1", "(x+1)^2"), (r"x \le 3", r"3 \ge x"),
-    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1\\3\end{pmatrix}"), (r"(-\infty, 2] \cup (3,4)", "(1,2]"),
-)  # fmt: skip
+    (r"\frac{\sqrt{3}}{2}", r"\sqrt{3}/2"),
+    ("x^2+2x+1", "(x+1)^2"),
+    (r"x \le 3", r"3 \ge x"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1\\3\end{pmatrix}"),
+    (r"(-\infty, 2] \cup (3,4)", "(1,2]"),
+)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 _DIGITS = re.compile(r"\d[\d,]*")
 # Commands that may cost much more than their length; such answers get a worker call of their own.
-_COSTLY = re.compile(r"!|\^[^^]*\^|\\(?:sum|prod|int|lim|binom|dbinom|tbinom|operatorname|det|gcd|lcm|choose)|\d{7}|\^\{?\d{4}")
+_COSTLY = re.compile(
+    r"!|\^[^^]*\^|\\(?:sum|prod|int|lim|binom|dbinom|tbinom|operatorname|det|gcd|lcm|choose)|\d{7}|\^\{?\d{4}"
+)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,9 @@ from lenrl.verify.units import split_unit
 
 _INT = r"(?:\d{1,3}(?:,\d{3})+|\d{1,3}(?: \d{3})+|\d+)"
 _DECIMAL = re.compile(rf"({_INT})?(?:\.(\d*))?")
-_SCIENCE = re.compile(r"(.+?)\s*(?:(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*\{?\s*([+-]?\d{1,3})\s*\}?|[eE]([+-]?\d{1,3}))")
+_SCIENCE = re.compile(
+    r"(.+?)\s*(?:(?:\\times|\\cdot|\*|x)\s*10\s*\^\s*\{?\s*([+-]?\d{1,3})\s*\}?|[eE]([+-]?\d{1,3}))"
+)
 _POWER_OF_TEN = re.compile(r"10\s*\^\s*\{?\s*([+-]?\d{1,3})\s*\}?")
 _SLASH = re.compile(r"(?:(\d+) )?(\d+) ?/ ?(\d+)")
 _FRAC = re.compile(r"(\d+)? ?\\frac ?(?:\{ ?([+-]?)(\d+) ?\} ?\{ ?([+-]?)(\d+) ?\}|(\d) ?(\d))")
@@ -32,8 +34,10 @@ class Plain:
 def read_number(tidied: str) -> Plain | None:
     r"""The number that a tidy text writes out in full, else None.
 
-    >>> read_number("1,000"), read_number(r"3\frac{1}{2}"), read_number("2x")
-    (Plain(value=Fraction(1000, 1), decimal=False, unit=''), Plain(value=Fraction(7, 2), decimal=False, unit=''), None)
+    >>> read_number(r"3\frac{1}{2} \text{ cm}")
+    Plain(value=Fraction(7, 2), decimal=False, unit='cm')
+    >>> read_number("2x") is None
+    True
     """
     if len(tidied) > 400:
         return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -14,14 +13,22 @@ from typing import Any
 
 from lenrl.errors import BadInput
 from lenrl.rollouts import Verdict
-from lenrl.verify.compare import quick
 from lenrl.verify.extract import extract_answer, tag_report
 from lenrl.verify.judge import Pair, Result, judge_chunk, judge_golds
 from lenrl.verify.limits import Limits, TooBig, Unreadable, costly
 from lenrl.verify.processes import new_pool
+from lenrl.verify.quick import quick
 from lenrl.verify.settings import VerifierSettings
 from lenrl.verify.text import key
 
+_NEEDS = {"math": ("math_verify", "math-verify[antlr4_9_3]"), "gym": ("reasoning_gym", "lenrl[gym]")}
+_COUNTERS = {
+    "timeout": "timeouts",
+    "memory": "memory",
+    "limit": "limits",
+    "error": "errors",
+    "abstained": "abstained",
+}
 _LOGGED_CHARS = 200
 _CHUNK = 16  # pairs a task; a failing chunk is judged again pair by pair
 _MEMORY_EXITS = (-6,)  # abort(): what a C library does when it cannot allocate
@@ -39,28 +46,30 @@ class Claim:
 class Verifier:
     """Verifies claims in worker processes, started with the first claim that needs one.
 
-    A claim may cost its limit in CPU seconds, or be killed at 1.5 times that plus 0.5 s; others are not affected.
+    A claim may cost `timeout_s` CPU seconds; a worker that one call hogs is killed after 1.5 times that plus
+    0.5 s of wall-clock time. Other claims are not affected. `counts` adds up over all calls.
     """
 
     def __init__(self, settings: VerifierSettings) -> None:
-        if settings.kind == "gym" and importlib.util.find_spec("reasoning_gym") is None:
+        needs, extra = _NEEDS.get(settings.kind, ("", ""))
+        if needs and importlib.util.find_spec(needs) is None:
             raise BadInput(
-                "verifier.kind is 'gym', but reasoning_gym is not installed; install lenrl[gym] or choose kind 'math'"
+                f"verifier.kind={settings.kind!r} needs {needs}, which is not installed; pip install '{extra}', "
+                "or choose another verifier.kind"
             )
         self.settings = settings
-        self.counts: dict[str, int] = Counter(
-            {name: 0 for name in ("claims", "timeouts", "memory", "limits", "errors", "abstained", "restarts")}
-        )
+        self.counts: dict[str, int] = dict.fromkeys(("claims", *_COUNTERS.values(), "restarts"), 0)
         names = Limits.__dataclass_fields__
         self._limits = Limits(**{name: getattr(settings, name) for name in names})
         self._pool: Any = None
         self._owner = 0  # process id of the pool's owner: a forked child must not use it
-        self._quiet = True
 
     def verify(self, claims: Sequence[Claim]) -> list[Verdict]:
         """One verdict a claim, in order. No text makes it raise; equal claims are judged once."""
         answers = [self._extract(claim) for claim in claims]
-        results: list[Result | None] = [self._in_parent(a, c.answer) for a, c in zip(answers, claims, strict=True)]
+        results: list[Result | None] = [
+            self._in_parent(a, c.answer) for a, c in zip(answers, claims, strict=True)
+        ]
         open_pairs = dict.fromkeys(
             (a, c.answer or "") for a, c, r in zip(answers, claims, results, strict=True) if r is None
         )
@@ -98,11 +107,12 @@ class Verifier:
 
     def _verdict(self, claim: Claim, answer: str | None, result: Result) -> Verdict:
         correct, formatted, outcome = result
-        names = {"timeout": "timeouts", "memory": "memory", "limit": "limits", "error": "errors"}
         self.counts["claims"] += 1
         if outcome != "ok":
-            self.counts[names.get(outcome, outcome)] += 1
-        think, tags = tag_report(claim.text, format=self.settings.format, think_prefilled=claim.think_prefilled)
+            self.counts[_COUNTERS[outcome]] += 1
+        think, tags = tag_report(
+            claim.text, format=self.settings.format, think_prefilled=claim.think_prefilled
+        )
         if answer is not None and len(answer) > _LOGGED_CHARS:
             answer = answer[: _LOGGED_CHARS - 1] + "…"
         return Verdict(correct, answer, formatted, think, tags, outcome)
@@ -123,7 +133,11 @@ class Verifier:
         except TooBig:
             return self._oversized(answer or "", gold)
         except Unreadable:
-            return None if not too_long and len(gold) <= self._limits.max_answer_chars else (None, False, "abstained")
+            return (
+                None
+                if not too_long and len(gold) <= self._limits.max_answer_chars
+                else (None, False, "abstained")
+            )
         if decided is None:
             return None
         return (False, False, "ok") if answer is None else (*decided, "ok")
@@ -141,7 +155,9 @@ class Verifier:
 
         return self._in_chunks(pairs, judge_chunk, alone)
 
-    def _in_chunks(self, items: list, work: Callable[..., list], alone: Callable[[Any, str], Any]) -> dict[Any, Any]:
+    def _in_chunks(
+        self, items: list, work: Callable[..., list], alone: Callable[[Any, str], Any]
+    ) -> dict[Any, Any]:
         """Run `work` on chunks of items; `alone` decides for a single item that a worker did not survive."""
         results: dict[Any, Any] = {}
         waiting = list(reversed(self._chunks(items)))

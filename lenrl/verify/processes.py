@@ -1,4 +1,4 @@
-"""The worker processes: forked from a clean server process that has the parsers loaded, never from the trainer."""
+"""The worker processes: forked from a clean server that has the parsers loaded, never from the trainer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _launching = threading.Lock()
 
 
 class _Worker(multiprocessing.context.ForkServerProcess):
-    """A process that does not import the parent's main module: a training script would load torch in each worker."""
+    """A process without the parent's main module: a training script would load torch in each worker."""
 
     def start(self) -> None:
         main = sys.modules["__main__"]
@@ -43,7 +43,7 @@ def new_pool(workers: int, kind: str, memory_mib: int, limits: dict[str, int]) -
     """A pebble pool, its workers not yet started; `memory_mib` is what each may add to its start-up size."""
     context = _Context()
     if kind == "math":
-        # No effect if something else has started the process-wide server before: workers then import by themselves.
+        # No effect if something else started the process-wide server before: workers then import themselves.
         context.set_forkserver_preload(["lenrl.verify.warm"])
     initargs = (os.getpid(), kind, memory_mib, limits)
     return ProcessPool(max_workers=workers, initializer=set_up, initargs=initargs, context=context)

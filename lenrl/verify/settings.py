@@ -12,14 +12,25 @@ class VerifierSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    kind: Literal["math", "exact", "gym"] = Field("math", description="how an answer is compared with the gold one")
-    format: Literal["boxed", "answer_tag"] = Field("boxed", description="where the answer stands in the completion")
+    kind: Literal["math", "exact", "gym"] = Field(
+        "math", description="how an answer is compared with the gold one"
+    )
+    format: Literal["boxed", "answer_tag"] = Field(
+        "boxed", description="where the answer stands in the completion"
+    )
     workers: int = Field(2, ge=1, le=256, description="worker processes")
     timeout_s: float = Field(
-        2.0, gt=0, le=600, description="CPU seconds per completion; the wall-clock kill comes at 1.5 times that + 0.5 s"
+        2.0,
+        gt=0,
+        le=600,
+        description="CPU seconds per completion; the wall-clock kill comes at 1.5 times that + 0.5 s",
     )
-    memory_mib: int = Field(1024, ge=64, description="MiB of address space a worker may add to its start-up size")
-    max_answer_chars: int = Field(2000, ge=16, le=100_000, description="characters of an answer; longer is wrong")
+    memory_mib: int = Field(
+        1024, ge=64, description="MiB of address space a worker may add to its start-up size"
+    )
+    max_answer_chars: int = Field(
+        2000, ge=16, le=100_000, description="characters of an answer; longer is wrong"
+    )
     max_digits: int = Field(400, ge=16, le=4000, description="digits of one number in an answer")
     max_nesting: int = Field(24, ge=2, le=100, description="depth of brackets in an answer")
     max_value_digits: int = Field(

@@ -1,7 +1,8 @@
-r"""The shape of an answer: one value, a list, a set, a tuple or interval, an assignment. Leaves are compared elsewhere.
+r"""The shape of an answer: one value, a list, a set, a tuple or interval, an assignment.
 
-Lists and sets compare as sets; tuples, points and intervals keep order and brackets; `a \pm b` is the list of its
-two values; `x = 7` is 7 where one symbol stands on the left; every part of a chain `3+4 = 7` must equal the gold.
+Lists and sets compare as sets; tuples, points and intervals keep order and brackets; `a \pm b` is the list of
+its two values; `x = 7` is 7 where one symbol stands on the left; every part of a chain `3+4 = 7` must equal
+the gold one. What has no structure is compared elsewhere.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from lenrl.verify.limits import TooBig
 from lenrl.verify.numbers import read_number
 from lenrl.verify.text import FUNCTIONS
 
+Compare = Callable[[str, str], bool]  # gold, given
 Kind = Literal["one", "list", "set", "tuple", "chain"]
 
 _SYMBOL = re.compile(
@@ -24,7 +26,10 @@ _SYMBOL = re.compile(
 _SYMBOL_TUPLE = re.compile(r"\( ?[A-Za-z] ?(?:, ?[A-Za-z] ?){1,5}\)")
 _NAME = re.compile(r"\\text ?\{[^{}]+\}|[A-Z]?[a-z]{3,}(?: [a-z]+){0,4}")
 _EQUALS = re.compile(r"(?<![<>!\\=])=(?!=)")
-_JOIN = re.compile(r"\\text ?\{ ?,? ?(?:and|or) ?,?\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])|\\(?:lor|vee|land)(?![A-Za-z])")
+_MEMBER = re.compile(r"\\in(?![A-Za-z])")
+_JOIN = re.compile(
+    r"\\text ?\{ ?,? ?(?:and|or) ?,?\}|(?<![A-Za-z\\])(?:and|or)(?![A-Za-z])|\\(?:lor|vee|land)(?![A-Za-z])"
+)
 _OPEN = {"(", "[", "{"}
 _CLOSE = {")", "]", "}"}
 
@@ -48,9 +53,8 @@ def shape(text: str, most: int = 64) -> Shape:
         left = parts[0].strip()
         return _bounded(Shape("chain", tuple(p.strip() for p in parts[1:]), left) if is_symbol(left)
                         else Shape("chain", tuple(p.strip() for p in parts)), most)  # fmt: skip
-    before, member, after = text.partition(r"\in ")
-    if member and is_symbol(before.strip()):
-        return Shape("chain", (after.strip(),), before.strip())
+    if (member := _MEMBER.search(text)) and is_symbol(text[: member.start()].strip()):
+        return Shape("chain", (text[member.end() :].strip(),), text[: member.start()].strip())
     listed = _listed(text)
     if listed:
         return _bounded(Shape("list", listed), most)
@@ -74,13 +78,13 @@ def is_symbol(text: str) -> bool:
     return any(p.fullmatch(text) is not None for p in (_SYMBOL, _SYMBOL_TUPLE, _NAME))
 
 
-def same_shape(gold: str, given: str, leaf: Callable[[str, str], bool], most: int = 64, depth: int = 0) -> bool:
+def same_shape(gold: str, given: str, leaf: Compare, most: int = 64, depth: int = 0) -> bool:
     """Whether two tidy texts are one value, structure first, `leaf` for what has none."""
     if depth > 8:
         raise TooBig("an answer nested deeper than 8 structures")
     g, p = shape(gold, most), shape(given, most)
     if g.kind == "chain" or p.kind == "chain":
-        return _same_chain(gold, given, g, p, leaf, most, depth)
+        return _same_chain((gold, g), (given, p), lambda a, b: same_shape(a, b, leaf, most, depth + 1), leaf)
 
     def same(a: str, b: str) -> bool:
         return same_shape(a, b, leaf, most, depth + 1)
@@ -98,33 +102,37 @@ def same_shape(gold: str, given: str, leaf: Callable[[str, str], bool], most: in
     return False
 
 
-def _same_chain(
-    gold: str, given: str, g: Shape, p: Shape, leaf: Callable[[str, str], bool], most: int, depth: int
-) -> bool:
+def _same_chain(gold: tuple[str, Shape], given: tuple[str, Shape], same: Compare, leaf: Compare) -> bool:
+    (gold_text, g), (given_text, p) = gold, given
+
     def every(target: str, values: tuple[str, ...]) -> bool:
-        return all(same_shape(target, value, leaf, most, depth + 1) for value in values)
+        return all(same(target, value) for value in values)
 
     if g.kind == "chain" and not g.marks:  # an equation such as x^2 + y^2 = 1: only an equation can equal it
-        return p.kind == "chain" and leaf(gold, given)
+        return p.kind == "chain" and leaf(gold_text, given_text)
     if g.kind != "chain":
-        return every(gold, p.items)
+        return every(gold_text, p.items)
     target = g.items[-1]
     if p.kind != "chain":
-        return same_shape(target, given, leaf, most, depth + 1)
+        return same(target, given_text)
     if _bare(p.marks) == _bare(g.marks) or p.marks and _NAME.fullmatch(g.marks) is not None:
         return every(target, p.items)
     has_letters = re.search(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])", target) is not None
-    return has_letters and len(p.items) <= 2 and leaf(gold, given)
+    return has_letters and len(p.items) <= 2 and leaf(gold_text, given_text)
 
 
-def _same_sets(gold: tuple[str, ...], given: tuple[str, ...], same: Callable[[str, str], bool]) -> bool:
+def _same_sets(gold: tuple[str, ...], given: tuple[str, ...], same: Compare) -> bool:
     """Every element of either side has an equal one on the other."""
     if len(gold) > 12 and len(gold) != len(given):
         return False
     left: list[str] = list(given)
     met: set[str] = set()
     for a in gold:
-        equal = [b for b in left if same(a, b)] if len(gold) <= 6 else [b for b in left if b not in met and same(a, b)][:1]
+        equal = (
+            [b for b in left if same(a, b)]
+            if len(gold) <= 6
+            else [b for b in left if b not in met and same(a, b)][:1]
+        )
         if not equal:
             return False
         met.update(equal)
@@ -159,7 +167,7 @@ def _enclosed(text: str) -> tuple[str, str, str] | None:
     depth = 0
     for i, char in enumerate(text):
         depth += (char in _OPEN) - (char in _CLOSE)
-        if depth <= 0 and i > 0 and i < len(text) - 1 and not (i == 0 or char == "\\"):
+        if depth == 0 and char != "\\" and i < len(text) - 1:
             return None
     return (left, text[len(left) : -len(right)], right) if depth == 0 else None
 

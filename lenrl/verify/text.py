@@ -1,6 +1,6 @@
 r"""One spelling for answers that mean the same: scripts, LaTeX spacing, wrappers, units.
 
-`tidy` gives text that still parses as LaTeX, `key` what exact match compares, `words` what a text answer says.
+`tidy` gives text that still parses as LaTeX, `key` what exact match compares, `words` a text answer.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ import re
 import unicodedata
 
 _SIGNS = {
-    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "∙": r"\cdot ",
-    "÷": "/", "∕": "/", "⁄": "/", "π": r"\pi ", "∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ",
-    "⩾": r"\ge ", "≠": r"\ne ", "±": r"\pm ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "°": r"^\circ ",
-    "º": r"^\circ ", "∅": r"\emptyset ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda ",
-    "μ": r"\mu ", "φ": r"\phi ", "ω": r"\omega ", "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}",
-    "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "⅕": r"\frac{1}{5}", "⅛": r"\frac{1}{8}", "ℝ": r"\mathbb{R}",
-    "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "’": "'", "‘": "'", "“": '"', "”": '"', "、": ",",
-    "。": ".", "\u200b": "", "\ufeff": "", "\u2061": "",
+    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": r"\times ", "·": r"\cdot ",
+    "⋅": r"\cdot ", "∙": r"\cdot ", "÷": "/", "∕": "/", "⁄": "/", "π": r"\pi ", "∞": r"\infty ",
+    "≤": r"\le ", "≥": r"\ge ", "⩽": r"\le ", "⩾": r"\ge ", "≠": r"\ne ", "±": r"\pm ",
+    "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "°": r"^\circ ", "º": r"^\circ ",
+    "∅": r"\emptyset ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "λ": r"\lambda ",
+    "μ": r"\mu ", "φ": r"\phi ", "ω": r"\omega ", "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}",
+    "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}", "⅕": r"\frac{1}{5}",
+    "⅛": r"\frac{1}{8}", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}", "’": "'",
+    "‘": "'", "“": '"', "”": '"', "、": ",", "。": ".", "\u200b": "", "\ufeff": "", "\u2061": "",
 }  # fmt: skip
 _SIGN_TABLE = str.maketrans(_SIGNS)
 _UPPER = {c: d for c, d in zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n", strict=True)}
@@ -81,11 +82,19 @@ def words(tidied: str) -> str | None:
     if not plain or "\\" in plain or re.search(r"[=+*^_<>|{}$%\[\]]", plain) or not plain[0].isalpha():
         return None
     runs = re.findall(r"[^\W\d_]+", plain)
+    if re.fullmatch(r"[A-Z]{3,}", opened.strip()):
+        return plain  # an order or a name such as BADC, no product
     if any(not run.isascii() for run in runs):
         return plain
     if "\\text" in tidied and not _TEXT.sub("", tidied).strip(" .,;"):
         return plain if max(map(len, runs)) > 1 else None
     return plain if any(len(run) >= 4 and run not in FUNCTIONS for run in runs) else None
+
+
+def letters(tidied: str) -> str | None:
+    """The text case folded if it consists of letters and spaces alone, text commands opened."""
+    plain = _SPACES.sub(" ", _TEXT.sub(r" \1 ", tidied)).strip(" .").casefold()
+    return plain if plain.replace(" ", "").isalpha() else None
 
 
 def choice(tidied: str) -> str | None:
@@ -97,10 +106,11 @@ def choice(tidied: str) -> str | None:
     return (match.group(1) or match.group(2) or match.group(3)).upper()
 
 
-FUNCTIONS = frozenset(
-    "sqrt sin cos tan cot sec csc log ln exp arcsin arccos arctan sinh cosh tanh pi theta alpha beta gamma lambda "
-    "infty infinity frac times cdot max min gcd lcm mod det".split()
+_NAMES = (
+    "sqrt sin cos tan cot sec csc log ln exp arcsin arccos arctan sinh cosh tanh pi theta alpha beta gamma "
+    "lambda infty infinity frac times cdot max min gcd lcm mod det"
 )
+FUNCTIONS = frozenset(_NAMES.split())
 
 
 def _unwrap(text: str) -> str:

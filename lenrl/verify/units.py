@@ -1,6 +1,6 @@
 r"""Splitting `5 \text{ cm}` into value and unit, and one name for each unit.
 
-A unit that only one side writes is ignored; two different units make two different answers. Nothing is converted.
+A unit that only one side writes is ignored; different units make different answers; nothing is converted.
 """
 
 from __future__ import annotations
@@ -10,14 +10,39 @@ import re
 from lenrl.verify.text import FUNCTIONS
 
 _NAMES = {
-    "dollar": "$ usd dollars buck", "euro": "€ eur", "pound": "£ gbp lb lbs pounds", "yen": "¥ jpy", "rupee": "₹ rs inr",
-    "cent": "cents", "degree": "deg degrees °", "cm": "centimeter centimetre", "m": "meter metre", "km": "kilometer kilometre",
-    "mm": "millimeter millimetre", "ft": "foot feet", "in": "inch inches", "yd": "yard", "mi": "mile", "kg": "kilogram",
-    "g": "gram gm", "mg": "milligram", "s": "sec second", "min": "minute", "h": "hr hour", "day": "days", "l": "liter litre",
-    "ml": "milliliter millilitre", "mph": "mi/h", "km/h": "kmh kph kmph", "m/s": "mps", "rad": "radian",
+    "dollar": "$ usd dollars buck",
+    "euro": "€ eur",
+    "pound": "£ gbp lb lbs pounds",
+    "yen": "¥ jpy",
+    "rupee": "₹ rs inr",
+    "cent": "cents",
+    "degree": "deg degrees °",
+    "cm": "centimeter centimetre",
+    "m": "meter metre",
+    "km": "kilometer kilometre",
+    "mm": "millimeter millimetre",
+    "ft": "foot feet",
+    "in": "inch inches",
+    "yd": "yard",
+    "mi": "mile",
+    "kg": "kilogram",
+    "g": "gram gm",
+    "mg": "milligram",
+    "s": "sec second",
+    "min": "minute",
+    "h": "hr hour",
+    "day": "days",
+    "l": "liter litre",
+    "ml": "milliliter millilitre",
+    "mph": "mi/h",
+    "km/h": "kmh kph kmph",
+    "m/s": "mps",
+    "rad": "radian",
     "": "unit units square_units cubic_units sq_units unit^2 unit^3",
-}  # fmt: skip
-_ALIASES = {alias.replace("_", " "): name for name, all_ in _NAMES.items() for alias in [*all_.split(), name] if alias}
+}
+_ALIASES = {
+    alias.replace("_", " "): name for name, all_ in _NAMES.items() for alias in [*all_.split(), name] if alias
+}
 _KNOWN_SHORT = frozenset(a for a in _ALIASES if a.isalpha() and len(a) >= 2)
 
 _CURRENCY = re.compile(r"^(-?)\s*\\?([$€£¥₹])\s*(?=[\d.\\])")
@@ -46,14 +71,16 @@ def _split_once(text: str) -> tuple[str, str]:
         return text[:-1].rstrip("\\ "), "%"
     if (match := _BASE.match(text)) and any(c.isdigit() for c in match.group(1)):
         return match.group(1), f"base {match.group(2)}"
-    if match := _DEGREES.search(text):
+    if (match := _DEGREES.search(text)) and not re.search(r"\\?(?:sin|cos|tan|cot|sec|csc)", text):
         return text[: match.start()].rstrip(), "degree" + (match.group(1) or match.group(2) or "").lower()
     if match := _TEXT_UNIT.search(text):
         return text[: match.start()].rstrip(), unit_name(match.group(1) + _power(match.group(2)))
     if match := _WORD_UNIT.search(text):
         space, word = match.group(1), match.group(2).lower()
         first = word.split()[0].split("/")[0]
-        if first not in FUNCTIONS and (word in _KNOWN_SHORT or first in _KNOWN_SHORT and space or len(first) >= 3 and space):
+        if first not in FUNCTIONS and (
+            word in _KNOWN_SHORT or first in _KNOWN_SHORT and space or len(first) >= 3 and space
+        ):
             return text[: match.start()].rstrip(), unit_name(word + _power(match.group(3)))
     if match := _TRAILING_SIGN.search(text):
         return text[: match.start()], _ALIASES[match.group().strip()[-1]]
@@ -73,10 +100,10 @@ def unit_name(written: str) -> str:
     base, hat, power = text.partition("^")
     parts = []
     for part in base.strip().split("/"):
-        part = part.strip()
-        if part not in _ALIASES and part.endswith("s") and len(part) > 3:
-            part = part[:-1]
-        parts.append(_ALIASES.get(part, part))
+        name = part.strip()
+        plural = name not in _ALIASES and name.endswith("s") and len(name) > len("gas")
+        name = name[:-1] if plural else name
+        parts.append(_ALIASES.get(name, name))
     name = "/".join(parts)
     return name + hat + power.strip() if name else ""
 

@@ -21,7 +21,9 @@ def batches(draw: st.DrawFn, uniform: bool = False, known: bool = False) -> Roll
     """
     p, g = draw(st.integers(1, 4)), draw(st.integers(2, 6))
     lengths = draw(st.sampled_from(("any", "few", "equal", "tiny")))
-    verdicts = draw(st.sampled_from(("any", "right", "wrong") if known else ("any", "right", "wrong", "some", "none")))
+    verdicts = draw(
+        st.sampled_from(("any", "right", "wrong") if known else ("any", "right", "wrong", "some", "none"))
+    )
     noise = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
 
     def pick(low: int, high: int) -> Tensor:

@@ -194,7 +194,9 @@ def test_sampling(name: str, signal: list[bool], prompts: int) -> None:
 @pytest.mark.parametrize("name", [n for n in names("objective") if make("objective", n).replaces_loss])
 def test_objective_ignores_padding_and_empty_rows(name: str) -> None:
     rule = make("objective", name)
-    logp = torch.tensor([[-1.0, -2.0, float("nan")], [-1.0, -1.5, -0.5], [-9.0, -9.0, -9.0]], requires_grad=True)
+    logp = torch.tensor(
+        [[-1.0, -2.0, float("nan")], [-1.0, -1.5, -0.5], [-9.0, -9.0, -9.0]], requires_grad=True
+    )
     mask = torch.tensor([[True, True, False], [True, True, True], [False, False, False]])
     old = torch.where(mask, logp.detach() + 0.1, float("nan"))
     batch = MicroBatch(logp, old, mask, torch.tensor([1.0, -1.0, 5.0]))
@@ -206,7 +208,9 @@ def test_objective_ignores_padding_and_empty_rows(name: str) -> None:
     assert (logp.grad[mask] != 0).all()
 
 
-@pytest.mark.parametrize(("slot", "name"), [("budget", "palu"), ("reward", "laser_d"), ("sampling", "predictive")])
+@pytest.mark.parametrize(
+    ("slot", "name"), [("budget", "palu"), ("reward", "laser_d"), ("sampling", "predictive")]
+)
 def test_state_survives_json_and_changes_only_in_observe(slot: str, name: str) -> None:
     options = {"refresh": 1} if name == "laser_d" else {}
     rule, twin = (registry.build(slot, {"name": name, **options}) for _ in range(2))

@@ -111,8 +111,8 @@ class Weighted(RewardRule):
 
 def _build(index: int, part: Mapping[str, Any]) -> tuple[float, RewardRule]:
     """A part's weight and rule. Raises ValueError (pydantic's validators turn it into their own error)."""
-    from lenrl.errors import BadInput  # noqa: PLC0415
-    from lenrl.strategies.registry import build  # noqa: PLC0415  (the registry walks this package)
+    from lenrl.errors import BadInput
+    from lenrl.strategies.registry import build  # it walks this package
 
     options = dict(part)
     weight = options.pop("weight", 1.0)

@@ -1,0 +1,84 @@
+"""The command line: one file a verb, and imports inside the verbs, so that help answers at once."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+
+from lenrl import __version__
+from lenrl.errors import LenrlError
+
+VERBS = {  # in the order of a user's day; each is lenrl/cli/VERB.py with `main(arguments) -> exit code`
+    "train": "train a model as a recipe says",
+    "eval": "accuracy and tokens of one or several models",
+    "score": "rewards and advantages of logged rollouts, no model needed",
+    "check": "all that can be known of a recipe before a model loads",
+    "ls": "recipes and strategies",
+    "cp": "copy a recipe to edit",
+}
+
+HELP = f"""usage: lenrl VERB ...
+
+Reinforcement learning that makes reasoning models think less and stay right.
+
+{chr(10).join(f"  {verb:<7}{text}" for verb, text in VERBS.items())}
+
+`lenrl VERB --help` says more. LENRL_DEBUG=1 shows where an error comes from.
+
+examples:
+  lenrl train demo
+  lenrl train drpo advantage.lam=0.2 trainer.max_steps=100
+  lenrl eval tiny outputs/demo/model task=chain samples=4
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit code is 0, or says what went wrong (2: bad input)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        sys.stdout.write(HELP)
+        return 0 if given else 2
+    if given[0] in ("-V", "--version"):
+        sys.stdout.write(f"lenrl {__version__}\n")
+        return 0
+    before = _leave_on_sigterm()
+    try:
+        return _verb(given[0]).main(given[1:])
+    except LenrlError as fault:
+        if os.environ.get("LENRL_DEBUG"):
+            raise
+        sys.stderr.write(f"error: {fault}\n")
+        return fault.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+    except BrokenPipeError:  # `lenrl ls | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _verb(name: str) -> ModuleType:
+    if name not in VERBS:
+        import difflib
+
+        from lenrl.errors import BadInput
+
+        near = difflib.get_close_matches(name, VERBS, 1)
+        hint = f"Did you mean {near[0]!r}?" if near else "`lenrl --help` lists them."
+        raise BadInput(f"{name!r} is not one of the verbs {', '.join(VERBS)}. {hint}")
+    return importlib.import_module(f"lenrl.cli.{name}")
+
+
+def _leave_on_sigterm():
+    """SIGTERM ends the program as an exception does, so that worker processes are closed."""
+    try:
+        return signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    except ValueError:  # not the main thread: a caller's own signals stay
+        return None

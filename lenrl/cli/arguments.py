@@ -1,0 +1,58 @@
+"""What the verbs' argument parsers share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from lenrl.errors import BadInput
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose faults are `BadInput`, whose help ends with examples, and whose flags may stand anywhere."""
+
+    def __init__(self, verb: str, description: str, examples: Sequence[str]) -> None:
+        super().__init__(
+            prog=f"lenrl {verb}",
+            description=description,
+            epilog="examples:\n" + "\n".join(f"  {line}" for line in examples),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(f"{self.prog}: {message}. See `{self.prog} --help`.")
+
+    def recipe(self) -> None:
+        """RECIPE [key=value ...] and --plugin FILE.py."""
+        self.add_argument("recipe", metavar="RECIPE", help="a recipe's name (`lenrl ls`) or a YAML file")
+        self.overrides()
+        self.plugin()
+
+    def overrides(self) -> None:
+        self.add_argument(
+            "overrides", nargs="*", metavar="key=value", help="settings, for example reward=kimi seed=1"
+        )
+
+    def plugin(self) -> None:
+        self.add_argument(
+            "--plugin",
+            action="append",
+            default=[],
+            type=Path,
+            metavar="FILE.py",
+            help="a file with strategies of your own; may be given several times",
+        )
+
+    def multirun(self) -> None:
+        """Hydra's flag for many runs: understood only to be refused with a pointer."""
+        self.add_argument("-m", "--multirun", action="store_true", help=argparse.SUPPRESS)
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse; positional arguments may stand on both sides of flags. `~key` overrides are positional."""
+        given = self.parse_intermixed_args(list(arguments))
+        if getattr(given, "multirun", False):
+            given.overrides.insert(0, "--multirun")
+        return given

@@ -1,0 +1,33 @@
+"""`lenrl check`: all that can be known of a recipe before a model loads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lenrl.cli.arguments import Parser
+
+EXAMPLES = (
+    "lenrl check drpo",
+    "lenrl check my.yaml launch=multi_gpu trainer.num_generations=16",
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = Parser(
+        "check",
+        "Check a recipe without loading a model: keys, batch arithmetic, data audit, verifier timing, what the\n"
+        "length penalty can move; and print the resolved recipe. Exit code 2 if it can't be trained.",
+        EXAMPLES,
+    )
+    parser.recipe()
+    parser.multirun()
+    given = parser.read(arguments)
+
+    from lenrl import launch
+    from lenrl.config import compose
+    from lenrl.study import check
+
+    recipe = compose(given.recipe, given.overrides, given.plugin)
+    launch.check(recipe.launch)
+    check.show(check.check(recipe))
+    return 0

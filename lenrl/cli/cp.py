@@ -1,0 +1,39 @@
+"""`lenrl cp`: copy a recipe to edit."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lenrl.cli.arguments import Parser
+from lenrl.errors import BadInput
+
+EXAMPLES = ("lenrl cp drpo my.yaml", "lenrl train my.yaml")
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = Parser(
+        "cp",
+        "Copy a recipe's file. It still builds on `base`, which comes with lenrl, so it works from any folder.",
+        EXAMPLES,
+    )
+    parser.add_argument("recipe", metavar="RECIPE", help="a recipe's name (`lenrl ls`) or a YAML file")
+    parser.add_argument("file", metavar="FILE", type=Path, help="where to; a folder keeps the name")
+    given = parser.read(arguments)
+
+    from lenrl.config import find
+
+    name, source = find(given.recipe)
+    target = given.file / f"{Path(name).name}.yaml" if given.file.is_dir() else given.file
+    if target.suffix not in (".yaml", ".yml"):
+        target = target.with_name(target.name + ".yaml")
+    try:
+        with open(target, "x", encoding="utf-8") as copy:
+            copy.write(source.read_text(encoding="utf-8"))
+    except FileExistsError:
+        raise BadInput(f"{target} exists and is not overwritten. Choose another name or remove it.") from None
+    except OSError as fault:
+        raise BadInput(f"{target} can't be written: {fault.strerror}. Choose another place.") from None
+    sys.stdout.write(f"{target}\n")
+    return 0

@@ -1,0 +1,104 @@
+"""`lenrl eval`: accuracy and tokens of models on the same problems."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lenrl.cli.arguments import Parser
+from lenrl.errors import BadInput
+
+EXAMPLES = (
+    "lenrl eval tiny task=chain greedy=true",
+    "lenrl eval tiny outputs/demo/model task=chain task.test=500 samples=4 --out outputs/compared",
+    "lenrl eval org/model task=problems.jsonl samples=8 max_new_tokens=8192 temperature=0.6",
+)
+OPTIONS = {  # option: what it holds, after `lenrl.study.evaluate.evaluate`
+    "samples": int,
+    "greedy": bool,
+    "max_new_tokens": int,
+    "temperature": float,
+    "top_p": float,
+    "top_k": int,
+    "batch_size": int,
+    "seed": int,
+    "split": str,
+    "device": str,
+    "dtype": str,
+    "revision": str,
+    "tokenizer": str,
+    "think_prefilled": bool,
+    "trust_remote_code": bool,
+}
+SECTIONS = ("task", "verifier")
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = Parser(
+        "eval",
+        "Accuracy and tokens with 95 % intervals; several models get the same prompts and paired differences.\n"
+        "MODEL: tiny, a folder, a run's folder, or a hub id. task: a task's name, or FILE.jsonl with prompt,\n"
+        f"answer and optionally difficulty; task.X=... its options. Others: {', '.join(OPTIONS)},\nverifier.X.",
+        EXAMPLES,
+    )
+    parser.add_argument("words", nargs="+", metavar="MODEL | key=value")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="for eval.json and completions")
+    given = parser.read(arguments)
+
+    models, settings = divide(given.words)
+    if not models:
+        raise BadInput("lenrl eval: no model is given. Name one or more: tiny, a folder, or a hub id.")
+    out = given.out or Path("outputs") / f"eval-{time.strftime('%Y%m%d-%H%M%S')}"
+
+    from rich.console import Console
+
+    from lenrl.study import summary
+    from lenrl.study.evaluate import evaluate
+
+    task, verifier = settings.pop("task"), settings.pop("verifier")
+    console = Console()
+    result = evaluate(models, task, out_dir=out, verifier_settings=verifier, console=console, **settings)
+    summary.show(result, console, out)
+    return 0
+
+
+def divide(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Models and settings: a word is a setting if it looks like `key=` and is no existing path.
+
+    Raises:
+        BadInput: an unknown option, or a value that is not of the option's kind.
+    """
+    models = [word for word in words if Path(word).exists() or not re.match(r"[A-Za-z_][\w.]*=", word)]
+    lines = [word for word in words if word not in models]
+    from lenrl.config import sections
+
+    # A task is often a path, which the grammar would have in quotes.
+    named = [line.removeprefix("task=") for line in lines if line.startswith("task=")]
+    found = sections([line for line in lines if not line.startswith("task=")], (*OPTIONS, *SECTIONS))
+    task: Any = named[-1] if named else "chain"
+    extra = found.pop("task", None)
+    if extra:
+        from lenrl.tasks import build
+
+        data = build(task) if "." in task or "/" in task else None
+        start = {"name": task} if data is None else data.model_dump(exclude_unset=True)
+        task = {**start, **extra}
+    settings: dict[str, Any] = {"task": task, "verifier": found.pop("verifier", None)}
+    for key, value in found.items():
+        settings[key] = _checked(key, value)
+    return models, settings
+
+
+def _checked(key: str, value: Any) -> Any:
+    kind = OPTIONS[key]
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    if value is not None and type(value) is not kind:
+        names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+        raise BadInput(f"{key}={value!r}: needs {names[kind]}.")
+    return value

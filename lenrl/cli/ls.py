@@ -1,0 +1,66 @@
+"""`lenrl ls`: recipes and strategies, a line each."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lenrl.cli.arguments import Parser
+
+EXAMPLES = ("lenrl ls", "lenrl ls recipes", "lenrl ls reward", "lenrl ls --json")
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = Parser("ls", "List recipes and strategies with what they do.", EXAMPLES)
+    parser.add_argument("what", nargs="?", metavar="WHAT", help="recipes, or a slot: budget, reward, ...")
+    parser.add_argument("--json", action="store_true", help="machine-readable")
+    parser.plugin()
+    given = parser.read(arguments)
+    found = listing(given.plugin, given.what)
+    sys.stdout.write(json.dumps(found, indent=2) + "\n" if given.json else _table(found))
+    return 0
+
+
+def listing(plugins: Sequence[Path] = (), what: str | None = None) -> dict[str, dict[str, str]]:
+    """`{"recipes": {name: description}, slot: {name: description}, ...}`.
+
+    Raises:
+        BadInput: `what` is neither `recipes` nor a slot.
+    """
+    from lenrl.config import SLOTS, recipe_files
+    from lenrl.errors import BadInput
+
+    if what is not None and what not in ("recipes", *SLOTS):
+        raise BadInput(f"{what!r} can't be listed; there are recipes, {', '.join(SLOTS)}.")
+    found: dict[str, dict[str, str]] = {}
+    if what in (None, "recipes"):
+        found["recipes"] = {name: _comment(path) for name, path in recipe_files().items()}
+    slots = [slot for slot in SLOTS if what in (None, slot)]
+    if slots:
+        from lenrl.strategies import registry
+
+        for plugin in plugins:
+            registry.load_plugin(plugin)
+        for slot in slots:
+            kinds = registry.available(slot)
+            found[slot] = {name: _first_line(kind.__doc__) for name, kind in sorted(kinds.items())}
+    return found
+
+
+def _comment(path: Path) -> str:
+    first = path.read_text(encoding="utf-8").split("\n", 1)[0]
+    return first.lstrip("# ").strip() if first.startswith("#") else ""
+
+
+def _first_line(text: str | None) -> str:
+    return (text or "").strip().split("\n", 1)[0]
+
+
+def _table(found: dict[str, dict[str, str]]) -> str:
+    width = max((len(name) for names in found.values() for name in names), default=0) + 2
+    lines = []
+    for heading, names in found.items():
+        lines += [heading, *(f"  {name:<{width}}{text}".rstrip() for name, text in names.items()), ""]
+    return "\n".join(lines)

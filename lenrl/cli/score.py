@@ -1,0 +1,49 @@
+"""`lenrl score`: rewards and advantages of logged rollouts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lenrl.cli.arguments import Parser
+
+EXAMPLES = (
+    "lenrl score drpo batch.jsonl advantage.max_length=1000 advantage.lam=0.1",
+    "lenrl score palu visit1.jsonl --save-state state.json",
+    "lenrl score palu visit2.jsonl --state state.json --step 8",
+)
+CAP = ("trainer", "max_completion_length")
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = Parser(
+        "score",
+        "Rewards and advantages of logged completions, one JSON object a line: prompt, length, correct, ...\n"
+        "The file is one generation batch; lines with the same prompt are a group. Output: JSON lines, same order.",
+        EXAMPLES,
+    )
+    parser.add_argument("recipe", metavar="RECIPE", help="a recipe's name (`lenrl ls`) or a YAML file")
+    parser.add_argument("rollouts", metavar="ROLLOUTS.jsonl", type=Path)
+    parser.overrides()
+    parser.plugin()
+    parser.add_argument(
+        "--step", type=int, default=0, metavar="T", help="completed optimizer steps (default 0)"
+    )
+    parser.add_argument("--state", type=Path, metavar="IN.json", help="the strategies' state before")
+    parser.add_argument("--save-state", type=Path, metavar="OUT.json", help="write their state after")
+    given = parser.read(arguments)
+
+    from lenrl.config import compose, sets
+    from lenrl.study import score
+
+    recipe = compose(given.recipe, given.overrides, given.plugin)
+    cap = recipe.trainer["max_completion_length"] if sets(given.overrides, CAP) else None
+    score.main(
+        recipe,
+        given.rollouts,
+        step=given.step,
+        state_in=given.state,
+        state_out=given.save_state,
+        max_length=cap,
+    )
+    return 0

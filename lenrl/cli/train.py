@@ -1,0 +1,75 @@
+"""`lenrl train`: compose, check, launch, and measure before against after."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from lenrl.cli.arguments import Parser
+
+EXAMPLES = (
+    "lenrl train demo",
+    "lenrl train drpo advantage.lam=0.2 trainer.max_steps=100 name=mild",
+    "lenrl train my.yaml reward=kimi reward.weight=0.5 launch=multi_gpu launch.num_processes=4",
+    "lenrl train grpo reward=mine --plugin mine.py",
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = Parser(
+        "train",
+        "Train a model as a recipe says. The run's folder is output_dir, by default outputs/RECIPE/NAME;\n"
+        "the same command again continues a run that was stopped.",
+        EXAMPLES,
+    )
+    parser.recipe()
+    parser.multirun()
+    given = parser.read(arguments)
+
+    from lenrl import launch
+    from lenrl.config import compose
+
+    recipe = compose(given.recipe, given.overrides, given.plugin)
+    launch.check(recipe.launch)
+
+    from lenrl.engine.options import prepare
+
+    prepared = prepare(recipe)
+    folder = launch.RunFolder(recipe)
+    with folder.locked() as lock:
+        folder.admit()
+        if folder.finished():
+            _say(
+                f"{folder.path} holds this run, finished: see summary.json and report.html there. No step taken."
+            )
+            return 0
+        if not folder.trained():
+            for warning in prepared.warnings:
+                _say(f"warning: {warning}")
+            _say(f"lenrl: {recipe.recipe} in {folder.path}")
+            folder.prepare()
+            code = launch.supervise(
+                launch.command(folder.path, given.plugin), folder.local_processes, hold=[lock]
+            )
+            if code:
+                _say(_ending(code, folder))
+                return code
+        if folder.machine_rank == 0:
+            from lenrl.study import summary
+
+            summary.finish(folder.path, recipe)
+    return 0
+
+
+def _ending(code: int, folder) -> str:
+    saved = sorted(folder.path.glob("checkpoint-*"), key=lambda p: p.stat().st_mtime)
+    last = f"The last checkpoint is {saved[-1].name}. " if saved else "There is no checkpoint yet. "
+    again = "The same command continues." if saved else "The same command begins anew."
+    if code in (130, 143):
+        return f"lenrl: stopped by a signal. {last}{again}"
+    return f"lenrl: the run failed (exit code {code}); its message is above. {last}"
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

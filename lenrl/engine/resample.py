@@ -1,0 +1,108 @@
+"""Prompts in a fixed order without a data loader, and the groups of a larger sample that an update keeps.
+
+A sampling strategy may ask for more prompts than an update takes. The prompts then come from a cursor over the
+data, whose position is part of the checkpoint, and after scoring the kept groups are laid out again over the
+processes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+
+LEFT_PADDED = ("prompt_ids", "prompt_mask")
+
+
+class PromptCursor:
+    """Hands out prompt ids; the order of each pass over the data is a function of (seed, pass)."""
+
+    def __init__(self, prompt_ids: Sequence[str], seed: int) -> None:
+        self.prompt_ids = list(prompt_ids)
+        self.seed = seed
+        self.position = 0  # prompts handed out since the run began
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the data."""
+        return self.position / len(self.prompt_ids)
+
+    def take(self, count: int) -> list[str]:
+        """The next prompts; a pass that ends goes on with the next one's order."""
+        taken = []
+        for place in range(self.position, self.position + count):
+            turn, index = divmod(place, len(self.prompt_ids))
+            taken.append(self.prompt_ids[self._order(turn)[index]])
+        self.position += count
+        return taken
+
+    def _order(self, turn: int) -> list[int]:
+        if getattr(self, "_known", (None, None))[0] != turn:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + turn)
+            self._known = turn, torch.randperm(len(self.prompt_ids), generator=generator).tolist()
+        return self._known[1]
+
+
+def prompts_to_sample(prompts: int, factor: float, num_generations: int, processes: int) -> int:
+    """`floor(prompts * factor)`, at least `prompts`, rounded up until the processes can share the rows.
+
+    >>> prompts_to_sample(16, 1.5, 8, 1), prompts_to_sample(3, 1.5, 4, 3)
+    (24, 6)
+    """
+    wanted = max(prompts, math.floor(prompts * factor + 1e-9))
+    while wanted * num_generations % processes:
+        wanted += 1
+    return wanted
+
+
+def filled(kept: Sequence[int], total: int, prompts: int) -> list[int]:
+    """The kept groups and, where they are too few, others to fill the batch, in batch order.
+
+    >>> filled([1, 3], 4, 3)
+    [0, 1, 3]
+    """
+    rest = [p for p in range(total) if p not in set(kept)]
+    return sorted([*kept, *rest[: prompts - len(kept)]])
+
+
+def relayout(
+    output: Mapping[str, Any], rows: Sequence[int], local_rows: int, accelerator: Accelerator, pad_id: int
+) -> dict[str, Any]:
+    """TRL's batch with other rows: `rows` of the whole generation batch, shared out evenly again.
+
+    Args:
+        output: this process's batch; entries whose first axis has `local_rows` rows are laid out again.
+        rows: row numbers in the generation batch over all processes, a multiple of the number of processes.
+        local_rows: rows that this process has now.
+        accelerator: of the process group.
+        pad_id: fills ids where processes have different widths.
+    """
+    share = len(rows) // accelerator.num_processes
+    mine = list(rows)[accelerator.process_index * share : (accelerator.process_index + 1) * share]
+    index = torch.tensor(mine, device=accelerator.device)
+    laid: dict[str, Any] = {}
+    for key, value in output.items():
+        if not isinstance(value, Tensor) or value.dim() == 0 or value.size(0) != local_rows:
+            laid[key] = value
+            continue
+        if accelerator.num_processes > 1:
+            if value.dim() > 1:
+                fill = pad_id if key.endswith("_ids") else 0
+                value = accelerator.pad_across_processes(
+                    value, dim=1, pad_index=fill, pad_first=key in LEFT_PADDED
+                )
+            value = accelerator.gather(value)
+        laid[key] = value[index]
+    return laid
+
+
+def drawn_rows(
+    cursor: PromptCursor, prompts: int, num_generations: int, mine: Callable[[int], slice], row: Callable[[str], Any]
+) -> list[Any]:
+    """This process's rows of the next `prompts` prompts, groups adjacent."""
+    ids = [name for name in cursor.take(prompts) for _ in range(num_generations)]
+    return [row(name) for name in ids[mine(len(ids))]]

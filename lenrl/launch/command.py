@@ -1,0 +1,81 @@
+"""The `accelerate launch` line of a run, and the checks on what `launch` may hold."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lenrl.errors import BadInput
+
+# accelerate's own fields (ClusterConfig of 1.15); it reports a wrong one only after its slow start.
+FIELDS = (
+    "compute_environment",
+    "debug",
+    "deepspeed_config",
+    "distributed_type",
+    "downcast_bf16",
+    "dynamo_config",
+    "enable_cpu_affinity",
+    "fp8_config",
+    "fsdp_config",
+    "gpu_ids",
+    "machine_rank",
+    "main_process_ip",
+    "main_process_port",
+    "main_training_function",
+    "mixed_precision",
+    "mpirun_config",
+    "num_machines",
+    "num_processes",
+    "parallelism_config",
+    "rdzv_backend",
+    "same_network",
+    "use_cpu",
+)
+
+
+def check(launch: Mapping[str, Any]) -> None:
+    """Refuse what accelerate would refuse late, or not at all.
+
+    Raises:
+        BadInput: an unknown field, or a number of processes that cannot be started.
+    """
+    faults = []
+    for key, value in launch.items():
+        if key not in FIELDS:
+            near = difflib.get_close_matches(key, FIELDS, 1)
+            hint = f"Did you mean launch.{near[0]}?" if near else f"There are {', '.join(FIELDS)}."
+            faults.append(f"launch.{key}={value!r}: accelerate has no such field. {hint}")
+    processes = launch.get("num_processes", 1)
+    single = str(launch.get("distributed_type", "NO")).upper() == "NO"
+    if isinstance(processes, bool) or not isinstance(processes, int) or processes < 1:
+        faults.append(f"launch.num_processes={processes!r}: a run needs a whole number of at least 1.")
+    elif single and processes > 1:
+        faults.append(
+            f"launch.num_processes={processes}: this launch starts one process only. Choose one for several: "
+            "launch=cpu2 on the CPU, launch=multi_gpu on GPUs."
+        )
+    if str(launch.get("distributed_type")).upper() == "MULTI_CPU":
+        faults.append(
+            "launch.distributed_type='MULTI_CPU': accelerate then starts one process, silently. Use launch=cpu2."
+        )
+    if faults:
+        raise BadInput("\n".join(faults))
+
+
+def command(run_dir: Path, plugins: Sequence[Path] = ()) -> list[str]:
+    """The line that starts every process of the run in `run_dir` on this machine."""
+    line = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
+    line += ["--config_file", str(run_dir / "accelerate.yaml"), "--module", "lenrl.launch.rank"]
+    line += ["--config-name", str(run_dir / "recipe.yaml")]
+    for plugin in plugins:
+        line += ["--plugin", str(Path(plugin).absolute())]
+    return [*line, f"output_dir={quoted(str(run_dir))}"]
+
+
+def quoted(text: str) -> str:
+    """Text as one value of Hydra's grammar, whatever it holds."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

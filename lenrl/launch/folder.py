@@ -1,0 +1,160 @@
+"""A run's folder: who may use it, and whether what is in it belongs to the recipe."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lenrl.config import Recipe
+from lenrl.errors import BadInput
+from lenrl.launch.environment import environment
+
+DIFF_LINES = 20  # of the difference between two recipes, shown at most
+
+
+class RunFolder:
+    """The folder of one recipe's run on this machine."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.path = recipe.run_dir().absolute()
+        self.processes = int(recipe.launch.get("num_processes", 1))  # over all machines
+        self.local_processes = self.processes // int(recipe.launch.get("num_machines", 1))
+        self.machine_rank = int(recipe.launch.get("machine_rank", 0))
+
+    @contextmanager
+    def locked(self) -> Iterator[int]:
+        """Hold the folder for this process, and for all that inherit the file descriptor it yields.
+
+        Raises:
+            BadInput: another run holds it, or the folder can't be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = open(self.path / "lock", "a+", encoding="utf-8")  # noqa: SIM115 - closed below
+        except OSError as fault:
+            raise BadInput(
+                f"output directory {self.path} can't be written: {fault.strerror}. Set output_dir to another one."
+            ) from None
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                handle.seek(0)
+                holder = handle.read().strip() or "unknown"
+                raise BadInput(
+                    f"{self.path} is in use by a running run (process {holder}). Wait for it, stop it, or choose "
+                    "another folder with name=... or output_dir=..."
+                ) from None
+            handle.truncate(0)
+            handle.write(f"{os.getpid()}\n")
+            handle.flush()
+            yield handle.fileno()
+
+    def admit(self) -> None:
+        """Check the folder's content against the recipe.
+
+        Raises:
+            BadInput: the content is not this recipe's, or `resume=never` and there is some.
+        """
+        content = sorted(p.name for p in self.path.iterdir() if p.name != "lock")
+        if not content:
+            return
+        if self.recipe.resume == "never":
+            raise BadInput(
+                f"{self.path} is not empty ({_some(content)}) and resume=never. Remove it, choose another folder "
+                "with name=... or output_dir=..., or continue its run with resume=auto."
+            )
+        former = self._former()
+        if former is None:
+            if content == ["accelerate.yaml"] or content == ["environment.json"]:
+                return
+            raise BadInput(
+                f"{self.path} is not empty ({_some(content)}) and holds no run (no recipe.yaml). Choose another "
+                "folder with name=... or output_dir=..."
+            )
+        changes = difference(former, self.recipe)
+        if changes and not self.recipe.resume_with_changes:
+            raise BadInput(
+                f"{self.path} holds the run of another recipe:\n{changes}\nChoose another folder with name=... or "
+                "output_dir=..., or continue all the same with resume_with_changes=true."
+            )
+
+    def trained(self) -> bool:
+        """All optimizer steps are done and the final model is there."""
+        try:
+            steps = json.loads((self.path / "training.json").read_text())["steps"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return (self.path / "model").is_dir() and steps >= int(self.recipe.trainer.get("max_steps", 0))
+
+    def finished(self) -> bool:
+        """Trained, and its summary written."""
+        return self.trained() and (self.path / "summary.json").is_file()
+
+    def prepare(self) -> None:
+        """Write what the run's processes read: recipe.yaml, accelerate.yaml; and environment.json."""
+        for stale in ("training.json", "summary.json"):
+            (self.path / stale).unlink(missing_ok=True)
+        _write(self.path / "recipe.yaml", _yaml(self.recipe.resolved()))
+        _write(self.path / "accelerate.yaml", _yaml(self.recipe.launch))
+        _write(self.path / "environment.json", json.dumps(environment(self.processes), indent=2) + "\n")
+
+    def _former(self) -> Mapping[str, Any] | None:
+        path = self.path / "recipe.yaml"
+        if not path.exists():
+            return None
+        try:
+            former = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
+            raise BadInput(f"{path} can't be read: {fault}. Restore it or choose another folder.") from None
+        if not isinstance(former, dict):
+            raise BadInput(f"{path} is not a recipe. Restore it or choose another folder.")
+        return former
+
+
+def difference(former: Mapping[str, Any], recipe: Recipe) -> str:
+    """What differs of all that shapes the result, as `- key: old` and `+ key: new` lines; empty: nothing."""
+    now = _flat(recipe.shaping())
+    then = {k: v for k, v in _flat(former).items() if k.split(".")[0] in recipe.shaping()}
+    lines = []
+    for key in sorted({*now, *then}):
+        if key not in now or key not in then or now[key] != then[key]:
+            lines += [f"- {key}: {json.dumps(then[key])}"] if key in then else []
+            lines += [f"+ {key}: {json.dumps(now[key])}"] if key in now else []
+    more = [f"... and {len(lines) - DIFF_LINES} lines more"] if len(lines) > DIFF_LINES else []
+    return "\n".join(lines[:DIFF_LINES] + more)
+
+
+def _flat(value: Any, key: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping) and value:
+        parts = [_flat(inner, f"{key}.{name}" if key else str(name)) for name, inner in value.items()]
+        return {k: v for part in parts for k, v in part.items()}
+    return {key: value}
+
+
+def _yaml(value: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True)
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as fault:
+        raise BadInput(
+            f"{path} can't be written: {fault.strerror}. Set output_dir to another folder."
+        ) from None
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

@@ -1,0 +1,119 @@
+"""Figures of an evaluation as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+
+def models_table(entries: Sequence[Mapping[str, Any]]) -> Table:
+    """A line each model and decoding: accuracy and tokens with 95 % intervals, truncation."""
+    table = _table(_title(entries), "model", ("accuracy", "tokens", "p95", "if right", "if wrong", "cut"))
+    for entry in entries:
+        table.add_row(
+            Text(f"{entry['model']}\n{decoding_name(entry)}"),  # a name is no markup
+            _cell(entry["accuracy"], entry["accuracy_ci95"], share),
+            _cell(entry["tokens_mean"], entry["tokens_mean_ci95"], tokens),
+            tokens(entry["tokens_p95"]),
+            tokens(entry["tokens_correct"]),
+            tokens(entry["tokens_wrong"]),
+            share(entry["truncated_share"]),
+        )
+    return table
+
+
+def pairs_table(pairs: Sequence[Mapping[str, Any]]) -> Table:
+    """A line each pair: difference of accuracy in points, ratio of tokens, AES."""
+    weights = pairs[0]["aes_weights"]
+    aes = f"AES ({weights['rise']:g}, {weights['fall']:g})"
+    title = Text(f"Against {pairs[0]['base']}, problem by problem; AES with its weights")
+    table = _table(title, "model", ("accuracy, points", "tokens", aes))
+    for pair in pairs:
+        table.add_row(
+            Text(f"{pair['model']}\n{pair['decoding']}"),
+            _cell(pair["accuracy_diff"], pair["accuracy_diff_ci95"], points),
+            _cell(pair["tokens_ratio"], pair["tokens_ratio_ci95"], change),
+            "-" if pair["aes"] is None else f"{pair['aes']:.2f}",
+        )
+    return table
+
+
+def before_after_table(result: Mapping[str, Any]) -> Table:
+    """A line each decoding: accuracy and tokens of the first model and of the second one."""
+    columns = ("accuracy before", "after", "tokens before", "after", "saved")
+    table = _table(_title(result["models"]), "decoding", columns)
+    for before, after in before_after(result["models"]):
+        ratio = after["tokens_mean"] / before["tokens_mean"]
+        table.add_row(
+            decoding_name(before),
+            _cell(before["accuracy"], before["accuracy_ci95"], share),
+            _cell(after["accuracy"], after["accuracy_ci95"], share),
+            _cell(before["tokens_mean"], before["tokens_mean_ci95"], tokens),
+            _cell(after["tokens_mean"], after["tokens_mean_ci95"], tokens),
+            Text(f"{1 - ratio:.0%}", style="bold"),
+        )
+    return table
+
+
+def before_after(entries: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """The first and the last model's entries, a pair each decoding."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in entries:
+        found.setdefault(entry["decoding"], []).append(entry)
+    return [(same[0], same[-1]) for same in found.values() if len(same) > 1]
+
+
+def decoding_name(entry: Mapping[str, Any]) -> str:
+    samples = entry["samples"]
+    return entry["decoding"] if samples == 1 else f"{entry['decoding']}, {samples} a prompt"
+
+
+def with_interval(value: float | None, interval: Sequence[float | None] | None, write: Any) -> str:
+    """E.g. `87.0% [84.1%, 89.5%]`; a dash where nothing is known."""
+    if value is None or interval is None:
+        return "-"
+    low, high = ("?" if end is None else write(end) for end in interval)
+    return f"{write(value)} [{low}, {high}]"
+
+
+def share(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}%"
+
+
+def points(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:+.1f}"
+
+
+def change(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{100 * (ratio - 1):+.0f}%"
+
+
+def tokens(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if value < 1000 else f"{value:,.0f}"
+
+
+def _table(title: Text, first: str, numbers: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column(first, overflow="fold")
+    for name in numbers:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _cell(value: float | None, interval: Sequence[float | None] | None, write: Any) -> Text:
+    """The value, and its interval below it."""
+    shown, _, ends = with_interval(value, interval, write).partition(" ")
+    return Text(shown, style="bold").append(f"\n{ends}", style="not bold dim")
+
+
+def _title(entries: Sequence[Mapping[str, Any]]) -> Text:
+    first = entries[0]
+    return Text(
+        f"{first['task']}: {first['prompts']} {first['split']} problems, 95 % intervals over problems"
+    )

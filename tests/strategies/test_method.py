@@ -1,0 +1,182 @@
+"""The shared pipeline: what it checks, what it protects, what it warns of."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+import torch
+
+from lenrl.errors import BadInput
+from lenrl.rollouts import Reward, Rollouts
+from lenrl.strategies import registry
+from lenrl.strategies.base import RewardRule, Setting
+from lenrl.strategies.diagnostics import diagnose, penalty_leverage
+from lenrl.strategies.method import BadStrategy, Method, NonfiniteReward
+from lenrl.strategies.worked import GROUP, groups
+
+NEUTRAL = {
+    "budget": "none",
+    "truncation": "none",
+    "reward": "correctness",
+    "advantage": "grpo",
+    "objective": "trl",
+    "sampling": "uniform",
+}
+
+
+def method(**slots) -> Method:
+    built = {}
+    for slot, name in (NEUTRAL | slots).items():
+        built[slot] = registry.build(slot, {"name": name} if isinstance(name, str) else name)
+    return Method(**built)
+
+
+def paying(value) -> Method:
+    class Third(RewardRule):
+        name = "third"
+
+        def __call__(self, rollouts: Rollouts):
+            return value(rollouts) if callable(value) else value
+
+    return Method(**{**method().slots, "reward": Third()})
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ([1.0] * 4, "third.*list"),
+        (torch.ones(4), r"third.*\(4,\).*\(1, 4\)"),
+        (None, "third.*NoneType"),
+        (Reward(torch.ones(1, 4), {"odd": torch.ones(4, 1)}), "part 'odd'.*third"),
+    ],
+)
+def test_a_reward_of_wrong_type_or_shape_is_named(value, message: str) -> None:
+    with pytest.raises(BadStrategy, match=message):
+        paying(value).pay(GROUP)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1.1e6])
+def test_a_reward_that_is_not_finite_fails_or_is_dropped(bad: float) -> None:
+    rewards = torch.tensor([[1.0, bad, 0.0, 1.0]])
+    with pytest.raises(NonfiniteReward, match="third.*'q0', completion 1"):
+        paying(rewards).pay(GROUP)
+    reward = paying(rewards).pay(GROUP, "drop")
+    assert reward.dropped == 1
+    assert reward.total_PG.isnan().tolist() == [[False, True, False, False]]
+
+
+def test_an_unknown_verdict_is_no_fault() -> None:
+    batch = groups([[10, 20, 30]], [[1, math.nan, 0]])
+    m = method()
+    reward = m.pay(batch)
+    assert reward.dropped == 0
+    assert m.push(reward, batch)[0, 1] == 0
+
+
+def test_strategies_can_not_edit_what_they_are_shown() -> None:
+    def spoil(rollouts: Rollouts) -> torch.Tensor:
+        rollouts.length_PG.zero_()
+        rollouts.correct_PG.fill_(1.0)
+        rollouts.columns["target"][0][0].append("spoiled")
+        return torch.zeros(1, 4)
+
+    batch = groups([[1, 2, 3, 4]], [[1, 0, 1, 0]], columns={"target": (([], [], [], []),)})
+    paying(spoil).pay(batch)
+    assert batch.length_PG.tolist() == [[1, 2, 3, 4]]
+    assert batch.correct_PG.tolist() == [[1, 0, 1, 0]]
+    assert batch.columns["target"][0][0] == []
+
+
+def test_drpo_needs_log_probs() -> None:
+    with pytest.raises(BadInput, match="mean_logp"):
+        method(advantage="drpo").push(Reward(GROUP.correct_PG), GROUP)
+
+
+@pytest.mark.parametrize(
+    ("slots", "setting", "message"),
+    [
+        ({"reward": "budgeted"}, {}, "gives none"),
+        ({"reward": "lcpo_exact"}, {"columns": frozenset()}, "target"),
+        ({"truncation": "dot"}, {}, "never fire"),
+        ({"budget": "curriculum"}, {"max_length": 180}, "start=256"),
+        ({"budget": {"name": "curriculum", "schedule": "linear"}}, {}, "total_steps"),
+        ({"budget": "stages"}, {}, "total_steps"),
+        ({"budget": "draw"}, {"max_length": 50}, "low=100"),
+    ],
+)
+def test_what_can_not_work_is_said(slots: dict, setting: dict, message: str) -> None:
+    found = method(**slots).errors(Setting(**({"num_generations": 8, "max_length": 4096} | setting)))
+    assert len(found) == 1
+    assert message in found[0]
+
+
+def test_fitting_methods_have_no_errors() -> None:
+    setting = Setting(num_generations=8, max_length=4096, max_steps=10, columns=frozenset())
+    assert method(budget="curriculum", reward="budgeted").errors(setting) == []
+    assert method(budget="draw", reward="lcpo_exact").errors(setting) == []
+
+
+@pytest.mark.parametrize(
+    ("slots", "message"),
+    [
+        ({"reward": "grpo_lambda"}, "no leverage"),
+        ({"reward": {"name": "budgeted", "w_length": 0.7}}, "beats a short correct one"),
+        ({"reward": {"name": "budgeted", "shape": "band"}}, "empty completion"),
+        ({"reward": "length_penalty"}, "failing fast"),
+        ({"reward": {"name": "weighted", "parts": [{"name": "length_penalty"}]}}, "failing fast"),
+        ({"advantage": {"name": "gfpo", "keep": 8}}, "keeps every one"),
+        ({"objective": "kl_cov"}, "inert"),
+        ({"reward": "laser"}, "no length is penalised"),
+    ],
+)
+def test_what_does_less_than_expected_is_warned_of(slots: dict, message: str) -> None:
+    setting = Setting(num_generations=8, max_length=2048)
+    assert any(message in warning for warning in method(**slots).warnings(setting))
+
+
+def test_dr_grpo_keeps_the_leverage() -> None:
+    setting = Setting(num_generations=8, max_length=4096)
+    assert method(reward="grpo_lambda", advantage="dr_grpo").warnings(setting) == []
+
+
+def test_diagnostics_of_the_worked_group() -> None:
+    m = method(reward="kimi")
+    reward = m.pay(GROUP)
+    found = diagnose(m, reward, m.push(reward, GROUP), GROUP)
+    assert found["accuracy"] == 0.75
+    assert found["correct_pushed_down"] == pytest.approx(1 / 3)
+    assert found["groups_with_signal"] == 1
+    assert found["tokens_mean"] == 2500
+    assert found["reward_correct"] == 0.75
+    assert found["penalty_leverage"] > 0.1
+
+
+def test_leverage_is_the_change_when_lengths_are_levelled() -> None:
+    m = method(reward="length_penalty")
+    batch = groups([[100, 300, 200], [50, 50, 50]], [[1, 0, 1], [1, 0, 0]])
+    a = m.push(m.pay(batch), batch)
+    level = batch.with_(length_PG=torch.tensor([[200] * 3, [50] * 3]))
+    expected = (a - m.push(m.pay(level), level)).abs().mean()
+    assert penalty_leverage(m, a, batch) == pytest.approx(expected.item())
+    plain = method()
+    assert penalty_leverage(plain, plain.push(plain.pay(batch), batch), batch) == 0
+
+
+def test_scoring_is_cheap() -> None:
+    size = (128, 16)
+    batch = Rollouts(
+        tuple(map(str, range(size[0]))),
+        torch.randint(1, 4096, size),
+        torch.randint(0, 2, size).double(),
+        4096,
+    )
+    m = method(reward="grpo_lambda", truncation="dot")
+    start = time.perf_counter()
+    for _ in range(5):
+        kept = m.cut(batch)
+        now = batch.with_(length_PG=kept)
+        reward = m.pay(now)
+        diagnose(m, reward, m.push(reward, now), now)
+    assert (time.perf_counter() - start) / 5 < 0.25  # seconds; a step takes many
