@@ -15,6 +15,7 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,10 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
             f"task {task.name!r} gives {len(train)} training prompts, a rollout takes {needed}. Raise task.train, or "
             "lower trainer.per_device_train_batch_size, trainer.steps_per_generation or the number of processes."
         )
+    setting = replace(setting, columns=frozenset.intersection(*(frozenset(p.columns) for p in train)))
+    faults = recipe.method.errors(setting)
+    if faults:
+        raise BadInput("\n".join(faults))
     dev = load("dev")[0] if evaluates else []
     same_on_every_process(recipe.digest(), digest(task, train))
     if state.is_main_process:

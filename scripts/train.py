@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One training process, for launching by hand:
 
-accelerate launch --config_file recipes/launch/multi_gpu.yaml scripts/train.py --config-name drpo key=value ...
+accelerate launch --config_file recipes/launch/multi_gpu.yaml scripts/train.py --config-name drpo key=value
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from lenrl.errors import BadInput
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose faults are `BadInput`, whose help ends with examples, and whose flags may stand anywhere."""
+    """A parser whose faults are `BadInput`, whose help ends with examples, whose flags may stand anywhere."""
 
     def __init__(self, verb: str, description: str, examples: Sequence[str]) -> None:
         super().__init__(

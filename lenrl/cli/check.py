@@ -15,8 +15,8 @@ EXAMPLES = (
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "check",
-        "Check a recipe without loading a model: keys, batch arithmetic, data audit, verifier timing, what the\n"
-        "length penalty can move; and print the resolved recipe. Exit code 2 if it can't be trained.",
+        "Check a recipe without loading a model: keys, batch arithmetic, data audit, verifier timing, what\n"
+        "the length penalty can move; and print the resolved recipe. Exit code 2: it can't be trained.",
         EXAMPLES,
     )
     parser.recipe()

@@ -15,7 +15,7 @@ EXAMPLES = ("lenrl cp drpo my.yaml", "lenrl train my.yaml")
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "cp",
-        "Copy a recipe's file. It still builds on `base`, which comes with lenrl, so it works from any folder.",
+        "Copy a recipe's file. It still builds on `base`, which comes with lenrl: it works from any folder.",
         EXAMPLES,
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe's name (`lenrl ls`) or a YAML file")

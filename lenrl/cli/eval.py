@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,9 +40,11 @@ SECTIONS = ("task", "verifier")
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "eval",
-        "Accuracy and tokens with 95 % intervals; several models get the same prompts and paired differences.\n"
-        "MODEL: tiny, a folder, a run's folder, or a hub id. task: a task's name, or FILE.jsonl with prompt,\n"
-        f"answer and optionally difficulty; task.X=... its options. Others: {', '.join(OPTIONS)},\nverifier.X.",
+        "Accuracy and tokens with 95 % intervals; several models get the same prompts, and paired\n"
+        "differences. MODEL: tiny, a folder, a run's folder, or a hub id. Settings:\n"
+        "  task=NAME, or task=FILE.jsonl with prompt, answer and optionally difficulty; task.X=...\n"
+        f"{textwrap.fill(', '.join(OPTIONS), 96, initial_indent='  ', subsequent_indent='  ')}\n"
+        "  verifier.X=...",
         EXAMPLES,
     )
     parser.add_argument("words", nargs="+", metavar="MODEL | key=value")

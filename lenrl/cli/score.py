@@ -19,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "score",
         "Rewards and advantages of logged completions, one JSON object a line: prompt, length, correct, ...\n"
-        "The file is one generation batch; lines with the same prompt are a group. Output: JSON lines, same order.",
+        "The file is one generation batch; lines with one prompt are a group. Output: JSON lines, in order.",
         EXAMPLES,
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe's name (`lenrl ls`) or a YAML file")

@@ -39,9 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     with folder.locked() as lock:
         folder.admit()
         if folder.finished():
-            _say(
-                f"{folder.path} holds this run, finished: see summary.json and report.html there. No step taken."
-            )
+            _say(f"{folder.path} holds this run, finished; no step taken. See its report.html.")
             return 0
         if not folder.trained():
             for warning in prepared.warnings:

@@ -35,8 +35,8 @@ def refuse_resolvers(raw: Any) -> None:
         found = _RESOLVER.search(value) if isinstance(value, str) else None
         if found:
             raise BadInput(
-                f"{key}={value!r}: an interpolation names a key, as ${{trainer.max_steps}}; the resolver "
-                f"{found[1]!r} could give another value on each process. Put the value itself on the command line."
+                f"{key}={value!r}: an interpolation names a key, as ${{trainer.max_steps}}; the "
+                f"resolver {found[1]!r} could give another value on each process. Give the value itself."
             )
 
 
@@ -46,8 +46,8 @@ def refuse_secrets(plain: Any) -> None:
         named = _SECRET_KEY.search(key.rsplit(".", 1)[-1]) and value not in (None, "")
         if named or (isinstance(value, str) and _SECRET_URL.search(value)):
             raise BadInput(
-                f"{key} holds a secret (not shown); recipes are written to files and logs. Remove it, and put it "
-                "in the environment: HF_TOKEN for the hub, WANDB_API_KEY for wandb."
+                f"{key} holds a secret (not shown); recipes are written to files and logs. Remove it, put "
+                "it in the environment: HF_TOKEN for the hub, WANDB_API_KEY for wandb."
             )
 
 
@@ -67,8 +67,8 @@ def _explain(error: Any) -> str:
     key = ".".join(loc)
     if error["type"] == "missing":
         return (
-            f"{key} is missing: a recipe needs every section. Begin the file with `defaults: [base, _self_]`, "
-            "which fills in all that it leaves out."
+            f"{key} is missing: a recipe needs every section. Begin its file with "
+            "`defaults: [base, _self_]`, which fills in all that it leaves out."
         )
     if error["type"] == "extra_forbidden":
         known = _fields(loc[:-1])

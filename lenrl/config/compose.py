@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _PRIMARY = "__recipe__"  # the name under which Hydra's store holds the file; cannot collide with a file's
 
+DATA = (".jsonl", ".json", ".parquet")  # task=FILE is a table of one's own
+
 
 def compose(recipe: str, overrides: Sequence[str] = (), plugins: Sequence[Path] = ()) -> Recipe:
     """Compose, resolve and check a recipe.
@@ -100,8 +102,10 @@ def _load(primary: DictConfig | dict[str, Any], folder: Path) -> tuple[DictConfi
 
 
 def _choose_groups(cfg: DictConfig, assignments: Sequence[grammar.Assignment], folder: Path) -> None:
-    """`launch=cpu2`: the section becomes what `base` with that choice gives; a recipe's own lines in it go."""
+    """`launch=cpu2`: the section becomes what `base` with that choice gives; the recipe's own lines go."""
     chosen = {a.keys[0]: a for a in assignments if a.chooses_group}
+    if "task" in chosen and Path(chosen["task"].value).suffix in DATA:
+        cfg["task"] = {"name": "table", "path": chosen.pop("task").value}
     for group, a in chosen.items():
         choices = group_choices(group, folder)
         if a.value not in choices:
@@ -124,10 +128,11 @@ def _apply(cfg: DictConfig, assignments: Sequence[grammar.Assignment]) -> None:
     for a in sorted(assignments, key=lambda a: len(a.keys)):
         key = ".".join(a.keys)
         if a.delete:
-            parent = OmegaConf.select(cfg, ".".join(a.keys[:-1])) if len(a.keys) > 1 else cfg
-            if not OmegaConf.is_dict(parent) or a.keys[-1] not in parent:
+            *above, last = a.keys
+            parent: Any = OmegaConf.select(cfg, ".".join(above)) if above else cfg
+            if not OmegaConf.is_dict(parent) or last not in parent:
                 raise BadInput(f"override {a.line!r}: there is no key {key!r} to remove.")
-            del parent[a.keys[-1]]
+            del parent[last]
         elif a.keys[0] in GROUPS and len(a.keys) == 1:
             cfg[key] = a.value
         else:

@@ -119,7 +119,7 @@ class Recipe(Settings):
         return Method(**self.slots)  # type: ignore[arg-type]
 
     def resolved(self) -> dict[str, Any]:
-        """Every setting as plain YAML-able values, in the order of the fields; composes to an equal recipe."""
+        """Every setting as plain values, in the order of the fields; composes to an equal recipe."""
         plain: dict[str, Any] = {}
         for field in type(self).model_fields:
             value = getattr(self, field)

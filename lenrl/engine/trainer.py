@@ -31,7 +31,7 @@ from lenrl.engine.update import cut_output, loss_mask, masked_mean
 from lenrl.errors import RunFailed
 from lenrl.measures import aes
 from lenrl.rollouts import Reward, Rollouts, Verdict
-from lenrl.strategies.base import Allowance, MicroBatch, Setting, StepTotals
+from lenrl.strategies.base import Allowance, MicroBatch, Objective, Setting, StepTotals
 from lenrl.strategies.diagnostics import diagnose
 from lenrl.strategies.groups import spread
 from lenrl.strategies.method import Method
@@ -410,8 +410,11 @@ class LenrlTrainer(GRPOTrainer):
             sums[0] += inputs["row_weight"].sum() if "row_weight" in inputs else mask.size(0)
             sums[1] += mask.sum()
             old_NT = inputs.get("old_per_token_logps")
-            if objective.needs_totals and old_NT is not None:  # else old and new agree: nothing has drifted
+            # Without old log-probs one update follows one rollout: nothing has drifted, K is 0.
+            surveys = type(objective).survey is not Objective.survey
+            if objective.needs_totals and (old_NT is not None or surveys):
                 logp_NT = self._logps(self.model, inputs)
+                old_NT = logp_NT if old_NT is None else old_NT
                 sums[2] += torch.where(mask.bool(), old_NT - logp_NT, 0.0).to(torch.float64).sum()
                 surveyed.append(MicroBatch(logp_NT, old_NT, mask.bool(), inputs["advantages"]))
         rows, tokens, kl_tokens = self.accelerator.reduce(sums, reduction="sum").tolist()

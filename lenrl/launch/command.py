@@ -60,7 +60,7 @@ def check(launch: Mapping[str, Any]) -> None:
         )
     if str(launch.get("distributed_type")).upper() == "MULTI_CPU":
         faults.append(
-            "launch.distributed_type='MULTI_CPU': accelerate then starts one process, silently. Use launch=cpu2."
+            "launch.distributed_type='MULTI_CPU': accelerate would start one process. Use launch=cpu2."
         )
     if faults:
         raise BadInput("\n".join(faults))

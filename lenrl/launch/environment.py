@@ -1,4 +1,4 @@
-"""Where a run ran: versions, machine, git revision. Neither variables nor addresses, which may hold secrets."""
+"""Where a run ran: versions, machine, git revision. No variables, no addresses: they may hold secrets."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _gpus() -> list[str]:
 
 
 def _git(folder: Path) -> dict[str, Any] | None:
-    """Revision of the checkout that holds lenrl, and whether its tracked files differ; None: not a checkout."""
+    """Revision of the checkout that holds lenrl, and whether tracked files differ; None: no checkout."""
     try:
         revision = _run_git(folder, "rev-parse", "HEAD")
         _run_git(folder, "ls-files", "--error-unmatch", "__init__.py")

@@ -41,7 +41,7 @@ class RunFolder:
             handle = open(self.path / "lock", "a+", encoding="utf-8")  # noqa: SIM115 - closed below
         except OSError as fault:
             raise BadInput(
-                f"output directory {self.path} can't be written: {fault.strerror}. Set output_dir to another one."
+                f"output directory {self.path} can't be written: {fault.strerror}. Set another output_dir."
             ) from None
         with handle:
             try:
@@ -50,8 +50,8 @@ class RunFolder:
                 handle.seek(0)
                 holder = handle.read().strip() or "unknown"
                 raise BadInput(
-                    f"{self.path} is in use by a running run (process {holder}). Wait for it, stop it, or choose "
-                    "another folder with name=... or output_dir=..."
+                    f"{self.path} is in use by a running run (process {holder}). Wait for it, stop it, or "
+                    "choose another folder with name=... or output_dir=..."
                 ) from None
             handle.truncate(0)
             handle.write(f"{os.getpid()}\n")
@@ -69,22 +69,22 @@ class RunFolder:
             return
         if self.recipe.resume == "never":
             raise BadInput(
-                f"{self.path} is not empty ({_some(content)}) and resume=never. Remove it, choose another folder "
-                "with name=... or output_dir=..., or continue its run with resume=auto."
+                f"{self.path} is not empty ({_some(content)}) and resume=never. Remove it, choose another "
+                "folder with name=... or output_dir=..., or continue its run with resume=auto."
             )
         former = self._former()
         if former is None:
-            if content == ["accelerate.yaml"] or content == ["environment.json"]:
+            if content in (["accelerate.yaml"], ["environment.json"]):
                 return
             raise BadInput(
-                f"{self.path} is not empty ({_some(content)}) and holds no run (no recipe.yaml). Choose another "
-                "folder with name=... or output_dir=..."
+                f"{self.path} is not empty ({_some(content)}) and holds no run (no recipe.yaml). Choose "
+                "another folder with name=... or output_dir=..."
             )
         changes = difference(former, self.recipe)
         if changes and not self.recipe.resume_with_changes:
             raise BadInput(
-                f"{self.path} holds the run of another recipe:\n{changes}\nChoose another folder with name=... or "
-                "output_dir=..., or continue all the same with resume_with_changes=true."
+                f"{self.path} holds the run of another recipe:\n{changes}\nChoose another folder with "
+                "name=... or output_dir=..., or continue all the same with resume_with_changes=true."
             )
 
     def trained(self) -> bool:

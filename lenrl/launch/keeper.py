@@ -2,8 +2,8 @@
 
     python -m lenrl.launch.keeper PROCESSES -- COMMAND ...
 
-A launcher can't be trusted with signals: the one for a single process dies and leaves its child alive, the one
-for several exits 1 whatever they return, and starts each in a session of its own, so that no group holds
+A launcher can't be trusted with signals: the one for a single process dies and leaves its child alive, the
+one for several exits 1 whatever they return, and starts each in a session of its own, so that no group holds
 them all. The keeper adopts whatever a dying launcher leaves (as a "child subreaper"), finds the ranks among
 its descendants and signals those alone; it notices the death of `lenrl train` itself.
 

@@ -143,7 +143,7 @@ def _next(summary: Mapping[str, Any], task: Task, run_dir: Path) -> str:
     """The command that measures both models more exactly."""
     words = ["lenrl", "eval", summary["base"], str(run_dir / "model")]
     if isinstance(task, TableTask):
-        words.append(f"task={task.path}")
+        words.append(f"task={task.files.get('test') or task.path or 'FILE.jsonl'}")
     elif isinstance(task, GymTask):
         words += ["task=gym", f"task.generator={task.generator}"]
     else:

@@ -107,9 +107,12 @@ def _table(title: Text, first: str, numbers: Sequence[str]) -> Table:
 
 
 def _cell(value: float | None, interval: Sequence[float | None] | None, write: Any) -> Text:
-    """The value, and its interval below it."""
-    shown, _, ends = with_interval(value, interval, write).partition(" ")
-    return Text(shown, style="bold").append(f"\n{ends}", style="not bold dim")
+    """The value, and its interval below it, without the unit."""
+    cell = Text("-" if value is None else write(value), style="bold")
+    if value is not None and interval is not None:
+        low, high = ("?" if end is None else write(end).rstrip("%") for end in interval)
+        cell.append(f"\n{low} to {high}", style="not bold dim")
+    return cell
 
 
 def _title(entries: Sequence[Mapping[str, Any]]) -> Text:

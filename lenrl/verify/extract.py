@@ -72,13 +72,11 @@ def tag_report(text: str, *, format: Format = "boxed", think_prefilled: bool = F
 
 def _last_box(text: str) -> str | None:
     """Content of the last box, None if there is none or it is not complete."""
-    at = len(text)
-    while True:  # backwards, past commands that only begin like one: `\\boxedtext`
-        at = max(text.rfind(r"\boxed", 0, at), text.rfind(r"\fbox", 0, at))
-        if at < 0:
-            return None
-        if last := _BOX.match(text, at):
-            break
+    last = None
+    for match in _BOX.finditer(text):
+        last = match
+    if last is None:
+        return None
     start = last.end()
     while start < len(text) and text[start].isspace():
         start += 1

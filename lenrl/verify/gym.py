@@ -18,7 +18,10 @@ _STRING = re.compile(r"'[^'\"\\\n]*'|\"[^'\"\\\n]*\"")
 _PLAIN = re.compile(r"[A-Za-z0-9_\s+\-*/().,^\[\]{}:]*")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _CALLABLE = frozenset("sin cos tan exp log ln sqrt asin acos atan sinh cosh tanh Abs".split())  # noqa: SIM905
-_EVALUATES = re.compile(r"\b(?:eval|exec|parse_expr|sympify|literal_eval)\(|\bS\(")
+_EVALUATES = re.compile(r"\b(?:eval|exec|parse_expr|sympify)\(|\bS\(")
+_EVALUATES_ANSWER = re.compile(
+    r"\b(?:eval|exec|parse_expr|sympify|S)\(\s*(?:\w*answer|user\w*|response|pred\w*|text)\b"
+)
 
 
 def score(answer: str | None, gold: str) -> tuple[bool | None, bool]:
@@ -30,7 +33,7 @@ def score(answer: str | None, gold: str) -> tuple[bool | None, bool]:
         return False, False
     dataset, entry = found
     if _evaluates(type(dataset)) and not harmless(answer):
-        return False, True
+        return answer.strip() == str(entry["answer"]).strip(), True
     return dataset.score_answer(answer, entry) >= 1.0, True
 
 
@@ -87,10 +90,11 @@ def _dataset(name: str, config: str) -> Any:
 
 @lru_cache(maxsize=256)
 def _evaluates(dataset: type) -> bool:
-    """Whether the scorer's module evaluates text anywhere; unknown source counts as yes."""
+    """Whether the scorer evaluates text as Python; one whose source cannot be read counts as if it did."""
     try:
-        own = [c for c in dataset.__mro__ if c.__module__.startswith("reasoning_gym.")]
-        sources = [inspect.getsource(inspect.getmodule(c) or c) for c in own]
-        return any(_EVALUATES.search(source) for source in sources)
+        scorer = inspect.getsource(dataset.score_answer)  # type: ignore[attr-defined]
+        module = inspect.getsource(inspect.getmodule(dataset) or dataset)
     except (OSError, TypeError):
         return True
+    own_parser = "def parse_expr(" in module
+    return not own_parser and bool(_EVALUATES.search(scorer) or _EVALUATES_ANSWER.search(module))

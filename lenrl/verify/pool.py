@@ -46,16 +46,16 @@ class Claim:
 class Verifier:
     """Verifies claims in worker processes, started with the first claim that needs one.
 
-    A claim may cost `timeout_s` CPU seconds; a worker that one call hogs is killed after 1.5 times that plus
-    0.5 s of wall-clock time. Other claims are not affected. `counts` adds up over all calls.
+    A claim may cost `timeout_s` CPU seconds; a worker that one call hogs is killed after twice that plus
+    1 s of wall-clock time. Other claims are not affected. `counts` adds up over all calls.
     """
 
     def __init__(self, settings: VerifierSettings) -> None:
         needs, extra = _NEEDS.get(settings.kind, ("", ""))
         if needs and importlib.util.find_spec(needs) is None:
             raise BadInput(
-                f"verifier.kind={settings.kind!r} needs {needs}, which is not installed; pip install '{extra}', "
-                "or choose another verifier.kind"
+                f"verifier.kind={settings.kind!r} needs {needs}, which is not installed; "
+                f"pip install '{extra}', or choose another verifier.kind"
             )
         self.settings = settings
         self.counts: dict[str, int] = dict.fromkeys(("claims", *_COUNTERS.values(), "restarts"), 0)
@@ -167,7 +167,7 @@ class Verifier:
         while waiting or running:
             while waiting and len(running) < 2 * self.settings.workers:
                 chunk = waiting.pop()
-                running[self._submit(work, (chunk, timeout_s), 1.5 * timeout_s + 0.5)] = chunk
+                running[self._submit(work, (chunk, timeout_s), 2 * timeout_s + 1)] = chunk
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 chunk = running.pop(future)
                 outcome = _outcome(future)

@@ -23,7 +23,7 @@ class VerifierSettings(BaseModel):
         2.0,
         gt=0,
         le=600,
-        description="CPU seconds per completion; the wall-clock kill comes at 1.5 times that + 0.5 s",
+        description="CPU seconds per completion; killed after twice that + 1 s by the clock",
     )
     memory_mib: int = Field(
         1024, ge=64, description="MiB of address space a worker may add to its start-up size"

@@ -1,6 +1,8 @@
-"""`sample` against plain `generate`, and the traps around end-of-text, padding and hidden decoding options."""
+"""`sample` against plain `generate`; traps around end-of-text, padding and hidden decoding options."""
 
+import copy
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -43,7 +45,7 @@ def test_greedy_equals_plain_generate_one_by_one(model, tokenizer):
 
 def test_draws_depend_on_seed_and_prompt_not_on_batch_or_order(model, tokenizer):
     prompts = ids_of(tokenizer) * 3
-    options = {"max_new_tokens": 40, "seed": 3}
+    options: dict[str, Any] = {"max_new_tokens": 40, "seed": 3}
     found = sample(model, tokenizer, prompts, batch_size=15, **options)
     assert found == sample(model, tokenizer, prompts, batch_size=4, **options)
     assert found != sample(model, tokenizer, prompts, batch_size=15, max_new_tokens=40, seed=4)
@@ -73,7 +75,7 @@ def test_top_k_and_top_p_narrow_the_choice(model, tokenizer):
 
 def test_the_models_generation_config_does_not_leak(model, tokenizer):
     prompts = ids_of(tokenizer)
-    options = {"max_new_tokens": 40, "seed": 1, "eos_ids": [1]}
+    options: dict[str, Any] = {"max_new_tokens": 40, "seed": 1, "eos_ids": [1]}
     before = sample(model, tokenizer, prompts, **options)
     leaky = GenerationConfig(
         do_sample=True,
@@ -110,11 +112,13 @@ def test_every_end_id_ends_and_is_counted(model, tokenizer):
         assert cut.truncated == (not places)
 
 
-def test_pad_may_equal_end_and_a_cap_reached_with_end_is_no_truncation(model, tokenizer, monkeypatch):
+def test_pad_may_equal_end_and_a_cap_reached_with_end_is_no_truncation(model, tokenizer):
     prompts = ids_of(tokenizer)
     before = sample(model, tokenizer, prompts, max_new_tokens=60, greedy=True)
-    monkeypatch.setattr(tokenizer, "pad_token_id", 1)
-    assert sample(model, tokenizer, prompts, max_new_tokens=60, greedy=True) == before
+    same = copy.deepcopy(tokenizer)
+    same.pad_token = same.eos_token
+    assert same.pad_token_id == 1
+    assert sample(model, same, prompts, max_new_tokens=60, greedy=True) == before
     shortest = min((c for c in before if not c.truncated), key=lambda c: len(c.ids))
     again = sample(model, tokenizer, prompts, max_new_tokens=len(shortest.ids), greedy=True)
     assert [c.truncated for c in again].count(False) >= 1

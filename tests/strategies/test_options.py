@@ -1,0 +1,184 @@
+"""Every option does what it says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lenrl.errors import BadInput
+from lenrl.rollouts import Reward
+from lenrl.strategies.advantages.decoupled import Decoupled
+from lenrl.strategies.advantages.gfpo import Gfpo
+from lenrl.strategies.base import MicroBatch, Setting, StepTotals
+from lenrl.strategies.budgets.column import Column
+from lenrl.strategies.budgets.curriculum import Curriculum
+from lenrl.strategies.budgets.draw import Draw
+from lenrl.strategies.budgets.levels import Levels
+from lenrl.strategies.budgets.stages import Stages
+from lenrl.strategies.objectives.kl_cov import KlCov
+from lenrl.strategies.rewards.budgeted import Budgeted
+from lenrl.strategies.rewards.lcpo_max import LcpoMax
+from lenrl.strategies.rewards.range import Range
+from lenrl.strategies.rewards.surrogate import Surrogate
+from lenrl.strategies.sampling.predictive import Predictive
+from lenrl.strategies.truncation.dot import Dot
+from lenrl.strategies.worked import GROUP, groups, show
+
+SETTING = Setting(num_generations=2, max_length=1000, max_steps=30)
+BUDGETED = groups([[100, 150, 50, 300]], [[1, 0, 0, 1]], budget_PG=[[100.0] * 4])
+
+
+@pytest.mark.parametrize(
+    ("options", "length"),
+    [
+        ({}, [0.3, 0.15, 0.15, 0.0]),
+        ({"shape": "band"}, [0.3, 0.15, 0.3, 0.0]),
+        ({"gated": True}, [0.3, 0.0, 0.0, 0.0]),
+        ({"w_length": 0.6}, [0.6, 0.3, 0.3, 0.0]),
+    ],
+)
+def test_budgeted_length(options: dict, length: list[float]) -> None:
+    assert show(Budgeted(**options)(BUDGETED).parts["length"]) == [length]
+
+
+def test_budgeted_truncated_and_format() -> None:
+    batch = BUDGETED.with_(
+        truncated_PG=torch.tensor([[True, False, False, False]]),
+        think_tags_PG=torch.tensor([[True, False, True, False]]),
+        answer_tags_PG=torch.tensor([[True, True, False, False]]),
+    )
+    parts = Budgeted().__call__(batch).parts
+    assert show(parts["length"]) == [[0.0, 0.15, 0.15, 0.0]]
+    assert show(parts["format"]) == [[0.1, 0.05, 0.05, 0.0]]
+    assert show(parts["correct"]) == [[0.6, 0.0, 0.0, 0.6]]
+
+
+def test_budgeted_without_a_budget_is_refused() -> None:
+    with pytest.raises(BadInput, match="have none"):
+        Budgeted()(GROUP)
+
+
+@pytest.mark.parametrize(
+    ("options", "rewards"),
+    [
+        ({"horizon": 4000}, [0.5 + 0.75, 1.5, 0.0, -1.0]),
+        ({"horizon": 4000, "shape": "polyline"}, [1.0, 1.5, 0.0, -1.0]),
+        ({"horizon": 4000, "peak": 0.25, "w_format": 1}, [2.0, 2 - 2 / 9, 0.0, -1.0]),
+        ({"horizon": 2000}, [1.5, -0.5, -1.0, -1.0]),
+    ],
+)
+def test_surrogate(options: dict, rewards: list[float]) -> None:
+    batch = GROUP.with_(formatted_PG=torch.tensor([[True, True, False, False]]))
+    paid = Surrogate(**options)(batch)[0].tolist()
+    if options.get("peak"):
+        rewards[2] = 1 - 2 * (2 / 3) ** 2 if 1 - 2 * (2 / 3) ** 2 < 0 else 0.0
+    assert paid[:2] == pytest.approx(rewards[:2])
+    assert paid[2:] == pytest.approx([min(0.0, r) for r in rewards[2:]])
+
+
+def test_gfpo_ranks_by_efficiency() -> None:
+    batch = groups([[100, 200, 300, 400]], [[0, 1, 1, 1]])
+    reward = Reward(torch.tensor([[0.0, 1.0, 3.0, 1.0]]).double())  # r / L: 0, .005, .01, .0025
+    kept = {rank: Gfpo(keep=2, rank=rank)(reward, batch)[0] for rank in ("length", "efficiency")}
+    assert kept["length"].nonzero().flatten().tolist() == [0, 1]
+    assert kept["efficiency"].nonzero().flatten().tolist() == [1, 2]
+
+
+def test_gfpo_ties_go_by_batch_order() -> None:
+    batch = groups([[100, 100, 100]], [[1, 0, 1]])
+    assert Gfpo(keep=2)(Reward(batch.correct_PG), batch)[0, 2] == 0
+
+
+def test_decoupled_leaves_a_missing_part_out() -> None:
+    part = torch.tensor([[float("nan"), 1.0, 0.0, 1.0]]).double()
+    pushed = Decoupled()(Reward(GROUP.correct_PG, {"a": part, "b": GROUP.correct_PG}), GROUP)
+    alone = Decoupled()(Reward(GROUP.correct_PG, {"b": GROUP.correct_PG}), GROUP)
+    assert pushed[0, 0] == alone[0, 0] / 2
+
+
+def test_range_at_the_edges() -> None:
+    fields = {"lo": ((1000,) * 4,), "hi": ((4096,) * 4,)}
+    batch = groups([[500, 1000, 4096, 5000]], [[float("nan")] * 4], columns=fields)
+    reward = Range()(batch)
+    assert list(reward.parts) == ["range"]
+    assert show(reward.total_PG) == [[0.5, 1.0, 1.0, 0.0]]
+    with pytest.raises(BadInput, match="hi=10 is below lo=1000"):
+        Range()(batch.with_(columns=fields | {"hi": ((10,) * 4,)}))
+
+
+@pytest.mark.parametrize("target", [0, -5, None])
+def test_a_target_must_be_above_0(target: int | None) -> None:
+    with pytest.raises(BadInput, match=r"'target' is .*completion 2"):
+        LcpoMax()(GROUP.with_(columns={"target": ((100, 100, target, 100),)}))
+
+
+def test_stages_are_capped_at_the_longest_completion() -> None:
+    rule = Stages(caps=(4000, 500, 100))
+    given = [rule(["q"], [{}], step, SETTING)[0] for step in (0, 9, 10, 29)]
+    assert [a.cap for a in given] == [1000, 1000, 500, 100]
+    assert given[3].system == "The output must not exceed 100 tokens."
+    assert Stages(caps=(100,), hint=False)(["q"], [{}], 0, SETTING)[0].system is None
+    assert "4000" in rule.warnings(SETTING)[0]
+
+
+def test_hints_are_templates_and_nothing_more() -> None:
+    rule = Curriculum(hint="{budget} of {budget.__class__}", eval_hint=True, start=100, end=50)
+    assert rule(["q"], [{}], 0, SETTING)[0].hint == "100 of {budget.__class__}"
+    assert rule.evaluation(["q"], [{}], 0, SETTING)[0].hint == "Use at most 100 tokens of reasoning."
+    assert Curriculum().evaluation(["q"], [{}], 0, SETTING)[0].hint is None
+    assert Curriculum(hint=False)(["q"], [{}], 0, SETTING)[0].hint is None
+    assert Curriculum()(["q"], [{}], 150, SETTING)[0].hint == "Use at most 179 tokens of reasoning."
+
+
+def test_draws_depend_on_seed_prompt_and_step_alone() -> None:
+    def targets(rule: Draw, step: int) -> list[int]:
+        prompts = [f"q{i}" for i in range(300)]
+        return [a.columns["target"] for a in rule(prompts, [{}] * 300, step, SETTING)]
+
+    first = targets(Draw(), 0)
+    assert first == targets(Draw(), 0)
+    assert first != targets(Draw(), 1)
+    assert first != targets(Draw(seed=1), 0)
+    assert min(first) >= 100
+    assert max(first) <= 1000
+    assert min(first) < 150
+    assert max(first) > 950
+    levels = {a.columns["level"] for a in Levels()([f"q{i}" for i in range(50)], [{}] * 50, 0, SETTING)}
+    assert levels == {"short", "moderate", "long"}
+
+
+@pytest.mark.parametrize("row", [{}, {"tokens": 0}, {"tokens": "9"}, {"tokens": True}])
+def test_a_column_without_a_budget_is_refused(row: dict) -> None:
+    with pytest.raises(BadInput, match="'tokens'"):
+        Column(field="tokens")(["q"], [row], 0, SETTING)
+
+
+def test_dot_threshold_lets_groups_with_failures_be_cut() -> None:
+    batch = groups([[1000] * 31 + [4000]], [[0] + [1] * 31])
+    assert Dot(success_threshold=0.9)(batch)[0, 31] == 2684
+
+
+def test_predictive_keeps_its_window() -> None:
+    rule = Predictive(window=2)
+    mixed, flat = groups([[1, 2]], [[1, 0]]), groups([[1, 2]], [[1, 1]])
+    for batch in (flat, mixed, mixed):
+        rule.observe(batch, Reward(batch.correct_PG))
+    assert rule.state_dict() == {"history": [1.0, 1.0]}
+    assert rule.factor() == 1.2
+
+
+def test_kl_cov_of_the_step_takes_the_top_of_all_micro_batches() -> None:
+    logp = -torch.arange(1.0, 9.0).reshape(2, 4).double()
+    mask = torch.ones(2, 4, dtype=torch.bool)
+    whole = MicroBatch(logp, logp - 0.1, mask, torch.tensor([1.0, -1.0]).double())
+    halves = [
+        MicroBatch(logp[i : i + 1], logp[i : i + 1] - 0.1, mask[:1], whole.advantage_N[i : i + 1])
+        for i in (0, 1)
+    ]
+    rule = KlCov(scope="optimizer_step", ratio=0.25)  # 2 of 8: the extremes, |logp - mean| = 3.5
+    extra = rule.survey(halves, lambda x: x)
+    assert extra == {"logp_mean": -4.5, "advantage_mean": 0.0, "threshold": 3.5}
+    totals = StepTotals(rows=2, tokens=8, kl_tokens=0, processes=1, extra=extra)
+    assert [rule(half, totals)[1]["kl_cov_tokens"] for half in halves] == [1.0, 1.0]
+    assert rule.needs_totals
+    assert not KlCov().needs_totals
