@@ -1,8 +1,9 @@
 """What is measured of completions, and how sure one can be of it.
 
-Axes: P prompts, S samples of one prompt. Verdicts are 1, 0 or NaN (unknown); tokens count the end-of-text token.
-All intervals are 95 % intervals over prompts: they speak of new problems of the same kind, not of new samples
-of the same problems.
+Axes: P prompts, S samples of one prompt. Verdicts are 1, 0 or NaN (unknown); tokens count the
+end-of-text token.
+All intervals are 95 % intervals over prompts: they speak of new problems of the same kind, not of new
+samples of the same problems.
 """
 
 from __future__ import annotations
@@ -116,15 +117,16 @@ def compare(
     return Comparison(
         accuracy_diff=_accuracy_difference(_table(correct0_PS), _table(correct_PS), rng),
         tokens_ratio=ratio,
-        aes=aes(accuracy(correct0_PS), accuracy(correct_PS), float(base.mean()), float(model.mean())),
+        aes=aes(_share(correct0_PS), _share(correct_PS), float(base.mean()), float(model.mean())),
     )
 
 
 def aes(
-    base_accuracy: Estimate | float | None,
-    model_accuracy: Estimate | float | None,
+    base_accuracy: float | None,
+    model_accuracy: float | None,
     base_tokens: float,
     model_tokens: float,
+    *,
     rise: float = AES_RISE,
     fall: float = AES_FALL,
 ) -> float | None:
@@ -134,11 +136,10 @@ def aes(
     >>> aes(0.8, 0.8, 100, 60), round(aes(0.8, 0.72, 100, 60), 6), round(aes(0.8, 0.88, 100, 60), 6)
     (0.4, -0.1, 0.7)
     """
-    a0, a = (getattr(value, "value", value) for value in (base_accuracy, model_accuracy))
-    if not a0 or a is None or base_tokens <= 0:
+    if not base_accuracy or model_accuracy is None or base_tokens <= 0:
         return None
     saved = (base_tokens - model_tokens) / base_tokens
-    gain = (a - a0) / a0
+    gain = (model_accuracy - base_accuracy) / base_accuracy
     return saved + (rise if gain > 0 else fall) * gain
 
 
@@ -178,6 +179,11 @@ def tokens_by_verdict(correct_PS: ArrayLike, tokens_PS: ArrayLike) -> dict[str, 
 def percentile(tokens_PS: ArrayLike, percent: float) -> float:
     """Percentile of all completions' tokens, linear interpolation."""
     return float(np.percentile(_table(tokens_PS), percent))
+
+
+def _share(correct_PS: ArrayLike) -> float | None:
+    found = accuracy(correct_PS)
+    return None if found is None else found.value
 
 
 def _table(values: ArrayLike) -> Array:

@@ -172,7 +172,11 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
         for warning in [*prepared.warnings, *audit.warnings]:
             log.warning(warning)
     rows = [{"prompt": prompt(p, Allowance()), "prompt_id": p.id} for p in train]
-    eval_rows = Dataset.from_list([{"prompt": prompt(p, Allowance()), "prompt_id": p.id} for p in dev]) if dev else None
+    eval_rows = (
+        Dataset.from_list([{"prompt": prompt(p, Allowance()), "prompt_id": p.id} for p in dev])
+        if dev
+        else None
+    )
     trainer = LenrlTrainer(
         method=recipe.method,
         setting=setting,

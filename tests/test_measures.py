@@ -4,11 +4,18 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from lenrl import measures
+
+
+def measured(correct_PS) -> measures.Estimate:
+    """The accuracy, where some verdict is known."""
+    found = measures.accuracy(correct_PS)
+    assert found is not None
+    return found
 
 
 def column(values):
@@ -16,7 +23,7 @@ def column(values):
 
 
 def test_one_sample_a_prompt_gives_the_wilson_interval():
-    found = measures.accuracy(column([1] * 90 + [0] * 10))
+    found = measured(column([1] * 90 + [0] * 10))
     q = stats.t.ppf(0.975, 99)
     centre = (0.9 + q**2 / 200) / (1 + q**2 / 100)
     half = q * math.sqrt(0.9 * 0.1 / 100 + q**2 / 40000) / (1 + q**2 / 100)
@@ -25,27 +32,27 @@ def test_one_sample_a_prompt_gives_the_wilson_interval():
 
 
 def test_samples_that_always_agree_count_once():
-    once = measures.accuracy(column([1] * 30 + [0] * 20))
-    often = measures.accuracy(np.repeat(column([1] * 30 + [0] * 20), 16, axis=1))
+    once = measured(column([1] * 30 + [0] * 20))
+    often = measured(np.repeat(column([1] * 30 + [0] * 20), 16, axis=1))
     assert often.ci95 == pytest.approx(once.ci95)
 
 
 def test_independent_samples_narrow_the_interval():
     rng = np.random.default_rng(0)
-    wide = measures.accuracy(rng.random((100, 1)) < 0.5)
-    narrow = measures.accuracy(rng.random((100, 16)) < 0.5)
+    wide = measured(rng.random((100, 1)) < 0.5)
+    narrow = measured(rng.random((100, 16)) < 0.5)
     assert narrow.high - narrow.low < 0.4 * (wide.high - wide.low)
 
 
 def test_nothing_wrong_is_not_certainty():
-    found = measures.accuracy(column([1] * 50))
+    found = measured(column([1] * 50))
     assert found.high == 1.0
     assert 0.9 < found.low < 0.95
 
 
 def test_unknown_verdicts_are_left_out():
     nan = math.nan
-    assert measures.accuracy([[1, nan], [nan, nan], [0, 1]]).value == pytest.approx(0.75)
+    assert measured([[1, nan], [nan, nan], [0, 1]]).value == pytest.approx(0.75)
     assert measures.accuracy([[nan], [nan]]) is None
 
 
@@ -57,7 +64,7 @@ def test_constant_lengths_have_no_width_and_skewed_ones_lean_right():
 
 def test_one_prompt_says_nothing_of_others():
     assert measures.mean_tokens([[30, 40]]).ci95 == [0, math.inf]
-    assert measures.accuracy([[1, 1]]).low < 0.3
+    assert measured([[1, 1]]).low < 0.3
 
 
 @pytest.mark.parametrize("accuracy", [0.5, 0.9, 0.97])
@@ -66,7 +73,7 @@ def test_accuracy_intervals_cover(accuracy):
     hits = 0
     for _ in range(600):  # prompts of different difficulty, four samples each
         chances = rng.beta(4 * accuracy, 4 * (1 - accuracy), (200, 1))
-        found = measures.accuracy(rng.random((200, 4)) < chances)
+        found = measured(rng.random((200, 4)) < chances)
         hits += found.low <= accuracy <= found.high
     assert 0.925 <= hits / 600 <= 0.98
 
@@ -92,6 +99,7 @@ def test_paired_intervals_cover(monkeypatch):
         )
         tokens0 = rng.lognormal(4, 0.5, (150, 1))
         found = measures.compare(right0, tokens0, right1, tokens0 * rng.uniform(0.3, 0.5, (150, 1)))
+        assert found.accuracy_diff is not None
         hits += found.accuracy_diff.low <= -0.03 <= found.accuracy_diff.high
         ratios += found.tokens_ratio.low <= 0.4 <= found.tokens_ratio.high
     assert 0.91 <= hits / 300 <= 0.985
@@ -104,13 +112,15 @@ def test_pairing_is_used():
     right = column(rng.random(100) < 0.5)
     found = measures.compare(right, tokens, right, tokens / 2)
     assert found.tokens_ratio.ci95 == pytest.approx([0.5, 0.5])
+    assert found.accuracy_diff is not None
     assert found.accuracy_diff.value == 0
     assert 0 < found.accuracy_diff.high < 0.03  # agreement on 100 prompts is not equality
 
 
 def test_comparison_is_reproducible_and_needs_the_same_prompts():
     rng = np.random.default_rng(5)
-    parts = rng.random((40, 2)) < 0.5, rng.random((40, 2)), rng.random((40, 3)) < 0.5, rng.random((40, 3))
+    tokens0, tokens = rng.random((40, 2)), rng.random((40, 3))
+    parts = tokens0 < 0.5, tokens0, tokens < 0.5, tokens
     assert measures.compare(*parts, seed=7) == measures.compare(*parts, seed=7)
     assert measures.compare(*parts, seed=7) != measures.compare(*parts, seed=8)
     with pytest.raises(ValueError, match="same prompts"):

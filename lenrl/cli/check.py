@@ -23,11 +23,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.multirun()
     given = parser.read(arguments)
 
-    from lenrl import launch
     from lenrl.config import compose
+    from lenrl.launch.command import check as check_launch
     from lenrl.study import check
 
     recipe = compose(given.recipe, given.overrides, given.plugin)
-    launch.check(recipe.launch)
+    check_launch(recipe.launch)
     check.show(check.check(recipe))
     return 0

@@ -26,16 +26,18 @@ def main(arguments: Sequence[str]) -> int:
     parser.multirun()
     given = parser.read(arguments)
 
-    from lenrl import launch
     from lenrl.config import compose
+    from lenrl.launch.command import check, command
+    from lenrl.launch.folder import RunFolder
+    from lenrl.launch.run import supervise
 
     recipe = compose(given.recipe, given.overrides, given.plugin)
-    launch.check(recipe.launch)
+    check(recipe.launch)
 
     from lenrl.engine.options import prepare
 
     prepared = prepare(recipe)
-    folder = launch.RunFolder(recipe)
+    folder = RunFolder(recipe)
     with folder.locked() as lock:
         folder.admit()
         if folder.finished():
@@ -46,9 +48,7 @@ def main(arguments: Sequence[str]) -> int:
                 _say(f"warning: {warning}")
             _say(f"lenrl: {recipe.recipe} in {folder.path}")
             folder.prepare()
-            code = launch.supervise(
-                launch.command(folder.path, given.plugin), folder.local_processes, hold=[lock]
-            )
+            code = supervise(command(folder.path, given.plugin), folder.local_processes, hold=[lock])
             if code:
                 _say(_ending(code, folder))
                 return code

@@ -88,9 +88,12 @@ def _load(primary: DictConfig | dict[str, Any], folder: Path) -> tuple[DictConfi
         cfg = hydra_compose(_PRIMARY)
         loader: Any = GlobalHydra.instance().config_loader()
         found = loader.compute_defaults_list(_PRIMARY, [], RunMode.RUN).defaults
-        files = [(d.package or "", loader.repository.load_config(d.config_path).config) for d in found]
+        # Private in Hydra 1.3: the files by name, with the folder of the recipe on the search path.
+        _, files = loader._parse_overrides_and_create_caching_repo(_PRIMARY, [])
+        found = [(d.package or "", d.config_path) for d in found if not (d.package or "").startswith("hydra")]
+        contents = [(package, files.load_config(path).config) for package, path in found]
     layers: dict[str, list[Any]] = {slot: [] for slot in SLOTS}
-    for package, content in files:
+    for package, content in contents:
         for slot in SLOTS:
             layer = content if package == slot else content.get(slot) if package == "" else None
             if layer is not None:

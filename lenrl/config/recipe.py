@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +29,11 @@ class Settings(BaseModel):
     """Base of the sections: frozen, unknown keys refused, no infinities."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=(), str_strip_whitespace=True
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        protected_namespaces=(),
+        coerce_numbers_to_str=True,  # name=1 is a name
     )
 
 
@@ -94,7 +99,7 @@ class Recipe(Settings):
     logging: LoggingSettings
     resume: str = Field(min_length=1)
     resume_with_changes: bool
-    name: str | None = Field(pattern=r"^[A-Za-z0-9_+=,][A-Za-z0-9._+=,-]*$")
+    name: str | None
     output_dir: str | None = Field(min_length=1)
     launch: dict[str, Any]
     seed: int = Field(ge=0, lt=2**32)
@@ -107,6 +112,13 @@ class Recipe(Settings):
         if not isinstance(value, Mapping):
             raise ValueError("a slot is {name: ..., option: ...}, or the name of a strategy")
         return registry.build(info.field_name, value)
+
+    @field_validator("name")
+    @classmethod
+    def _file_name(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z0-9_+=,][A-Za-z0-9._+=,-]*", value):
+            raise ValueError("a name is letters, digits and . _ + = , - only; a path goes into output_dir")
+        return value
 
     @property
     def slots(self) -> dict[str, Strategy]:

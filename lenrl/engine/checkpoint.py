@@ -1,8 +1,8 @@
 """What a checkpoint of ours adds to TRL's, and how the newest good one is found.
 
-Beside the weights, the optimizer, the scheduler and the random states, a checkpoint carries the strategies' states
-(`lenrl.json`) and, written last, a manifest with the size and SHA-256 of every file. A folder without a manifest,
-or that does not agree with it, is half-written or damaged: it is passed over with a warning.
+Beside the weights, the optimizer, the scheduler and the random states, a checkpoint carries the strategies'
+states (`lenrl.json`) and, written last, a manifest with the size and SHA-256 of every file. A folder without a
+manifest, or that does not agree with it, is half-written or damaged: it is passed over with a warning.
 """
 
 from __future__ import annotations

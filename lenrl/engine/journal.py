@@ -31,8 +31,8 @@ COMPLETION_CHARS = 100_000  # of a logged text: a hostile completion must not fi
 class Journal:
     """Collects what belongs to one optimizer step and writes it as one line.
 
-    A rollout that serves several optimizer steps has its figures on each of their lines, and its seconds on the
-    first.
+    A rollout that serves several optimizer steps has its figures on each of their lines, and its seconds on
+    the first.
     """
 
     def __init__(self, run_dir: Path, is_main: bool, completions: bool = True) -> None:
@@ -78,7 +78,7 @@ class Journal:
         self.last_metrics = {k: v for k, v in line.items() if isinstance(v, (int, float)) and k != "step"}
         self._append("metrics.jsonl", line)
 
-    def evaluated(self, step: int, metrics: Mapping[str, float]) -> None:
+    def evaluated(self, step: int, metrics: Mapping[str, Any]) -> None:
         """Write the figures on the development problems."""
         self._append("dev.jsonl", {"step": step, **metrics})
 
@@ -89,6 +89,7 @@ class Journal:
         rollouts: Rollouts,
         reward: Reward,
         advantage_PG: Tensor,
+        *,
         kept: Sequence[int],
     ) -> None:
         """Write one rollout's completions.

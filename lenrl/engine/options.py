@@ -1,4 +1,4 @@
-"""Which of TRL's options a recipe may set, the batch arithmetic, and all else that is known before a model loads."""
+"""Which of TRL's options a recipe may set, the batch arithmetic, and what else is known before a model loads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from trl import GRPOConfig
+from trl.trainer.grpo_config import GRPOConfig
 
 from lenrl import tasks
 from lenrl.config import Recipe
@@ -151,7 +151,7 @@ def grpo_config(prepared: Prepared, run_dir: Path) -> GRPOConfig:
     fields = dict(prepared.grpo)
     cuda = torch.cuda.is_available()
     eval_steps = fields.pop("eval_steps", None)
-    evaluates = bool(eval_steps) and prepared.task.dev > 0
+    evaluates = bool(eval_steps) and prepared.task.dev != 0
     fields.setdefault("bf16", cuda and recipe.model.dtype == "bfloat16")
     fields.setdefault("save_strategy", "steps" if fields.get("save_steps") else "no")
     fields.setdefault("metric_for_best_model", "eval_aes" if evaluates else None)

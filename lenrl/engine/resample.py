@@ -1,8 +1,8 @@
 """Prompts in a fixed order without a data loader, and the groups of a larger sample that an update keeps.
 
-A sampling strategy may ask for more prompts than an update takes. The prompts then come from a cursor over the
-data, whose position is part of the checkpoint, and after scoring the kept groups are laid out again over the
-processes.
+A sampling strategy may ask for more prompts than an update takes. The prompts then come from a cursor over
+the data, whose position is part of the checkpoint, and after scoring the kept groups are laid out again over
+the processes.
 """
 
 from __future__ import annotations
@@ -85,7 +85,8 @@ def relayout(
     mine = list(rows)[accelerator.process_index * share : (accelerator.process_index + 1) * share]
     index = torch.tensor(mine, device=accelerator.device)
     laid: dict[str, Any] = {}
-    for key, value in output.items():
+    for key, given in output.items():
+        value = given
         if not isinstance(value, Tensor) or value.dim() == 0 or value.size(0) != local_rows:
             laid[key] = value
             continue
@@ -101,7 +102,11 @@ def relayout(
 
 
 def drawn_rows(
-    cursor: PromptCursor, prompts: int, num_generations: int, mine: Callable[[int], slice], row: Callable[[str], Any]
+    cursor: PromptCursor,
+    prompts: int,
+    num_generations: int,
+    mine: Callable[[int], slice],
+    row: Callable[[str], Any],
 ) -> list[Any]:
     """This process's rows of the next `prompts` prompts, groups adjacent."""
     ids = [name for name in cursor.take(prompts) for _ in range(num_generations)]

@@ -32,9 +32,8 @@ def completion_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], eos_
     Special tokens are kept: some models' think tags are special, and dropping them would hide them from the
     verifier.
     """
-    if ids and ids[-1] in eos_ids:
-        ids = ids[:-1]
-    return tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+    kept = list(ids[:-1] if ids and ids[-1] in eos_ids else ids)
+    return str(tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
 def build_rollouts(rows: Sequence[Row], num_generations: int, max_length: int, step: int) -> Rollouts:

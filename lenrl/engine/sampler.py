@@ -8,8 +8,8 @@ from trl.trainer.utils import RepeatSampler
 class EpochSampler(RepeatSampler):
     """TRL's sampler, seeded anew for each epoch.
 
-    TRL's own draws each epoch's order from one stream, so a run resumed in its second epoch would see the first
-    epoch's order again. Accelerate and transformers call `set_epoch` before each pass.
+    TRL's own draws each epoch's order from one stream, so a run resumed in its second epoch would see the
+    first epoch's order again. Accelerate and transformers call `set_epoch` before each pass.
     """
 
     def set_epoch(self, epoch: int) -> None:

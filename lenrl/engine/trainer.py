@@ -18,8 +18,8 @@ import torch
 from accelerate.utils import gather_object
 from torch import Tensor
 from transformers import TrainerCallback
-from trl import GRPOTrainer
-from trl.models import unwrap_model_for_generation
+from trl.models.utils import unwrap_model_for_generation
+from trl.trainer.grpo_trainer import GRPOTrainer
 
 from lenrl.config import GuardSettings
 from lenrl.engine.checkpoint import write_state
@@ -65,6 +65,7 @@ def _placeholder_reward(**_: Any) -> list[float]:
 
 
 _placeholder_reward.__name__ = "reward"
+_REWARDS: Any = [_placeholder_reward]
 
 ROW_MEAN_LOSSES = ("grpo", "sapo", "dr_grpo", "luspo")
 """TRL's losses that divide by rows, so that rows of weight 0 must be taken out of the divisor."""
@@ -100,6 +101,15 @@ class LenrlTrainer(GRPOTrainer):
         **trl: what `GRPOTrainer` takes, without `reward_funcs`.
     """
 
+    # TRL's own, whose annotations are wider than what a trainer in use holds
+    accelerator: Any
+    args: Any
+    max_completion_length: Any
+    model: Any
+    num_generations: Any
+    shuffle_dataset: Any
+    _tokenizer: Any
+
     def __init__(
         self,
         *,
@@ -114,7 +124,7 @@ class LenrlTrainer(GRPOTrainer):
         prompt: Callable[[Problem, Allowance], Any],
         **trl: Any,
     ) -> None:
-        super().__init__(reward_funcs=[_placeholder_reward], **trl)
+        super().__init__(reward_funcs=_REWARDS, **trl)
         self.method = method
         self.setting = setting
         self.verifier = verifier
@@ -291,7 +301,9 @@ class LenrlTrainer(GRPOTrainer):
             self.cursor, wanted, self.num_generations, lambda rows: self._local(rows // processes), row
         )
 
-    def _kept(self, output: dict[str, Any], rollouts: Rollouts, rows: int) -> tuple[dict[str, Any], list[int]]:
+    def _kept(
+        self, output: dict[str, Any], rollouts: Rollouts, rows: int
+    ) -> tuple[dict[str, Any], list[int]]:
         """The batch of the groups that the sampling strategy keeps, and which groups those are.
 
         Where they are too few the batch is filled up with rows of weight 0: no tokens in the loss, no place in
@@ -432,7 +444,8 @@ class LenrlTrainer(GRPOTrainer):
         if self.dev_baseline is None:
             self.dev_baseline = {"accuracy": found["accuracy"], "tokens": found["tokens"]}
         base = self.dev_baseline
-        found["aes"] = aes(base["accuracy"], found["accuracy"], base["tokens"], found["tokens"])
+        score = aes(base["accuracy"], found["accuracy"], base["tokens"], found["tokens"])
+        found["aes"] = float("nan") if score is None else score
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
         self.journal.evaluated(self.state.global_step, metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -486,7 +499,9 @@ class LenrlTrainer(GRPOTrainer):
             prompts = [self.problems[row["prompt_id"]].prompt for row in inputs]
             answers = [verdict.answer for verdict in self._verdicts]
             texts = self._gather(list(zip(prompts, self._texts, answers, strict=True)))
-            self.journal.completions(self.state.global_step, texts, rollouts, self._reward, advantage, kept)
+            self.journal.completions(
+                self.state.global_step, texts, rollouts, self._reward, advantage, kept=kept
+            )
 
     def _guard_truncation(self, rollouts: Rollouts) -> None:
         """A run whose completions all hit the cap learns nothing: stop it with advice."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from lenrl.engine.sample import end_ids
 from lenrl.errors import BadInput
@@ -90,6 +91,7 @@ def load(
     source = find(name)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = dtype or ("float32" if device == "cpu" else "auto")
+    transformers_logging.disable_progress_bar()  # one bar a model beside ours
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if not Path(source).is_dir():
         options["revision"] = revision

@@ -45,7 +45,7 @@ def measure(prepared: Prepared, warnings: list[str]) -> tuple[dict[str, Any], An
     if need > free:
         warnings.append(
             f"the run's folder needs about {need:.0f} MiB for {kept + 1} checkpoints and the model, "
-            f"{free:.0f} MiB are free there. Lower trainer.save_total_limit, or set output_dir to a larger disk."
+            f"{free:.0f} MiB are free. Lower trainer.save_total_limit, or set output_dir to a larger disk."
         )
     text = config.get_text_config()
     context = getattr(text, "max_position_embeddings", None)

@@ -128,4 +128,14 @@ def same_value(gold: str, given: str, max_value_digits: int) -> bool:
         return False
     if isinstance(a, sympy.Rel) and isinstance(b, sympy.Rel) and (decided := same_relation(a, b)) is not None:
         return decided
+    if related and other and len(a.free_symbols) == 1:
+        return _same_set(a, b)
     return bool(verify(a, b, timeout_seconds=None, allow_set_relation_comp=True))  # type: ignore[arg-type]
+
+
+def _same_set(a: Any, b: Any) -> bool:
+    """Whether two relations on one symbol hold for the same real numbers."""
+    try:
+        return bool(a.as_set() == b.as_set())
+    except (NotImplementedError, AttributeError, TypeError, ValueError):
+        return False

@@ -14,7 +14,15 @@ MIB = 2**20
 
 
 def end_with_parent(parent: int) -> None:
-    """Let the kernel kill this process with the one that forked it, and watch the pool's owner besides."""
+    """Let the kernel kill this process with the fork server, and watch the pool's owner.
+
+    The server ends when its owner's end of a pipe closes. Each worker inherits that end: one that hangs in a C
+    call would keep the server, and so itself, alive for ever, unless it gives the end up.
+    """
+    server = sys.modules.get("multiprocessing.forkserver")
+    pipe = getattr(getattr(server, "_forkserver", None), "_forkserver_alive_fd", None)
+    if pipe is not None:
+        os.close(pipe)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 

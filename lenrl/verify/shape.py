@@ -89,9 +89,9 @@ def same_shape(gold: str, given: str, leaf: Compare, most: int = 64, depth: int 
     def same(a: str, b: str) -> bool:
         return same_shape(a, b, leaf, most, depth + 1)
 
-    if g.kind == "set" and len(g.items) == 1 and p.kind == "one":
+    if g.kind == "set" and len(g.items) == 1 and p.kind in ("one", "tuple"):
         return same(g.items[0], given)
-    if p.kind == "set" and len(p.items) == 1 and g.kind == "one":
+    if p.kind == "set" and len(p.items) == 1 and g.kind in ("one", "tuple"):
         return same(gold, p.items[0])
     if {g.kind, p.kind} <= {"list", "set"}:
         return _same_sets(g.items, p.items, same)
@@ -159,7 +159,6 @@ def _plus_minus(text: str) -> tuple[str, ...]:
 
 def _enclosed(text: str) -> tuple[str, str, str] | None:
     """(left bracket, content, right bracket) if one pair spans the whole text; half-open intervals count."""
-    text = re.sub(r"\\langle ?", "(", re.sub(r" ?\\rangle", ")", text))
     left = r"\{" if text.startswith(r"\{") else text[:1]
     right = r"\}" if text.endswith(r"\}") else text[-1:]
     if left not in ("(", "[", r"\{") or right not in (")", "]", r"\}") or (left == r"\{") != (right == r"\}"):

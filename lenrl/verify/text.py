@@ -49,6 +49,8 @@ _REWRITES = [
     (re.compile(r"\\(?:lbrace|\{)"), r"\\{"),
     (re.compile(r"\\(?:rbrace|\})"), r"\\}"),
     (re.compile(r"\\%"), "%"),
+    (re.compile(r"\\langle(?![A-Za-z])"), "("),
+    (re.compile(r"\\rangle(?![A-Za-z])"), ")"),
     (re.compile(r"\*\*(?=\s*[\d({A-Za-z-])"), "^"),
 ]  # fmt: skip
 _SPACES = re.compile(r"\s+")
@@ -103,6 +105,8 @@ def choice(tidied: str) -> str | None:
     match = re.match(r"\(([A-Za-z])\)|([A-Z])(?:[).:]|$)|([a-z])$", opened)
     if match is None or len(opened) > 3 and match.group(3):
         return None
+    if re.search(r"(?<![A-Za-z])[A-Z](?![A-Za-z])", opened[match.end() :]):
+        return None  # `(B) or (C)` chooses nothing
     return (match.group(1) or match.group(2) or match.group(3)).upper()
 
 

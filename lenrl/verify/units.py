@@ -47,7 +47,10 @@ _KNOWN_SHORT = frozenset(a for a in _ALIASES if a.isalpha() and len(a) >= 2)
 
 _CURRENCY = re.compile(r"^(-?)\s*\\?([$€£¥₹])\s*(?=[\d.\\])")
 _DEGREES = re.compile(r"\s*\^\s*\{?\s*\\circ\s*\}?\s*(?:\\text\{\s*([CF])\s*\}|([CF]))?$")
-_TEXT_UNIT = re.compile(r"\s*\\text\{([^{}]*[A-Za-z$€£¥₹%][^{}]*)\}\s*(\^\s*\{?\s*-?\d\s*\}?)?$")
+# No digits but in a power: `7 \text{ (or 8)}` is not one value.
+_TEXT_UNIT = re.compile(
+    r"\s*\\text\{((?:[^{}\d]|\^-?\d)*[A-Za-z$€£¥₹%](?:[^{}\d]|\^-?\d)*)\}\s*(\^\s*\{?\s*-?\d\s*\}?)?$"
+)
 _WORD_UNIT = re.compile(r"(?<=[\d})])(\s*)([A-Za-z]{2,}(?:[ /][A-Za-z]+){0,4})(\^\{?\d\}?)?$")
 _BASE = re.compile(r"^([0-9A-Za-z]+)\s*_\s*(?:\{?\s*(?:\\text\{)?\s*(\d{1,2}|two|eight)\s*\}?\s*\}?)$")
 _TRAILING_SIGN = re.compile(r"\s*\\?[$€£¥₹]$")

@@ -22,7 +22,9 @@ def test_the_cursor_passes_over_all_prompts_in_an_order_that_its_position_decide
     assert resumed.take(9) == (first + second)[7:16]
 
 
-@pytest.mark.parametrize(("factor", "processes", "expected"), [(1.0, 1, 16), (1.5, 1, 24), (1.45, 3, 24), (5, 2, 80)])
+@pytest.mark.parametrize(
+    ("factor", "processes", "expected"), [(1.0, 1, 16), (1.5, 1, 24), (1.45, 3, 24), (5, 2, 80)]
+)
 def test_prompts_to_sample(factor, processes, expected):
     assert prompts_to_sample(16, factor, 8, processes) == expected
 
@@ -34,7 +36,9 @@ def test_filled_keeps_batch_order():
 
 
 def test_predictive_sampling_trains_on_the_first_informative_groups(tmp_path):
-    trainer, verifier = small_run("base", tmp_path, "sampling=predictive", "trainer.max_completion_length=120")
+    trainer, verifier = small_run(
+        "base", tmp_path, "sampling=predictive", "trainer.max_completion_length=120"
+    )
     with verifier:
         trainer.train()
     first = pq.read_table(tmp_path / "completions" / "step000001-0.parquet").to_pylist()

@@ -13,7 +13,14 @@ from lenrl.train import run
 from tests.engine.runs import SMALL
 
 # Two rollouts an epoch, six steps: the run resumes inside its second epoch.
-RUN = [*SMALL, "trainer.steps_per_generation=1", "task.train=8", "trainer.max_steps=6", "trainer.save_steps=3", "trainer.max_completion_length=100",]
+RUN = [
+    *SMALL,
+    "trainer.steps_per_generation=1",
+    "task.train=8",
+    "trainer.max_steps=6",
+    "trainer.save_steps=3",
+    "trainer.max_completion_length=100",
+]
 
 
 def train(run_dir, recipe="drpo", *overrides):
@@ -70,7 +77,9 @@ def names(folder):
 
 
 @pytest.mark.parametrize("damage", ["delete", "truncate", "flip"])
-def test_any_damage_to_any_file_makes_the_previous_checkpoint_the_newest_good_one(finished, tmp_path, damage, caplog):
+def test_any_damage_to_any_file_makes_the_previous_checkpoint_the_newest_good_one(
+    finished, tmp_path, damage, caplog
+):
     for name in [*names(finished / "checkpoint-6"), checkpoint.MANIFEST]:
         copy = tmp_path / f"{damage}-{name}"
         shutil.copytree(finished, copy)

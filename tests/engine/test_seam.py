@@ -41,5 +41,11 @@ def test_no_other_module_touches_trl_underscored_names():
 
 def test_trl_attributes_we_touch_exist():
     source = inspect.getsource(GRPOTrainer)
-    for name in ("self._step ", "self._buffered_inputs", "self._metrics", "self._tokenizer", "self.eos_token_ids"):
+    for name in (
+        "self._step ",
+        "self._buffered_inputs",
+        "self._metrics",
+        "self._tokenizer",
+        "self.eos_token_ids",
+    ):
         assert name in source, name

@@ -19,15 +19,24 @@ LAUNCH = ROOT / "recipes" / "launch"
 
 def launch(config: str, out: Path, *arguments: str) -> subprocess.CompletedProcess:
     """A real `accelerate launch` of a test worker."""
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(LAUNCH / f"{config}.yaml")]
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        str(LAUNCH / f"{config}.yaml"),
+    ]
     command += [str(ROOT / "tests/engine/compare_advantages.py"), str(out), *arguments]
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(
+        command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 def test_our_grpo_advantage_is_trl_s_own_on_one_process(tmp_path):
-    from tests.engine.compare_advantages import main
     from trl import GRPOTrainer
+
+    from tests.engine.compare_advantages import main
 
     original = GRPOTrainer._generate_and_score_completions
     try:
@@ -145,9 +154,29 @@ def test_metrics_and_completions_of_a_run(tmp_path):
         trainer.train()
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]
-    promised = """step reward grad_norm kl accuracy tokens_mean tokens_p50 tokens_p95 tokens_sampled_mean truncated_share
-        groups_with_signal correct_pushed_down penalty_leverage useful_token_share verifier_timeouts verifier_errors
-        time_generate_s time_verify_s time_update_s time_step_s tokens_per_s""".split()
+    promised = [
+        "step",
+        "reward",
+        "grad_norm",
+        "kl",
+        "accuracy",
+        "tokens_mean",
+        "tokens_p50",
+        "tokens_p95",
+        "tokens_sampled_mean",
+        "truncated_share",
+        "groups_with_signal",
+        "correct_pushed_down",
+        "penalty_leverage",
+        "useful_token_share",
+        "verifier_timeouts",
+        "verifier_errors",
+        "time_generate_s",
+        "time_verify_s",
+        "time_update_s",
+        "time_step_s",
+        "tokens_per_s",
+    ]
     for line in lines:
         assert set(promised) <= set(line)
         assert line["kl"] is None, "no reference model, no KL"
@@ -159,7 +188,9 @@ def test_metrics_and_completions_of_a_run(tmp_path):
 
     table = pq.read_table(sorted((tmp_path / "completions").glob("*.parquet"))[0]).to_pylist()
     assert len(table) == 16 * 4, "the recipe uses a rollout for 4 updates"
-    assert {"step", "prompt", "completion", "verdict", "tokens", "kept_tokens", "reward", "advantage"} <= set(table[0])
+    assert {"step", "prompt", "completion", "verdict", "tokens", "kept_tokens", "reward", "advantage"} <= set(
+        table[0]
+    )
     for row in table:
         tokens = trainer.processing_class(row["completion"], add_special_tokens=False)["input_ids"]
         assert row["tokens"] in (len(tokens), len(tokens) + 1), "the completion's tokens, and its EOS"
@@ -182,7 +213,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_step(tmp_path):
 
 def test_a_run_whose_completions_all_hit_the_cap_is_stopped_with_advice(tmp_path):
     trainer, verifier = small_run(
-        "grpo", tmp_path, "trainer.max_completion_length=3", "guard.truncated_share=0.9", "trainer.max_steps=20"
+        "grpo",
+        tmp_path,
+        "trainer.max_completion_length=3",
+        "guard.truncated_share=0.9",
+        "trainer.max_steps=20",
     )
     with verifier, pytest.raises(RunFailed, match="hit the cap of 3 tokens"):
         trainer.train()

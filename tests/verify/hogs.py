@@ -27,3 +27,7 @@ def allocate(items, timeout_s):
 
 def one_at_a_time(items, timeout_s):
     return [f"judged {item}" for item in items[:1]]
+
+
+def always_exit(items, timeout_s):
+    os._exit(3)

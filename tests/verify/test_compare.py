@@ -23,7 +23,14 @@ def test_tidying_never_raises_and_settles(text):
 
 @given(st.integers(-(10**30), 10**30))
 def test_integers_read_exactly_in_every_spelling(n):
-    for text in (str(n), f"{n:,}", f"{n:,}".replace(",", "{,}"), f"${n}$", str(n).translate(FULL_WIDTH), f"{n}.0"):
+    for text in (
+        str(n),
+        f"{n:,}",
+        f"{n:,}".replace(",", "{,}"),
+        f"${n}$",
+        str(n).translate(FULL_WIDTH),
+        f"{n}.0",
+    ):
         number = read_number(tidy(text))
         assert number is not None and number.value == n
 
@@ -89,7 +96,9 @@ def test_lists_ignore_order_and_tuples_do_not(values, random):
 
 
 @pytest.mark.parametrize(
-    "text", ["1" * 401, "(" * 25 + ")" * 25, "x" * 2001, "1,1" * 201, "{" * 25], ids=["digits", "depth", "length", "commas", "open"]
+    "text",
+    ["1" * 401, "(" * 25 + ")" * 25, "x" * 2001, "1,1" * 201, "{" * 25],
+    ids=["digits", "depth", "length", "commas", "open"],
 )
 def test_limits(text):
     with pytest.raises(TooBig):
@@ -101,7 +110,16 @@ def test_within_limits():
 
 
 @pytest.mark.parametrize(
-    "text", ["9^{9^{9}}", "(10^9)!", r"10^{10^{8}}", r"\sum_{k=1}^{10^8} k", "x^{10^7}", "2^{3^{4^{5}}}", "((x^{4000})!)^{6000}"]
+    "text",
+    [
+        "9^{9^{9}}",
+        "(10^9)!",
+        r"10^{10^{8}}",
+        r"\sum_{k=1}^{10^8} k",
+        "x^{10^7}",
+        "2^{3^{4^{5}}}",
+        "((x^{4000})!)^{6000}",
+    ],
 )
 def test_values_too_large_to_write_are_refused_before_they_are_worked_out(text):
     with pytest.raises(TooBig):
@@ -109,20 +127,56 @@ def test_values_too_large_to_write_are_refused_before_they_are_worked_out(text):
     assert costly(text)
 
 
-@pytest.mark.parametrize("gold", ["7", r"\frac{1}{2}", "x^2+1", "(1,2)", "[0,1)", r"x\le 3", "B", r"\text{Monday}", r"\{1,2\}", r"x=\pm 2",
-                                  r"\begin{pmatrix}1\\2\end{pmatrix}", r"(-\infty,1)\cup(2,3)", r"5\text{ cm}", r"50\%", r"f(x)=x^2", "3+4i"])
+@pytest.mark.parametrize(
+    "gold",
+    [
+        "7",
+        r"\frac{1}{2}",
+        "x^2+1",
+        "(1,2)",
+        "[0,1)",
+        r"x\le 3",
+        "B",
+        r"\text{Monday}",
+        r"\{1,2\}",
+        r"x=\pm 2",
+        r"\begin{pmatrix}1\\2\end{pmatrix}",
+        r"(-\infty,1)\cup(2,3)",
+        r"5\text{ cm}",
+        r"50\%",
+        r"f(x)=x^2",
+        "3+4i",
+    ],
+)
 def test_ordinary_golds_are_readable(gold):
     assert readable(gold, LIMITS)
 
 
-@pytest.mark.parametrize("gold", [r"\frac{1}{", "((7", "x^2+", "10^{10^{10}}", "7" * 500, r"\frac{1}{0}", " "])
+@pytest.mark.parametrize(
+    "gold", [r"\frac{1}{", "((7", "x^2+", "10^{10^{10}}", "7" * 500, r"\frac{1}{0}", " "]
+)
 def test_broken_or_oversized_golds_are_not(gold):
     assert not readable(gold, LIMITS)
 
 
-@pytest.mark.parametrize(("text", "yes"), [("[1,2)", True), (r"x \le 3", True), (r"3\pm\sqrt2", True), ("8=7", True), (r"\begin{pmatrix}1\\2\end{pmatrix}", True),
-                                           (r"x\in\mathbb{R}", True), ("1, 2, 3", True), ("B", True), (r"\text{I do not know}", False), ("???", False), (r"\frac{1}{", False),
-                                           ("__import__('os')", False), ("the answer", False)])
+@pytest.mark.parametrize(
+    ("text", "yes"),
+    [
+        ("[1,2)", True),
+        (r"x \le 3", True),
+        (r"3\pm\sqrt2", True),
+        ("8=7", True),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", True),
+        (r"x\in\mathbb{R}", True),
+        ("1, 2, 3", True),
+        ("B", True),
+        (r"\text{I do not know}", False),
+        ("???", False),
+        (r"\frac{1}{", False),
+        ("__import__('os')", False),
+        ("the answer", False),
+    ],
+)
 def test_formatted(text, yes):
     assert compare(text, "7", LIMITS)[1] is yes
 

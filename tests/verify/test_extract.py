@@ -10,7 +10,21 @@ from lenrl.verify.extract import extract_answer, tag_report
 
 PIECES = st.lists(
     st.sampled_from(
-        ["<think>", "</think>", r"\boxed{", r"\boxed", r"\fbox{", "}", "{", "\\", "<answer>", "</answer>", "7", " ", "x"]
+        [
+            "<think>",
+            "</think>",
+            r"\boxed{",
+            r"\boxed",
+            r"\fbox{",
+            "}",
+            "{",
+            "\\",
+            "<answer>",
+            "</answer>",
+            "7",
+            " ",
+            "x",
+        ]
     ),
     max_size=40,
 ).map("".join)
@@ -88,7 +102,10 @@ def test_tag_report(text, prefilled, report):
 
 def test_tag_report_of_answer_tags():
     assert tag_report("<think>a</think><answer>7</answer>", format="answer_tag") == (True, True)
-    assert tag_report("<think>a</think><answer>7</answer><answer>7</answer>", format="answer_tag") == (True, False)
+    assert tag_report("<think>a</think><answer>7</answer><answer>7</answer>", format="answer_tag") == (
+        True,
+        False,
+    )
     assert tag_report("<think>a</think></answer>7<answer>", format="answer_tag") == (True, False)
 
 
@@ -121,7 +138,20 @@ def test_an_unclosed_think_has_no_answer(text):
 
 @pytest.mark.parametrize(
     "unit",
-    [r"\boxed{", r"\boxed", r"\boxed{7}", "<think>", "</think>", "<answer>", "{", "}", "\\", r"\boxedx", "<answer></answer>", " "],
+    [
+        r"\boxed{",
+        r"\boxed",
+        r"\boxed{7}",
+        "<think>",
+        "</think>",
+        "<answer>",
+        "{",
+        "}",
+        "\\",
+        r"\boxedx",
+        "<answer></answer>",
+        " ",
+    ],
 )
 @pytest.mark.parametrize("format", ["boxed", "answer_tag"])
 def test_a_megabyte_of_anything_is_quick(unit, format):

@@ -9,7 +9,9 @@ import pytest
 from lenrl.verify.pool import Claim, Verifier
 from lenrl.verify.settings import VerifierSettings
 
-ROWS = [json.loads(line) for line in (Path(__file__).parent / "golden_verdicts.jsonl").read_text().splitlines()]
+ROWS = [
+    json.loads(line) for line in (Path(__file__).parent / "golden_verdicts.jsonl").read_text().splitlines()
+]
 MAX_FALSE_POSITIVES = 0.005  # of the rows labelled wrong
 MAX_FALSE_NEGATIVES = 0.03  # of the rows labelled correct
 

@@ -1,5 +1,6 @@
 """Processes: limits hit only the guilty claim, order and pool survive, nothing is executed or left behind."""
 
+import json
 import os
 import random
 import signal
@@ -25,7 +26,7 @@ SYMBOLIC = r"\\".join("&".join(f"x_{{{i}{j}}}+{i}" for j in range(9)) for i in r
 @pytest.fixture(scope="module")
 def verifier():
     sys.path.insert(0, ROOT)  # the workers import `tests.verify.hogs`
-    with Verifier(VerifierSettings(timeout_s=1.0)) as shared:
+    with Verifier(VerifierSettings(timeout_s=0.5)) as shared:
         yield shared
     sys.path.remove(ROOT)
 
@@ -90,14 +91,12 @@ def test_the_rest_of_a_chunk_cut_short_is_sent_again(verifier):
     assert found == {item: f"judged {item}" for item in "abcdefgh"}
 
 
-def test_a_worker_that_crashes_on_a_claim_leaves_it_unknown(verifier, monkeypatch):
-    monkeypatch.setattr(pool_module, "judge_chunk", hogs.exit_abruptly)
+def test_a_claim_that_crashes_its_worker_is_unknown_and_counted(verifier, monkeypatch):
+    monkeypatch.setattr(pool_module, "judge_chunk", hogs.always_exit)
     before = verifier.counts["errors"]
-    verdict = verifier.verify([Claim(r"\boxed{x+1}", "1+x")])[0]
-    assert verdict.correct is True or verdict.outcome == "error"
-    results = verifier._judge(["guilty"])  # type: ignore[arg-type]
-    assert results == {"guilty": (None, False, "error")}
-    assert verifier.counts["errors"] >= before
+    verdict = one(verifier, "x+1", "1+x")
+    assert (verdict.correct, verdict.outcome, verdict.answer) == (None, "error", "x+1")
+    assert verifier.counts["errors"] == before + 1
 
 
 def test_hostile_texts_all_get_a_verdict_in_time(verifier):
@@ -130,8 +129,7 @@ def test_model_text_is_never_executed(kind, tmp_path):
     ]  # fmt: skip
     golds = ["7", call, "x+7"]
     if kind == "gym":
-        rg = pytest.importorskip("reasoning_gym")
-        del rg
+        pytest.importorskip("reasoning_gym")
         names = ["countdown", "puzzle24", "simple_integration", "intermediate_integration", "n_queens",
                  "polynomial_multiplication", "spiral_matrix", "binary_matrix", "string_insertion", "number_sorting"]  # fmt: skip
         golds = [f'{{"dataset": "{name}", "seed": 1, "index": 0}}' for name in names]
@@ -139,7 +137,7 @@ def test_model_text_is_never_executed(kind, tmp_path):
         claims = [Claim(f"<answer>{text}</answer>", gold) for text in texts for gold in golds]
         verdicts = verifier.verify(claims)
     assert not canary.exists()
-    known = [v for v, c in zip(verdicts, claims, strict=True) if c.text != f"<answer>{c.answer}</answer>"]
+    known = [v for v, c in zip(verdicts, claims, strict=True) if c.answer != call]
     assert not any(v.correct for v in known)
     if kind == "gym":
         assert all(v.correct is False for v in known)  # the scorers were reached, and refused
@@ -178,7 +176,10 @@ def test_workers_die_with_a_killed_parent(tmp_path):
         )
     )
     parent = subprocess.Popen(
-        [sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": ROOT}
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": ROOT},
     )
     assert parent.stdout is not None
     pids = [int(word) for word in parent.stdout.readline().split()]
@@ -206,7 +207,10 @@ def test_the_verifier_refuses_a_missing_package(monkeypatch):
 
 def test_exact_kind_compares_text_only():
     with Verifier(VerifierSettings(kind="exact")) as verifier:
-        claims = [Claim(rf"\boxed{{{a}}}", g) for a, g in [("e4", "e4"), ("E4", "e4"), ("1/2", "0.5"), (r"\text{e 4}", "e4")]]
+        claims = [
+            Claim(rf"\boxed{{{a}}}", g)
+            for a, g in [("e4", "e4"), ("E4", "e4"), ("1/2", "0.5"), (r"\text{e 4}", "e4")]
+        ]
         assert [v.correct for v in verifier.verify(claims)] == [True, False, False, True]
         assert verifier.verify([Claim("e4", "e4"), Claim(r"\boxed{e4}", None)])[1].correct is None
         assert verifier._pool is None  # no worker needed
@@ -217,21 +221,19 @@ def test_gym_kind_uses_the_scorer_of_the_data_set():
     rg = pytest.importorskip("reasoning_gym")
     entry = rg.create_dataset("leg_counting", seed=3, size=2)[1]
     by_seed = '{"dataset": "leg_counting", "seed": 3, "index": 1, "config": {}}'
-    by_entry = pool_module_json({"dataset": "leg_counting", "entry": entry})
+    by_entry = json.dumps({"dataset": "leg_counting", "entry": entry})
     with Verifier(VerifierSettings(kind="gym", timeout_s=20)) as verifier:
         for gold in (by_seed, by_entry):
-            right, wrong, none = verifier.verify([Claim(t, gold) for t in (rf"\boxed{{{entry['answer']}}}", r"\boxed{-1}", "?")])
+            right, wrong, none = verifier.verify(
+                [Claim(t, gold) for t in (rf"\boxed{{{entry['answer']}}}", r"\boxed{-1}", "?")]
+            )
             assert (right.correct, wrong.correct, none.correct) == (True, False, False)
             assert right.formatted and wrong.formatted and not none.formatted
-        unknown = verifier.verify([Claim(r"\boxed{1}", '{"dataset": "no_such"}'), Claim(r"\boxed{1}", "not json")])
+        unknown = verifier.verify(
+            [Claim(r"\boxed{1}", '{"dataset": "no_such"}'), Claim(r"\boxed{1}", "not json")]
+        )
         assert [v.correct for v in unknown] == [None, None]
         assert verifier.readable([by_seed, by_entry, "not json"]) == [True, True, False]
-
-
-def pool_module_json(value):
-    import json
-
-    return json.dumps(value, default=str)
 
 
 def test_throughput_on_answers_that_need_the_parser(verifier):
@@ -243,17 +245,30 @@ def test_throughput_on_answers_that_need_the_parser(verifier):
         for i in range(groups):
             a, b, c = (rng.randint(2, 999) for _ in range(3))
             gold, right, wrong = [
-                (rf"\frac{{{a}\sqrt{{{b}}}}}{{{c}}}", rf"{a}\sqrt{{{b}}}/{c}", rf"\frac{{{a}\sqrt{{{b}}}}}{{{c + 1}}}"),
+                (
+                    rf"\frac{{{a}\sqrt{{{b}}}}}{{{c}}}",
+                    rf"{a}\sqrt{{{b}}}/{c}",
+                    rf"\frac{{{a}\sqrt{{{b}}}}}{{{c + 1}}}",
+                ),
                 (f"x^2+{a + b}x+{a * b}", f"(x+{a})(x+{b})", f"(x+{a})(x-{b})"),
                 (rf"({a},{b}\sqrt{{2}})", rf"({a}, \sqrt{{{2 * b * b}}})", rf"({a}, \sqrt{{{b}}})"),
                 (rf"[{a},{a + b}\pi)", rf"[{a}, {a + b}\pi)", rf"[{a},{a + b}\pi]"),
             ][i % 4]
-            texts = [right, wrong, right, gold, wrong.replace("2", "3"), right + "+0", wrong + "+1", gold + "-0"]
+            texts = [
+                right,
+                wrong,
+                right,
+                gold,
+                wrong.replace("2", "3"),
+                right + "+0",
+                wrong + "+1",
+                gold + "-0",
+            ]
             claims += [Claim(rf"<think>so</think>Hence \boxed{{{text}}}.", gold) for text in texts]
         return claims
 
-    verifier.verify(batch(40))
-    claims = batch(100)
+    verifier.verify(batch(24))
+    claims = batch(60)
     start = time.perf_counter()
     verdicts = verifier.verify(claims)
     rate = len(claims) / (time.perf_counter() - start)
