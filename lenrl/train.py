@@ -106,28 +106,28 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
     Args:
         prepared: what `lenrl.engine.options.prepare` gave.
         run_dir: the run's folder, the same on every process.
+
+    Raises:
+        BadInput: the data cannot be used; before the model is loaded.
     """
     from accelerate import PartialState
     from datasets import Dataset
     from transformers import AutoTokenizer, PrinterCallback
     from transformers.utils import logging as transformers_logging
 
-    from lenrl.engine import data
     from lenrl.engine.dev import DevEvaluation
     from lenrl.engine.journal import Journal
     from lenrl.engine.options import grpo_config, peft_config
     from lenrl.engine.progress import Progress
+    from lenrl.engine.prompts import Prompts
     from lenrl.engine.trainer import LenrlTrainer
     from lenrl.models import locate
-    from lenrl.strategies.base import Allowance
-    from lenrl.tasks.base import digest
-    from lenrl.tasks.prompts import encode, messages, render, think_prefilled, with_system
+    from lenrl.tasks.prompts import think_prefilled
     from lenrl.verify.pool import Verifier
 
-    recipe, task, setting = prepared.recipe, prepared.task, prepared.setting
+    recipe, state = prepared.recipe, PartialState()
     transformers_logging.disable_progress_bar()
     config = grpo_config(prepared, run_dir)
-    state = PartialState()
     tokenizer = AutoTokenizer.from_pretrained(
         locate(recipe.model.tokenizer or recipe.model.path),
         revision=recipe.model.revision,
@@ -137,46 +137,16 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
     prefilled = recipe.model.think_prefilled
     if prefilled is None:
         prefilled = think_prefilled(tokenizer)
+    prompts = Prompts(prepared.task, tokenizer)
     verifier = Verifier(prepared.verifier)
-
-    def chat(problem: Any, allowance: Allowance) -> list[dict[str, str]]:
-        return with_system(messages(task, problem, allowance.hint), allowance.system)
-
-    def prompt(problem: Any, allowance: Allowance) -> Any:
-        """What TRL takes: messages, or text for a tokenizer without a chat template."""
-        found = chat(problem, allowance)
-        return found if getattr(tokenizer, "chat_template", None) else render(tokenizer, found)
-
-    def allow_dev(problems: Sequence[Any], step: int) -> list[Allowance]:
-        columns = [problem.columns for problem in problems]
-        return recipe.budget.evaluation([problem.id for problem in problems], columns, step, setting)
-
-    longest = max_prompt_tokens(recipe, setting.max_length)
-    load = partial(data.load, task, tokenizer=tokenizer, verifier=verifier, max_prompt_tokens=longest)
-    evaluates = config.eval_strategy != "no"
-    test = task.problems("test") if task.test != 0 else []
-    train, audit = load("train", others=test)
-    needed = prepared.arithmetic.prompts_per_rollout
-    if len(train) < needed:
-        raise BadInput(
-            f"task {task.name!r} gives {len(train)} training prompts, a rollout takes {needed}. Raise task.train, or "
-            "lower trainer.per_device_train_batch_size, trainer.steps_per_generation or the number of processes."
-        )
-    setting = replace(setting, columns=frozenset.intersection(*(frozenset(p.columns) for p in train)))
+    train, dev, warnings = load_data(prepared, tokenizer, verifier, dev=config.eval_strategy != "no")
+    setting = replace(prepared.setting, columns=common_columns(train))
     faults = recipe.method.errors(setting)
     if faults:
         raise BadInput("\n".join(faults))
-    dev = load("dev")[0] if evaluates else []
-    same_on_every_process(recipe.digest(), digest(task, train))
     if state.is_main_process:
-        for warning in [*prepared.warnings, *audit.warnings]:
+        for warning in [*prepared.warnings, *warnings]:
             log.warning(warning)
-    rows = [{"prompt": prompt(p, Allowance()), "prompt_id": p.id} for p in train]
-    eval_rows = (
-        Dataset.from_list([{"prompt": prompt(p, Allowance()), "prompt_id": p.id} for p in dev])
-        if dev
-        else None
-    )
     trainer = LenrlTrainer(
         method=recipe.method,
         setting=setting,
@@ -186,11 +156,11 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
         think_prefilled=prefilled,
         guard=recipe.guard,
         problems={p.id: p for p in train},
-        prompt=prompt,
+        prompts=prompts,
         model=locate(recipe.model.path),
         args=config,
-        train_dataset=Dataset.from_list(rows),
-        eval_dataset=eval_rows,
+        train_dataset=Dataset.from_list([prompts.row(p) for p in train]),
+        eval_dataset=Dataset.from_list([prompts.row(p) for p in dev]) if dev else None,
         processing_class=tokenizer,
         peft_config=peft_config(recipe.model.peft),
         callbacks=[Progress()],
@@ -199,9 +169,8 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
     if dev:
         trainer.dev = DevEvaluation(
             dev,
-            lambda problem, allowance: encode(tokenizer, chat(problem, allowance)),
-            allow_dev,
-            tokenizer,
+            prompts,
+            partial(recipe.budget.evaluation, setting=setting),
             verifier,
             eos_ids=trainer.eos_token_ids,
             think_prefilled=prefilled,
@@ -213,6 +182,36 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
             processes=state.num_processes,
         )
     return trainer, verifier
+
+
+def load_data(prepared: Any, tokenizer: Any, verifier: Any, *, dev: bool) -> tuple[list, list, list[str]]:
+    """(training problems, development problems, warnings), audited, the same on every process.
+
+    Raises:
+        BadInput: what `lenrl.engine.data.load` refuses, fewer prompts than a rollout takes, or processes that
+            see different data.
+    """
+    from lenrl.engine import data
+    from lenrl.tasks.base import digest
+
+    task, recipe = prepared.task, prepared.recipe
+    longest = max_prompt_tokens(recipe, prepared.setting.max_length)
+    load = partial(data.load, task, tokenizer=tokenizer, verifier=verifier, max_prompt_tokens=longest)
+    test = task.problems("test") if task.test != 0 else []
+    train, audit = load("train", others=test)
+    needed = prepared.arithmetic.prompts_per_rollout
+    if len(train) < needed:
+        raise BadInput(
+            f"task {task.name!r} gives {len(train)} training prompts, a rollout takes {needed}. Raise task.train, "
+            "or lower trainer.per_device_train_batch_size, trainer.steps_per_generation or the number of processes."
+        )
+    same_on_every_process(recipe.digest(), digest(task, train))
+    return train, load("dev")[0] if dev else [], list(audit.warnings)
+
+
+def common_columns(problems: Sequence[Any]) -> frozenset[str]:
+    """Row fields that every problem has."""
+    return frozenset.intersection(*(frozenset(problem.columns) for problem in problems))
 
 
 def max_prompt_tokens(recipe: Recipe, max_completion_length: int) -> int | None:

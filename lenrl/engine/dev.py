@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from transformers import PreTrainedTokenizerBase
-
+from lenrl.engine.prompts import Prompts
 from lenrl.engine.rollout import completion_text
 from lenrl.engine.sample import sample
 from lenrl.strategies.base import Allowance
@@ -23,9 +22,8 @@ class DevEvaluation:
     def __init__(
         self,
         problems: Sequence[Problem],
-        encode: Callable[[Problem, Allowance], list[int]],
-        allow: Callable[[Sequence[Problem], int], list[Allowance]],
-        tokenizer: PreTrainedTokenizerBase,
+        prompts: Prompts,
+        allow: Callable[..., list[Allowance]],
         verifier: Verifier,
         *,
         eos_ids: Sequence[int],
@@ -39,9 +37,9 @@ class DevEvaluation:
     ) -> None:
         mine = slice(rank, None, processes)
         self.problems = problems[mine]
-        self.encode = encode
+        self.prompts = prompts
         self.allow = allow
-        self.tokenizer = tokenizer
+        self.tokenizer = prompts.tokenizer
         self.verifier = verifier
         self.eos_ids = list(eos_ids)
         self.think_prefilled = think_prefilled
@@ -54,8 +52,9 @@ class DevEvaluation:
 
     def __call__(self, model: Any, step: int, gather: Callable[[list], list]) -> dict[str, float]:
         """`accuracy` among known verdicts, mean `tokens`, `truncated_share`."""
-        allowances = self.allow(self.problems, step)
-        prompts = [self.encode(p, a) for p, a in zip(self.problems, allowances, strict=True)]
+        names = [problem.id for problem in self.problems]
+        allowances = self.allow(names, [problem.columns for problem in self.problems], step=step)
+        prompts = [self.prompts.ids(p, a) for p, a in zip(self.problems, allowances, strict=True)]
         found = sample(model, self.tokenizer, prompts, eos_ids=self.eos_ids, **self.decoding)
         claims = [
             Claim(completion_text(self.tokenizer, c.ids, self.eos_ids), problem.answer, self.think_prefilled)

@@ -8,7 +8,7 @@ the processes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -99,15 +99,3 @@ def relayout(
             value = accelerator.gather(value)
         laid[key] = value[index]
     return laid
-
-
-def drawn_rows(
-    cursor: PromptCursor,
-    prompts: int,
-    num_generations: int,
-    mine: Callable[[int], slice],
-    row: Callable[[str], Any],
-) -> list[Any]:
-    """This process's rows of the next `prompts` prompts, groups adjacent."""
-    ids = [name for name in cursor.take(prompts) for _ in range(num_generations)]
-    return [row(name) for name in ids[mine(len(ids))]]

@@ -23,8 +23,10 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 
 from lenrl.config import GuardSettings
 from lenrl.engine.checkpoint import write_state
+from lenrl.engine.guard import TruncationGuard
 from lenrl.engine.journal import Journal
-from lenrl.engine.resample import PromptCursor, drawn_rows, filled, prompts_to_sample, relayout
+from lenrl.engine.prompts import Prompts
+from lenrl.engine.resample import PromptCursor, filled, prompts_to_sample, relayout
 from lenrl.engine.rollout import Row, after_cut, build_rollouts, completion_text
 from lenrl.engine.sampler import EpochSampler
 from lenrl.engine.update import cut_output, loss_mask, masked_mean
@@ -97,7 +99,7 @@ class LenrlTrainer(GRPOTrainer):
         think_prefilled: the chat template opens `<think>` itself.
         guard: when the run stops by itself.
         problems: every training problem by its id; the data set's rows carry `prompt_id`.
-        prompt: a problem and its budget's allowance to what TRL takes as a prompt.
+        prompts: problems in the tokenizer's words.
         **trl: what `GRPOTrainer` takes, without `reward_funcs`.
     """
 
@@ -121,7 +123,7 @@ class LenrlTrainer(GRPOTrainer):
         think_prefilled: bool,
         guard: GuardSettings,
         problems: Mapping[str, Problem],
-        prompt: Callable[[Problem, Allowance], Any],
+        prompts: Prompts,
         **trl: Any,
     ) -> None:
         super().__init__(reward_funcs=_REWARDS, **trl)
@@ -133,7 +135,7 @@ class LenrlTrainer(GRPOTrainer):
         self.think_prefilled = think_prefilled
         self.guard = guard
         self.problems = problems
-        self.prompt = prompt
+        self.prompts = prompts
         self.dev_baseline: dict[str, float] | None = None
         self._allowances: list[Allowance] = []
         self._rollouts: Rollouts | None = None
@@ -142,7 +144,7 @@ class LenrlTrainer(GRPOTrainer):
         self._verdicts: list[Verdict] = []
         self._totals: StepTotals | None = None
         self._cap: int | None = None
-        self._truncated_streak = 0
+        self.truncation_guard = TruncationGuard(guard)
         self._row_scale = 1.0
         self._skip_update = False
         self.cursor = PromptCursor(list(problems), self.args.seed)
@@ -178,7 +180,7 @@ class LenrlTrainer(GRPOTrainer):
         for row, allowance in zip(inputs, self._allowances, strict=True):
             copy = dict(row)
             if allowance.hint or allowance.system:
-                copy["prompt"] = self.prompt(self.problems[row["prompt_id"]], allowance)
+                copy["prompt"] = self.prompts.for_trl(self.problems[row["prompt_id"]], allowance)
             rows.append(copy)
         return rows
 
@@ -235,7 +237,9 @@ class LenrlTrainer(GRPOTrainer):
             )
             kept_PG = self.method.cut(rollouts)
         if bool((kept_PG < rollouts.length_PG).any()):
-            rollouts = self._verify_cut(rollouts, kept_PG, completion_ids_list, texts, verdicts, golds)
+            rollouts = self._verify_cut(
+                rollouts, kept_PG, ids=completion_ids_list, texts=texts, verdicts=verdicts, golds=golds
+            )
         with self.journal.timed("strategies"):
             self._reward = self.method.pay(rollouts, nonfinite=self.guard.nonfinite)
         self._rollouts, self._texts, self._verdicts = rollouts, texts, verdicts
@@ -246,7 +250,7 @@ class LenrlTrainer(GRPOTrainer):
         claims = [Claim(text, gold, self.think_prefilled) for text, gold in zip(texts, golds, strict=True)]
         return self.verifier.verify(claims)
 
-    def _verify_cut(self, rollouts, kept_PG, ids, texts, verdicts, golds) -> Rollouts:
+    def _verify_cut(self, rollouts, kept_PG, *, ids, texts, verdicts, golds) -> Rollouts:
         """Verify the shortened rows again; `texts` and `verdicts` of this process are replaced in place."""
         mine = self._local(len(ids))
         kept = kept_PG.reshape(-1)[mine].tolist()
@@ -280,8 +284,8 @@ class LenrlTrainer(GRPOTrainer):
             self.method.observe(rollouts, self._reward)
         output, kept = self._kept(output, rollouts, len(inputs))
         metrics |= {**self.method.metrics(), "rewards_dropped": self._reward.dropped}
-        self._record(inputs, output, rollouts, advantage, metrics, kept)
-        self._guard_truncation(rollouts)
+        self._record(inputs, output, rollouts, advantage, metrics=metrics, kept=kept)
+        self.truncation_guard.watch(rollouts)
         return output
 
     def _drawn(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -292,14 +296,10 @@ class LenrlTrainer(GRPOTrainer):
         prompts = len(inputs) * processes // self.num_generations
         factor = self.method.sampling.factor()
         wanted = prompts_to_sample(prompts, factor, self.num_generations, processes)
-
-        def row(name: str) -> dict[str, Any]:
-            return {"prompt_id": name, "prompt": self.prompt(self.problems[name], Allowance())}
-
         self._prompts_kept = prompts
-        return drawn_rows(
-            self.cursor, wanted, self.num_generations, lambda rows: self._local(rows // processes), row
-        )
+        names = [name for name in self.cursor.take(wanted) for _ in range(self.num_generations)]
+        mine = names[self._local(len(names) // processes)]
+        return [self.prompts.row(self.problems[name]) for name in mine]
 
     def _kept(
         self, output: dict[str, Any], rollouts: Rollouts, rows: int
@@ -474,6 +474,7 @@ class LenrlTrainer(GRPOTrainer):
         output: dict[str, Any],
         rollouts: Rollouts,
         advantage: Tensor,
+        *,
         metrics: dict[str, Any],
         kept: Sequence[int],
     ) -> None:
@@ -501,18 +502,6 @@ class LenrlTrainer(GRPOTrainer):
             texts = self._gather(list(zip(prompts, self._texts, answers, strict=True)))
             self.journal.completions(
                 self.state.global_step, texts, rollouts, self._reward, advantage, kept=kept
-            )
-
-    def _guard_truncation(self, rollouts: Rollouts) -> None:
-        """A run whose completions all hit the cap learns nothing: stop it with advice."""
-        share = rollouts.truncated_PG.double().mean().item()
-        full = share >= self.guard.truncated_share
-        self._truncated_streak = self._truncated_streak + 1 if full else 0
-        if self._truncated_streak >= self.guard.truncated_rollouts:
-            raise RunFailed(
-                f"{share:.0%} of the completions hit the cap of {self.max_completion_length} tokens in each of the "
-                f"last {self._truncated_streak} rollouts (guard.truncated_share={self.guard.truncated_share}). Raise "
-                "trainer.max_completion_length, check that the model emits its EOS, or loosen the guard."
             )
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

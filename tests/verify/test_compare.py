@@ -1,5 +1,7 @@
 """Text, units, numbers and structure without processes; the full comparison in this process."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -188,3 +190,42 @@ def test_no_short_text_breaks_the_comparison(text):
     except TooBig:
         return
     assert isinstance(correct, bool) and isinstance(formatted, bool)
+
+
+@pytest.mark.parametrize(
+    "unit",
+    [
+        "a",
+        "1",
+        "^",
+        " ",
+        "\\",
+        "{",
+        "}",
+        ",",
+        "$",
+        "1 ",
+        "a ",
+        "\\text{a",
+        "\\frac",
+        "5^",
+        "a_",
+        "²",
+        "or ",
+        "(",
+        "x=",
+        "\\ ",
+        "%",
+        "-",
+        "1,",
+        "A",
+    ],
+)
+def test_reading_text_is_quick_on_repetitions(unit):
+    """The parent runs this on every answer: no pattern may backtrack badly."""
+    text = unit * (2000 // len(unit))
+    start = time.process_time()
+    for probe in (text, "7" + text, text + "7", r"7\text{" + text + "}", "7 " + text + "!", "x = " + text):
+        tidied = tidy(probe)
+        key(probe), words(tidied), choice(tidied), split_unit(tidied), read_number(tidied)
+    assert time.process_time() - start < 1.0
