@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from lenrl.engine.options import prepare
 
-    prepared = prepare(recipe)
+    prepare(recipe)
     folder = RunFolder(recipe)
     with folder.locked() as lock:
         folder.admit()
@@ -44,11 +44,10 @@ def main(arguments: Sequence[str]) -> int:
             _say(f"{folder.path} holds this run, finished; no step taken. See its report.html.")
             return 0
         if not folder.trained():
-            for warning in prepared.warnings:
-                _say(f"warning: {warning}")
             _say(f"lenrl: {recipe.recipe} in {folder.path}")
             folder.prepare()
-            code = supervise(command(folder.path, given.plugin), folder.local_processes, hold=[lock])
+            line = command(folder.path, given.plugin, folder.local_processes)
+            code = supervise(line, folder.local_processes, hold=[lock])
             if code:
                 _say(_ending(code, folder))
                 return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -66,9 +67,11 @@ def check(launch: Mapping[str, Any]) -> None:
         raise BadInput("\n".join(faults))
 
 
-def command(run_dir: Path, plugins: Sequence[Path] = ()) -> list[str]:
-    """The line that starts every process of the run in `run_dir` on this machine."""
+def command(run_dir: Path, plugins: Sequence[Path] = (), local_processes: int = 1) -> list[str]:
+    """The line that starts every process of the run in `run_dir` on this machine, which share its cores."""
+    threads = max(1, len(os.sched_getaffinity(0)) // local_processes)
     line = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
+    line += ["--num_cpu_threads_per_process", str(threads)]
     line += ["--config_file", str(run_dir / "accelerate.yaml"), "--module", "lenrl.launch.rank"]
     line += ["--config-name", str(run_dir / "recipe.yaml")]
     for plugin in plugins:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,7 @@ def write(folder: Path, result: dict[str, Any], outcomes: Sequence[Outcome]) -> 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for number, (entry, outcome) in enumerate(zip(result["models"], outcomes, strict=True)):
-            slug = re.sub(r"[^A-Za-z0-9.-]+", "-", outcome.model).strip("-.")[-60:]
-            entry["completions"] = f"completions-{number}-{slug}-{outcome.decoding.name}.parquet"
+            entry["completions"] = f"completions-{number}-{outcome.decoding.name}.parquet"
             pq.write_table(pa.table(_columns(outcome)), folder / entry["completions"])
         draft = folder / "eval.json.part"
         draft.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n")

@@ -16,7 +16,7 @@ from lenrl.rollouts import Verdict
 from lenrl.verify.extract import extract_answer, tag_report
 from lenrl.verify.judge import Pair, Result, judge_chunk, judge_golds
 from lenrl.verify.limits import Limits, TooBig, Unreadable, costly
-from lenrl.verify.processes import new_pool
+from lenrl.verify.processes import new_pool, stop
 from lenrl.verify.quick import quick
 from lenrl.verify.settings import VerifierSettings
 from lenrl.verify.text import key
@@ -93,8 +93,7 @@ class Verifier:
         """Kill the workers. The verifier may be used again: it starts new ones."""
         pool, self._pool = self._pool, None
         if pool is not None and self._owner == os.getpid():
-            pool.stop()
-            pool.join()
+            stop(pool)
 
     def __enter__(self) -> Verifier:
         return self

@@ -47,3 +47,16 @@ def new_pool(workers: int, kind: str, memory_mib: int, limits: dict[str, int]) -
         context.set_forkserver_preload(["lenrl.verify.warm"])
     initargs = (os.getpid(), kind, memory_mib, limits)
     return ProcessPool(max_workers=workers, initializer=set_up, initargs=initargs, context=context)
+
+
+def stop(pool: Any) -> None:
+    """Kill the workers and wait for them.
+
+    Workers first: pebble removes their semaphores before it kills them, and one that is just starting would print
+    a traceback about that.
+    """
+    pool.stop()
+    if pool._pool_manager_loop is not None:
+        pool._pool_manager_loop.join()  # from here on it starts no more workers
+        pool._pool_manager.worker_manager.force_stop_workers()
+    pool.join()

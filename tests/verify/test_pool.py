@@ -130,8 +130,18 @@ def test_model_text_is_never_executed(kind, tmp_path):
     golds = ["7", call, "x+7"]
     if kind == "gym":
         pytest.importorskip("reasoning_gym")
-        names = ["countdown", "puzzle24", "simple_integration", "intermediate_integration", "n_queens",
-                 "polynomial_multiplication", "spiral_matrix", "binary_matrix", "string_insertion", "number_sorting"]  # fmt: skip
+        names = [
+            "countdown",
+            "puzzle24",
+            "simple_integration",
+            "intermediate_integration",
+            "n_queens",
+            "polynomial_multiplication",
+            "spiral_matrix",
+            "binary_matrix",
+            "string_insertion",
+            "number_sorting",
+        ]
         golds = [f'{{"dataset": "{name}", "seed": 1, "index": 0}}' for name in names]
     with Verifier(VerifierSettings(kind=kind, format="answer_tag", timeout_s=20)) as verifier:
         claims = [Claim(f"<answer>{text}</answer>", gold) for text in texts for gold in golds]
