@@ -1,0 +1,73 @@
+"""What the README tells a newcomer to type works as it stands there."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+SMALL = [
+    "trainer.max_steps=2",
+    "trainer.per_device_train_batch_size=16",
+    "trainer.max_completion_length=64",
+    "trainer.eval_steps=0",
+    "task.train=32",
+]
+
+
+def block(language: str, after: str) -> str:
+    """The first fenced block of a language after some words."""
+    text = README[README.index(after) :]
+    found = re.search(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=env, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+def test_a_method_of_ones_own_is_one_file_and_one_recipe(tmp_path):
+    (tmp_path / "mine.py").write_text(block("python", "A method of your own"))
+    (tmp_path / "mine.yaml").write_text(block("yaml", "A method of your own"))
+    line = re.search(r"^lenrl train (mine\.yaml --plugin mine\.py)", README, re.MULTILINE)
+    assert line is not None
+    recipe, *plugin = line[1].split()
+    done = run(["-m", "lenrl.train", "--config-name", recipe, *plugin, *SMALL, "output_dir=out"], tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    lines = [json.loads(x) for x in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) == 2
+    right = [x for x in lines if x["accuracy"]]
+    assert right, "nothing was right: the test shows nothing"
+    assert all(0 < x["reward"] < x["accuracy"] for x in right), "the reward is the README's"
+    refused = run(["-m", "lenrl.train", "--config-name", recipe, *SMALL], tmp_path)
+    assert refused.returncode == 2
+    assert "sqrt" in refused.stderr
+
+
+def test_the_batch_of_the_readme_is_scored(tmp_path):
+    script = block("bash", "prints what any of them pays")
+    (tmp_path / "batch.jsonl").write_text(re.findall(r"echo '(.*?)'", script, re.DOTALL)[0] + "\n")
+    words = re.search(r"^lenrl (score .*)$", script, re.MULTILINE)
+    assert words is not None
+    done = run(["-m", "lenrl.cli", *words[1].split()], tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["length"] for row in rows] == [400, 900, 300]
+    assert rows[0]["advantage"] > rows[1]["advantage"] > 0 > rows[2]["advantage"]
+    assert abs(sum(row["advantage"] for row in rows)) < 1e-6
+
+
+def test_every_recipe_is_in_the_table_of_methods():
+    from lenrl.config import recipe_files
+
+    table = README[README.index("## Methods") : README.index("`lenrl score RECIPE")]
+    named = set(re.findall(r"`([a-z_]+)`", table))
+    assert named >= set(recipe_files()) - {"base"}
