@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+VALUE_CHARS = 200  # of a value found, in a message
+
 
 class LenrlError(Exception):
     """Base of all errors with a message meant for the user; `exit_code` is the command line's."""
@@ -17,3 +23,66 @@ class BadInput(LenrlError):
 
 class RunFailed(LenrlError):
     """A run that had to stop: the last checkpoint is intact."""
+
+
+def did_you_mean(word: Any, known: Iterable[str], form: str = "{}") -> str:
+    """` Did you mean WORD?` with the nearest known word put into `form`; empty if none is near.
+
+    >>> did_you_mean("kimmi", ["kimi", "alp"], "reward={}"), did_you_mean("x", ["kimi"])
+    (' Did you mean reward=kimi?', '')
+    """
+    near = difflib.get_close_matches(str(word), list(known), 1, cutoff=0.5)
+    return f" Did you mean {form.format(near[0])}?" if near else ""
+
+
+def shown(value: Any, chars: int = VALUE_CHARS) -> str:
+    """A value as a message shows it, on one line, cut."""
+    text = repr(value)
+    return text if len(text) <= chars else f"{text[: chars - 3]}..."
+
+
+def explain(fault: Any, model: Any, prefix: str = "", owner: str = "", missing: str = "") -> str:
+    """A pydantic `ValidationError` as our messages, a line each: key, value found, rule, nearest key.
+
+    Args:
+        fault: the error; only its `errors()` is used, so that this module imports nothing heavy.
+        model: the pydantic class that refused.
+        prefix: of the keys, as a user writes them: `task`, `reward`.
+        owner: what the options belong to, e.g. `reward 'kimi'`.
+        missing: what to say of a key that is not there.
+    """
+    rules: dict[str, tuple[str, list[str]]] = {}  # of a union each branch complains: one line a key
+    for error in fault.errors():
+        path, fields = _path(error["loc"], model)
+        key = ".".join([prefix, *path] if prefix else path)
+        found = f"{key}={shown(error['input'])}"
+        if error["type"] == "missing":
+            found, rule = key, f"is missing. {missing or f'{owner} needs it'}".rstrip(".")
+        elif error["type"] == "extra_forbidden":
+            form = ".".join([*([prefix] if prefix else []), *path[:-1], "{}"])
+            rule = f"{owner or 'there'} {'has' if owner else 'is'} no such key."
+            rule += did_you_mean(path[-1], fields, form) or (
+                f" Known here: {', '.join(fields)}." if fields else " It takes none."
+            )
+        else:
+            rule = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
+            found = found if path else owner or prefix
+        rules.setdefault(found, (": " if error["type"] != "missing" else " ", []))[1].append(rule)
+    lines = [f"{found}{link}{' or '.join(dict.fromkeys(said))}" for found, (link, said) in rules.items()]
+    return "\n".join(line if line.endswith((".", "?")) else f"{line}." for line in lines)
+
+
+def _path(loc: Iterable[Any], model: Any) -> tuple[list[str], list[str]]:
+    """A fault's place as keys (without pydantic's names for branches), and the fields known there."""
+    path: list[str] = []
+    fields: Mapping[str, Any] = model.model_fields
+    inside = True
+    for part in loc:
+        if not inside and not isinstance(part, int):
+            break
+        path.append(str(part))
+        if inside and part in fields:
+            nested = getattr(fields[part].annotation, "model_fields", None)
+            inside = nested is not None
+            fields = nested if nested is not None else fields
+    return path, list(fields)

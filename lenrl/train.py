@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import os
 import sys
 import time
@@ -71,22 +72,25 @@ def run(recipe: Recipe) -> Path:
     run_dir.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     start = checkpoint.chosen(run_dir, recipe.resume)
+    checkpoint.refuse(run_dir, recipe.resume, start, prepared.arithmetic.processes)
     trainer, verifier = build(prepared, run_dir)
     with verifier:
         if start is not None:
             log.info("continuing from %s", start)
             trainer.restore(checkpoint.read_state(start))
             trainer.journal.resume(checkpoint.step_of(start))
+            trainer.args.eval_on_start = False  # the run's own first evaluation stands in the checkpoint
         trainer.train(resume_from_checkpoint=str(start) if start else None)
     save_model(trainer, run_dir / "model")
     if PartialState().is_main_process:
         state = trainer.state
+        best = state.best_metric
         done = {
             "steps": state.global_step,
             "seconds": round(time.perf_counter() - began, 3),
             "best_checkpoint": state.best_model_checkpoint,
             "best_step": state.best_global_step,
-            "best_aes": state.best_metric,
+            "best_aes": best if best is not None and math.isfinite(best) else None,
         }
         (run_dir / "training.json").write_text(json.dumps(done, indent=2) + "\n")
     PartialState().wait_for_everyone()
@@ -113,6 +117,7 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
     from accelerate import PartialState
     from datasets import Dataset
     from transformers import AutoTokenizer, PrinterCallback
+    from transformers.integrations.integration_utils import get_reporting_integration_callbacks
     from transformers.utils import logging as transformers_logging
 
     from lenrl.engine.dev import DevEvaluation
@@ -120,6 +125,7 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
     from lenrl.engine.options import grpo_config, peft_config
     from lenrl.engine.progress import Progress
     from lenrl.engine.prompts import Prompts
+    from lenrl.engine.trackers import forgive
     from lenrl.engine.trainer import LenrlTrainer
     from lenrl.models import locate
     from lenrl.tasks.prompts import think_prefilled
@@ -127,6 +133,7 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
 
     recipe, state = prepared.recipe, PartialState()
     transformers_logging.disable_progress_bar()
+    os.environ.setdefault("WANDB_PROJECT", recipe.logging.project)  # its callback reads nothing else
     config = grpo_config(prepared, run_dir)
     tokenizer = AutoTokenizer.from_pretrained(
         locate(recipe.model.tokenizer or recipe.model.path),
@@ -151,7 +158,7 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
         method=recipe.method,
         setting=setting,
         verifier=verifier,
-        journal=Journal(run_dir, state.is_main_process, recipe.logging.completions),
+        journal=Journal(run_dir, state.is_main_process, recipe.logging.completions, recipe.logging.every),
         dev=None,
         think_prefilled=prefilled,
         guard=recipe.guard,
@@ -166,6 +173,7 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
         callbacks=[Progress()],
     )
     trainer.remove_callback(PrinterCallback)
+    forgive(trainer.callback_handler.callbacks, get_reporting_integration_callbacks(config.report_to))
     if dev:
         trainer.dev = DevEvaluation(
             dev,
@@ -176,6 +184,8 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
             think_prefilled=prefilled,
             max_new_tokens=setting.max_length,
             temperature=config.temperature,
+            top_p=config.top_p,
+            top_k=config.top_k or 0,
             batch_size=recipe.update.eval_batch_size,
             seed=recipe.seed,
             rank=state.process_index,

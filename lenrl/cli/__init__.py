@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from lenrl import __version__
-from lenrl.errors import LenrlError
+from lenrl.errors import BadInput, LenrlError, did_you_mean
 
 VERBS = {  # in the order of a user's day; each is lenrl/cli/VERB.py with `main(arguments) -> exit code`
     "train": "train a model as a recipe says",
@@ -66,13 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _verb(name: str) -> ModuleType:
     if name not in VERBS:
-        import difflib
-
-        from lenrl.errors import BadInput
-
-        near = difflib.get_close_matches(name, VERBS, 1)
-        hint = f"Did you mean {near[0]!r}?" if near else "`lenrl --help` lists them."
-        raise BadInput(f"{name!r} is not one of the verbs {', '.join(VERBS)}. {hint}")
+        hint = did_you_mean(name, VERBS, "'{}'") or " `lenrl --help` lists them."
+        raise BadInput(f"{name!r} is not one of the verbs {', '.join(VERBS)}.{hint}")
     return importlib.import_module(f"lenrl.cli.{name}")
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from lenrl.config.recipe import Recipe
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, explain
 
 _RESOLVER = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*:")
+_MISSING = (
+    "A recipe needs every section: begin its file with `defaults: [base, _self_]`, which fills in the others"
+)
 _SECRET_KEY = re.compile(r"(^|_)(api_key|password|secret|hub_token|access_token|auth_token)$", re.IGNORECASE)
 _SECRET_URL = re.compile(r"\w+://[^/\s:@]+:[^/\s@]+@")
 
@@ -26,7 +28,7 @@ def checked(plain: Mapping[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(plain)
     except ValidationError as fault:
-        raise BadInput("\n".join(_explain(error) for error in fault.errors())) from None
+        raise BadInput(explain(fault, Recipe, missing=_MISSING)) from None
 
 
 def refuse_resolvers(raw: Any) -> None:
@@ -60,30 +62,3 @@ def _leaves(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(inner, f"{key}.{index}")
     else:
         yield key, value
-
-
-def _explain(error: Any) -> str:
-    loc = [str(part) for part in error["loc"]]
-    key = ".".join(loc)
-    if error["type"] == "missing":
-        return (
-            f"{key} is missing: a recipe needs every section. Begin its file with "
-            "`defaults: [base, _self_]`, which fills in all that it leaves out."
-        )
-    if error["type"] == "extra_forbidden":
-        known = _fields(loc[:-1])
-        near = difflib.get_close_matches(loc[-1], known, 1, cutoff=0.5)
-        prefix = "".join(f"{part}." for part in loc[:-1])
-        hint = f"Did you mean {prefix}{near[0]}?" if near else f"Known here: {', '.join(known)}."
-        return f"{key}={error['input']!r}: there is no such key. {hint}"
-    rule = error["msg"].removeprefix("Value error, ")
-    return f"{key}={error['input']!r}: {rule[:1].lower()}{rule[1:]}."
-
-
-def _fields(path: list[str]) -> list[str]:
-    model: Any = Recipe
-    for part in path:
-        model = model.model_fields[part].annotation
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            return []
-    return list(model.model_fields)

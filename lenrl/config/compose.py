@@ -7,7 +7,6 @@ whatever Hydra or OmegaConf raises becomes one message.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ from lenrl.config import pins
 from lenrl.config.check import checked, refuse_resolvers, refuse_secrets
 from lenrl.config.paths import GROUPS, RECIPES, find, group_choices
 from lenrl.config.recipe import SLOTS, Recipe
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, did_you_mean
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -112,8 +111,7 @@ def _choose_groups(cfg: DictConfig, assignments: Sequence[grammar.Assignment], f
     for group, a in chosen.items():
         choices = group_choices(group, folder)
         if a.value not in choices:
-            near = difflib.get_close_matches(a.value, choices, 1)
-            hint = f" Did you mean {group}={near[0]}?" if near else ""
+            hint = did_you_mean(a.value, choices, f"{group}={{}}")
             extra = f" A model of your own: model.path={a.value}." if group == "model" else ""
             raise BadInput(f"{group}={a.value!r}: the choices are {', '.join(choices)}.{hint}{extra}")
     if chosen:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from lenrl.config.paths import GROUPS
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -77,9 +76,8 @@ def sections(lines: Sequence[str], known: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for a in parse(lines):
         if a.keys[0] not in known:
-            near = difflib.get_close_matches(a.keys[0], known, 1)
-            hint = f"Did you mean {near[0]}=?" if near else f"There are {', '.join(known)}."
-            raise BadInput(f"{a.line!r}: there is no such option. {hint}")
+            hint = did_you_mean(a.keys[0], known, "{}=") or f" There are {', '.join(known)}."
+            raise BadInput(f"{a.line!r}: there is no such option.{hint}")
         _assign(found, replace(a, keys=("", *a.keys)))
     return found
 
@@ -94,8 +92,8 @@ def choose(layers: Sequence[Any], slot: str, assignments: Sequence[Assignment]) 
         current = _layered(current, slot, layer)
     mine = [a for a in assignments if a.keys[0] == slot]
     choices = [a for a in mine if len(a.keys) == 1 or a.keys[1:] == ("name",)]
-    names = {_name(a) for a in choices} - {None}
-    if len(names) > 1:
+    names = [name for a in choices if (name := _name(a)) is not None]
+    if any(name != names[0] for name in names):
         raise BadInput(
             f"{slot} is chosen twice: {' and '.join(repr(a.line) for a in choices)}. Keep one of them."
         )

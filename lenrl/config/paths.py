@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, did_you_mean
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 # Beside the package in a checkout, inside it in an installed wheel.
@@ -48,9 +47,8 @@ def find(recipe: str) -> tuple[str, Path]:
         inside = path.with_suffix("").as_posix()
         hint = f"Did you mean the shipped recipe {inside!r}?" if inside in shipped else "Check the path."
         raise BadInput(f"recipe {recipe!r}: there is no such file. {hint}")
-    near = difflib.get_close_matches(recipe, shipped, 1)
-    hint = f"Did you mean {near[0]!r}? " if near else ""
+    hint = did_you_mean(recipe, shipped, "{!r}")
     raise BadInput(
-        f"recipe {recipe!r}: neither a shipped recipe nor a file. {hint}`lenrl ls` lists the recipes; "
+        f"recipe {recipe!r}: neither a shipped recipe nor a file.{hint} `lenrl ls` lists the recipes; "
         "a file of your own is given by its path, ending in .yaml."
     )

@@ -101,6 +101,24 @@ def chosen(run_dir: Path, resume: str) -> Path | None:
     return folder
 
 
+def refuse(run_dir: Path, resume: str, start: Path | None, processes: int) -> None:
+    """Refuse what could only continue wrongly.
+
+    Raises:
+        BadInput: `resume=never` in a folder with checkpoints, or a checkpoint of another number of processes.
+    """
+    if resume == "never" and (there := sorted(p.name for p in run_dir.glob("checkpoint-*"))):
+        raise BadInput(
+            f"resume=never, and {run_dir} holds {', '.join(there[:3])}. Remove them, choose another folder with "
+            "name=... or output_dir=..., or continue with resume=auto."
+        )
+    if start is not None and (then := read_state(start)["processes"]) != processes:
+        raise BadInput(
+            f"{start} was written by {then} processes, this launch has {processes}: batches, data order and random "
+            f"states would not go on. Launch it with {then} (launch.num_processes={then}), or begin anew with name=..."
+        )
+
+
 def _write(path: Path, content: Mapping[str, Any]) -> None:
     """Whole or not at all: written aside, flushed to disk, renamed."""
     aside = path.with_suffix(".tmp")

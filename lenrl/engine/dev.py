@@ -30,6 +30,8 @@ class DevEvaluation:
         think_prefilled: bool,
         max_new_tokens: int,
         temperature: float,
+        top_p: float,
+        top_k: int,
         batch_size: int,
         seed: int,
         rank: int,
@@ -46,6 +48,8 @@ class DevEvaluation:
         self.decoding: dict[str, Any] = {
             "max_new_tokens": max_new_tokens,
             "temperature": temperature,
+            "top_p": top_p,
+            "top_k": top_k,
             "batch_size": batch_size,
             "seed": seed,
         }

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from lenrl.rollouts import Reward, Rollouts
+from lenrl.strategies.groups import token_mean
 
 log = logging.getLogger("lenrl")
 
@@ -35,10 +36,10 @@ class Journal:
     the first.
     """
 
-    def __init__(self, run_dir: Path, is_main: bool, completions: bool = True) -> None:
+    def __init__(self, run_dir: Path, is_main: bool, completions: bool = True, every: int = 1) -> None:
         self.run_dir = run_dir
         self.is_main = is_main
-        self.wants_completions = completions
+        self.every = every if completions else 0  # rollouts between two files of completions; 0: none
         self.last_metrics: dict[str, Any] = {}
         self._rollout: dict[str, Any] = {}
         self._seconds: dict[str, float] = defaultdict(float)
@@ -82,6 +83,10 @@ class Journal:
         """Write the figures on the development problems."""
         self._append("dev.jsonl", {"step": step, **metrics})
 
+    def wants(self, rollout: int) -> bool:
+        """Whether the completions of a rollout, counted from 0, are written; the same on every process."""
+        return self.every > 0 and rollout % self.every == 0
+
     def completions(
         self,
         step: int,
@@ -99,17 +104,16 @@ class Journal:
             texts: (prompt, completion, extracted answer) a row of the generation batch, after any cut.
             rollouts: the batch.
             reward: its rewards.
-            advantage_PG: (P, G) or (P, G, T); of the latter the mean over tokens is written.
+            advantage_PG: (P, G) or (P, G, T); of the latter the mean over kept tokens is written.
             kept: groups that the update uses.
         """
         if not self.is_main:
             return
-        if advantage_PG.dim() == 3:
-            advantage_PG = advantage_PG.mean(-1)
+        advantage_PG = token_mean(advantage_PG, rollouts.length_PG)
         flat = {
             "step": [step + 1] * len(texts),
             "prompt_id": [name for name in rollouts.prompt_ids for _ in range(rollouts.G)],
-            "prompt": [prompt for prompt, _, _ in texts],
+            "prompt": [_clean(prompt) for prompt, _, _ in texts],
             "completion": [_clean(text) for _, text, _ in texts],
             "extracted": [None if answer is None else _clean(answer) for _, _, answer in texts],
             "verdict": [None if math.isnan(c) else bool(c) for c in rollouts.correct_PG.reshape(-1).tolist()],
@@ -158,6 +162,15 @@ class Journal:
             if not self._warned:
                 log.warning("cannot write %s (%s); training goes on without this log", path, fault)
             self._warned = True
+
+
+def verifier_metrics(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """What the verifiers of the processes could not do, from what each counted during a rollout."""
+    return {
+        "verifier_timeouts": sum(c["timeouts"] for c in counts),
+        "verifier_errors": sum(c["errors"] + c["memory"] for c in counts),
+        "verifier_abstained": sum(c["abstained"] for c in counts),
+    }
 
 
 def _step_of(line: str) -> float:

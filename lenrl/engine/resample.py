@@ -15,6 +15,9 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from lenrl.strategies.base import Sampling
+from lenrl.strategies.groups import spread
+
 LEFT_PADDED = ("prompt_ids", "prompt_mask")
 
 
@@ -67,6 +70,45 @@ def filled(kept: Sequence[int], total: int, prompts: int) -> list[int]:
     """
     rest = [p for p in range(total) if p not in set(kept)]
     return sorted([*kept, *rest[: prompts - len(kept)]])
+
+
+def keep_groups(
+    output: Mapping[str, Any],
+    reward_PG: Tensor,
+    sampling: Sampling,
+    prompts: int,
+    *,
+    accelerator: Accelerator,
+    pad_id: int,
+) -> tuple[dict[str, Any], list[int]]:
+    """The batch of the groups that a sampling strategy keeps, and which groups those are.
+
+    Where they are too few the batch is filled up with rows of weight 0 (`row_weight`): no tokens in the loss,
+    no place in a normaliser.
+
+    Args:
+        output: this process's batch of all groups.
+        reward_PG: rewards of the whole generation batch.
+        sampling: says which groups to keep.
+        prompts: groups that the update takes.
+        accelerator, pad_id: see `relayout`.
+    """
+    P, G = reward_PG.shape
+    processes, rank = accelerator.num_processes, accelerator.process_index
+    signal_P = spread(reward_PG, ~reward_PG.isnan()).squeeze(1)
+    kept = sampling.keep(signal_P, prompts).tolist()
+    groups = filled(kept, P, prompts)
+    chosen = [p * G + g for p in groups for g in range(G)]
+    laid = relayout(output, chosen, P * G // processes, accelerator, pad_id)
+    share = len(chosen) // processes
+    weight_N = torch.tensor([float(p in set(kept)) for p in groups for _ in range(G)])
+    laid["row_weight"] = weight_N[rank * share : (rank + 1) * share].to(accelerator.device)
+    empty_N = laid["row_weight"] == 0
+    laid["completion_mask"] = laid["completion_mask"].masked_fill(empty_N[:, None], 0)
+    laid["advantages"] = laid["advantages"].masked_fill(
+        empty_N if laid["advantages"].dim() == 1 else empty_N[:, None], 0.0
+    )
+    return laid, kept
 
 
 def relayout(

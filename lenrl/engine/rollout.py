@@ -36,6 +36,15 @@ def completion_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], eos_
     return str(tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
+def capped(values: Sequence[Sequence[Any]], allowances: Sequence[Allowance]) -> list[list[Any]]:
+    """A row's tokens (or what belongs to them) up to its own cap: what sampling with that cap would have given.
+
+    >>> capped([[5, 6, 7], [5, 6]], [Allowance(cap=2), Allowance()])
+    [[5, 6], [5, 6]]
+    """
+    return [list(row[: given.cap]) for row, given in zip(values, allowances, strict=True)]
+
+
 def build_rollouts(rows: Sequence[Row], num_generations: int, max_length: int, step: int) -> Rollouts:
     """Rows of the whole generation batch, in batch order, to a record with axes (P, G)."""
     P = len(rows) // num_generations

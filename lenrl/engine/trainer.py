@@ -8,6 +8,7 @@ the signatures it relies on, are in `OVERRIDES`; a test compares them with the i
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,27 +16,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import gather_object
 from torch import Tensor
-from transformers import TrainerCallback
+from transformers.trainer_utils import rotate_checkpoints
 from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from lenrl.config import GuardSettings
+from lenrl.engine.callbacks import Borders
 from lenrl.engine.checkpoint import write_state
+from lenrl.engine.group import Group
 from lenrl.engine.guard import TruncationGuard
-from lenrl.engine.journal import Journal
+from lenrl.engine.journal import Journal, verifier_metrics
 from lenrl.engine.prompts import Prompts
-from lenrl.engine.resample import PromptCursor, filled, prompts_to_sample, relayout
-from lenrl.engine.rollout import Row, after_cut, build_rollouts, completion_text
+from lenrl.engine.resample import PromptCursor, keep_groups, prompts_to_sample
+from lenrl.engine.rollout import Row, after_cut, build_rollouts, capped, completion_text
 from lenrl.engine.sampler import EpochSampler
-from lenrl.engine.update import cut_output, loss_mask, masked_mean
+from lenrl.engine.update import as_wide_as, cut_output, loss_mask, masked_mean, useful_token_share
 from lenrl.errors import RunFailed
 from lenrl.measures import aes
 from lenrl.rollouts import Reward, Rollouts, Verdict
 from lenrl.strategies.base import Allowance, MicroBatch, Objective, Setting, StepTotals
 from lenrl.strategies.diagnostics import diagnose
-from lenrl.strategies.groups import spread
 from lenrl.strategies.method import Method
 from lenrl.tasks.problem import Problem
 from lenrl.verify.pool import Claim, Verifier
@@ -46,6 +47,7 @@ OVERRIDES = {
     "_generate": "(self, prompts)",
     "_compute_loss": "(self, model, inputs)",
     "_get_train_sampler": "(self, dataset=None)",
+    "_get_grad_norm": "(self, model, grad_norm=None)",
     "_save_checkpoint": "(self, model, trial)",
 }
 """Private methods of TRL that are overridden."""
@@ -60,6 +62,9 @@ USES = {
 }
 """Private methods of TRL that are called; also `_step`, `_buffered_inputs`, `_metrics` and `_tokenizer`."""
 
+GENERATED = "prompt_ids, completion_ids, tool_mask, completions, logprobs, extra_fields, images, tool_images"
+"""What `_generate` returns."""
+
 
 def _placeholder_reward(**_: Any) -> list[float]:
     """TRL asks for a reward function; ours are called in `_calculate_rewards`, on whole groups."""
@@ -71,20 +76,6 @@ _REWARDS: Any = [_placeholder_reward]
 
 ROW_MEAN_LOSSES = ("grpo", "sapo", "dr_grpo", "luspo")
 """TRL's losses that divide by rows, so that rows of weight 0 must be taken out of the divisor."""
-
-
-class SkipEmptyUpdates(TrainerCallback):
-    """A step without any informative group counts, but moves neither weights nor optimizer state.
-
-    A zero gradient would still move Adam by its momentum; parameters without a gradient are left alone.
-    """
-
-    def __init__(self, trainer: LenrlTrainer) -> None:
-        self.trainer = trainer
-
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.trainer._skip_update:
-            self.trainer.model.zero_grad(set_to_none=True)
 
 
 class LenrlTrainer(GRPOTrainer):
@@ -145,16 +136,19 @@ class LenrlTrainer(GRPOTrainer):
         self._totals: StepTotals | None = None
         self._cap: int | None = None
         self.truncation_guard = TruncationGuard(guard)
+        self.group = Group(self.accelerator)
+        self.order: EpochSampler | None = None
+        self.skip_update = False  # no group of the optimizer step is informative
         self._row_scale = 1.0
-        self._skip_update = False
+        self._begun = False
         self.cursor = PromptCursor(list(problems), self.args.seed)
-        self.add_callback(SkipEmptyUpdates(self))
+        self.add_callback(Borders(self))
 
     # --- before sampling -----------------------------------------------------------------------------------
 
     def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
         dataset = self.train_dataset if dataset is None else dataset
-        return EpochSampler(
+        self.order = EpochSampler(
             data_source=dataset,
             mini_repeat_count=self.num_generations,
             batch_size=self.args.generation_batch_size // self.num_generations,
@@ -162,6 +156,7 @@ class LenrlTrainer(GRPOTrainer):
             shuffle=self.shuffle_dataset,
             seed=self.args.seed,
         )
+        return self.order
 
     def _allow(self, inputs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Copies of this process's rows with the budget's hints in their prompts.
@@ -169,13 +164,13 @@ class LenrlTrainer(GRPOTrainer):
         Budgets see the whole generation batch in batch order (groups adjacent), since some treat a group's
         members differently.
         """
-        everyone = self._gather([row["prompt_id"] for row in inputs])
-        allowances = self.method.allow(
-            everyone, [self.problems[name].columns for name in everyone], self.state.global_step, self.setting
-        )
+        everyone = self.group.gather([row["prompt_id"] for row in inputs])
+        columns = [self.problems[name].columns for name in everyone]
+        with self.journal.timed("strategies"):
+            allowances = self.method.allow(everyone, columns, self.state.global_step, self.setting)
         caps = [self.max_completion_length if a.cap is None else a.cap for a in allowances]
         self._cap = min(max(caps), self.max_completion_length)
-        self._allowances = allowances[self._local(len(inputs))]
+        self._allowances = allowances[self.group.mine(len(inputs))]
         rows = []
         for row, allowance in zip(inputs, self._allowances, strict=True):
             copy = dict(row)
@@ -185,8 +180,13 @@ class LenrlTrainer(GRPOTrainer):
         return rows
 
     def _generate(self, prompts: list) -> Any:
+        """TRL's, where no row gets longer than its own cap."""
         with self.journal.timed("generate"), self._capped():
-            return super()._generate(prompts)
+            found: dict[str, Any] = dict(zip(GENERATED.split(", "), super()._generate(prompts), strict=True))
+        for name in ("completion_ids", "logprobs"):
+            if found[name] is not None:
+                found[name] = capped(found[name], self._allowances)
+        return tuple(found.values())
 
     @contextmanager
     def _capped(self) -> Any:
@@ -230,7 +230,7 @@ class LenrlTrainer(GRPOTrainer):
                 problems, completion_ids_list, verdicts, self._allowances, strict=True
             )
         ]
-        everyone = self._gather(rows)
+        everyone = self.group.gather(rows)
         with self.journal.timed("strategies"):
             rollouts = build_rollouts(
                 everyone, self.num_generations, self.max_completion_length, self.state.global_step
@@ -252,7 +252,7 @@ class LenrlTrainer(GRPOTrainer):
 
     def _verify_cut(self, rollouts, kept_PG, *, ids, texts, verdicts, golds) -> Rollouts:
         """Verify the shortened rows again; `texts` and `verdicts` of this process are replaced in place."""
-        mine = self._local(len(ids))
+        mine = self.group.mine(len(ids))
         kept = kept_PG.reshape(-1)[mine].tolist()
         cut = [i for i, length in enumerate(kept) if length < len(ids[i])]
         with self.journal.timed("verify"):
@@ -261,14 +261,15 @@ class LenrlTrainer(GRPOTrainer):
             again = self._verify([texts[i] for i in cut], [golds[i] for i in cut])
         for i, verdict in zip(cut, again, strict=True):
             verdicts[i] = verdict
-        return after_cut(rollouts, kept_PG, self._gather(again), self.method.truncation.caps)
+        return after_cut(rollouts, kept_PG, self.group.gather(again), self.method.truncation.caps)
 
     def _generate_and_score_completions(self, inputs):
         inputs = self._drawn(inputs)
+        counts = dict(self.verifier.counts)
         output = super()._generate_and_score_completions(self._allow(inputs))
         rollouts = self._rollouts
         assert rollouts is not None
-        mine = self._local(len(inputs))
+        mine = self.group.mine(len(inputs))
         device = self.accelerator.device
         kept_N = rollouts.length_PG.reshape(-1)[mine].to(device)
         if bool((rollouts.length_PG < rollouts.sampled_length_PG).any()):
@@ -279,11 +280,14 @@ class LenrlTrainer(GRPOTrainer):
         with self.journal.timed("strategies"):
             advantage = self.method.push(self._reward, rollouts)
             local = advantage.reshape(rollouts.P * rollouts.G, *advantage.shape[2:])[mine]
-            output["advantages"] = local.to(device=device, dtype=torch.float32)
+            local = local.to(device=device, dtype=torch.float32)
+            output["advantages"] = as_wide_as(output["completion_ids"], local)
             metrics = diagnose(self.method, self._reward, advantage, rollouts)
             self.method.observe(rollouts, self._reward)
-        output, kept = self._kept(output, rollouts, len(inputs))
+        output, kept = self._kept(output, rollouts)
         metrics |= {**self.method.metrics(), "rewards_dropped": self._reward.dropped}
+        spent = {name: count - counts[name] for name, count in self.verifier.counts.items()}
+        metrics |= verifier_metrics(self.group.gather([spent]))
         self._record(inputs, output, rollouts, advantage, metrics=metrics, kept=kept)
         self.truncation_guard.watch(rollouts)
         return output
@@ -298,32 +302,20 @@ class LenrlTrainer(GRPOTrainer):
         wanted = prompts_to_sample(prompts, factor, self.num_generations, processes)
         self._prompts_kept = prompts
         names = [name for name in self.cursor.take(wanted) for _ in range(self.num_generations)]
-        mine = names[self._local(len(names) // processes)]
+        mine = names[self.group.mine(len(names) // processes)]
         return [self.prompts.row(self.problems[name]) for name in mine]
 
-    def _kept(
-        self, output: dict[str, Any], rollouts: Rollouts, rows: int
-    ) -> tuple[dict[str, Any], list[int]]:
-        """The batch of the groups that the sampling strategy keeps, and which groups those are.
-
-        Where they are too few the batch is filled up with rows of weight 0: no tokens in the loss, no place in
-        a normaliser.
-        """
+    def _kept(self, output: dict[str, Any], rollouts: Rollouts) -> tuple[dict[str, Any], list[int]]:
+        """The batch of the groups that the sampling strategy keeps, and which groups those are."""
         if self.method.sampling.name == "uniform":
             return output, list(range(rollouts.P))
-        signal_P = spread(self._reward.total_PG, ~self._reward.total_PG.isnan()).squeeze(1)
-        kept = self.method.sampling.keep(signal_P, self._prompts_kept).tolist()
-        groups = filled(kept, rollouts.P, self._prompts_kept)
-        G = self.num_generations
-        chosen = [p * G + g for p in groups for g in range(G)]
-        output = relayout(output, chosen, rows, self.accelerator, self._tokenizer.pad_token_id)
-        share = len(chosen) // self.accelerator.num_processes
-        weight = torch.tensor([float(p in set(kept)) for p in groups for _ in range(G)])[self._local(share)]
-        output["row_weight"] = weight.to(self.accelerator.device)
-        empty_N = output["row_weight"] == 0
-        output["completion_mask"] = output["completion_mask"].masked_fill(empty_N[:, None], 0)
-        output["advantages"] = output["advantages"].masked_fill(
-            empty_N if output["advantages"].dim() == 1 else empty_N[:, None], 0.0
+        output, kept = keep_groups(
+            output,
+            self._reward.total_PG,
+            self.method.sampling,
+            self._prompts_kept,
+            accelerator=self.accelerator,
+            pad_id=self._tokenizer.pad_token_id,
         )
         output["num_items_in_batch"] = self.accelerator.gather(loss_mask(output).sum()).sum()
         return output, kept
@@ -349,12 +341,11 @@ class LenrlTrainer(GRPOTrainer):
 
     # --- the update ----------------------------------------------------------------------------------------
 
-    def training_step(self, model, inputs, num_items_in_batch):
-        if self._step % self.args.gradient_accumulation_steps == 0:
-            self.journal.begin_step()
-            self._totals = None
-            self._begun = False
-        return super().training_step(model, inputs, num_items_in_batch)
+    def begin_step(self) -> None:
+        """An optimizer step begins: with its first micro-batch, or the first of the rest of an epoch."""
+        self.journal.begin_step()
+        self._totals = None
+        self._begun = False
 
     def _compute_loss(self, model, inputs):
         if not self._begun:
@@ -407,8 +398,8 @@ class LenrlTrainer(GRPOTrainer):
         rows = torch.tensor([sum(b["row_weight"].numel() for b in window)], dtype=torch.float64)
         weighted = torch.stack([b["row_weight"].sum().double().cpu() for b in window]).sum()[None]
         counts = torch.cat([rows, weighted]).to(self.accelerator.device)
-        rows, weighted = self.accelerator.reduce(counts, reduction="sum").tolist()
-        self._skip_update = weighted == 0
+        rows, weighted = self.group.total(counts)
+        self.skip_update = weighted == 0
         by_rows = self.loss_type in ROW_MEAN_LOSSES
         self._row_scale = rows / weighted if by_rows and weighted else 1.0
 
@@ -429,9 +420,20 @@ class LenrlTrainer(GRPOTrainer):
                 old_NT = logp_NT if old_NT is None else old_NT
                 sums[2] += torch.where(mask.bool(), old_NT - logp_NT, 0.0).to(torch.float64).sum()
                 surveyed.append(MicroBatch(logp_NT, old_NT, mask.bool(), inputs["advantages"]))
-        rows, tokens, kl_tokens = self.accelerator.reduce(sums, reduction="sum").tolist()
-        extra = objective.survey(surveyed, self._gather_flat) if surveyed else {}
+        rows, tokens, kl_tokens = self.group.total(sums)
+        extra = objective.survey(surveyed, self.group.gather_flat) if surveyed else {}
         return StepTotals(max(1, int(rows)), tokens, kl_tokens, self.accelerator.num_processes, extra)
+
+    def _get_grad_norm(self, model, grad_norm=None):
+        """TRL's; a gradient that is not finite ends the run before it reaches the weights."""
+        found = super()._get_grad_norm(model, grad_norm)
+        # a gradient scaler (fp16) finds overflows itself, leaves the step out and lowers its scale
+        if self.accelerator.scaler is None and found is not None and not math.isfinite(float(found)):
+            raise RunFailed(
+                f"the gradient's norm is {float(found)} at optimizer step {self.state.global_step + 1}. The step was "
+                "not taken; lower the learning rate or use float32, and resume."
+            )
+        return found
 
     # --- development problems ------------------------------------------------------------------------------
 
@@ -440,7 +442,7 @@ class LenrlTrainer(GRPOTrainer):
         if self.dev is None:
             return {}
         with self.journal.timed("evaluate"), self._for_generation() as model:
-            found = self.dev(model, self.state.global_step, self._gather)
+            found = self.dev(model, self.state.global_step, self.group.gather)
         if self.dev_baseline is None:
             self.dev_baseline = {"accuracy": found["accuracy"], "tokens": found["tokens"]}
         base = self.dev_baseline
@@ -448,6 +450,7 @@ class LenrlTrainer(GRPOTrainer):
         found["aes"] = float("nan") if score is None else score
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
         self.journal.evaluated(self.state.global_step, metrics)
+        self.log({name: value for name, value in metrics.items() if math.isfinite(value)})
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
@@ -478,31 +481,23 @@ class LenrlTrainer(GRPOTrainer):
         metrics: dict[str, Any],
         kept: Sequence[int],
     ) -> None:
-        rows = output["advantages"].size(0)
-        signal_N = output["advantages"].reshape(rows, -1).ne(0).any(-1)
-        useful = (output["prompt_mask"].sum(-1) + loss_mask(output).sum(-1))[signal_N].sum()
-        width = output["prompt_ids"].size(1) + output["completion_ids"].size(1)
-        counts = torch.stack(
-            [useful.double(), torch.tensor(float(width * len(inputs)), device=useful.device)]
-        )
-        useful, computed = self.accelerator.reduce(counts.double(), reduction="sum").tolist()
-        faults = self._gather([dict(self.verifier.counts)])
         self.journal.rollout(
-            metrics
-            | {
-                "useful_token_share": useful / computed,
-                "verifier_timeouts": sum(c.get("timeouts", 0) for c in faults),
-                "verifier_errors": sum(c.get("errors", 0) + c.get("memory", 0) for c in faults),
-            },
+            metrics | {"useful_token_share": useful_token_share(output, self.group.total)},
             sampled_tokens=int(rollouts.sampled_length_PG.sum()),
         )
-        if self.journal.wants_completions:
+        if self.journal.wants(self._rollout_number()):
             prompts = [self.problems[row["prompt_id"]].prompt for row in inputs]
             answers = [verdict.answer for verdict in self._verdicts]
-            texts = self._gather(list(zip(prompts, self._texts, answers, strict=True)))
+            texts = self.group.gather(list(zip(prompts, self._texts, answers, strict=True)))
             self.journal.completions(
                 self.state.global_step, texts, rollouts, self._reward, advantage, kept=kept
             )
+
+    def _rollout_number(self) -> int:
+        """Rollouts before this one since the run began, also after a resume."""
+        accumulation = self.args.gradient_accumulation_steps
+        micro_steps = self.state.global_step * accumulation + self._step % accumulation
+        return micro_steps // (self.args.steps_per_generation * self.num_iterations)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         mode = "train" if self.model.training else "eval"
@@ -526,17 +521,26 @@ class LenrlTrainer(GRPOTrainer):
     # --- checkpoints ---------------------------------------------------------------------------------------
 
     def _save_checkpoint(self, model, trial):
-        super()._save_checkpoint(model, trial)
+        # Older checkpoints go only once the manifest stands: a kill in between must leave a whole one.
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+            run_dir = Path(self.args.output_dir)
+            folder = run_dir / f"checkpoint-{self.state.global_step}"
             (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing needs
             state = {
                 "strategies": self.method.state_dict(),
                 "dev_baseline": self.dev_baseline,
                 "cursor": self.cursor.position,
+                "processes": self.group.processes,
             }
             write_state(folder, state)
+            best = self.state.best_model_checkpoint
+            rotate_checkpoints(str(run_dir), limit, best_model_checkpoint=best, use_mtime=True)
         self.accelerator.wait_for_everyone()
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -544,20 +548,3 @@ class LenrlTrainer(GRPOTrainer):
         self.method.load_state_dict(state["strategies"])
         self.dev_baseline = state["dev_baseline"]
         self.cursor.position = state["cursor"]
-
-    # --- the process group ---------------------------------------------------------------------------------
-
-    def _gather(self, rows: list) -> list:
-        """Every process's rows in process order, which is batch order."""
-        return gather_object(rows) if self.accelerator.num_processes > 1 else list(rows)
-
-    def _gather_flat(self, value: Tensor) -> Tensor:
-        """1-D tensors of any length, concatenated over the processes."""
-        if self.accelerator.num_processes == 1:
-            return value
-        parts = gather_object([value.cpu()])
-        return torch.cat(parts).to(value.device)
-
-    def _local(self, count: int) -> slice:
-        start = self.accelerator.process_index * count
-        return slice(start, start + count)

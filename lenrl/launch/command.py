@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, did_you_mean
 
 # accelerate's own fields (ClusterConfig of 1.15); it reports a wrong one only after its slow start.
 FIELDS = (
@@ -47,9 +46,8 @@ def check(launch: Mapping[str, Any]) -> None:
     faults = []
     for key, value in launch.items():
         if key not in FIELDS:
-            near = difflib.get_close_matches(key, FIELDS, 1)
-            hint = f"Did you mean launch.{near[0]}?" if near else f"There are {', '.join(FIELDS)}."
-            faults.append(f"launch.{key}={value!r}: accelerate has no such field. {hint}")
+            hint = did_you_mean(key, FIELDS, "launch.{}") or f" There are {', '.join(FIELDS)}."
+            faults.append(f"launch.{key}={value!r}: accelerate has no such field.{hint}")
     processes = launch.get("num_processes", 1)
     single = str(launch.get("distributed_type", "NO")).upper() == "NO"
     if isinstance(processes, bool) or not isinstance(processes, int) or processes < 1:
@@ -69,7 +67,7 @@ def check(launch: Mapping[str, Any]) -> None:
 
 def command(run_dir: Path, plugins: Sequence[Path] = (), local_processes: int = 1) -> list[str]:
     """The line that starts every process of the run in `run_dir` on this machine, which share its cores."""
-    threads = max(1, len(os.sched_getaffinity(0)) // local_processes)
+    threads = max(1, _cores() // local_processes)
     line = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
     line += ["--num_cpu_threads_per_process", str(threads)]
     line += ["--config_file", str(run_dir / "accelerate.yaml"), "--module", "lenrl.launch.rank"]
@@ -77,6 +75,11 @@ def command(run_dir: Path, plugins: Sequence[Path] = (), local_processes: int = 
     for plugin in plugins:
         line += ["--plugin", str(Path(plugin).absolute())]
     return [*line, f"output_dir={quoted(str(run_dir))}"]
+
+
+def _cores() -> int:
+    """Cores that this process may use; where the system does not tell (macOS), all there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def quoted(text: str) -> str:

@@ -18,8 +18,8 @@ def diagnose(
     `advantage` is (P, G) or (P, G, T), `reward` what `method.pay` returned for these rollouts.
     """
     kept, sampled = rollouts.tokens_PG, rollouts.sampled_length_PG.to(torch.float64)
-    pushed = advantage if advantage.dim() == 2 else advantage.sum(dim=2)
-    moved = advantage != 0 if advantage.dim() == 2 else (advantage != 0).any(dim=2)
+    pushed = groups.token_mean(advantage, rollouts.length_PG)
+    moved = groups.token_mean((advantage != 0).double(), rollouts.length_PG) > 0
     return {
         "reward": _mean(reward.total_PG, ~reward.total_PG.isnan()),
         **{f"reward_{name}": _mean(part, ~part.isnan()) for name, part in reward.parts.items()},
@@ -39,12 +39,14 @@ def penalty_leverage(method: Method, advantage: Tensor, rollouts: Rollouts) -> f
     """Mean absolute change of the advantages when every length is taken as its group's mean.
 
     0: lengths do not matter to this method on this batch. The cut is not repeated, verdicts stay as they are.
+    Advantages a token are averaged over each completion first.
     """
     everything = torch.ones_like(rollouts.length_PG, dtype=torch.bool)
     level = groups.mean(rollouts.tokens_PG, everything).expand(rollouts.P, rollouts.G)
     flat = rollouts.with_(length_PG=level, sampled_length_PG=level)
     counterfactual = method.push(method.pay(flat, "drop"), flat)
-    return (advantage - counterfactual).abs().mean().item()
+    pushed = groups.token_mean(advantage, rollouts.length_PG)
+    return (pushed - groups.token_mean(counterfactual, level)).abs().mean().item()
 
 
 def _mean(x_PG: Tensor, where_PG: Tensor) -> float | None:

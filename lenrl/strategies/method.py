@@ -168,7 +168,12 @@ class Method:
         parts = {name: part.clone() for name, part in reward.parts.items()}
         pushed = self.advantage(Reward(reward.total_PG.clone(), parts), _copied(rollouts))
         if isinstance(pushed, Tensor) and pushed.dim() == 3:
-            _check_shape(where, pushed[..., 0], rollouts.length_PG.shape)
+            _check_shape(where, pushed[..., :1].sum(dim=2), rollouts.length_PG.shape)
+            longest = int(rollouts.length_PG.max())
+            if pushed.shape[2] < longest:
+                raise BadStrategy(
+                    f"{where} returned {pushed.shape[2]} tokens a completion, the longest has {longest}"
+                )
         else:
             _check_shape(where, pushed, rollouts.length_PG.shape)
         pushed = pushed.detach().to(torch.float64)

@@ -6,7 +6,6 @@ nothing.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import inspect
@@ -21,7 +20,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, did_you_mean, explain
 from lenrl.strategies.base import Advantage, Budget, Objective, RewardRule, Sampling, Strategy, Truncation
 
 FOLDERS = {
@@ -78,7 +77,7 @@ def build(slot: str, spec: Mapping[str, Any]) -> Strategy:
     try:
         return kind(**options)
     except ValidationError as error:
-        raise BadInput("; ".join(_explain(slot, kind, problem) for problem in error.errors())) from None
+        raise BadInput(explain(error, kind, slot, f"{slot} {kind.name!r}")) from None
 
 
 def spec(strategy: Strategy) -> dict[str, Any]:
@@ -110,12 +109,6 @@ def load_plugin(path: Path | str) -> list[type[Strategy]]:
     return found
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """` (nearest: X)`, or nothing if no known word is close."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (nearest: {close[0]})" if close else ""
-
-
 def _find(slot: str, name: Any) -> type[Strategy]:
     own = _own(slot)
     if isinstance(name, str):
@@ -127,12 +120,9 @@ def _find(slot: str, name: Any) -> type[Strategy]:
     known = sorted({*own, *(point.name for point in entry_points(group=ENTRY_POINTS[slot]))})
     if name is None:
         raise BadInput(f"{slot}.name is missing; choose one of {', '.join(known)}")
-    path = (
-        "; a recipe names a strategy, never a path to code" if isinstance(name, str) and "." in name else ""
-    )
-    raise BadInput(
-        f"{slot}.name={name!r} does not exist{nearest(str(name), known)}; there are {', '.join(known)}{path}"
-    )
+    path = " A recipe names a strategy, never a path to code." if "." in str(name) else ""
+    hint = did_you_mean(name, known, f"{slot}={{}}")
+    raise BadInput(f"{slot}.name={name!r} does not exist; there are {', '.join(known)}.{path}{hint}")
 
 
 def _own(slot: str) -> dict[str, type[Strategy]]:
@@ -195,18 +185,6 @@ def _import_file(file: Path) -> ModuleType:
         del sys.modules[name]
         raise BadInput(f"--plugin {file}: importing it raised {type(error).__name__}: {error}") from error
     return module
-
-
-def _explain(slot: str, kind: type[Strategy], problem: Mapping[str, Any]) -> str:
-    """One of pydantic's errors as value, rule, remedy."""
-    option = ".".join(map(str, problem["loc"]))
-    known = list(kind.model_fields)
-    if problem["type"] == "extra_forbidden":
-        has = f"it has {', '.join(known)}" if known else "it has none"
-        return f"{slot}.{option} is not an option of {slot} {kind.name!r}{nearest(option, known)}; {has}"
-    key = f"{slot}.{option}={problem['input']!r}" if option else f"{slot} {kind.name!r}"
-    rule = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Input ")
-    return f"{key}: {rule} ({slot} {kind.name!r})"
 
 
 def _names(kinds: Iterable[type]) -> str:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lenrl.errors import BadInput
 from lenrl.rollouts import Reward, Rollouts
-from lenrl.strategies import registry
+from lenrl.strategies import groups, registry
 from lenrl.strategies.base import Allowance, Setting
 from lenrl.strategies.method import Method
 from lenrl.study.lines import Row, grouped, read
@@ -203,7 +203,7 @@ def _budgets(allowed: Sequence[Allowance], prompts: int) -> Tensor | None:
 def _output(
     rows: Sequence[Row], order: list[list[int]], batch: Rollouts, reward: Reward, advantage: Tensor
 ) -> list[dict[str, Any]]:
-    pushed = advantage if advantage.dim() == 2 else advantage.mean(dim=2)
+    pushed = groups.token_mean(advantage, batch.length_PG)
     budgets = batch.budget_PG if batch.budget_PG is not None else torch.full_like(pushed, math.nan)
     columns = (batch.length_PG, batch.correct_PG, budgets, reward.total_PG, pushed)
     length, correct, budget, paid, push = (column.flatten().tolist() for column in columns)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, did_you_mean, explain
 from lenrl.tasks.base import SPLITS, Task, digest
 from lenrl.tasks.chain import ChainTask
 from lenrl.tasks.gym import GymTask
@@ -50,31 +49,14 @@ def build(spec: Mapping[str, Any] | str) -> Task:
     name = spec.get("name")
     if name not in TASKS:
         raise BadInput(
-            f"task.name={name!r} is unknown; there are {', '.join(TASKS)}{_nearest(name, TASKS)}. "
+            f"task.name={name!r} is unknown; there are {', '.join(TASKS)}.{did_you_mean(name, TASKS, 'task={}')} "
             f"A data file ends in {', '.join(SUFFIXES)}: task.name=table task.path=FILE"
         )
     try:
         return TASKS[name].model_validate(dict(spec))
     except ValidationError as error:
-        fields = TASKS[name].model_fields
-        raise BadInput("\n".join(_explain(name, found, fields) for found in error.errors())) from None
+        raise BadInput(explain(error, TASKS[name], "task", f"task {name!r}")) from None
 
 
 def _is_file(text: str) -> bool:
     return Path(text).suffix in SUFFIXES or "/" in text or Path(text).is_file()
-
-
-def _explain(name: str, error: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
-    """One validation error as value, rule, remedy."""
-    key = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"task.{key} is no option of task {name!r}{_nearest(key, fields)}; it has {', '.join(fields)}"
-    if error["type"] == "missing":
-        return f"task.{key} is missing; task {name!r} needs it"
-    where = f"task.{key}={error['input']!r}" if key else f"task {name!r}"
-    return f"{where}: {error['msg'].removeprefix('Value error, ')}"
-
-
-def _nearest(word: Any, words: Any) -> str:
-    found = difflib.get_close_matches(str(word), list(words), n=1)
-    return f" (did you mean {found[0]!r}?)" if found else ""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, did_you_mean
 from lenrl.tasks.base import Task
 from lenrl.tasks.problem import Problem
 
@@ -79,10 +78,9 @@ class GymTask(Task, frozen=True):
                 "task.name='gym' needs reasoning-gym; install it: pip install 'lenrl[gym]'"
             ) from error
         if self.generator not in DATASETS:
-            near = difflib.get_close_matches(self.generator, list(DATASETS), n=3)
-            hint = f"; near: {', '.join(near)}" if near else ""
+            hint = did_you_mean(self.generator, DATASETS, "task.generator={}")
             raise BadInput(
-                f"task.generator={self.generator!r} is none of reasoning-gym's {len(DATASETS)}{hint}"
+                f"task.generator={self.generator!r} is none of reasoning-gym's {len(DATASETS)}.{hint}"
             )
         try:
             return reasoning_gym.create_dataset(self.generator, seed=seed, size=size, **self.config)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, did_you_mean, shown
 from lenrl.tasks.base import SPLITS, Task
 from lenrl.tasks.files import SUFFIXES, Row, read_rows
 from lenrl.tasks.problem import Problem
@@ -93,7 +92,7 @@ class TableTask(Task, frozen=True):
         prompt = row.values[self.prompt]
         if not isinstance(prompt, str) or not prompt.strip():
             raise BadInput(
-                f"{row.where}: {self.prompt!r} is {_short(prompt)}; a prompt is text that is not empty: "
+                f"{row.where}: {self.prompt!r} is {shown(prompt, 60)}; a prompt is text that is not empty: "
                 "fix the row, or name another column by task.prompt"
             )
         digest = hashlib.blake2b(prompt.encode(), digest_size=8).hexdigest()
@@ -136,10 +135,10 @@ def _hub_rows(name: str, subset: str | None, revision: str | None, split: str | 
 
 
 def _missing(where: str, role: str, column: str, columns: Any) -> str:
-    near = difflib.get_close_matches(column, list(columns), n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
     found = ", ".join(map(repr, sorted(columns))) or "none"
-    return f"{where}: no column {column!r} for the {role}, only {found}{hint}; name the column by task.{role}"
+    none = " (task.answer=null: there are no gold answers)" if role == "answer" else ""
+    hint = did_you_mean(column, columns, f"task.{role}={{}}")
+    return f"{where}: no column {column!r} for the {role}, only {found}. Name the column by task.{role}{none}.{hint}"
 
 
 def _answer(value: Any) -> str | None:
@@ -151,8 +150,3 @@ def _answer(value: Any) -> str | None:
 
 def _difficulty(value: Any) -> str | int | None:
     return value if value is None or isinstance(value, str | int) else str(value)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."

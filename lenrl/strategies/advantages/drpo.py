@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lenrl.rollouts import Reward, Rollouts
 from lenrl.strategies import groups
-from lenrl.strategies.base import Advantage
+from lenrl.strategies.base import Advantage, Forbidden
 
 
 class Drpo(Advantage):
@@ -39,6 +39,13 @@ class Drpo(Advantage):
     name: ClassVar[str] = "drpo"
     reads_verdicts: ClassVar[bool] = True
     needs_logp: ClassVar[bool] = True
+    forbids: ClassVar[tuple[Forbidden, ...]] = (
+        Forbidden(
+            "mask_truncated_completions",
+            True,
+            "a wrong answer that was cut off is a wrong answer; leave it out",
+        ),
+    )
 
     lam: float = Field(default=0.1, gt=0)  # small: the shortest correct completion takes all
     tau: float = Field(default=10.0, gt=0)  # small: the likeliest wrong completion takes all
