@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 VALUE_CHARS = 200  # of a value found, in a message
+NAMED = 20  # keys that a message lists at most
 
 
 class LenrlError(Exception):
@@ -61,15 +62,20 @@ def explain(fault: Any, model: Any, prefix: str = "", owner: str = "", missing: 
         elif error["type"] == "extra_forbidden":
             form = ".".join([*([prefix] if prefix else []), *path[:-1], "{}"])
             rule = f"{owner or 'there'} {'has' if owner else 'is'} no such key."
-            rule += did_you_mean(path[-1], fields, form) or (
-                f" Known here: {', '.join(fields)}." if fields else " It takes none."
-            )
+            rule += did_you_mean(path[-1], fields, form) or _listed(fields, owner)
         else:
             rule = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input ")
             found = found if path else owner or prefix
         rules.setdefault(found, (": " if error["type"] != "missing" else " ", []))[1].append(rule)
     lines = [f"{found}{link}{' or '.join(dict.fromkeys(said))}" for found, (link, said) in rules.items()]
     return "\n".join(line if line.endswith((".", "?")) else f"{line}." for line in lines)
+
+
+def _listed(fields: list[str], owner: str) -> str:
+    if not fields:
+        return " It takes none."
+    names = ", ".join(fields)
+    return f" {'It has' if owner else 'There are'} {names}." if len(fields) <= NAMED else ""
 
 
 def _path(loc: Iterable[Any], model: Any) -> tuple[list[str], list[str]]:
@@ -82,7 +88,7 @@ def _path(loc: Iterable[Any], model: Any) -> tuple[list[str], list[str]]:
             break
         path.append(str(part))
         if inside and part in fields:
-            nested = getattr(fields[part].annotation, "model_fields", None)
+            nested = getattr(fields[str(part)].annotation, "model_fields", None)
             inside = nested is not None
             fields = nested if nested is not None else fields
     return path, list(fields)

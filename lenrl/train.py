@@ -15,7 +15,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,8 +27,11 @@ from lenrl.errors import BadInput, LenrlError
 log = logging.getLogger("lenrl")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry of a training process; the exit code follows from the error (`LenrlError.exit_code`)."""
+def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] | None = None) -> int:
+    """Entry of a training process; the exit code follows from the error (`LenrlError.exit_code`).
+
+    `say` prints the message of an error; default: on standard error.
+    """
     parser = argparse.ArgumentParser(prog="lenrl.train", description="one process of a training run")
     parser.add_argument("--config-name", required=True, metavar="RECIPE", help="name or path of a recipe")
     parser.add_argument("--plugin", action="append", default=[], type=Path, metavar="FILE.py")
@@ -50,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LenrlError as fault:
         if os.environ.get("LENRL_DEBUG"):
             raise
-        print(f"error: {fault}", file=sys.stderr)
+        (say or partial(print, file=sys.stderr))(f"error: {fault}")
         return fault.exit_code
     return 0
 
@@ -116,10 +119,11 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
     """
     from accelerate import PartialState
     from datasets import Dataset
-    from transformers import AutoTokenizer, PrinterCallback
+    from transformers import PrinterCallback
     from transformers.integrations.integration_utils import get_reporting_integration_callbacks
     from transformers.utils import logging as transformers_logging
 
+    from lenrl.engine import data, pretrained
     from lenrl.engine.dev import DevEvaluation
     from lenrl.engine.journal import Journal
     from lenrl.engine.options import grpo_config, peft_config
@@ -127,7 +131,8 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
     from lenrl.engine.prompts import Prompts
     from lenrl.engine.trackers import forgive
     from lenrl.engine.trainer import LenrlTrainer
-    from lenrl.models import locate
+    from lenrl.models import find
+    from lenrl.tasks.base import digest
     from lenrl.tasks.prompts import think_prefilled
     from lenrl.verify.pool import Verifier
 
@@ -135,24 +140,30 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
     transformers_logging.disable_progress_bar()
     os.environ.setdefault("WANDB_PROJECT", recipe.logging.project)  # its callback reads nothing else
     config = grpo_config(prepared, run_dir)
-    tokenizer = AutoTokenizer.from_pretrained(
-        locate(recipe.model.tokenizer or recipe.model.path),
-        revision=recipe.model.revision,
-        trust_remote_code=recipe.model.trust_remote_code,
-        padding_side="left",
-    )
+    tokenizer = pretrained.tokenizer(recipe.model)
     prefilled = recipe.model.think_prefilled
     if prefilled is None:
         prefilled = think_prefilled(tokenizer)
     prompts = Prompts(prepared.task, tokenizer)
     verifier = Verifier(prepared.verifier)
-    train, dev, warnings = load_data(prepared, tokenizer, verifier, dev=config.eval_strategy != "no")
-    setting = replace(prepared.setting, columns=common_columns(train))
+    longest = pretrained.room(pretrained.configuration(recipe.model), prepared.setting.max_length)
+    needed = prepared.arithmetic.prompts_per_rollout
+    kept, audits = data.load_all(
+        prepared.task,
+        prepared.splits,
+        needed,
+        tokenizer=tokenizer,
+        verifier=verifier,
+        max_prompt_tokens=longest,
+    )
+    train, dev = kept["train"], kept.get("dev", [])
+    same_on_every_process(recipe.digest(), digest(prepared.task, train))
+    setting = replace(prepared.setting, columns=data.common_columns(train))
     faults = recipe.method.errors(setting)
     if faults:
         raise BadInput("\n".join(faults))
     if state.is_main_process:
-        for warning in [*prepared.warnings, *warnings]:
+        for warning in [*prepared.warnings, *(w for audit in audits for w in audit.warnings)]:
             log.warning(warning)
     trainer = LenrlTrainer(
         method=recipe.method,
@@ -164,7 +175,7 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
         guard=recipe.guard,
         problems={p.id: p for p in train},
         prompts=prompts,
-        model=locate(recipe.model.path),
+        model=find(recipe.model.path),
         args=config,
         train_dataset=Dataset.from_list([prompts.row(p) for p in train]),
         eval_dataset=Dataset.from_list([prompts.row(p) for p in dev]) if dev else None,
@@ -192,58 +203,6 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
             processes=state.num_processes,
         )
     return trainer, verifier
-
-
-def load_data(prepared: Any, tokenizer: Any, verifier: Any, *, dev: bool) -> tuple[list, list, list[str]]:
-    """(training problems, development problems, warnings), audited, the same on every process.
-
-    Raises:
-        BadInput: what `lenrl.engine.data.load` refuses, fewer prompts than a rollout takes, or processes that
-            see different data.
-    """
-    from lenrl.engine import data
-    from lenrl.tasks.base import digest
-
-    task, recipe = prepared.task, prepared.recipe
-    longest = max_prompt_tokens(recipe, prepared.setting.max_length)
-    load = partial(data.load, task, tokenizer=tokenizer, verifier=verifier, max_prompt_tokens=longest)
-    test = task.problems("test") if task.test != 0 else []
-    train, audit = load("train", others=test)
-    needed = prepared.arithmetic.prompts_per_rollout
-    if len(train) < needed:
-        raise BadInput(
-            f"task {task.name!r} gives {len(train)} training prompts, a rollout takes {needed}. Raise task.train, "
-            "or lower trainer.per_device_train_batch_size, trainer.steps_per_generation or the number of processes."
-        )
-    same_on_every_process(recipe.digest(), digest(task, train))
-    return train, load("dev")[0] if dev else [], list(audit.warnings)
-
-
-def common_columns(problems: Sequence[Any]) -> frozenset[str]:
-    """Row fields that every problem has."""
-    return frozenset.intersection(*(frozenset(problem.columns) for problem in problems))
-
-
-def max_prompt_tokens(recipe: Recipe, max_completion_length: int) -> int | None:
-    """Tokens that the model's context leaves for a prompt; None: its configuration names no context."""
-    from transformers import AutoConfig
-
-    from lenrl.models import locate
-
-    found = AutoConfig.from_pretrained(
-        locate(recipe.model.path),
-        revision=recipe.model.revision,
-        trust_remote_code=recipe.model.trust_remote_code,
-    )
-    context = getattr(found.get_text_config(), "max_position_embeddings", None)
-    if context is None:
-        return None
-    if context <= max_completion_length:
-        raise BadInput(
-            f"trainer.max_completion_length={max_completion_length} leaves no room for a prompt in the model's context "
-            f"of {context} tokens. Lower it."
-        )
-    return context - max_completion_length
 
 
 def same_on_every_process(*digests: str) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import textwrap
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
     models, settings = divide(given.words)
     if not models:
         raise BadInput("lenrl eval: no model is given. Name one or more: tiny, a folder, or a hub id.")
-    out = given.out or Path("outputs") / f"eval-{time.strftime('%Y%m%d-%H%M%S')}"
+    out = given.out or _new_folder()
 
     from rich.console import Console
 
@@ -63,9 +65,28 @@ def main(arguments: Sequence[str]) -> int:
 
     task, verifier = settings.pop("task"), settings.pop("verifier")
     console = Console()
-    result = evaluate(models, task, out_dir=out, verifier_settings=verifier, console=console, **settings)
+    try:
+        result = evaluate(models, task, out_dir=out, verifier_settings=verifier, console=console, **settings)
+    except BaseException:
+        with suppress(OSError):  # not there, or not empty
+            out.rmdir()
+        raise
     summary.show(result, console, out)
     return 0
+
+
+def _new_folder() -> Path:
+    """`outputs/eval-TIME`, made here so that two evaluations of one second have two."""
+    stem = f"outputs/eval-{time.strftime('%Y%m%d-%H%M%S')}"
+    for name in itertools.chain([stem], (f"{stem}-{n}" for n in itertools.count(2))):
+        try:
+            Path(name).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as fault:
+            raise BadInput(f"{name} can't be made: {fault.strerror}. Give --out DIR.") from None
+        return Path(name)
+    raise AssertionError("never reached")
 
 
 def divide(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:

@@ -13,6 +13,7 @@ EXAMPLES = (
     "lenrl train my.yaml reward=kimi reward.weight=0.5 launch=multi_gpu launch.num_processes=4",
     "lenrl train grpo reward=mine --plugin mine.py",
 )
+REFUSED = 2
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     from lenrl.config import compose
     from lenrl.launch.command import check, command
     from lenrl.launch.folder import RunFolder
+    from lenrl.launch.rank import REFUSED
     from lenrl.launch.run import supervise
 
     recipe = compose(given.recipe, given.overrides, given.plugin)
@@ -48,6 +50,9 @@ def main(arguments: Sequence[str]) -> int:
             folder.prepare()
             line = command(folder.path, given.plugin, folder.local_processes)
             code = supervise(line, folder.local_processes, hold=[lock])
+            if code == REFUSED:  # a rank has said why
+                folder.withdraw()
+                return code
             if code:
                 _say(_ending(code, folder))
                 return code

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
-from lenrl.errors import BadInput
-from lenrl.tasks import Problem, Task, encode, messages
+from lenrl.config import Recipe
+from lenrl.errors import BadInput, shown
+from lenrl.tasks import SPLITS, Problem, Task, build, encode, messages
 
 NAMED = 3  # examples in a message
 
@@ -58,7 +59,7 @@ def load(
         tokenizer: with its chat template prompts are measured; needed for `max_prompt_tokens`.
         verifier: reads the gold answers; None: only missing and blank ones are found.
         max_prompt_tokens: longest prompt, template included; None: any.
-        others: problems of another split, for counting the overlap.
+        others: problems of the other splits, for counting the overlap.
 
     Raises:
         BadInput: the split is empty (before or after dropping), too many gold answers are unreadable, or a
@@ -71,9 +72,10 @@ def load(
     except ValueError as error:
         raise BadInput(f"task {task.name!r}: {error}") from error
     if not problems:
+        without = "" if split == "train" else f", or train without them: task.{split}=0"
         raise BadInput(
             f"task {task.name!r} gives no {split} problems (task.{split}={task.count(split)}); "
-            f"raise task.{split}, or give data with rows for this split"
+            f"raise task.{split}, or give data with rows for this split{without}"
         )
     audit = Audit(split, found=len(problems))
     if task.labelled:
@@ -90,6 +92,51 @@ def load(
     return problems, replace(audit, kept=len(problems))
 
 
+def task_of(recipe: Recipe) -> Task:
+    """The recipe's task; without gold answers where the data has none and no strategy reads verdicts.
+
+    Raises:
+        BadInput: the task's options, or for such a method its data, can't be read.
+    """
+    task = build(recipe.task)
+    return task if recipe.method.reads_verdicts else task.where_answered()
+
+
+def load_all(
+    task: Task,
+    splits: Collection[str],
+    needed: int,
+    *,
+    tokenizer: Any,
+    verifier: Readable,
+    max_prompt_tokens: int | None,
+) -> tuple[dict[str, list[Problem]], list[Audit]]:
+    """The usable problems of several splits by name, and their audits; training problems last, held against
+    the others.
+
+    Raises:
+        BadInput: what `load` refuses, or fewer training problems than the `needed` prompts of a rollout.
+    """
+    kept: dict[str, list[Problem]] = {}
+    audits = []
+    for split in reversed([split for split in SPLITS if split in splits]):
+        others = [p for problems in kept.values() for p in problems] if split == "train" else ()
+        kept[split], audit = load(task, split, tokenizer, verifier, max_prompt_tokens, others=others)
+        audits.append(audit)
+    if len(kept["train"]) < needed:
+        raise BadInput(
+            f"task {task.name!r} gives {len(kept['train'])} training prompts, a rollout takes {needed}. "
+            "Raise task.train, or lower trainer.per_device_train_batch_size, trainer.steps_per_generation or "
+            "the number of processes."
+        )
+    return kept, audits
+
+
+def common_columns(problems: Sequence[Problem]) -> frozenset[str]:
+    """Row fields that every problem has."""
+    return frozenset.intersection(*(frozenset(problem.columns) for problem in problems))
+
+
 def _with_answers(
     task: Task, problems: list[Problem], audit: Audit, verifier: Readable | None
 ) -> tuple[list[Problem], Audit]:
@@ -103,7 +150,7 @@ def _with_answers(
     if not dropped:
         return kept, audit
     keepers = {problem.id for problem in kept}
-    examples = [f"{p.id}: {_short(p.answer)}" for p in problems if p.id not in keepers][:NAMED]
+    examples = [f"{_place(p)}: {_short(p.answer)}" for p in problems if p.id not in keepers][:NAMED]
     finding = (
         f"{dropped} of {len(problems)} {audit.split} problems have no readable gold answer "
         f"({audit.without_answer} none or blank, {audit.unreadable} unreadable), e.g. {'; '.join(examples)}"
@@ -127,7 +174,7 @@ def _short_enough(
     worst = max(long, key=lambda pair: pair[1])
     finding = (
         f"{len(long)} of {len(problems)} {audit.split} prompts are longer than {limit} tokens, "
-        f"the longest is {worst[0].id} with {worst[1]}"
+        f"the longest is {_place(worst[0])} with {worst[1]}"
     )
     if task.long_prompts == "error":
         raise BadInput(f"{finding}; set task.long_prompts=drop to leave them out, or allow longer prompts")
@@ -162,7 +209,7 @@ def _overlap(problems: list[Problem], audit: Audit, others: Sequence[Problem]) -
         return audit
     return _warn(
         replace(audit, overlap=overlap),
-        f"{overlap} of {len(problems)} {audit.split} prompts are also in the other split: "
+        f"{overlap} of {len(problems)} {audit.split} prompts are also dev or test prompts: "
         "figures on them measure memory; take them out of one of the two",
     )
 
@@ -175,6 +222,9 @@ def _said(audit: Audit) -> str:
     return ", ".join(f"{name} {count}" for name, count in audit.counts().items() if count and name != "found")
 
 
+def _place(problem: Problem) -> str:
+    return problem.where or problem.id
+
+
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return shown(value, 60)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_type_hints
 
 import torch
-from pydantic import ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
+from transformers import SchedulerType
+from transformers.training_args import OptimizerNames
 from trl.trainer.grpo_config import GRPOConfig
 
 from lenrl import tasks
-from lenrl.config import Recipe
-from lenrl.errors import BadInput
+from lenrl.config import ModelSettings, Recipe
+from lenrl.engine.data import task_of
+from lenrl.errors import BadInput, did_you_mean, explain
+from lenrl.models import HUB_ID, find
 from lenrl.strategies.base import Setting
 from lenrl.verify.settings import VerifierSettings
 
@@ -55,6 +60,48 @@ OWNED = {
 }
 
 
+def _among(known: Any) -> Any:
+    names = [member.value for member in known]
+
+    def check(value: str) -> str:
+        if value not in names:
+            hint = did_you_mean(value, names) or f" There are {', '.join(names)}."
+            raise ValueError(f"transformers has none of that name.{hint}")
+        return value
+
+    return Annotated[str, AfterValidator(check)]
+
+
+COUNT: Any = Annotated[int, Field(ge=1)]
+_WHOLE: Any = Annotated[int, Field(ge=0)]
+EVERY = _WHOLE | None  # optimizer steps; 0: never
+SHARE = Annotated[float, Field(ge=0, lt=1)]
+REQUIRED = ("max_steps", "max_completion_length")
+BOUNDS: dict[str, Any] = {  # of TRL's fields, where its type says too little
+    "per_device_train_batch_size": COUNT,
+    "gradient_accumulation_steps": COUNT,
+    "steps_per_generation": COUNT | None,
+    "num_iterations": COUNT,
+    "num_generations": int,  # at least 2: see the batch arithmetic
+    "max_completion_length": COUNT,
+    "max_steps": COUNT,
+    "save_steps": EVERY,
+    "eval_steps": EVERY,
+    "save_total_limit": COUNT | None,
+    "learning_rate": Annotated[float, Field(gt=0)],
+    "temperature": Annotated[float, Field(gt=0)],
+    "top_p": Annotated[float, Field(gt=0, le=1)],
+    "adam_beta1": SHARE,
+    "adam_beta2": SHARE,
+    "lr_scheduler_type": _among(SchedulerType),
+    "optim": _among(OptimizerNames),
+    "loss_type": Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"],
+    "importance_sampling_level": Literal["token", "sequence"],
+    "auto_find_batch_size": Literal[False],
+}
+PEFT_BOUNDS: dict[str, Any] = {"r": COUNT, "lora_alpha": COUNT, "lora_dropout": SHARE}
+
+
 @dataclass(frozen=True)
 class Arithmetic:
     """How rows, groups, rollouts and optimizer steps fit together."""
@@ -84,6 +131,19 @@ class Arithmetic:
         return max(1, self.micro_steps_per_rollout // self.accumulation)
 
     @property
+    def in_step(self) -> bool:
+        """An optimizer step and a rollout begin together: one lasts a multiple of the other."""
+        short, long = sorted((self.accumulation, self.micro_steps_per_rollout))
+        return long % short == 0
+
+    @property
+    def valid(self) -> bool:
+        """Whole groups in every rollout, and steps that don't straddle rollouts."""
+        return (
+            self.num_generations >= 2 and self.rows_per_rollout % self.num_generations == 0 and self.in_step
+        )
+
+    @property
     def aligned(self) -> bool:
         """TRL's rule: one update a rollout, so that old and new log-probs agree."""
         return self.accumulation % self.micro_steps_per_rollout == 0
@@ -100,6 +160,17 @@ class Prepared:
     arithmetic: Arithmetic
     setting: Setting
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def evaluates(self) -> bool:
+        """The model is evaluated on development problems during training."""
+        return bool(self.grpo.get("eval_steps")) and self.task.dev != 0
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits of the task that the run uses."""
+        used = {"train": True, "dev": self.evaluates, "test": self.task.test != 0}
+        return tuple(split for split, is_used in used.items() if is_used)
 
 
 def prepare(recipe: Recipe, processes: int | None = None) -> Prepared:
@@ -121,24 +192,22 @@ def prepare(recipe: Recipe, processes: int | None = None) -> Prepared:
     arithmetic = _arithmetic(trainer, processes)
     faults += _batch_faults(arithmetic)
     peft_config(recipe.model.peft)
-    task = tasks.build(recipe.task)
-    verifier = _verifier(recipe.verifier)
+    faults += _model_faults(recipe.model)
+    task = task_of(recipe)
+    verifier = VerifierSettings.read(recipe.verifier)
     method = recipe.method
     setting = Setting(
         num_generations=arithmetic.num_generations,
-        max_length=int(_value(trainer, "max_completion_length")),
-        max_steps=int(trainer.get("max_steps", -1)),
+        max_length=trainer["max_completion_length"],
+        max_steps=trainer["max_steps"],
         updates_per_rollout=arithmetic.updates_per_rollout,
         scaled_by_group_std=method.advantage.scales_by_group_std,
         reward_name=method.reward.name,
     )
     if not faults:
         faults += method.errors(setting) + _seam_faults(recipe, trainer, arithmetic)
-    if setting.max_steps is None or setting.max_steps < 1:
-        faults.append(
-            f"trainer.max_steps={trainer.get('max_steps')}: runs end after a number of optimizer steps. "
-            "Set it to 1 or more."
-        )
+    if method.reads_verdicts and not task.labelled:
+        faults.append(_unlabelled(recipe))
     if faults:
         raise BadInput("\n".join(faults))
     warnings = method.warnings(setting)
@@ -151,20 +220,20 @@ def grpo_config(prepared: Prepared, run_dir: Path) -> GRPOConfig:
     fields = dict(prepared.grpo)
     cuda = torch.cuda.is_available()
     eval_steps = fields.pop("eval_steps", None)
-    evaluates = bool(eval_steps) and prepared.task.dev != 0
+    evaluates = prepared.evaluates
     fields.setdefault("bf16", cuda and recipe.model.dtype == "bfloat16")
     fields.setdefault("save_strategy", "steps" if fields.get("save_steps") else "no")
-    fields.setdefault("metric_for_best_model", "eval_aes" if evaluates else None)
+    fields.setdefault("metric_for_best_model", "eval_aes")
     fields.setdefault("greater_is_better", True)
     fields.setdefault("dataloader_pin_memory", cuda)
-    if not evaluates:
+    if not (evaluates and prepared.task.labelled):  # without gold answers no checkpoint is the best
         fields["metric_for_best_model"] = None
     model_kwargs: dict[str, Any] = {"dtype": recipe.model.dtype}
     if recipe.model.attn_implementation:
         model_kwargs["attn_implementation"] = recipe.model.attn_implementation
     if recipe.model.revision:
         model_kwargs["revision"] = recipe.model.revision
-    return GRPOConfig(
+    ours = dict(
         output_dir=str(run_dir),
         seed=recipe.seed,
         report_to=list(recipe.logging.report_to) or "none",
@@ -180,40 +249,52 @@ def grpo_config(prepared: Prepared, run_dir: Path) -> GRPOConfig:
         num_generations_eval=1,
         model_init_kwargs=model_kwargs,
         trust_remote_code=recipe.model.trust_remote_code,
-        **fields,
     )
+    try:
+        return GRPOConfig(**ours, **fields)
+    except (ValueError, TypeError) as fault:  # fields that contradict each other, or this machine
+        raise BadInput(f"trainer: TRL refuses these fields: {fault}") from fault
 
 
 def peft_config(fields: Mapping[str, Any] | None) -> Any:
     """`model.peft` as a `peft.LoraConfig`; None: all weights are trained.
 
     Raises:
-        BadInput: a field that LoraConfig does not have.
+        BadInput: a field that LoraConfig does not have, or a value that it does not take.
     """
     if fields is None:
         return None
     from peft import LoraConfig
 
-    known = {f.name for f in dataclasses.fields(LoraConfig)}
-    for name in fields:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f" Did you mean model.peft.{near[0]}?" if near else ""
-            raise BadInput(f"model.peft.{name}={fields[name]!r}: LoraConfig has no such field.{hint}")
-    return LoraConfig(**{"task_type": "CAUSAL_LM", **fields})
-
-
-def _verifier(spec: Mapping[str, Any]) -> VerifierSettings:
+    faults = _faults_of(_peft_fields(), fields, "model.peft", "peft's LoraConfig")
+    if faults:
+        raise BadInput("\n".join(faults))
     try:
-        return VerifierSettings(**spec)
-    except ValidationError as fault:
-        lines = []
-        for error in fault.errors():
-            key = ".".join(str(part) for part in error["loc"])
-            near = difflib.get_close_matches(key, VerifierSettings.model_fields, 1)
-            hint = f" Did you mean verifier.{near[0]}?" if error["type"] == "extra_forbidden" and near else ""
-            lines.append(f"verifier.{key}={error['input']!r}: {error['msg']}.{hint}")
-        raise BadInput("\n".join(lines)) from None
+        return LoraConfig(**{"task_type": "CAUSAL_LM", **fields})
+    except (ValueError, TypeError) as fault:  # fields that contradict each other
+        raise BadInput(f"model.peft={dict(fields)}: peft refuses it: {fault}") from fault
+
+
+def _model_faults(settings: ModelSettings) -> list[str]:
+    """Folders that do not exist; what is on the hub is known when it is asked."""
+    faults = []
+    try:
+        find(settings.path)
+    except BadInput as fault:
+        faults.append(f"model.path: {fault}.")
+    own = settings.tokenizer
+    if own is not None and not HUB_ID.fullmatch(own) and not Path(own).expanduser().is_dir():
+        faults.append(f"model.tokenizer={own!r}: no such folder. Give a tokenizer's folder or a hub id.")
+    return faults
+
+
+def _unlabelled(recipe: Recipe) -> str:
+    readers = [f"{slot} {rule.name!r}" for slot, rule in recipe.method.slots.items() if rule.reads_verdicts]
+    return (
+        f"task {recipe.task.get('name')!r} has no gold answers (task.answer=null), and {', '.join(readers)} must "
+        "know what is correct. Name the column of the answers by task.answer, or choose strategies that "
+        "need none, such as reward=surrogate."
+    )
 
 
 def _value(trainer: Mapping[str, Any], name: str) -> Any:
@@ -222,27 +303,47 @@ def _value(trainer: Mapping[str, Any], name: str) -> Any:
 
 
 def _field_faults(trainer: Mapping[str, Any]) -> list[str]:
-    faults = []
-    for name, value in trainer.items():
-        if name in OWNED:
-            faults.append(f"trainer.{name}={value!r} is not a recipe's to set: {OWNED[name]}.")
-        elif name not in GRPO_FIELDS:
-            near = difflib.get_close_matches(name, [n for n in GRPO_FIELDS if n not in OWNED], 1)
-            hint = f" Did you mean trainer.{near[0]}?" if near else ""
-            faults.append(f"trainer.{name}={value!r}: TRL's GRPOConfig has no such field.{hint}")
-        elif isinstance(value, float) and not math.isfinite(value):
-            faults.append(f"trainer.{name}={value!r} is not finite. Give a number.")
-        elif (
-            isinstance(value, (int, float))
-            and not isinstance(value, bool)
-            and value < 0
-            and name != "max_steps"
-        ):
-            faults.append(f"trainer.{name}={value!r} is negative. Give 0 or more.")
-    for name in ("max_completion_length", "per_device_train_batch_size", "gradient_accumulation_steps"):
-        if name in trainer and (not isinstance(trainer[name], int) or trainer[name] < 1):
-            faults.append(f"trainer.{name}={trainer[name]!r}: needs a whole number of at least 1.")
-    return faults
+    faults = [
+        f"trainer.{name}={value!r} is not a recipe's to set: {OWNED[name]}."
+        for name, value in trainer.items()
+        if name in OWNED
+    ]
+    return [*faults, *_faults_of(_trainer_fields(), trainer, "trainer", "TRL's GRPOConfig")]
+
+
+def _faults_of(checker: type[BaseModel], values: Mapping[str, Any], prefix: str, owner: str) -> list[str]:
+    try:
+        checker.model_validate({name: value for name, value in values.items() if name not in OWNED})
+    except ValidationError as fault:
+        return [explain(fault, checker, prefix, owner, "Give it a value, as recipes/base.yaml does")]
+    return []
+
+
+@cache
+def _trainer_fields() -> type[BaseModel]:
+    """GRPOConfig's fields with their types and what lenrl knows of their bounds."""
+    hints = {name: hint for name, hint in get_type_hints(GRPOConfig).items() if name in GRPO_FIELDS}
+    return _checker("trainer", {name: hint for name, hint in hints.items() if name not in OWNED}, BOUNDS)
+
+
+@cache
+def _peft_fields() -> type[BaseModel]:
+    from peft import LoraConfig
+
+    return _checker("peft", get_type_hints(LoraConfig), PEFT_BOUNDS)
+
+
+def _checker(name: str, hints: Mapping[str, Any], bounds: Mapping[str, Any]) -> type[BaseModel]:
+    """A pydantic class that checks values against a data class's hints: no conversions, nothing negative."""
+    fields: dict[str, Any] = {}
+    for key, hint in hints.items():
+        plain = not re.search(r"\b(accelerate|peft|transformers)\.", str(hint))
+        bounded = bounds.get(key, hint if plain else Any)
+        if bounded in (int, float, int | None, float | None):
+            bounded = Annotated[bounded, Field(ge=0)]
+        fields[key] = (bounded, ... if key in REQUIRED else None)
+    settings = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+    return create_model(name, __config__=settings, **fields)
 
 
 def _arithmetic(trainer: Mapping[str, Any], processes: int) -> Arithmetic:
@@ -258,38 +359,44 @@ def _arithmetic(trainer: Mapping[str, Any], processes: int) -> Arithmetic:
 
 
 def _batch_faults(a: Arithmetic) -> list[str]:
-    if a.num_generations < 2:
-        return [
-            f"trainer.num_generations={a.num_generations}: a group needs at least 2 completions, since an "
-            "advantage compares them. Set 8, or 2 at the least."
-        ]
-    faults = []
-    rows = a.rows_per_rollout
-    if rows % a.num_generations:
-        step = a.rows_per_process * a.processes * a.steps_per_generation
-        good = [g for g in range(2, step + 1) if step % g == 0]
-        near = sorted(sorted(good, key=lambda g: abs(g - a.num_generations))[:2])
-        unit = a.num_generations // math.gcd(a.num_generations, a.processes * a.steps_per_generation)
-        below = max(unit, a.rows_per_process // unit * unit)
-        sizes = sorted({below, below + unit})
-        faults.append(
-            f"a rollout has {a.rows_per_process} rows a process x {a.processes} processes x "
-            f"{a.steps_per_generation} micro-batches = {rows} rows, which {a.num_generations} completions a prompt "
-            f"do not divide. Set trainer.num_generations to one of {near}, or "
-            f"trainer.per_device_train_batch_size to one of {sizes}."
-        )
-    long, short = (
-        max(a.accumulation, a.micro_steps_per_rollout),
-        min(a.accumulation, a.micro_steps_per_rollout),
+    wrong = []
+    rows = (
+        f"a rollout has {a.rows_per_process} rows a process x {a.processes} processes x "
+        f"{a.steps_per_generation} micro-batches = {a.rows_per_rollout} rows"
     )
-    if long % short:
-        faults.append(
-            f"a rollout lasts {a.steps_per_generation} x {a.num_iterations} iterations = {a.micro_steps_per_rollout} "
-            f"micro-batches and an optimizer step {a.accumulation}: neither is a multiple of the other, so steps "
-            f"would straddle rollouts. Set trainer.steps_per_generation to "
-            f"{a.accumulation * max(1, round(a.steps_per_generation / a.accumulation))}."
+    if a.num_generations < 2:
+        wrong.append(
+            f"trainer.num_generations={a.num_generations}: a group needs at least 2 completions, since an "
+            f"advantage compares them; {rows}"
         )
-    return faults
+    elif a.rows_per_rollout % a.num_generations:
+        wrong.append(f"{rows}, which {a.num_generations} completions a prompt do not divide")
+    straddles = not a.in_step
+    if straddles:
+        wrong.append(
+            f"a rollout lasts {a.steps_per_generation} x {a.num_iterations} iterations = "
+            f"{a.micro_steps_per_rollout} micro-batches and an optimizer step {a.accumulation}: neither is a "
+            "multiple of the other, so steps would straddle rollouts"
+        )
+    if not wrong:
+        return []
+    tried = {  # what alone would help, up to where the next valid value must be
+        "num_generations": ("num_generations", a.rows_per_rollout),
+        "per_device_train_batch_size": ("rows_per_process", a.rows_per_process + max(2, a.num_generations)),
+    }
+    if straddles:
+        most = max(a.accumulation, a.steps_per_generation) * max(2, a.num_generations)
+        tried["steps_per_generation"] = ("steps_per_generation", most)
+    found = {key: _nearest_valid(a, *place) for key, place in tried.items()}
+    remedies = [f"trainer.{key} to {' or '.join(map(str, near))}" for key, near in found.items() if near]
+    return [f"{'; '.join(wrong)}. Set {', or '.join(remedies)}."]
+
+
+def _nearest_valid(a: Arithmetic, field_name: str, most: int) -> list[int]:
+    """The two values of a field nearest to its own with which everything divides, in order."""
+    now = getattr(a, field_name)
+    good = [v for v in range(1, most + 1) if replace(a, **{field_name: v}).valid]
+    return sorted(sorted(good, key=lambda v: abs(v - now))[:2])
 
 
 def _seam_faults(recipe: Recipe, trainer: Mapping[str, Any], a: Arithmetic) -> list[str]:

@@ -127,7 +127,7 @@ class LenrlTrainer(GRPOTrainer):
         self.guard = guard
         self.problems = problems
         self.prompts = prompts
-        self.dev_baseline: dict[str, float] | None = None
+        self.dev_baseline: dict[str, Any] | None = None
         self._allowances: list[Allowance] = []
         self._rollouts: Rollouts | None = None
         self._reward = Reward(torch.empty(0))
@@ -444,7 +444,8 @@ class LenrlTrainer(GRPOTrainer):
         with self.journal.timed("evaluate"), self._for_generation() as model:
             found = self.dev(model, self.state.global_step, self.group.gather)
         if self.dev_baseline is None:
-            self.dev_baseline = {"accuracy": found["accuracy"], "tokens": found["tokens"]}
+            known = not math.isnan(found["accuracy"])  # without gold answers it is NaN, which is no JSON
+            self.dev_baseline = {"accuracy": found["accuracy"] if known else None, "tokens": found["tokens"]}
         base = self.dev_baseline
         score = aes(base["accuracy"], found["accuracy"], base["tokens"], found["tokens"])
         found["aes"] = float("nan") if score is None else score

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from lenrl.config import Recipe
 from lenrl.errors import BadInput
 from lenrl.launch.environment import environment
 
+PREPARED = ("recipe.yaml", "accelerate.yaml", "environment.json")
 DIFF_LINES = 20  # of the difference between two recipes, shown at most
 
 
@@ -103,9 +104,22 @@ class RunFolder:
         """Write what the run's processes read: recipe.yaml, accelerate.yaml; and environment.json."""
         for stale in ("training.json", "summary.json"):
             (self.path / stale).unlink(missing_ok=True)
-        _write(self.path / "recipe.yaml", _yaml(self.recipe.resolved()))
-        _write(self.path / "accelerate.yaml", _yaml(self.recipe.launch))
-        _write(self.path / "environment.json", json.dumps(environment(self.processes), indent=2) + "\n")
+        texts = (
+            _yaml(self.recipe.resolved()),
+            _yaml(self.recipe.launch),
+            json.dumps(environment(self.processes), indent=2) + "\n",
+        )
+        for name, text in zip(PREPARED, texts, strict=True):
+            _write(self.path / name, text)
+
+    def withdraw(self) -> None:
+        """Take back what `prepare` wrote, where no step was taken: a refused run leaves no folder behind."""
+        if any(p.name not in (*PREPARED, "lock") for p in self.path.iterdir()):
+            return
+        for name in (*PREPARED, "lock"):
+            (self.path / name).unlink(missing_ok=True)
+        with suppress(OSError):  # another launch may have come
+            self.path.rmdir()
 
     def _former(self) -> Mapping[str, Any] | None:
         path = self.path / "recipe.yaml"

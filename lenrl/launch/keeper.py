@@ -25,11 +25,12 @@ from pathlib import Path
 
 import psutil
 
-from lenrl.launch.rank import STATUS
+from lenrl.launch.rank import REFUSED, STATUS
 
 MARK = os.environ.get("LENRL_RANK_MARK", "lenrl.launch.rank")  # in the command line of every rank
 POLL_S = 0.1
 SAVE_S = float(os.environ.get("LENRL_SAVE_S", "600"))  # for a checkpoint after a signal
+SETTLE_S = 0.5  # for what else is to say, once a rank has refused
 STRAY_S = 45.0  # for ranks whose launcher has died by itself: others are out within 60 s
 KILLS = 3  # so many signals end everything at once
 _SET_CHILD_SUBREAPER = 36
@@ -59,13 +60,24 @@ class Keeper:
                 if parent and os.getppid() != parent:  # `lenrl train` was killed
                     parent = 0
                     self.signals.append(signal.SIGTERM)
+                if self._refused(Path(status)):
+                    return REFUSED
                 self._deliver()
                 self._limit(launcher_gone=code is not None)
                 time.sleep(POLL_S)
-            return self._verdict(code, [int(f.read_text() or 1) for f in Path(status).iterdir()])
+            return self._verdict(code, [int(f.read_text() or 1) for f in Path(status).glob("[0-9]*")])
         finally:
             self._kill()
             shutil.rmtree(status, ignore_errors=True)
+
+    def _refused(self, status: Path) -> bool:
+        """A rank has refused the recipe or its data and said why: nothing has begun, and a launcher would only
+        add a traceback. The others may wait for that rank: all are ended."""
+        if not any(f.read_text() == str(REFUSED) for f in status.glob("[0-9]*")):
+            return False
+        time.sleep(SETTLE_S)
+        self._kill()
+        return True
 
     def _ranks(self) -> list[psutil.Process]:
         """Living training processes, without the launcher and without what the ranks started themselves."""
@@ -112,7 +124,7 @@ class Keeper:
         if launcher == 0:
             return 0
         if failed:
-            return 2 if 2 in failed else 1
+            return REFUSED if REFUSED in failed else 1
         if len(codes) == self.processes and codes and all(code in stopped for code in codes):
             return codes[0]
         return 128 + self.signals[0] if self.signals and launcher is not None else 1

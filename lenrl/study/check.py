@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -17,7 +18,7 @@ from lenrl.engine.options import Prepared, prepare
 from lenrl.errors import BadInput
 from lenrl.rollouts import Verdict
 from lenrl.study import sizes, trial
-from lenrl.tasks import SPLITS, Problem
+from lenrl.tasks import Problem
 from lenrl.verify.pool import Claim, Verifier
 
 TIMED = 200  # verdicts that the timing takes
@@ -83,23 +84,23 @@ def _batch(prepared: Prepared) -> dict[str, Any]:
 def _audit(
     prepared: Prepared, verifier: Verifier, tokenizer: Any, longest: int | None, warnings: list[str]
 ) -> tuple[dict[str, Any], list[Problem]]:
-    task = prepared.task
-    counts: dict[str, Any] = {"task": task.name}
-    kept: dict[str, list[Problem]] = {}
-    for split in reversed(SPLITS):  # training problems last, held against the others
-        if split != "train" and task.count(split) == 0:
-            continue
-        others = [p for problems in kept.values() for p in problems] if split == "train" else ()
-        kept[split], audit = data.load(task, split, tokenizer, verifier, longest, others=others)
-        counts[split] = {name: n for name, n in audit.counts().items() if n or name == "kept"}
-        warnings += audit.warnings
     needed = prepared.arithmetic.prompts_per_rollout
-    if len(kept["train"]) < needed:
-        raise BadInput(
-            f"task {task.name!r} gives {len(kept['train'])} training prompts, a rollout takes {needed}. "
-            "Raise task.train, or lower trainer.per_device_train_batch_size, trainer.steps_per_generation or "
-            "the number of processes."
-        )
+    kept, audits = data.load_all(
+        prepared.task,
+        prepared.splits,
+        needed,
+        tokenizer=tokenizer,
+        verifier=verifier,
+        max_prompt_tokens=longest,
+    )
+    counts: dict[str, Any] = {"task": prepared.task.name}
+    for audit in audits:
+        counts[audit.split] = {name: n for name, n in audit.counts().items() if n or name == "kept"}
+        warnings += audit.warnings
+    setting = replace(prepared.setting, columns=data.common_columns(kept["train"]))
+    faults = prepared.recipe.method.errors(setting)
+    if faults:
+        raise BadInput("\n".join(faults))
     return counts, kept["train"]
 
 

@@ -25,6 +25,7 @@ from lenrl.engine import data
 from lenrl.engine.rollout import completion_text
 from lenrl.engine.sample import sample
 from lenrl.errors import BadInput
+from lenrl.models import find
 from lenrl.study import models as loading
 from lenrl.study.evalfiles import plain, write
 from lenrl.study.outcome import Decoding, Outcome, describe, pairs, warnings
@@ -85,7 +86,7 @@ def evaluate(
     wanted = dict.fromkeys(decodings or ["greedy" if greedy else "sampled"])
     plans = [drawn if name == "sampled" else Decoding(name, max_new_tokens=max_new_tokens) for name in wanted]
     for name in models:
-        loading.find(name)  # a misspelt second model must not cost the first one's evaluation
+        find(name)  # a misspelt second model must not cost the first one's evaluation
     task = task if isinstance(task, Task) else build(task)
     measured: list[tuple[Outcome, dict[str, Any]]] = []
     with Verifier(_verifier_settings(verifier_settings, task)) as verifier:
@@ -191,10 +192,7 @@ def _verifier_settings(given: VerifierSettings | Mapping[str, Any] | None, task:
     options = dict(given or {})
     if isinstance(task, GymTask):
         options.setdefault("kind", "gym")
-    try:
-        return VerifierSettings.model_validate(options)
-    except ValueError as error:
-        raise BadInput(f"verifier options {options!r}: {error}") from None
+    return VerifierSettings.read(options)
 
 
 def _fit(plan: Decoding, loaded: loading.Loaded, longest_prompt: int) -> tuple[Decoding, list[str]]:

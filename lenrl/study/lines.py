@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, shown
 
 MAX_TOKENS = 2**31
 
@@ -94,8 +94,7 @@ def _refuse_constant(name: str) -> float:
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return shown(value, 60)
 
 
 def _is_tokens(value: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,8 @@ from transformers.utils import logging as transformers_logging
 
 from lenrl.engine.sample import end_ids
 from lenrl.errors import BadInput
-from lenrl.models import locate
+from lenrl.models import find, locate
 from lenrl.tasks import think_prefilled
-
-CONFIGS = ("config.json", "adapter_config.json")
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @dataclass(frozen=True)
@@ -34,34 +30,6 @@ class Loaded:
     def context(self) -> int | None:
         """Tokens of prompt and completion together that the model was made for; None: not stated."""
         return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-
-
-def find(name: str) -> str:
-    """The folder or hub id of a model: `tiny`, a model's or adapter's folder, a run's folder, or a hub id.
-
-    Raises:
-        BadInput: a path that does not exist or holds no model, or a name that can't be a hub id.
-    """
-    path = Path(locate(name)).expanduser()
-    if path.is_dir():
-        for folder in (path, path / "model"):
-            if any((folder / config).is_file() for config in CONFIGS):
-                return str(folder)
-        raise BadInput(
-            f"model {name!r}: the folder holds neither {' nor '.join(CONFIGS)}, nor a model/ with one; "
-            "give a folder that save_pretrained or a finished run wrote"
-        )
-    if (
-        path.exists()
-        or not HUB_ID.fullmatch(name)
-        or name.startswith(".")
-        or path.parent.is_dir()
-        and "/" in name
-    ):
-        raise BadInput(
-            f"model {name!r}: no such folder; give tiny, a model's folder, a run's folder or a hub id"
-        )
-    return name
 
 
 def load(

@@ -73,6 +73,8 @@ def score(
     """
     if step < 0:
         raise BadInput(f"--step {step}: completed optimizer steps must be at least 0")
+    if max_length is not None and (type(max_length) is not int or max_length < 1):
+        raise BadInput(f"trainer.max_completion_length={max_length!r}: needs a whole number of at least 1.")
     method = _fresh(recipe.method)
     if state_in is not None:
         method.load_state_dict(read_state(Path(state_in)))

@@ -8,32 +8,30 @@ from typing import Any
 
 import torch
 
+from lenrl.engine import pretrained
 from lenrl.engine.options import Prepared
 from lenrl.errors import BadInput
-from lenrl.models import locate
+from lenrl.models import find
 
 MIB = 2**20
 
 
 def measure(prepared: Prepared, warnings: list[str]) -> tuple[dict[str, Any], Any, int | None]:
     """Sizes by name, the tokenizer, and the longest prompt that the context leaves room for, tokens."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     settings = prepared.recipe.model
-    options: dict[str, Any] = {"revision": settings.revision, "trust_remote_code": settings.trust_remote_code}
+    source = find(settings.path)
     try:
-        config = AutoConfig.from_pretrained(locate(settings.path), **options)
-        tokenizer = AutoTokenizer.from_pretrained(locate(settings.tokenizer or settings.path), **options)
-        with torch.device("meta"):
-            empty = AutoModelForCausalLM.from_config(config)
-    except Exception as error:  # hub, network and transformers each raise types of their own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        if Path(locate(settings.path)).exists():
-            raise BadInput(
-                f"model.path={settings.path!r} can't be read: {reason}. Check the folder."
-            ) from None
-        warnings.append(f"model {settings.path!r} can't be reached, sizes unknown: {reason}")
+        config, tokenizer = pretrained.configuration(settings), pretrained.tokenizer(settings)
+    except BadInput as fault:
+        if Path(source).is_dir():
+            raise
+        warnings.append(f"{fault} Sizes are unknown")
         return {"path": settings.path, "parameters": None}, None, None
+    longest = pretrained.room(config, prepared.setting.max_length)
+    with torch.device("meta"):
+        empty = AutoModelForCausalLM.from_config(config)
     count = sum(p.numel() for p in empty.parameters())
     size = {"float32": 4, "bfloat16": 2, "float16": 2}[settings.dtype]
     saved = count * (size + 2 * size) / MIB  # weights and Adam's two moments
@@ -47,9 +45,8 @@ def measure(prepared: Prepared, warnings: list[str]) -> tuple[dict[str, Any], An
             f"the run's folder needs about {need:.0f} MiB for {kept + 1} checkpoints and the model, "
             f"{free:.0f} MiB are free. Lower trainer.save_total_limit, or set output_dir to a larger disk."
         )
-    text = config.get_text_config()
-    context = getattr(text, "max_position_embeddings", None)
-    logits = prepared.arithmetic.rows_per_process * prepared.setting.max_length * text.vocab_size
+    vocabulary = config.get_text_config().vocab_size
+    logits = prepared.arithmetic.rows_per_process * prepared.setting.max_length * vocabulary
     sizes = {
         "path": settings.path,
         "parameters": count,
@@ -58,7 +55,7 @@ def measure(prepared: Prepared, warnings: list[str]) -> tuple[dict[str, Any], An
         "disk_needed_mib": round(need, 1),
         "disk_free_mib": round(free),
     }
-    return sizes, tokenizer, context - prepared.setting.max_length if context else None
+    return sizes, tokenizer, longest
 
 
 def _existing(path: Path) -> Path:

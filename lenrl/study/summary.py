@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from lenrl.engine.data import task_of
 from lenrl.errors import BadInput
 from lenrl.study import report
 from lenrl.study.evaluate import evaluate
 from lenrl.study.tables import before_after, before_after_table, models_table, pairs_table
-from lenrl.tasks import GymTask, TableTask, Task, build
+from lenrl.tasks import GymTask, TableTask, Task
 
 if TYPE_CHECKING:
     from lenrl.config import Recipe
@@ -39,7 +40,7 @@ def finish(run_dir: Path, recipe: Recipe, console: Console | None = None) -> dic
     """
     console = console or Console()
     began = time.perf_counter()
-    task = build(recipe.task)
+    task = task_of(recipe)
     result, skipped = _evaluate(run_dir, recipe, task, console)
     trained = _read(run_dir / "training.json")
     summary: dict[str, Any] = {

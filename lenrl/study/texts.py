@@ -29,16 +29,15 @@ def verdicts_of(recipe: Recipe, method: Method, rows: Sequence[Row]) -> list[dic
     from lenrl.verify.pool import Claim, Verifier  # sympy: only where texts must be verified
     from lenrl.verify.settings import VerifierSettings
 
-    # without a gold answer the format is still judged: any readable one will do
     claims = [
         Claim(
             rows[i].given["text"],
-            rows[i].given.get("answer", "0"),
+            rows[i].given.get("answer"),
             rows[i].given.get("think_prefilled", bool(recipe.model.think_prefilled)),
         )
         for i, _ in open_rows
     ]
-    with Verifier(VerifierSettings(**recipe.verifier)) as verifier:
+    with Verifier(VerifierSettings.read(recipe.verifier)) as verifier:
         judged = verifier.verify(claims)
     for (index, verdict_open), verdict in zip(open_rows, judged, strict=True):
         found = {name: getattr(verdict, name) for name in FORMAT}

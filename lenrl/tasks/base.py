@@ -40,6 +40,10 @@ class Task(BaseModel, abc.ABC, frozen=True, extra="forbid", allow_inf_nan=False,
         """The task has gold answers."""
         return True
 
+    def where_answered(self) -> Task:
+        """This task, or the same one without gold answers if its data has none: for methods that need none."""
+        return self
+
     @abc.abstractmethod
     def problems(self, split: str, count: int | None = None) -> list[Problem]:
         """The problems of a split, the same ones in every call; `count` overrides the split's own number.

@@ -19,6 +19,7 @@ from lenrl.tasks.problem import Problem
 
 DIGITS = "0123456789"
 OPERATORS = "+-*"
+MOST = 1_000_000  # problems of a split: all are in memory
 SPLIT_PERCENT = {"sft": 40, "train": 30, "dev": 15, "test": 15}
 
 RECHECK_WEIGHTS = (1, 2, 4, 4, 2)  # of 0, 1, ... repetitions of the whole computation
@@ -32,9 +33,9 @@ class ChainTask(Task, frozen=True):
     """Problems of `min_operands` to `max_operands` digits, in equal numbers as far as they exist."""
 
     name: Literal["chain"] = "chain"
-    train: int = Field(default=4000, ge=0)
-    dev: int = Field(default=200, ge=0)
-    test: int = Field(default=500, ge=0)
+    train: int = Field(default=4000, ge=0, le=MOST)
+    dev: int = Field(default=200, ge=0, le=MOST)
+    test: int = Field(default=500, ge=0, le=MOST)
     min_operands: int = Field(default=2, ge=2, le=16)
     max_operands: int = Field(default=8, ge=2, le=16)
 

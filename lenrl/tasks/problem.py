@@ -16,6 +16,7 @@ class Problem:
         answer: gold answer, or `None` where the task has no labels.
         difficulty: the task's own grade of the problem, for curricula and for breakdowns in reports.
         columns: further columns of the data set, by name; they are not part of the hash.
+        where: the problem's file and line, for messages; empty where it comes from no file.
     """
 
     id: str
@@ -23,3 +24,4 @@ class Problem:
     answer: str | None
     difficulty: str | int | None = None
     columns: Mapping[str, object] = field(default_factory=dict, hash=False)
+    where: str = field(default="", compare=False)

@@ -51,7 +51,7 @@ def render(tokenizer: Any, chat: Sequence[Mapping[str, str]]) -> str:
 def encode(tokenizer: Any, chat: Sequence[Mapping[str, str]]) -> list[int]:
     """Token ids of `render`; a template brings its own special tokens, so none are added then."""
     templated = bool(getattr(tokenizer, "chat_template", None))
-    return tokenizer(render(tokenizer, chat), add_special_tokens=not templated)["input_ids"]
+    return tokenizer(render(tokenizer, chat), add_special_tokens=not templated, verbose=False)["input_ids"]
 
 
 def think_prefilled(tokenizer: Any) -> bool:

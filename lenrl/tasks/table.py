@@ -53,6 +53,14 @@ class TableTask(Task, frozen=True):
     def labelled(self) -> bool:
         return self.answer is not None
 
+    def where_answered(self) -> TableTask:
+        """This task, or the same one without gold answers if no row has any."""
+        if self.answer is None or any(
+            str(row.values.get(self.answer) or "").strip() for row in self._rows("train")
+        ):
+            return self
+        return self.model_copy(update={"answer": None})
+
     def problems(self, split: str, count: int | None = None) -> list[Problem]:
         """The problems of a split in the data's order; `count` (default: the split's own) takes the first."""
         count = self.count(split) if count is None else count
@@ -104,6 +112,7 @@ class TableTask(Task, frozen=True):
             answer=_answer(row.values.get(self.answer)) if self.answer is not None else None,
             difficulty=_difficulty(row.values.get(self.difficulty)),
             columns={name: value for name, value in row.values.items() if name not in used},
+            where=row.where,
         )
 
     def _split_of(self, prompt: str) -> str:

@@ -30,13 +30,14 @@ _COUNTERS = {
     "abstained": "abstained",
 }
 _LOGGED_CHARS = 200
+_NO_GOLD = "0"  # in place of a gold answer that is not there: the format is judged all the same
 _CHUNK = 16  # pairs a task; a failing chunk is judged again pair by pair
 _MEMORY_EXITS = (-6,)  # abort(): what a C library does when it cannot allocate
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A completion and the gold answer it is held against (None: there is none)."""
+    """A completion and the gold answer it is held against (None: there is none, only the format is judged)."""
 
     text: str
     answer: str | None
@@ -66,18 +67,13 @@ class Verifier:
 
     def verify(self, claims: Sequence[Claim]) -> list[Verdict]:
         """One verdict a claim, in order. No text makes it raise; equal claims are judged once."""
-        answers = [self._extract(claim) for claim in claims]
-        results: list[Result | None] = [
-            self._in_parent(a, c.answer) for a, c in zip(answers, claims, strict=True)
+        pairs = [(self._extract(claim), _gold(claim)) for claim in claims]
+        results = [self._in_parent(*pair) for pair in pairs]
+        judged = self._judge(list(dict.fromkeys(p for p, r in zip(pairs, results, strict=True) if r is None)))
+        return [
+            self._verdict(claim, pair[0], result or judged[pair])
+            for claim, pair, result in zip(claims, pairs, results, strict=True)
         ]
-        open_pairs = dict.fromkeys(
-            (a, c.answer or "") for a, c, r in zip(answers, claims, results, strict=True) if r is None
-        )
-        judged = self._judge(list(open_pairs))
-        verdicts = []
-        for claim, answer, result in zip(claims, answers, results, strict=True):
-            verdicts.append(self._verdict(claim, answer, result or judged[(answer, claim.answer or "")]))
-        return verdicts
 
     __call__ = verify
 
@@ -106,6 +102,8 @@ class Verifier:
 
     def _verdict(self, claim: Claim, answer: str | None, result: Result) -> Verdict:
         correct, formatted, outcome = result
+        if not _has_gold(claim):
+            correct, outcome = None, "abstained" if outcome == "ok" else outcome
         self.counts["claims"] += 1
         if outcome != "ok":
             self.counts[_COUNTERS[outcome]] += 1
@@ -116,16 +114,16 @@ class Verifier:
             answer = answer[: _LOGGED_CHARS - 1] + "…"
         return Verdict(correct, answer, formatted, think, tags, outcome)
 
-    def _in_parent(self, answer: str | None, gold: str | None) -> Result | None:
+    def _in_parent(self, answer: str | None, gold: str) -> Result | None:
         """The result if it needs no worker."""
-        if gold is None or not gold.strip():
-            return None, answer is not None and self.settings.kind != "math", "abstained"
         too_long = answer is not None and len(answer) > self._limits.max_answer_chars
         if self.settings.kind == "exact":
             if answer is None or too_long:
                 return False, answer is not None, "limit" if too_long else "ok"
             return key(answer) == key(gold), True, "ok"
         if self.settings.kind == "gym":
+            if gold == _NO_GOLD:  # no entry of a generator
+                return None, answer is not None, "abstained"
             return (False, False, "limit") if too_long else None
         try:
             decided = quick(answer or "0", gold, self._limits)
@@ -209,6 +207,14 @@ class Verifier:
             failed: Future = Future()
             failed.set_exception(BrokenProcessPool(str(error)))
             return failed
+
+
+def _has_gold(claim: Claim) -> bool:
+    return bool(claim.answer and claim.answer.strip())
+
+
+def _gold(claim: Claim) -> str:
+    return claim.answer if claim.answer and claim.answer.strip() else _NO_GOLD
 
 
 def _outcome(future: Future) -> str:

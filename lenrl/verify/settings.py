@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lenrl.errors import BadInput, explain
 
 
 class VerifierSettings(BaseModel):
     """How answers are found and compared, and what a worker may spend on one completion."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def read(cls, spec: Mapping[str, Any]) -> VerifierSettings:
+        """The settings of a recipe's `verifier` section.
+
+        Raises:
+            BadInput: an unknown key (with the nearest one), or a value out of bounds.
+        """
+        try:
+            return cls(**spec)
+        except ValidationError as fault:
+            raise BadInput(explain(fault, cls, "verifier")) from None
 
     kind: Literal["math", "exact", "gym"] = Field(
         "math", description="how an answer is compared with the gold one"

@@ -123,7 +123,7 @@ def test_a_resolved_recipe_is_a_recipe_and_gives_the_same_run(tmp_path):
         ("task=chian", "task='chian'", "Did you mean task=chain"),
         ("model=some/model", "model='some/model'", "model.path=some/model"),
         ("reward=os.system", "os.system", "never a path"),
-        ("reward=kimy", "kimy", "nearest: kimi"),
+        ("reward=kimy", "kimy", "Did you mean reward=kimi?"),
         ("reward.wieght=1", "reward.wieght", "correctness"),
         ("trainer.max_steps=???", "trainer.max_steps", "must give"),
         ("trainer.max_steps=${trainer.nope}", "trainer.max_steps", "trainer.nope"),

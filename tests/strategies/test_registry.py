@@ -31,16 +31,16 @@ class Twice(RewardRule):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"name": "kimmi"}, "nearest: kimi"),
+        ({"name": "kimmi"}, "Did you mean reward=kimi"),
         ({"name": "os.system"}, "never a path to code"),
         ({"name": None}, "name is missing"),
         ({"name": ["kimi"]}, "does not exist"),
-        ({"name": "kimi", "wieght": 1}, r"reward.wieght.*nearest: weight"),
+        ({"name": "kimi", "wieght": 1}, r"reward.wieght.*Did you mean reward.weight"),
         ({"name": "kimi", "weight": -0.5}, r"reward.weight=-0.5.*greater than or equal to 0"),
         ({"name": "laser", "target": 0}, r"reward.target=0"),
         ({"name": "lcpo_exact", "alpha": float("nan")}, "finite"),
         ({"name": "surrogate", "shape": "polyline", "peak": 0.4}, "peak=0.4"),
-        ({"name": "weighted", "parts": [{"name": "kimmi"}]}, "nearest: kimi"),
+        ({"name": "weighted", "parts": [{"name": "kimmi"}]}, "Did you mean reward=kimi"),
         ({"name": "weighted", "parts": [{"name": "kimi", "weight": -1}]}, "at least 0"),
         ({"name": "weighted", "parts": []}, "at least 1 item"),
     ],
@@ -51,7 +51,7 @@ def test_bad_specs(spec: dict, message: str) -> None:
 
 
 def test_all_bad_options_are_named_at_once() -> None:
-    with pytest.raises(BadInput, match=r"budget.decay=2.*budget.interval=0"):
+    with pytest.raises(BadInput, match=r"budget.decay=2.*\nbudget.interval=0"):
         registry.build("budget", {"name": "curriculum", "decay": 2, "interval": 0})
 
 

@@ -160,6 +160,7 @@ def recipe():
         seed=0,
         task={"name": "chain", "test": 6},
         verifier={"kind": "exact"},
+        method=SimpleNamespace(reads_verdicts=True),
         trainer={"max_completion_length": 100, "temperature": 1.0},
         model=SimpleNamespace(
             path="tiny",

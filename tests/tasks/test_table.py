@@ -94,7 +94,7 @@ GOOD = b'{"prompt": "p", "answer": "1"}\n'
         (GOOD + b'{"answer": "1"}\n', r"line 2: no column 'prompt'"),
         (GOOD + b'{"prompt": " ", "answer": "1"}\n', r"line 2: 'prompt' is ' '"),
         (GOOD + b'{"prompt": ["p"], "answer": "1"}\n', r"line 2: 'prompt' is \['p'\]"),
-        (b'{"prompt": "p", "anwser": "1"}\n', r"line 1: no column 'answer'.*did you mean 'anwser'"),
+        (b'{"prompt": "p", "anwser": "1"}\n', r"line 1: no column 'answer'.*Did you mean task.answer=anwser"),
         (b"\n", r"holds no rows"),
     ],
 )
