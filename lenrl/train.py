@@ -136,10 +136,11 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
     from lenrl.tasks.prompts import think_prefilled
     from lenrl.verify.pool import Verifier
 
-    recipe, state = prepared.recipe, PartialState()
+    recipe = prepared.recipe
     transformers_logging.disable_progress_bar()
     os.environ.setdefault("WANDB_PROJECT", recipe.logging.project)  # its callback reads nothing else
-    config = grpo_config(prepared, run_dir)
+    config = grpo_config(prepared, run_dir)  # first: it tells the process group whether there is a GPU
+    state = PartialState()
     tokenizer = pretrained.tokenizer(recipe.model)
     prefilled = recipe.model.think_prefilled
     if prefilled is None:

@@ -69,5 +69,5 @@ def test_every_recipe_is_in_the_table_of_methods():
     from lenrl.config import recipe_files
 
     table = README[README.index("## Methods") : README.index("`lenrl score RECIPE")]
-    named = set(re.findall(r"`([a-z_]+)`", table))
+    named = set(re.findall(r"`([a-z0-9_]+)`", table))
     assert named >= set(recipe_files()) - {"base"}

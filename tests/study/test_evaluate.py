@@ -5,6 +5,7 @@ import shutil
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 from rich.console import Console
 
 from lenrl.errors import BadInput
@@ -158,12 +159,13 @@ def test_an_adapter_is_loaded_on_its_base(tmp_path):
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    torch.manual_seed(0)
     base = AutoModelForCausalLM.from_pretrained(TINY)
     base.config._name_or_path = str(TINY)
     adapted = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
     adapted.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(TINY).save_pretrained(tmp_path)
-    options = {"greedy": True, "max_new_tokens": 30, "verifier_settings": EXACT}
+    options = {"greedy": True, "max_new_tokens": 192, "verifier_settings": EXACT}
     plain, changed = evaluate(["tiny", str(tmp_path)], {"name": "chain", "test": 20}, **options)["models"]
     assert changed["tokens_mean"] != plain["tokens_mean"] or changed["accuracy"] != plain["accuracy"]
 
