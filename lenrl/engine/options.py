@@ -359,36 +359,36 @@ def _arithmetic(trainer: Mapping[str, Any], processes: int) -> Arithmetic:
 
 
 def _batch_faults(a: Arithmetic) -> list[str]:
-    wrong = []
     rows = (
         f"a rollout has {a.rows_per_process} rows a process x {a.processes} processes x "
         f"{a.steps_per_generation} micro-batches = {a.rows_per_rollout} rows"
     )
     if a.num_generations < 2:
-        wrong.append(
+        near = [g for g in range(2, a.rows_per_rollout + 1) if a.rows_per_rollout % g == 0][:2]
+        remedy = f"to {_either(near)}" if near else "to 2, and trainer.per_device_train_batch_size to 2"
+        return [
             f"trainer.num_generations={a.num_generations}: a group needs at least 2 completions, since an "
-            f"advantage compares them; {rows}"
-        )
-    elif a.rows_per_rollout % a.num_generations:
+            f"advantage compares them; {rows}. Set trainer.num_generations {remedy}."
+        ]
+    wrong = []
+    tried = {  # what alone would help, up to where the next valid value must be
+        "num_generations": ("num_generations", a.rows_per_rollout),
+        "per_device_train_batch_size": ("rows_per_process", a.rows_per_process + a.num_generations),
+    }
+    if a.rows_per_rollout % a.num_generations:
         wrong.append(f"{rows}, which {a.num_generations} completions a prompt do not divide")
-    straddles = not a.in_step
-    if straddles:
+    if not a.in_step:
         wrong.append(
             f"a rollout lasts {a.steps_per_generation} x {a.num_iterations} iterations = "
             f"{a.micro_steps_per_rollout} micro-batches and an optimizer step {a.accumulation}: neither is a "
             "multiple of the other, so steps would straddle rollouts"
         )
+        most = max(a.accumulation, a.steps_per_generation) * a.num_generations
+        tried["steps_per_generation"] = ("steps_per_generation", most)
     if not wrong:
         return []
-    tried = {  # what alone would help, up to where the next valid value must be
-        "num_generations": ("num_generations", a.rows_per_rollout),
-        "per_device_train_batch_size": ("rows_per_process", a.rows_per_process + max(2, a.num_generations)),
-    }
-    if straddles:
-        most = max(a.accumulation, a.steps_per_generation) * max(2, a.num_generations)
-        tried["steps_per_generation"] = ("steps_per_generation", most)
     found = {key: _nearest_valid(a, *place) for key, place in tried.items()}
-    remedies = [f"trainer.{key} to {' or '.join(map(str, near))}" for key, near in found.items() if near]
+    remedies = [f"trainer.{key} to {_either(near)}" for key, near in found.items() if near]
     return [f"{'; '.join(wrong)}. Set {', or '.join(remedies)}."]
 
 
@@ -397,6 +397,10 @@ def _nearest_valid(a: Arithmetic, field_name: str, most: int) -> list[int]:
     now = getattr(a, field_name)
     good = [v for v in range(1, most + 1) if replace(a, **{field_name: v}).valid]
     return sorted(sorted(good, key=lambda v: abs(v - now))[:2])
+
+
+def _either(values: list[int]) -> str:
+    return " or ".join(map(str, values))
 
 
 def _seam_faults(recipe: Recipe, trainer: Mapping[str, Any], a: Arithmetic) -> list[str]:
