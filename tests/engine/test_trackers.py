@@ -1,6 +1,7 @@
 """wandb beside the local log: it gets everything, and it cannot end a run."""
 
 import json
+import time
 
 import pytest
 
@@ -39,6 +40,9 @@ def test_wandb_gets_the_metrics_of_a_run_offline(tmp_path, offline):
     assert seen["eval/tokens"] > 0, "figures on the development problems"
     wandb.finish()
     (log,) = offline.rglob("run-*.wandb")
+    deadline = time.monotonic() + 30  # wandb's own process writes the file
+    while b"penalty_leverage" not in log.read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.2)
     assert b"penalty_leverage" in log.read_bytes()
 
 
