@@ -16,7 +16,6 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -125,8 +124,9 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
 
     from lenrl.engine import data, pretrained
     from lenrl.engine.dev import DevEvaluation
+    from lenrl.engine.fields import peft_config
     from lenrl.engine.journal import Journal
-    from lenrl.engine.options import grpo_config, peft_config
+    from lenrl.engine.options import grpo_config
     from lenrl.engine.progress import Progress
     from lenrl.engine.prompts import Prompts
     from lenrl.engine.trackers import forgive
@@ -148,21 +148,9 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
     prompts = Prompts(prepared.task, tokenizer)
     verifier = Verifier(prepared.verifier)
     longest = pretrained.room(pretrained.configuration(recipe.model), prepared.setting.max_length)
-    needed = prepared.arithmetic.prompts_per_rollout
-    kept, audits = data.load_all(
-        prepared.task,
-        prepared.splits,
-        needed,
-        tokenizer=tokenizer,
-        verifier=verifier,
-        max_prompt_tokens=longest,
-    )
+    kept, audits, setting = data.audited(prepared, tokenizer, verifier, longest)
     train, dev = kept["train"], kept.get("dev", [])
     same_on_every_process(recipe.digest(), digest(prepared.task, train))
-    setting = replace(prepared.setting, columns=data.common_columns(train))
-    faults = recipe.method.errors(setting)
-    if faults:
-        raise BadInput("\n".join(faults))
     if state.is_main_process:
         for warning in [*prepared.warnings, *(w for audit in audits for w in audit.warnings)]:
             log.warning(warning)

@@ -15,7 +15,8 @@ from lenrl.cli import main
 from lenrl.config import compose
 from lenrl.config import pins as pins_module
 from lenrl.engine import trainer as trainer_module
-from lenrl.engine.options import Arithmetic, prepare
+from lenrl.engine.arithmetic import Arithmetic, batch_faults
+from lenrl.engine.options import prepare
 from lenrl.launch import run as launch_run
 from lenrl.train import main as rank
 from tests.engine.runs import SMALL
@@ -159,13 +160,11 @@ def test_batches_that_do_not_divide_get_the_arithmetic(ask, overrides, arithmeti
 
 
 def test_every_suggested_number_of_the_batch_arithmetic_is_valid():
-    from lenrl.engine.options import _batch_faults
-
     fields = {"per_device_train_batch_size": "rows_per_process"}
     suggested = 0
     for shape in itertools.product((1, 3, 8, 12), (1, 2, 3), (1, 2, 3), (1, 3, 4), (1, 2), (2, 5, 8)):
         a = Arithmetic(*shape)
-        faults = _batch_faults(a)
+        faults = batch_faults(a)
         assert bool(faults) != a.valid
         for remedy in faults[0].split(". Set ")[1].rstrip(".").split(", or ") if faults else ():
             key, _, values = remedy.partition(" to ")
@@ -174,8 +173,8 @@ def test_every_suggested_number_of_the_batch_arithmetic_is_valid():
                 assert replace(a, **{fields.get(name, name): int(value)}).valid, (a, remedy)
                 suggested += 1
     assert suggested > 500
-    assert "to 2 or 3." in _batch_faults(Arithmetic(3, 2, 1, 1, 1, 1))[0]
-    assert "to 2, and" in _batch_faults(Arithmetic(1, 1, 1, 1, 1, 1))[0]
+    assert "to 2 or 3." in batch_faults(Arithmetic(3, 2, 1, 1, 1, 1))[0]
+    assert "to 2, and" in batch_faults(Arithmetic(1, 1, 1, 1, 1, 1))[0]
 
 
 def test_a_penalty_without_leverage_is_warned_of_once(ask, tmp_path, caplog):
@@ -498,3 +497,31 @@ def test_a_refusal_inside_two_processes_is_one_message_exit_code_2_and_no_folder
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("line 6: field 'prompt' holds a NUL") == 1
     assert "Traceback" not in done.stderr and not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("trainer.chat_template_kwargs={enable_thinking: false}",), "trainer.chat_template_kwargs"),
+        (("trainer.generation_kwargs={stop_strings: x}",), "trainer.generation_kwargs"),
+        (
+            ("sampling=drop_flat", "trainer.gradient_accumulation_steps=4", "trainer.steps_per_generation=1"),
+            "trainer.steps_per_generation=4",
+        ),
+    ],
+)
+def test_what_the_evaluation_or_the_sampling_could_not_follow_is_refused(ask, overrides, said):
+    assert said in refusal(ask, "check", "grpo", *overrides)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("trainer.eval_steps=30", "no multiple of trainer.save_steps=20"),
+        ("trainer.repetition_penalty=1.1", "evaluations do without it"),
+    ],
+)
+def test_what_does_less_than_it_seems_is_warned_of(override, said):
+    found = prepare(compose("grpo", [override])).warnings
+    assert any(said in warning for warning in found)
+    assert not any(said in warning for warning in prepare(compose("grpo")).warnings)

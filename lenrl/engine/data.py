@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from lenrl.config import Recipe
 from lenrl.errors import BadInput, shown
+from lenrl.strategies.base import Setting
 from lenrl.tasks import SPLITS, Problem, Task, build, encode, messages
+
+if TYPE_CHECKING:
+    from lenrl.engine.options import Prepared
 
 NAMED = 3  # examples in a message
 
@@ -132,9 +136,28 @@ def load_all(
     return kept, audits
 
 
-def common_columns(problems: Sequence[Problem]) -> frozenset[str]:
-    """Row fields that every problem has."""
-    return frozenset.intersection(*(frozenset(problem.columns) for problem in problems))
+def audited(
+    prepared: Prepared, tokenizer: Any, verifier: Readable, max_prompt_tokens: int | None
+) -> tuple[dict[str, list[Problem]], list[Audit], Setting]:
+    """The problems of a run by split, their audits, and the setting with the fields that the data has.
+
+    Raises:
+        BadInput: what `load_all` refuses, or data without a field that the method reads.
+    """
+    kept, audits = load_all(
+        prepared.task,
+        prepared.splits,
+        prepared.arithmetic.prompts_per_rollout,
+        tokenizer=tokenizer,
+        verifier=verifier,
+        max_prompt_tokens=max_prompt_tokens,
+    )
+    columns = frozenset.intersection(*(frozenset(problem.columns) for problem in kept["train"]))
+    setting = replace(prepared.setting, columns=columns)
+    faults = prepared.recipe.method.errors(setting)
+    if faults:
+        raise BadInput("\n".join(faults))
+    return kept, audits, setting
 
 
 def _with_answers(

@@ -1,14 +1,19 @@
-"""The progress bar of a training run, on the main process."""
+"""How far a training run is, on the main process."""
 
 from __future__ import annotations
 
+import logging
 import sys
+import time
 from typing import Any
 
 from tqdm import tqdm
 from transformers import TrainerCallback
 
+log = logging.getLogger("lenrl")
+
 SHOWN = {"accuracy": "acc", "tokens_mean": "tokens", "reward": "reward", "truncated_share": "cut"}
+QUIET_S = 20  # seconds between two lines where there is no terminal
 
 
 class Progress(TrainerCallback):
@@ -16,27 +21,32 @@ class Progress(TrainerCallback):
 
     def __init__(self) -> None:
         self.bar: tqdm | None = None
+        self.said = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.is_world_process_zero:
-            quiet = not sys.stderr.isatty()
+        self.said = time.monotonic()
+        if state.is_world_process_zero and sys.stderr.isatty():
             self.bar = tqdm(
                 total=state.max_steps,
                 initial=state.global_step,
                 desc="train",
                 unit="step",
-                mininterval=20 if quiet else 0.2,
-                dynamic_ncols=not quiet,
+                dynamic_ncols=True,
             )
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
     ) -> None:
-        if self.bar is None or not logs or "grad_norm" not in logs:
+        if not state.is_world_process_zero or not logs or "grad_norm" not in logs:
             return
         shown = {short: f"{logs[name]:.3g}" for name, short in SHOWN.items() if logs.get(name) is not None}
-        self.bar.set_postfix(shown, refresh=False)
-        self.bar.update(state.global_step - self.bar.n)
+        if self.bar is not None:
+            self.bar.set_postfix(shown, refresh=False)
+            self.bar.update(state.global_step - self.bar.n)
+        elif time.monotonic() - self.said >= QUIET_S or state.global_step == state.max_steps:
+            self.said = time.monotonic()
+            figures = ", ".join(f"{name} {value}" for name, value in shown.items())
+            log.info("step %d of %d: %s", state.global_step, state.max_steps, figures)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.bar is not None:

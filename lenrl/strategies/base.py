@@ -28,7 +28,6 @@ class Setting:
     max_steps: int | None = None  # optimizer steps
     updates_per_rollout: int = 1
     scaled_by_group_std: bool = False  # the advantage divides by the group's standard deviation
-    reward_name: str = ""
     training: bool = True  # False in `lenrl score`: lengths come from a file, nothing is sampled
     columns: frozenset[str] | None = None  # row fields that the data has; None: not known
 

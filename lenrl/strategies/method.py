@@ -238,7 +238,7 @@ class Method:
 
     def _known(self, setting: Setting) -> Setting:
         scaled = self.advantage.scales_by_group_std
-        return replace(setting, scaled_by_group_std=scaled, reward_name=self.reward.name)
+        return replace(setting, scaled_by_group_std=scaled)
 
 
 def _copied(rollouts: Rollouts) -> Rollouts:

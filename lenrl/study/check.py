@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -15,7 +14,6 @@ from rich.text import Text
 from lenrl.config import Recipe
 from lenrl.engine import data
 from lenrl.engine.options import Prepared, prepare
-from lenrl.errors import BadInput
 from lenrl.rollouts import Verdict
 from lenrl.study import sizes, trial
 from lenrl.tasks import Problem
@@ -84,23 +82,11 @@ def _batch(prepared: Prepared) -> dict[str, Any]:
 def _audit(
     prepared: Prepared, verifier: Verifier, tokenizer: Any, longest: int | None, warnings: list[str]
 ) -> tuple[dict[str, Any], list[Problem]]:
-    needed = prepared.arithmetic.prompts_per_rollout
-    kept, audits = data.load_all(
-        prepared.task,
-        prepared.splits,
-        needed,
-        tokenizer=tokenizer,
-        verifier=verifier,
-        max_prompt_tokens=longest,
-    )
+    kept, audits, _ = data.audited(prepared, tokenizer, verifier, longest)
     counts: dict[str, Any] = {"task": prepared.task.name}
     for audit in audits:
         counts[audit.split] = {name: n for name, n in audit.counts().items() if n or name == "kept"}
         warnings += audit.warnings
-    setting = replace(prepared.setting, columns=data.common_columns(kept["train"]))
-    faults = prepared.recipe.method.errors(setting)
-    if faults:
-        raise BadInput("\n".join(faults))
     return counts, kept["train"]
 
 

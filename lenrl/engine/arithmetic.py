@@ -1,0 +1,93 @@
+"""How rows, groups, rollouts and optimizer steps fit together, and what to set where they do not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How rows, groups, rollouts and optimizer steps fit together."""
+
+    processes: int
+    rows_per_process: int  # a micro-batch
+    accumulation: int  # micro-batches an optimizer step
+    steps_per_generation: int  # micro-batches a rollout
+    num_iterations: int
+    num_generations: int  # G
+
+    @property
+    def rows_per_rollout(self) -> int:
+        return self.rows_per_process * self.processes * self.steps_per_generation
+
+    @property
+    def prompts_per_rollout(self) -> int:
+        return self.rows_per_rollout // self.num_generations
+
+    @property
+    def micro_steps_per_rollout(self) -> int:
+        return self.steps_per_generation * self.num_iterations
+
+    @property
+    def updates_per_rollout(self) -> int:
+        """Optimizer steps that reuse one rollout; 1 also where one step spans several rollouts."""
+        return max(1, self.micro_steps_per_rollout // self.accumulation)
+
+    @property
+    def in_step(self) -> bool:
+        """An optimizer step and a rollout begin together: one lasts a multiple of the other."""
+        short, long = sorted((self.accumulation, self.micro_steps_per_rollout))
+        return long % short == 0
+
+    @property
+    def valid(self) -> bool:
+        """Whole groups in every rollout, and steps that don't straddle rollouts."""
+        return (
+            self.num_generations >= 2 and self.rows_per_rollout % self.num_generations == 0 and self.in_step
+        )
+
+
+def batch_faults(a: Arithmetic) -> list[str]:
+    """Why these numbers cannot work: the arithmetic, and the nearest ones that do. Empty: they can."""
+    rows = (
+        f"a rollout has {a.rows_per_process} rows a process x {a.processes} processes x "
+        f"{a.steps_per_generation} micro-batches = {a.rows_per_rollout} rows"
+    )
+    if a.num_generations < 2:
+        near = [g for g in range(2, a.rows_per_rollout + 1) if a.rows_per_rollout % g == 0][:2]
+        remedy = f"to {_either(near)}" if near else "to 2, and trainer.per_device_train_batch_size to 2"
+        return [
+            f"trainer.num_generations={a.num_generations}: a group needs at least 2 completions, since an "
+            f"advantage compares them; {rows}. Set trainer.num_generations {remedy}."
+        ]
+    wrong = []
+    tried = {  # what alone would help, up to where the next valid value must be
+        "num_generations": ("num_generations", a.rows_per_rollout),
+        "per_device_train_batch_size": ("rows_per_process", a.rows_per_process + a.num_generations),
+    }
+    if a.rows_per_rollout % a.num_generations:
+        wrong.append(f"{rows}, which {a.num_generations} completions a prompt do not divide")
+    if not a.in_step:
+        wrong.append(
+            f"a rollout lasts {a.steps_per_generation} x {a.num_iterations} iterations = "
+            f"{a.micro_steps_per_rollout} micro-batches and an optimizer step {a.accumulation}: neither is a "
+            "multiple of the other, so steps would straddle rollouts"
+        )
+        most = max(a.accumulation, a.steps_per_generation) * a.num_generations
+        tried["steps_per_generation"] = ("steps_per_generation", most)
+    if not wrong:
+        return []
+    found = {key: _nearest_valid(a, *place) for key, place in tried.items()}
+    remedies = [f"trainer.{key} to {_either(near)}" for key, near in found.items() if near]
+    return [f"{'; '.join(wrong)}. Set {', or '.join(remedies)}."]
+
+
+def _nearest_valid(a: Arithmetic, field_name: str, most: int) -> list[int]:
+    """The two values of a field nearest to its own with which everything divides, in order."""
+    now = getattr(a, field_name)
+    good = [v for v in range(1, most + 1) if replace(a, **{field_name: v}).valid]
+    return sorted(sorted(good, key=lambda v: abs(v - now))[:2])
+
+
+def _either(values: list[int]) -> str:
+    return " or ".join(map(str, values))

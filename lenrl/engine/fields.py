@@ -1,0 +1,164 @@
+"""The fields of TRL's GRPOConfig and of peft's LoraConfig that a recipe may set, with their types and bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, Literal, get_type_hints
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
+from transformers import SchedulerType
+from transformers.training_args import OptimizerNames
+from trl.trainer.grpo_config import GRPOConfig
+
+from lenrl.errors import BadInput, did_you_mean, explain
+
+GRPO_FIELDS = {f.name: f for f in dataclasses.fields(GRPOConfig)}
+
+# Fields that lenrl decides, and why a recipe must not.
+OWNED = {
+    "output_dir": "set the top-level `output_dir`",
+    "seed": "set the top-level `seed`",
+    "data_seed": "the order of the data follows the top-level `seed`",
+    "report_to": "set `logging.report_to`",
+    "project": "set `logging.project`",
+    "run_name": "the run is called by the top-level `name`",
+    "resume_from_checkpoint": "set the top-level `resume`",
+    "model_init_kwargs": "set `model.dtype`, `model.attn_implementation`, ...",
+    "trust_remote_code": "set `model.trust_remote_code`",
+    "scale_rewards": "the `advantage` slot decides how rewards are scaled; it bypasses this option",
+    "reward_weights": "the `reward` slot decides (see `reward: weighted`); it bypasses this option",
+    "multi_objective_aggregation": "the `advantage` slot decides (see `advantage: decoupled`)",
+    "log_completions": "lenrl writes its own `completions/`; set `logging.completions`",
+    "logging_steps": "`metrics.jsonl` has a line an optimizer step, always",
+    "logging_strategy": "`metrics.jsonl` has a line an optimizer step, always",
+    "remove_unused_columns": "the verifier needs the columns",
+    "eval_strategy": "set `trainer.eval_steps`",
+    "eval_on_start": "set `trainer.eval_steps`: the first evaluation is before the first step",
+    "do_eval": "set `trainer.eval_steps`",
+    "per_device_eval_batch_size": "set `update.eval_batch_size`",
+    "num_generations_eval": "the development evaluation samples once a problem",
+    "generation_batch_size": "set `trainer.steps_per_generation`",
+    "use_cpu": "follows from the machine and the launch",
+    "logging_nan_inf_filter": "a loss that is not finite ends the run",
+    "use_transformers_paged": "deprecated by TRL",
+    "vllm_importance_sampling_cap": "deprecated by TRL",
+    "dataloader_num_workers": "prompts are prepared in the main process, so that their order is exact",
+    "chat_template_kwargs": "the evaluation would ask in other words; give model.tokenizer such a template",
+    "generation_kwargs": "the evaluation would decode otherwise; the options themselves are fields of trainer",
+    "ignore_data_skip": "a resumed run would train on data it has seen",
+}
+
+
+def _among(known: Any) -> Any:
+    names = [member.value for member in known]
+
+    def check(value: str) -> str:
+        if value not in names:
+            hint = did_you_mean(value, names) or f" There are {', '.join(names)}."
+            raise ValueError(f"transformers has none of that name.{hint}")
+        return value
+
+    return Annotated[str, AfterValidator(check)]
+
+
+COUNT: Any = Annotated[int, Field(ge=1)]
+_WHOLE: Any = Annotated[int, Field(ge=0)]
+EVERY = _WHOLE | None  # optimizer steps; 0: never
+SHARE = Annotated[float, Field(ge=0, lt=1)]
+REQUIRED = ("max_steps", "max_completion_length")
+BOUNDS: dict[str, Any] = {  # of TRL's fields, where its type says too little
+    "per_device_train_batch_size": COUNT,
+    "gradient_accumulation_steps": COUNT,
+    "steps_per_generation": COUNT | None,
+    "num_iterations": COUNT,
+    "num_generations": int,  # at least 2: see the batch arithmetic
+    "max_completion_length": COUNT,
+    "max_steps": COUNT,
+    "save_steps": EVERY,
+    "eval_steps": EVERY,
+    "save_total_limit": COUNT | None,
+    "learning_rate": Annotated[float, Field(gt=0)],
+    "temperature": Annotated[float, Field(gt=0)],
+    "top_p": Annotated[float, Field(gt=0, le=1)],
+    "adam_beta1": SHARE,
+    "adam_beta2": SHARE,
+    "lr_scheduler_type": _among(SchedulerType),
+    "optim": _among(OptimizerNames),
+    "loss_type": Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"],
+    "importance_sampling_level": Literal["token", "sequence"],
+    "auto_find_batch_size": Literal[False],
+}
+PEFT_BOUNDS: dict[str, Any] = {"r": COUNT, "lora_alpha": COUNT, "lora_dropout": SHARE}
+
+
+def value_of(trainer: Mapping[str, Any], name: str) -> Any:
+    """A field of the recipe's, or else TRL's default."""
+    value = trainer.get(name)
+    return GRPO_FIELDS[name].default if value is None else value
+
+
+def field_faults(trainer: Mapping[str, Any]) -> list[str]:
+    """Fields that are not a recipe's to set, that TRL does not have, or whose value cannot be."""
+    faults = [
+        f"trainer.{name}={value!r} is not a recipe's to set: {OWNED[name]}."
+        for name, value in trainer.items()
+        if name in OWNED
+    ]
+    return [*faults, *_faults_of(_trainer_fields(), trainer, "trainer", "TRL's GRPOConfig")]
+
+
+def _faults_of(checker: type[BaseModel], values: Mapping[str, Any], prefix: str, owner: str) -> list[str]:
+    try:
+        checker.model_validate({name: value for name, value in values.items() if name not in OWNED})
+    except ValidationError as fault:
+        return [explain(fault, checker, prefix, owner, "Give it a value, as recipes/base.yaml does")]
+    return []
+
+
+@cache
+def _trainer_fields() -> type[BaseModel]:
+    """GRPOConfig's fields with their types and what lenrl knows of their bounds."""
+    hints = {name: hint for name, hint in get_type_hints(GRPOConfig).items() if name in GRPO_FIELDS}
+    return _checker("trainer", {name: hint for name, hint in hints.items() if name not in OWNED}, BOUNDS)
+
+
+@cache
+def _peft_fields() -> type[BaseModel]:
+    from peft import LoraConfig
+
+    return _checker("peft", get_type_hints(LoraConfig), PEFT_BOUNDS)
+
+
+def _checker(name: str, hints: Mapping[str, Any], bounds: Mapping[str, Any]) -> type[BaseModel]:
+    """A pydantic class that checks values against a data class's hints: no conversions, nothing negative."""
+    fields: dict[str, Any] = {}
+    for key, hint in hints.items():
+        plain = not re.search(r"\b(accelerate|peft|transformers)\.", str(hint))
+        bounded = bounds.get(key, hint if plain else Any)
+        if bounded in (int, float, int | None, float | None):
+            bounded = Annotated[bounded, Field(ge=0)]
+        fields[key] = (bounded, ... if key in REQUIRED else None)
+    settings = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+    return create_model(name, __config__=settings, **fields)
+
+
+def peft_config(fields: Mapping[str, Any] | None) -> Any:
+    """`model.peft` as a `peft.LoraConfig`; None: all weights are trained.
+
+    Raises:
+        BadInput: a field that LoraConfig does not have, or a value that it does not take.
+    """
+    if fields is None:
+        return None
+    from peft import LoraConfig
+
+    faults = _faults_of(_peft_fields(), fields, "model.peft", "peft's LoraConfig")
+    if faults:
+        raise BadInput("\n".join(faults))
+    try:
+        return LoraConfig(**{"task_type": "CAUSAL_LM", **fields})
+    except (ValueError, TypeError) as fault:  # fields that contradict each other
+        raise BadInput(f"model.peft={dict(fields)}: peft refuses it: {fault}") from fault
