@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import re
 import textwrap
@@ -16,6 +17,8 @@ from lenrl.errors import BadInput
 
 EXAMPLES = (
     "lenrl eval tiny task=chain greedy=true",
+    "lenrl eval tiny samples=8 --sft shortest.jsonl",
+    "lenrl eval --answers answers.jsonl",
     "lenrl eval tiny outputs/demo/model task=chain task.test=500 samples=4 --out outputs/compared",
     "lenrl eval org/model task=problems.jsonl samples=8 max_new_tokens=8192 temperature=0.6",
     "lenrl eval org/model outputs/drpo/NAME/model task=aime24 samples=16 max_new_tokens=32768 temperature=0.6",
@@ -29,6 +32,8 @@ OPTIONS = {  # option: what it holds, after `lenrl.study.evaluate.evaluate`
     "top_k": int,
     "batch_size": int,
     "seed": int,
+    "budget": int,
+    "vote_width": int,
     "split": str,
     "device": str,
     "dtype": str,
@@ -48,12 +53,27 @@ def main(arguments: Sequence[str]) -> int:
         "  task=NAME (chain, aime24, math500, ...), or task=FILE.jsonl with prompt, answer and optionally\n"
         "  difficulty; task.X=...\n"
         f"{textwrap.fill(', '.join(OPTIONS), 96, initial_indent='  ', subsequent_indent='  ')}\n"
-        "  verifier.X=...",
+        "  verifier.X=...\n"
+        "The same command with the same --out continues an evaluation that was stopped.",
         EXAMPLES,
     )
-    parser.add_argument("words", nargs="+", metavar="MODEL | key=value")
+    parser.add_argument("words", nargs="*", metavar="MODEL | key=value")
     parser.add_argument("--out", type=Path, metavar="DIR", help="for eval.json and completions")
+    parser.add_argument(
+        "--sft",
+        type=Path,
+        metavar="NEW.jsonl",
+        help="write the shortest correct completions, for fine-tuning",
+    )
+    parser.add_argument(
+        "--answers",
+        type=Path,
+        metavar="FILE.jsonl",
+        help="measure answers instead of a model: YapIndex, Ruler, win rates (docs/measures.md)",
+    )
     given = parser.read(arguments)
+    if given.answers is not None:
+        return _answers(given)
 
     models, settings = divide(given.words)
     if not models:
@@ -68,12 +88,28 @@ def main(arguments: Sequence[str]) -> int:
     task, verifier = settings.pop("task"), settings.pop("verifier")
     console = Console()
     try:
-        result = evaluate(models, task, out_dir=out, verifier_settings=verifier, console=console, **settings)
+        result = evaluate(
+            models, task, out_dir=out, sft=given.sft, verifier_settings=verifier, console=console, **settings
+        )
     except BaseException:
         with suppress(OSError):  # not there, or not empty
             out.rmdir()
+        if given.out is None and out.exists():
+            said = f"What was sampled is kept: the same command with --out {out} continues."
+            console.print(said, soft_wrap=True)
         raise
     summary.show(result, console, out)
+    return 0
+
+
+def _answers(given: argparse.Namespace) -> int:
+    if given.words or given.sft:
+        raise BadInput("lenrl eval --answers measures a file: give no model, no setting and no --sft.")
+    from rich.console import Console
+
+    from lenrl.study import answers
+
+    answers.show(answers.measure(given.answers, given.out), Console())
     return 0
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +54,8 @@ def sample(
     seed: int = 0,
     eos_ids: Collection[int] | None = None,
     progress: Callable[[int], None] | None = None,
+    done: Mapping[int, Completion] | None = None,
+    keep: Callable[[Mapping[int, Completion]], None] | None = None,
 ) -> list[Completion]:
     """One completion a prompt, in the order of the prompts; repeat a prompt to sample it several times.
 
@@ -73,6 +75,9 @@ def sample(
         seed: of the sampling noise.
         eos_ids: ids that end a completion; None: all that tokenizer and model name.
         progress: called after each batch with the number of completions it gave.
+        done: completions of an earlier, interrupted call with the same arguments, by row. Batches that they
+            cover are left out, and the others are the same ones as they would have been.
+        keep: called after each batch with its completions by row.
 
     Raises:
         ValueError: an option is out of range or a prompt is empty.
@@ -93,10 +98,15 @@ def sample(
     )
     warpers = [] if greedy else _warpers(temperature, top_p, top_k)
     noise_keys = _noise_keys(prompt_ids, seed)
-    done: dict[int, Completion] = {}
+    done = dict(done or {})
+    if progress is not None and done:
+        progress(len(done))
     device = next(model.parameters()).device
     with _neutral(model), torch.no_grad():
         for rows in _batches(model, prompt_ids, max_new_tokens, batch_size):
+            missing = [row for row in rows if row not in done]
+            if not missing:
+                continue
             ids_NT, mask_NT = _left_pad([prompt_ids[row] for row in rows], pad, device)
             noise = [] if greedy else [_Draw([noise_keys[row] for row in rows], max_new_tokens)]
             output_NT = model.generate(
@@ -106,9 +116,12 @@ def sample(
                 logits_processor=LogitsProcessorList([_Finite(), *warpers, *noise]),
             )
             generated = output_NT[:, ids_NT.shape[1] :].tolist()
-            done |= {row: _ended(ids, ends) for row, ids in zip(rows, generated, strict=True)}
+            found = {row: _ended(ids, ends) for row, ids in zip(rows, generated, strict=True)}
+            done |= found
+            if keep is not None:
+                keep(found)
             if progress is not None:
-                progress(len(rows))
+                progress(len(missing))
     return [done[row] for row in range(len(prompt_ids))]
 
 

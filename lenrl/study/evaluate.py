@@ -1,35 +1,35 @@
 """Accuracy and tokens of models on the problems of a task, with intervals, on the same prompts for all.
 
-Writes `eval.json` and one parquet file of completions for each model and decoding.
+Writes `eval.json` and, for each model and decoding, parquet files of completions and of prompts. Completions
+are kept as they are sampled: the same evaluation into the same folder continues.
 """
 
 from __future__ import annotations
 
 import gc
-import hashlib
-import json
-import platform
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lenrl import __version__
+from lenrl import measures
 from lenrl.engine import data
 from lenrl.engine.rollout import completion_text
 from lenrl.engine.sample import sample
 from lenrl.errors import BadInput
 from lenrl.models import find
 from lenrl.study import models as loading
-from lenrl.study.evalfiles import plain, write
-from lenrl.study.outcome import Decoding, Outcome, describe, pairs, warnings
-from lenrl.tasks import GymTask, Problem, Task, build, digest, encode, messages
+from lenrl.study import sft as sft_rows
+from lenrl.study.evalfiles import plain, stem, write
+from lenrl.study.fingerprint import fingerprint, weights
+from lenrl.study.kept import Kept
+from lenrl.study.outcome import Decoding, Outcome, describe, mark_front, pairs, warnings
+from lenrl.tasks import GymTask, Problem, Task, build, encode, messages
 from lenrl.verify.pool import Claim, Verifier
 from lenrl.verify.settings import VerifierSettings
 
@@ -48,7 +48,11 @@ def evaluate(
     top_k: int = 0,
     batch_size: int | None = None,
     seed: int = 0,
+    budget: int | None = None,
+    vote_width: int = measures.VOTE_WIDTH,
     out_dir: Path | str | None = None,
+    replace_other: bool = False,
+    sft: Path | None = None,
     verifier_settings: VerifierSettings | Mapping[str, Any] | None = None,
     device: str | None = None,
     dtype: str | None = None,
@@ -69,7 +73,12 @@ def evaluate(
         decodings: any of `sampled`, `greedy`, each measured; overrides `greedy`.
         max_new_tokens, temperature, top_p, top_k, batch_size, seed: see `lenrl.engine.sample.sample`; the cap
             is lowered, with a warning, to what a model's context leaves.
-        out_dir: where `eval.json` and `completions-*.parquet` go; None: nowhere.
+        budget: tokens up to which accuracies within a budget are given, and the area; default: the cap.
+        vote_width: steps of a bucket of the length-filtered vote.
+        out_dir: where `eval.json` and the parquet files go; None: nowhere. Completions that it holds of the
+            same models and settings are not sampled again.
+        replace_other: completions of other models or settings there are replaced instead of refused.
+        sft: a new file for the shortest correct completions, see `lenrl.study.sft`.
         verifier_settings: default: the verifier's own, with the scorer of reasoning-gym for its tasks.
         device, dtype, revision, tokenizer, think_prefilled, trust_remote_code: see `lenrl.study.models.load`.
         console: shows a progress bar there.
@@ -78,7 +87,7 @@ def evaluate(
         `models`: figures of each model and decoding; `pairs`: each model against the first one.
 
     Raises:
-        BadInput: a model, the task or an option can't be used.
+        BadInput: a model, the task or an option can't be used, or `out_dir` holds something else.
     """
     if not models:
         raise BadInput("no model given; name at least one: tiny, a folder, a run's folder or a hub id")
@@ -87,13 +96,20 @@ def evaluate(
     plans = [drawn if name == "sampled" else Decoding(name, max_new_tokens=max_new_tokens) for name in wanted]
     for name in models:
         find(name)  # a misspelt second model must not cost the first one's evaluation
+    if (budget is not None and budget < 1) or vote_width < 1:
+        raise BadInput(f"budget={budget}, vote_width={vote_width}: both are at least 1")
+    if sft is not None:
+        sft_rows.refuse(sft, len(models), len(plans))
     task = task if isinstance(task, Task) else build(task)
+    folder = None if out_dir is None else Path(out_dir)
     measured: list[tuple[Outcome, dict[str, Any]]] = []
+    sources: list[dict[str, Any]] = []
+    spoken: Any = None  # the last model's tokenizer
     with Verifier(_verifier_settings(verifier_settings, task)) as verifier:
         problems, audit = data.load(task, split, verifier=verifier)
         total = len(models) * len(problems) * sum(plan.samples for plan in plans)
         with _progress(console, total) as bar:
-            bench = _Bench(task, split, problems, audit.warnings, verifier, batch_size, bar)
+            bench = _Bench(task, split, problems, verifier, batch_size, bar)
             for name in models:
                 loaded = loading.load(
                     name,
@@ -104,13 +120,27 @@ def evaluate(
                     think=think_prefilled,
                     trust_remote_code=trust_remote_code,
                 )
-                measured += [bench.measure(loaded, plan) for plan in plans]
+                for plan in plans:
+                    fitting, prompt_ids, lowered = bench.fit(loaded, plan)
+                    source = bench.source(loaded, fitting, prompt_ids)
+                    kept = Kept(folder, stem(len(measured), plan.name), source, replace_other)
+                    outcome, counts = bench.run(loaded, fitting, prompt_ids, kept)
+                    entry = describe(outcome, budget or max_new_tokens, vote_width) | source
+                    entry |= {"task": _task_name(task), "split": split, "verifier": counts}
+                    entry |= {"resumed": len(kept.done)}
+                    entry["warnings"] = [*audit.warnings, *lowered, *warnings(entry)]
+                    measured.append((outcome, entry))
+                    sources.append(source)
+                spoken = loaded.tokenizer
                 del loaded  # before the next one is loaded
                 gc.collect()
-    outcomes = [outcome for outcome, _ in measured]
-    result = plain({"models": [entry for _, entry in measured], "pairs": list(pairs(outcomes, seed))})
-    if out_dir is not None:
-        write(Path(out_dir), result, outcomes)
+    entries = [entry for _, entry in measured]
+    mark_front(entries)
+    result = plain({"models": entries, "pairs": list(pairs(measured, seed))})
+    if folder is not None:
+        write(folder, result, [outcome for outcome, _ in measured], sources)
+    if sft is not None:
+        sft_rows.write(sft, task, measured[0][0], spoken)
     return result
 
 
@@ -121,28 +151,35 @@ class _Bench:
     task: Task
     split: str
     problems: Sequence[Problem]
-    audit_warnings: Sequence[str]
     verifier: Verifier
     batch_size: int | None
     bar: Any
 
-    def measure(self, loaded: loading.Loaded, plan: Decoding) -> tuple[Outcome, dict[str, Any]]:
-        """Sample, verify, describe; the entry of `eval.json` beside what it was made from."""
+    def fit(self, loaded: loading.Loaded, plan: Decoding) -> tuple[Decoding, list[list[int]], list[str]]:
+        """The decoding that the model's context allows, the prompts' token ids, and warnings."""
         prompt_ids = [encode(loaded.tokenizer, messages(self.task, problem)) for problem in self.problems]
         fitting, lowered = _fit(plan, loaded, max(map(len, prompt_ids)))
+        return fitting, prompt_ids, lowered
+
+    def source(self, loaded: loading.Loaded, plan: Decoding, prompt_ids: list[list[int]]) -> dict[str, Any]:
+        """What the completions and their figures come from."""
+        found = fingerprint(
+            loaded,
+            self.task,
+            split=self.split,
+            problems=self.problems,
+            prompt_ids=prompt_ids,
+            plan=plan,
+            verifier=self.verifier.settings,
+        )
+        return {"fingerprint": found, "weights": weights(loaded.model)}
+
+    def run(
+        self, loaded: loading.Loaded, plan: Decoding, prompt_ids: list[list[int]], kept: Kept
+    ) -> tuple[Outcome, dict[str, int]]:
+        """Sample what is not kept, verify all; the outcome, and what the verifier counted."""
         self.bar(loaded.name, plan.name, 0)
         before = dict(self.verifier.counts)
-        outcome = self._run(loaded, prompt_ids, fitting)
-        entry = describe(outcome) | {
-            "task": _task_name(self.task),
-            "split": self.split,
-            "verifier": {key: count - before[key] for key, count in self.verifier.counts.items()},
-            "fingerprint": self._fingerprint(loaded, fitting),
-        }
-        entry["warnings"] = [*self.audit_warnings, *lowered, *warnings(entry)]
-        return outcome, entry
-
-    def _run(self, loaded: loading.Loaded, prompt_ids: list[list[int]], plan: Decoding) -> Outcome:
         began = time.perf_counter()
         completions = sample(
             loaded.model,
@@ -157,6 +194,8 @@ class _Bench:
             seed=plan.seed,
             eos_ids=loaded.eos_ids,
             progress=lambda count: self.bar(loaded.name, plan.name, count),
+            done=kept.done,
+            keep=kept.add,
         )
         sampled = time.perf_counter()
         texts = [completion_text(loaded.tokenizer, c.ids, loaded.eos_ids) for c in completions]
@@ -164,26 +203,8 @@ class _Bench:
         claims = [Claim(text, gold, loaded.think_prefilled) for text, gold in zip(texts, golds, strict=True)]
         verdicts = self.verifier.verify(claims)
         seconds = {"generate": sampled - began, "verify": time.perf_counter() - sampled}
-        return Outcome(loaded.name, plan, self.problems, completions, texts, verdicts, seconds)
-
-    def _fingerprint(self, loaded: loading.Loaded, plan: Decoding) -> dict[str, Any]:
-        """Everything beside the model that moves the figures; only equal hashes are comparable."""
-        parameter = next(loaded.model.parameters())
-        found: dict[str, Any] = {
-            "task": digest(self.task, self.problems),
-            "split": self.split,
-            "prompts": len(self.problems),
-            "decoding": asdict(plan),
-            "verifier": self.verifier.settings.model_dump(mode="json", exclude={"workers"}),
-            "arithmetic": f"{parameter.dtype} on {parameter.device.type}".removeprefix("torch."),
-            "versions": {
-                "lenrl": __version__,
-                "python": platform.python_version(),
-                **{name: version(name) for name in ("torch", "transformers", "math-verify")},
-            },
-        }
-        text = json.dumps(found, sort_keys=True)
-        return found | {"hash": hashlib.blake2b(text.encode(), digest_size=6).hexdigest()}
+        counts = {name: count - before[name] for name, count in self.verifier.counts.items()}
+        return Outcome(loaded.name, plan, self.problems, completions, texts, verdicts, seconds), counts
 
 
 def _verifier_settings(given: VerifierSettings | Mapping[str, Any] | None, task: Task) -> VerifierSettings:

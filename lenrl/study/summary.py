@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,9 +14,10 @@ from rich.text import Text
 from lenrl.engine.data import task_of
 from lenrl.errors import BadInput
 from lenrl.study import report
+from lenrl.study.command import eval_command
 from lenrl.study.evaluate import evaluate
-from lenrl.study.tables import before_after, before_after_table, models_table, pairs_table
-from lenrl.tasks import GymTask, TableTask, Task
+from lenrl.study.tables import before_after, before_after_table, models_table, more_table, pairs_table
+from lenrl.tasks import Task
 
 if TYPE_CHECKING:
     from lenrl.config import Recipe
@@ -62,13 +62,15 @@ def finish(run_dir: Path, recipe: Recipe, console: Console | None = None) -> dic
     summary["paths"]["report.html"] = str(run_dir / "report.html")
     _write(run_dir / "summary.json", summary)
     report.write(run_dir)
-    _print(summary, result, task, run_dir, console)
+    _print(summary, result, run_dir, console)
+    console.print(Text(f"Next:    {eval_command(run_dir, recipe, task)}"), soft_wrap=True)
     return summary
 
 
 def show(result: Mapping[str, Any], console: Console, out_dir: Path | None = None) -> None:
     """Print what `evaluate` gave: models, pairs, warnings, where the files are."""
     console.print(models_table(result["models"]))
+    console.print(more_table(result["models"]))
     if result["pairs"]:
         console.print(pairs_table(result["pairs"]))
     _print_warnings(result, console)
@@ -90,6 +92,7 @@ def _evaluate(
             max_new_tokens=recipe.trainer["max_completion_length"],
             seed=recipe.seed,
             out_dir=run_dir,
+            replace_other=True,  # the run may have been trained further
             verifier_settings=recipe.verifier,
             dtype=recipe.model.dtype,
             revision=recipe.model.revision,
@@ -117,7 +120,7 @@ def _before_after(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _print(
-    summary: Mapping[str, Any], result: Mapping[str, Any] | None, task: Task, run_dir: Path, console: Console
+    summary: Mapping[str, Any], result: Mapping[str, Any] | None, run_dir: Path, console: Console
 ) -> None:
     console.print()
     steps, seconds = summary["steps"], summary["seconds"]
@@ -132,24 +135,17 @@ def _print(
     for what, name in (("Report", "report.html"), ("Figures", "eval.json"), ("Model", "model")):
         if (run_dir / name).exists():
             console.print(Text(f"{what + ':':9}{run_dir / name}"), soft_wrap=True)
-    console.print(Text(f"Next:    {_next(summary, task, run_dir)}"), soft_wrap=True)
 
 
 def _print_warnings(result: Mapping[str, Any], console: Console) -> None:
-    for warning in dict.fromkeys(text for entry in result["models"] for text in entry["warnings"]):
+    said = [text for entry in result["models"] for text in entry["warnings"]]
+    said += [
+        f"{pair['base']} and {pair['model']} were not measured alike: {'; '.join(pair['differs'])}"
+        for pair in result["pairs"]
+        if pair["differs"]
+    ]
+    for warning in dict.fromkeys(said):
         console.print(Text(f"Warning: {warning}", style="yellow"), soft_wrap=True)
-
-
-def _next(summary: Mapping[str, Any], task: Task, run_dir: Path) -> str:
-    """The command that measures both models more exactly."""
-    words = ["lenrl", "eval", summary["base"], str(run_dir / "model")]
-    if isinstance(task, TableTask):
-        words.append(f"task={task.files.get('test') or task.path or 'FILE.jsonl'}")
-    elif isinstance(task, GymTask):
-        words += ["task=gym", f"task.generator={task.generator}"]
-    else:
-        words.append(f"task={task.name}")
-    return shlex.join([*words, "samples=8", "--out", str(run_dir / "eval8")])
 
 
 def _read(path: Path) -> dict[str, Any]:

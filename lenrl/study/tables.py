@@ -26,6 +26,40 @@ def models_table(entries: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
+def more_table(entries: Sequence[Mapping[str, Any]]) -> Table:
+    """A line each model and decoding: what its samples say together, and what short budgets leave of it."""
+    budget = entries[0]["area_tokens"]
+    mean = entries[0]["tokens_mean"]  # of the base: what is left if all get no more than its average
+    within = max((t for t in entries[0]["accuracy_within"] if int(t) <= mean), key=int, default=str(budget))
+    samples = max(entry["samples"] for entry in entries)
+    columns = (
+        f"in {within} tokens",
+        f"area to {budget}",
+        "sd, tokens",
+        "loops",
+        "pass@n",
+        "vote",
+        "by length",
+    )
+    title = "Right within a budget; of one prompt's samples: spread, any right, majority, majority of lengths"
+    table = _table(Text(title), "model", columns if samples > 1 else (*columns[:2], "loops"))
+    for entry in entries:
+        votes, best = entry["vote"] or {}, max(entry["pass_at_k"], key=int, default=None)
+        mark = ", on the front" if entry["on_front"] and len(entries) > 1 else ""
+        cells = [
+            share(entry["accuracy_within"].get(within)),
+            _cell(entry["area"], entry["area_ci95"], share),
+            tokens(entry["lengths"]["sd"]),
+            share(entry["lengths"]["degenerate_share"]),
+            "-" if best is None else f"{share(entry['pass_at_k'][best])}\nn = {best}",
+            _cell(votes.get("majority"), votes.get("majority_ci95"), share),
+            _cell(votes.get("length_filtered"), votes.get("length_filtered_ci95"), share),
+        ]
+        kept = cells if samples > 1 else [*cells[:2], cells[3]]
+        table.add_row(Text(f"{entry['model']}\n{decoding_name(entry)}{mark}"), *kept)
+    return table
+
+
 def pairs_table(pairs: Sequence[Mapping[str, Any]]) -> Table:
     """A line each pair: difference of accuracy in points, ratio of tokens, AES."""
     weights = pairs[0]["aes_weights"]

@@ -24,7 +24,7 @@ class GymTask(Task, frozen=True):
 
     Splits draw from disjoint ranges of seeds, and a problem that an earlier split (test, dev, train) has
     is skipped in a later one, so that no question is in two splits. The gold answer is JSON for the
-    verifier kind `gym`: `{"dataset": ..., "entry": {question, answer, metadata}}`.
+    verifier kind `gym`: `{"dataset": ..., "config": ..., "entry": {question, answer, metadata}}`.
     """
 
     name: Literal["gym"] = "gym"
@@ -84,17 +84,31 @@ class GymTask(Task, frozen=True):
             )
         try:
             return reasoning_gym.create_dataset(self.generator, seed=seed, size=size, **self.config)
-        except (AssertionError, TypeError, ValueError) as error:
+        except (AssertionError, AttributeError, TypeError, ValueError) as error:
             raise BadInput(
                 f"task.config={self.config!r} is refused by generator {self.generator!r}: {error}; "
                 "see the generator's config class in reasoning-gym"
             ) from error
+
+    def _gold(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        config = {"config": self.config} if self.config else {}  # some scorers read their generator's
+        return {"dataset": self.generator, **config, "entry": _with_tuples(dict(entry))}
 
     def _problem(self, seed: int, entry: Mapping[str, Any]) -> Problem:
         grade = entry["metadata"].get(self.difficulty) if self.difficulty else None
         return Problem(
             id=f"gym:{self.generator}:{seed}",
             prompt=entry["question"],
-            answer=json.dumps({"dataset": self.generator, "entry": dict(entry)}, default=str),
+            answer=json.dumps(self._gold(entry), default=str),
             difficulty=grade if grade is None or isinstance(grade, str | int) else str(grade),
         )
+
+
+def _with_tuples(value: Any) -> Any:
+    """Tuples as `{"__tuple__": [...]}`: JSON would make lists of them, and some scorers compare with tuples."""
+    if isinstance(value, Mapping):
+        return {name: _with_tuples(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        items = [_with_tuples(item) for item in value]
+        return {"__tuple__": items} if isinstance(value, tuple) else items
+    return value

@@ -1,8 +1,9 @@
 """Scoring by reasoning-gym, in a worker. The gold column is JSON that names an entry of a data set:
 
     {"dataset": "leg_counting", "seed": 7, "index": 3, "config": {...}}
-    {"dataset": "leg_counting", "entry": {...}}
+    {"dataset": "leg_counting", "config": {...}, "entry": {...}}
 
+Where the entry had a tuple, JSON has `{"__tuple__": [...]}`.
 Some of its scorers evaluate the answer as Python: there it must be bare arithmetic or a bare literal.
 """
 
@@ -34,7 +35,10 @@ def score(answer: str | None, gold: str) -> tuple[bool | None, bool]:
     dataset, entry = found
     if _evaluates(type(dataset)) and not harmless(answer):
         return answer.strip() == str(entry["answer"]).strip(), True
-    return dataset.score_answer(answer, entry) >= 1.0, True
+    try:
+        return dataset.score_answer(answer, entry) >= 1.0, True
+    except (ValueError, SyntaxError):  # of a scorer that parses without care: wrong, not unknown
+        return False, False
 
 
 def known(gold: str) -> bool:
@@ -67,10 +71,10 @@ def harmless(answer: str) -> bool:
 @lru_cache(maxsize=256)
 def _entry(gold: str) -> tuple[Any, dict[str, Any]] | None:
     try:
-        wanted = json.loads(gold)
+        wanted = json.loads(gold, object_hook=_tuples_back)
         name = wanted["dataset"]
         if "entry" in wanted:
-            return _dataset(name, "{}"), wanted["entry"]
+            return _dataset(name, json.dumps(wanted.get("config", {}), sort_keys=True)), wanted["entry"]
         config = {**wanted.get("config", {}), "seed": wanted["seed"]}
         index = int(wanted["index"])
         dataset = _dataset(name, json.dumps(config, sort_keys=True))
@@ -79,6 +83,10 @@ def _entry(gold: str) -> tuple[Any, dict[str, Any]] | None:
         return dataset, dataset[index]
     except (ValueError, KeyError, TypeError, IndexError, AssertionError):
         return None
+
+
+def _tuples_back(found: dict[str, Any]) -> Any:
+    return tuple(found["__tuple__"]) if found.keys() == {"__tuple__"} else found
 
 
 @lru_cache(maxsize=64)

@@ -1,7 +1,9 @@
 """Evaluations from end to end on the embedded model: figures, pairs, files, refusals."""
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +14,8 @@ from lenrl.errors import BadInput
 from lenrl.models import TINY
 from lenrl.study import models
 from lenrl.study.evaluate import evaluate
+from lenrl.study.fingerprint import weights
+from lenrl.study.outcome import WIDE, warnings
 from lenrl.study.summary import show
 from lenrl.tasks.chain import ChainTask
 from lenrl.tasks.chain import evaluate as value_of
@@ -82,6 +86,51 @@ def test_a_model_equals_itself(done):
     assert sampled[0]["fingerprint"] == sampled[1]["fingerprint"]
 
 
+def test_further_figures_follow_from_the_completions(done):
+    folder, _, result = done
+    sampled, greedy = result["models"][:2]
+    found = pq.read_table(folder / "out" / sampled["completions"]).to_pylist()
+    budgets = list(sampled["accuracy_within"])
+    assert budgets == ["16", "32", "64", "120"]
+    for budget in budgets:
+        right = [r["verdict"] and not r["truncated"] and r["tokens"] <= int(budget) for r in found]
+        assert sampled["accuracy_within"][budget] == pytest.approx(sum(right) / len(right))
+    assert sampled["area_tokens"] == 120
+    area = [r["verdict"] and not r["truncated"] and 1 - r["tokens"] / 120 for r in found]
+    assert sampled["area"] == pytest.approx(sum(area) / len(area))
+    assert [len(row["ids"]) for row in found] == [row["tokens"] for row in found]
+    prompts = pq.read_table(folder / "out" / sampled["by_prompt"]).to_pylist()
+    for row, pair in zip(prompts, zip(found[::2], found[1::2], strict=True), strict=True):
+        assert {row["prompt_id"]} == {r["prompt_id"] for r in pair}
+        lengths = sorted(r["tokens"] for r in pair)
+        assert [row["shortest"], row["longest"]] == lengths
+        assert row["sd"] == pytest.approx((lengths[1] - lengths[0]) / 2**0.5)
+        assert row["correct_share"] == sum(r["verdict"] for r in pair) / 2
+    assert sampled["lengths"]["sd"] == pytest.approx(sum(row["sd"] for row in prompts) / 24)
+    assert greedy["lengths"]["sd"] is None and sampled["vote"] is None  # two samples are no vote
+    assert all(entry["on_front"] for entry in result["models"])  # of equals all are
+
+
+def test_votes_and_budgets_answer_to_their_options(tmp_path):
+    task = {"name": "chain", "test": 20}
+    options = {"samples": 5, "max_new_tokens": 100, "temperature": 1.4, "verifier_settings": EXACT}
+    options["out_dir"] = tmp_path
+    entry = evaluate(["tiny"], task, budget=50, **options)["models"][0]
+    rows = pq.read_table(tmp_path / entry["completions"]).to_pylist()
+    majority = []
+    for first in range(0, 100, 5):
+        answers = [row["answer"] for row in rows[first : first + 5]]
+        given = [a for a in answers if a is not None]
+        majority.append(bool(given) and max(given, key=given.count) == rows[first]["gold"])  # first of equals
+    assert entry["vote"]["majority"] == pytest.approx(sum(majority) / 20)
+    assert entry["vote"]["width_steps"] == 2
+    assert (entry["area_tokens"], list(entry["accuracy_within"])[-1]) == (50, "50")
+    wide = evaluate(["tiny"], task, vote_width=1000, **options)["models"][0]
+    assert wide["vote"]["length_filtered"] == wide["vote"]["majority"] != entry["vote"]["length_filtered"]
+    with pytest.raises(BadInput, match="vote_width=0"):
+        evaluate(["tiny"], task, vote_width=0)
+
+
 def test_eval_json_is_what_was_returned(done):
     folder, _, result = done
     assert json.loads((folder / "out" / "eval.json").read_text()) == result
@@ -101,17 +150,60 @@ def test_the_fingerprint_follows_what_moves_the_figures(done):
         assert evaluate(["tiny"], path, **other)["models"][0]["fingerprint"]["hash"] != base
 
 
+def test_pairs_say_where_their_models_were_not_measured_alike(done, tmp_path):
+    folder, _, result = done
+    assert all(pair["differs"] == [] for pair in result["pairs"])
+    shutil.copytree(TINY, tmp_path / "other")
+    config = json.loads((tmp_path / "other" / "config.json").read_text())
+    config["max_position_embeddings"] //= 8  # a shorter context lowers the cap
+    (tmp_path / "other" / "config.json").write_text(json.dumps(config))
+    template = tmp_path / "other" / "chat_template.jinja"
+    template.write_text(template.read_text().replace("<|assistant|>", "<|assistant|>"[:-1] + " |>"))
+    models = ["tiny", str(tmp_path / "other")]
+    options = {"greedy": True, "max_new_tokens": 400, "verifier_settings": EXACT}
+    unlike = evaluate(models, {"name": "chain", "test": 3}, **options)
+    [pair] = unlike["pairs"]
+    said = "; ".join(pair["differs"])
+    assert (
+        "decoding.max_new_tokens 400 against" in said and "chat_template" in said and "prompt_tokens" in said
+    )
+    assert "versions" not in said and "verifier" not in said
+    console = Console(record=True, width=100, file=open("/dev/null", "w"))  # noqa: SIM115
+    show(unlike, console)
+    assert "were not measured alike: prompt_tokens" in console.export_text()
+
+
+def test_weights_are_told_apart(done):
+    _, _, result = done
+    assert len({entry["weights"] for entry in result["models"]}) == 1
+    loaded = models.load("tiny")
+    before = weights(loaded.model)
+    assert before == result["models"][0]["weights"]
+    with torch.no_grad():
+        next(loaded.model.parameters())[3, 5] += 1e-4
+    assert weights(loaded.model) != before
+
+
 def test_few_prompts_and_cut_completions_are_warned_of(done):
     folder, _, _ = done
     path = str(folder / "rows.jsonl")
     entry = evaluate(["tiny"], path, max_new_tokens=8, verifier_settings=EXACT)["models"][0]
-    assert any("24 prompts are few" in warning for warning in entry["warnings"])
+    [few] = [warning for warning in entry["warnings"] if "24 prompts are few" in warning]
+    half = max(abs(end - entry["accuracy"]) for end in entry["accuracy_ci95"])
+    assert f"known to {100 * half:.1f} points" in few and half > WIDE
     assert any("cut at the cap" in warning for warning in entry["warnings"])
     capped = evaluate(["tiny"], {"name": "chain", "test": 1}, greedy=True, verifier_settings=EXACT)["models"][
         0
     ]
     assert any("lowered from 4096" in warning for warning in capped["warnings"])
     assert capped["tokens_mean_ci95"] == [0.0, None]  # one prompt says nothing of others
+
+
+def test_narrow_intervals_are_not_warned_of():
+    entry = {"accuracy": 0.9, "accuracy_ci95": [0.86, 0.94], "truncated_share": 0.0, "unknown": 0}
+    assert warnings(entry | {"prompts": 300}) == []
+    wide = warnings(entry | {"prompts": 300, "accuracy_ci95": [0.8, 0.95]})
+    assert wide == ["300 prompts are few: the accuracy is known to 10.0 points; for 5 give about 1200"]
 
 
 def test_show_prints_figures_and_no_markup(done):
@@ -177,3 +269,13 @@ def test_an_adapter_is_loaded_on_its_base(tmp_path):
 def test_bad_options_are_refused_before_anything_loads(options):
     with pytest.raises(BadInput, match=str(next(iter(options.values()))).strip("[]")):
         evaluate(["tiny"], "chain", **options)
+
+
+def test_the_documented_fields_are_there(done):
+    _, _, result = done
+    text = Path("docs/measures.md").read_text()
+    for title, found in (("One model", result["models"][0]), ("A model against another", result["pairs"][0])):
+        section = text.split(f"## {title}\n")[1].split("\n## ")[0]
+        rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+        names = [name for cell in rows for name in re.findall(r"`(\w+)`", cell)]
+        assert len(names) > 3 and not [name for name in names if name not in found]

@@ -1,0 +1,54 @@
+"""What is measured of completions, and how sure one can be of it: pure functions of arrays and texts.
+
+Axes: P prompts, S samples of one prompt. Verdicts are 1, 0 or NaN (unknown); tokens count the
+end-of-text token. All intervals are 95 % intervals over prompts: they speak of new problems of the same
+kind, not of new samples of the same problems. Definitions and sources: docs/measures.md.
+"""
+
+from lenrl.measures.answers import RULER_RANGES, in_range, words, yap_index, yap_score
+from lenrl.measures.budget import accuracy_within, area_within, pareto_front
+from lenrl.measures.intervals import Estimate, accuracy, mean_tokens
+from lenrl.measures.lengths import loops, prompt_lengths
+from lenrl.measures.paired import AES_FALL, AES_RISE, Comparison, aes, compare
+from lenrl.measures.samples import pass_at_k, percentile, tokens_by_verdict
+from lenrl.measures.vote import (
+    VOTE_WIDTH,
+    length_filtered_vote,
+    majority_vote,
+    shortest_correct,
+    steps,
+    vote_verdicts,
+)
+from lenrl.measures.winrate import WinRate, win_rate
+
+__all__ = [
+    "AES_FALL",
+    "AES_RISE",
+    "RULER_RANGES",
+    "VOTE_WIDTH",
+    "Comparison",
+    "Estimate",
+    "WinRate",
+    "accuracy",
+    "accuracy_within",
+    "aes",
+    "area_within",
+    "compare",
+    "in_range",
+    "length_filtered_vote",
+    "loops",
+    "majority_vote",
+    "mean_tokens",
+    "pareto_front",
+    "pass_at_k",
+    "percentile",
+    "prompt_lengths",
+    "shortest_correct",
+    "steps",
+    "tokens_by_verdict",
+    "vote_verdicts",
+    "win_rate",
+    "words",
+    "yap_index",
+    "yap_score",
+]

@@ -1,0 +1,107 @@
+"""A model against a base on the same prompts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lenrl.measures.arrays import Array, prompt_means, table
+from lenrl.measures.intervals import Estimate, accuracy
+
+RESAMPLES = 4000
+AES_RISE = 3.0  # weight of a relative gain of accuracy in the AES
+AES_FALL = 5.0  # weight of a relative loss; papers differ (10 in DRPO's)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A model against a base on the same prompts."""
+
+    accuracy_diff: Estimate | None  # model minus base, shares; None: no prompt with both verdicts known
+    tokens_ratio: Estimate  # model over base
+    aes: float | None  # None: the base is never right, or no verdict is known
+
+
+def compare(
+    correct0_PS: ArrayLike, tokens0_PS: ArrayLike, correct_PS: ArrayLike, tokens_PS: ArrayLike, seed: int = 0
+) -> Comparison:
+    """Paired comparison: prompts are resampled, both models' rows of a prompt stay together.
+
+    The accuracy difference is the mean over the prompts that both have a known verdict of. Its bootstrap
+    includes one pseudo-prompt won and one lost, together worth one discordant sample (after Agresti and Min,
+    2005): without them, two models that agree on all prompts would be declared equal with certainty.
+
+    Args:
+        correct0_PS, tokens0_PS: the base's verdicts and tokens, (P, S).
+        correct_PS, tokens_PS: the model's; same prompts in the same order, S may differ.
+        seed: of the resampling.
+    """
+    rng = np.random.default_rng(seed)
+    base, model = table(tokens0_PS).mean(axis=1), table(tokens_PS).mean(axis=1)
+    if len(base) != len(model):
+        raise ValueError(
+            f"{len(base)} prompts against {len(model)}: a paired comparison needs the same prompts"
+        )
+    ratios = _resampled(rng, model) / _resampled(np.random.default_rng(seed), base)
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    ratio = Estimate(float(model.mean() / base.mean()), float(low), float(high))
+    return Comparison(
+        accuracy_diff=_accuracy_difference(table(correct0_PS), table(correct_PS), rng),
+        tokens_ratio=ratio,
+        aes=aes(_share(correct0_PS), _share(correct_PS), float(base.mean()), float(model.mean())),
+    )
+
+
+def aes(
+    base_accuracy: float | None,
+    model_accuracy: float | None,
+    base_tokens: float,
+    model_tokens: float,
+    *,
+    rise: float = AES_RISE,
+    fall: float = AES_FALL,
+) -> float | None:
+    """Accuracy-efficiency score: the tokens' relative saving, plus `rise` times the relative gain of accuracy
+    or minus `fall` times its relative loss. None if the base's accuracy is 0 or unknown.
+
+    >>> aes(0.8, 0.8, 100, 60), round(aes(0.8, 0.72, 100, 60), 6), round(aes(0.8, 0.88, 100, 60), 6)
+    (0.4, -0.1, 0.7)
+    """
+    if not base_accuracy or model_accuracy is None or base_tokens <= 0:
+        return None
+    saved = (base_tokens - model_tokens) / base_tokens
+    gain = (model_accuracy - base_accuracy) / base_accuracy
+    return saved + (rise if gain > 0 else fall) * gain
+
+
+def _share(correct_PS: ArrayLike) -> float | None:
+    found = accuracy(correct_PS)
+    return None if found is None else found.value
+
+
+def _accuracy_difference(base_PS: Array, model_PS: Array, rng: np.random.Generator) -> Estimate | None:
+    known = ~np.isnan(base_PS).all(axis=1) & ~np.isnan(model_PS).all(axis=1)
+    if not known.any():
+        return None
+    base, _ = prompt_means(base_PS[known])
+    model, samples = prompt_means(model_PS[known])
+    diff = model - base
+    pseudo = math.sqrt(0.5 / samples)
+    means = _resampled(rng, np.concatenate([diff, [pseudo, -pseudo]]))
+    low, high = np.percentile(means, [2.5, 97.5])
+    value = float(diff.mean())
+    return Estimate(value, max(-1.0, min(value, float(low))), min(1.0, max(value, float(high))))
+
+
+def _resampled(rng: np.random.Generator, values_P: Array) -> Array:
+    """Means of `RESAMPLES` bootstrap samples; in blocks, so that memory stays small with many prompts."""
+    P = len(values_P)
+    block = max(1, 2_000_000 // P)
+    parts = [
+        values_P[rng.integers(0, P, (min(block, RESAMPLES - done), P))].mean(axis=1)
+        for done in range(0, RESAMPLES, block)
+    ]
+    return np.concatenate(parts)

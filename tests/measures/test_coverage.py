@@ -1,0 +1,88 @@
+"""95 % intervals against simulated models whose accuracies and lengths are known: 1,000 evaluations each."""
+
+import math
+
+import numpy as np
+import pytest
+
+from lenrl import measures
+from lenrl.measures import paired
+
+TIMES = 1000
+
+
+def covers(evaluate, truth, seed):
+    """Share of simulated evaluations whose interval holds the truth."""
+    rng = np.random.default_rng(seed)
+    found = [evaluate(rng) for _ in range(TIMES)]
+    return sum(estimate.low <= truth <= estimate.high for estimate in found) / TIMES
+
+
+def holds(share):
+    return 0.93 <= share <= 0.97
+
+
+@pytest.mark.parametrize("samples", [1, 8])
+@pytest.mark.parametrize(("accuracy", "alike"), [(0.5, 1), (0.9, 4), (0.97, 1), (0.9, None)])
+def test_accuracy_of_prompts_of_different_difficulty(accuracy, alike, samples):
+    """`alike`: the lower, the more samples of a prompt agree (Beta-distributed chances); None: independent."""
+
+    def evaluate(rng):
+        beta = alike and rng.beta(alike * accuracy, alike * (1 - accuracy), (200, 1))
+        return measures.accuracy(rng.random((200, samples)) < (beta if alike else accuracy))
+
+    assert holds(covers(evaluate, accuracy, 1))
+
+
+def lengths(rng, prompts, samples, spread=0.8):
+    return rng.lognormal(5, spread, (prompts, 1)) * rng.lognormal(0, 0.4, (prompts, samples))
+
+
+@pytest.mark.parametrize("samples", [1, 8])
+def test_mean_tokens_of_skewed_lengths(samples):
+    truth = math.exp(5 + 0.8**2 / 2 + 0.4**2 / 2)
+    assert holds(covers(lambda rng: measures.mean_tokens(lengths(rng, 100, samples)), truth, 2))
+
+
+@pytest.mark.parametrize(("accuracy", "longest"), [(0.7, 400), (0.95, 100)])
+def test_area_within_a_budget(accuracy, longest):
+    """Lengths are uniform up to `longest`, the budget is 200 tokens."""
+
+    def evaluate(rng):
+        shape = (120, 2)
+        return measures.area_within(
+            rng.random(shape) < accuracy, rng.uniform(0, longest, shape), np.zeros(shape), 200
+        )
+
+    mean_left = 1 - longest / 400 if longest <= 200 else 100 / longest
+    assert holds(covers(evaluate, accuracy * mean_left, 3))
+
+
+@pytest.mark.parametrize("samples", [1, 8])
+def test_paired_differences(samples, monkeypatch):
+    """Both models find the same prompts hard and long; the second is 8 points worse and takes 0.4 the tokens."""
+    monkeypatch.setattr(paired, "RESAMPLES", 500)
+    found = []
+
+    def evaluate(rng):
+        chance, long = rng.beta(1.6, 0.4, (150, 1)), rng.lognormal(4, 0.5, (150, 1))
+        shape = (150, samples)
+        right0, right = rng.random(shape) < chance, rng.random(shape) < 0.9 * chance
+        tokens0, tokens = long * rng.lognormal(0, 0.3, shape), long * rng.lognormal(0, 0.3, shape)
+        found.append(measures.compare(right0, tokens0, right, tokens * rng.uniform(0.3, 0.5, (150, 1))))
+        return found[-1].accuracy_diff
+
+    assert holds(covers(evaluate, -0.08, 3))
+    assert holds(sum(pair.tokens_ratio.low <= 0.4 <= pair.tokens_ratio.high for pair in found) / TIMES)
+
+
+@pytest.mark.slow
+def test_length_controlled_win_rate():
+    """A judge that likes length: its preference at equal lengths is found all the same."""
+
+    def evaluate(rng):
+        difference = rng.normal(200, 400, 300)
+        preferred = rng.random(300) < 1 / (1 + np.exp(-0.3 - 1.2 * np.tanh(difference / 400)))
+        return measures.win_rate(preferred, difference, np.zeros(300)).length_controlled
+
+    assert holds(covers(evaluate, 1 / (1 + math.exp(-0.3)), 4))
