@@ -17,6 +17,7 @@ VERBS = {  # in the order of a user's day; each is lenrl/cli/VERB.py with `main(
     "eval": "accuracy and tokens of one or several models",
     "score": "rewards and advantages of logged rollouts, no model needed",
     "check": "all that can be known of a recipe before a model loads",
+    "attack": "reward hacks tried on a recipe: which of them pay",
     "ls": "recipes and strategies",
     "cp": "copy a recipe to edit",
 }

@@ -1,0 +1,51 @@
+"""`lenrl attack`: reward hacks tried on a recipe before training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from lenrl.cli.arguments import Parser
+from lenrl.errors import BadInput
+
+EXAMPLES = (
+    "lenrl attack length_penalty",
+    "lenrl attack curriculum reward.shape=band --step 300 trainer.max_completion_length=512",
+    "lenrl attack my.yaml --plugin mine.py --json attack.json --fail-on-pay",
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = Parser(
+        "attack",
+        "Try reward hacks (empty thinking, many boxes, stalling, wrong but short, ...) on a recipe's verifier,\n"
+        "reward and advantage, without a model. Each stands in groups of honest completions of real problems:\n"
+        "none, some or all of them right, all too long, or half the group hacks.\n\n"
+        "A hack pays if it is pushed up though wrong, or above an honest right answer; it leaks if it is pushed\n"
+        "down less than an honest wrong one, or may ignore what the prompt asked for at no cost. Differences\n"
+        "below 5 % of the gap between right and wrong are left out. Exit code 0 whatever is found, unless\n"
+        "--fail-on-pay.",
+        EXAMPLES,
+    )
+    parser.recipe()
+    parser.add_argument(
+        "--step", type=int, default=0, metavar="T", help="completed optimizer steps (default 0)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was found")
+    parser.add_argument("--fail-on-pay", action="store_true", help="exit code 1 if a hack pays")
+    given = parser.read(arguments)
+
+    from lenrl.config import compose
+    from lenrl.study import attacks
+
+    found = attacks.attack(compose(given.recipe, given.overrides, given.plugin), given.step)
+    if given.json is not None:
+        try:
+            given.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+        except OSError as fault:
+            raise BadInput(
+                f"--json {given.json} can't be written: {fault.strerror}. Choose another place."
+            ) from None
+    attacks.show(found)
+    return 1 if given.fail_on_pay and found["pays"] else 0
