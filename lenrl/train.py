@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] | No
         if given.multirun:
             raise BadInput(
                 "--multirun inside a launch would let two experiments share one process group. "
-                "Start one launch for each setting."
+                "`lenrl sweep RECIPE key=a,b` starts one launch for each setting."
             )
         recipe = compose(given.config_name, given.overrides, given.plugin)
         run(recipe)

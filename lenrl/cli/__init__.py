@@ -15,6 +15,7 @@ from lenrl.errors import BadInput, LenrlError, did_you_mean
 VERBS = {  # in the order of a user's day; each is lenrl/cli/VERB.py with `main(arguments) -> exit code`
     "train": "train a model as a recipe says",
     "eval": "accuracy and tokens of one or several models",
+    "sweep": "several settings, each a run of its own; grid or search",
     "score": "rewards and advantages of logged rollouts, no model needed",
     "check": "all that can be known of a recipe before a model loads",
     "attack": "reward hacks tried on a recipe: which of them pay",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lenrl.config.compose import compose, find, group
+from lenrl.config.grid import Axis, Grid, spread
 from lenrl.config.overrides import sections, sets
 from lenrl.config.paths import RECIPES, group_choices, recipe_files
 from lenrl.config.recipe import (
@@ -17,6 +18,8 @@ from lenrl.config.recipe import (
 __all__ = [
     "RECIPES",
     "SLOTS",
+    "Axis",
+    "Grid",
     "GuardSettings",
     "LoggingSettings",
     "ModelSettings",
@@ -29,4 +32,5 @@ __all__ = [
     "recipe_files",
     "sections",
     "sets",
+    "spread",
 ]

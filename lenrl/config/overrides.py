@@ -32,34 +32,43 @@ def parse(lines: Sequence[str]) -> list[Assignment]:
     Raises:
         BadInput: a line does not follow the grammar, sweeps over several values, or names Hydra's own keys.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    parser = OverridesParser.create()
     found = []
     for line in lines:
-        if line in ("-m", "--multirun") or line.startswith("hydra.") or line.startswith("hydra/"):
-            raise BadInput(
-                f"{line!r}: a launch is one experiment, so that its processes can't mix two. "
-                "`lenrl sweep RECIPE key=a,b` runs several, each as a launch of its own."
-            )
-        try:
-            override = parser.parse_override(line)
-        except HydraException as fault:
-            raise BadInput(
-                f"override {line!r} can't be read: {_first_line(fault)}. Write key=value, and quote a value "
-                f"with spaces, brackets, commas or equal signs for both shell and grammar: 'key=\"a, b\"'."
-            ) from None
+        override = read(line)
         if override.is_sweep_override():
             raise BadInput(
                 f"override {line!r} gives several values, a run takes one. To try each: "
                 f"`lenrl sweep RECIPE {line}`. For a list write [a,b], for text with a comma '\"a,b\"'."
             )
-        if override.package is not None or "/" in override.key_or_group:
-            raise BadInput(f"override {line!r}: write the key as section.option, without @ or /.")
         keys = tuple(override.key_or_group.split("."))
         found.append(Assignment(keys, override.value(), override.is_delete(), line))
     return found
+
+
+def read(line: str) -> Any:
+    """One line as Hydra's `Override`, which may give several values.
+
+    Raises:
+        BadInput: it does not follow the grammar, or names Hydra's own keys.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    if line in ("-m", "--multirun") or line.startswith("hydra.") or line.startswith("hydra/"):
+        raise BadInput(
+            f"{line!r}: a launch is one experiment, so that its processes can't mix two. "
+            "`lenrl sweep RECIPE key=a,b` runs several, each as a launch of its own."
+        )
+    try:
+        override = OverridesParser.create().parse_override(line)
+    except HydraException as fault:
+        raise BadInput(
+            f"override {line!r} can't be read: {_first_line(fault)}. Write key=value, and quote a value "
+            f"with spaces, brackets, commas or equal signs for both shell and grammar: 'key=\"a, b\"'."
+        ) from None
+    if override.package is not None or "/" in override.key_or_group:
+        raise BadInput(f"override {line!r}: write the key as section.option, without @ or /.")
+    return override
 
 
 def sets(lines: Sequence[str], keys: Sequence[str]) -> bool:

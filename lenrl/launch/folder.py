@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,34 +30,9 @@ class RunFolder:
         self.local_processes = self.processes // int(recipe.launch.get("num_machines", 1))
         self.machine_rank = int(recipe.launch.get("machine_rank", 0))
 
-    @contextmanager
-    def locked(self) -> Iterator[int]:
-        """Hold the folder for this process, and for all that inherit the file descriptor it yields.
-
-        Raises:
-            BadInput: another run holds it, or the folder can't be written.
-        """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = open(self.path / "lock", "a+", encoding="utf-8")  # noqa: SIM115 - closed below
-        except OSError as fault:
-            raise BadInput(
-                f"output directory {self.path} can't be written: {fault.strerror}. Set another output_dir."
-            ) from None
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                handle.seek(0)
-                holder = handle.read().strip() or "unknown"
-                raise BadInput(
-                    f"{self.path} is in use by a running run (process {holder}). Wait for it, stop it, or "
-                    "choose another folder with name=... or output_dir=..."
-                ) from None
-            handle.truncate(0)
-            handle.write(f"{os.getpid()}\n")
-            handle.flush()
-            yield handle.fileno()
+    def locked(self) -> AbstractContextManager[int]:
+        """Hold the folder for this process, and for all that inherit the file descriptor it yields."""
+        return locked(self.path, "run")
 
     def admit(self) -> None:
         """Check the folder's content against the recipe.
@@ -132,6 +107,42 @@ class RunFolder:
         if not isinstance(former, dict):
             raise BadInput(f"{path} is not a recipe. Restore it or choose another folder.")
         return former
+
+
+@contextmanager
+def locked(folder: Path, what: str, *, shared: bool = False) -> Iterator[int]:
+    """Hold a folder, which is made, for this process and for all that inherit the file descriptor it yields.
+
+    Args:
+        folder: what is held.
+        what: what holds it, for the message: `run`, `sweep`.
+        shared: beside others that share it.
+
+    Raises:
+        BadInput: it is held already, or can't be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115 - closed below
+    except OSError as fault:
+        raise BadInput(
+            f"output directory {folder} can't be written: {fault.strerror}. Set another output_dir."
+        ) from None
+    with handle:
+        try:
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            holder = handle.read().strip() or "unknown"
+            raise BadInput(
+                f"{folder} is in use by a running {what} (process {holder}). Wait for it, stop it, or "
+                "choose another folder with name=... or output_dir=..."
+            ) from None
+        if not shared:
+            handle.truncate(0)
+            handle.write(f"{os.getpid()}\n")
+            handle.flush()
+        yield handle.fileno()
 
 
 def difference(former: Mapping[str, Any], recipe: Recipe) -> str:

@@ -1,0 +1,108 @@
+"""`ledger.jsonl`: what has happened to every trial of a sweep, one line an event, never rewritten.
+
+Several processes append, on several machines too. Only the standard library is used: the guards write it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+NAME = "ledger.jsonl"
+PLANNED, RUNNING = "planned", "running"
+FINISHED, STOPPED = "finished", "stopped"  # stopped: hopeless
+CRASHED, INTERRUPTED = "crashed", "interrupted"
+DONE = (FINISHED, STOPPED)  # a rerun leaves these alone
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial after all its events; `seconds` are those of all its attempts."""
+
+    trial: int
+    overrides: tuple[str, ...]
+    status: str
+    run: str  # folder, below the sweep's
+    accuracy: float | None = None
+    tokens: float | None = None
+    measured_on: str | None = None  # dev | test: which problems accuracy and tokens are of
+    seconds: float = 0.0
+    exit_code: int | None = None
+    reason: str | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.status in DONE
+
+
+def append(sweep: Path, trial: int, status: str, overrides: list[str], **more: Any) -> None:
+    """Add one event, whole or not at all, and on the disk when this returns.
+
+    Args:
+        sweep: the sweep's folder.
+        trial: its number, from 0.
+        status: what has become of it.
+        overrides: what it sets beyond the sweep's own settings.
+        more: other fields of `Trial`; `seconds` are those of this attempt.
+    """
+    event = {
+        "trial": trial,
+        "overrides": overrides,
+        "status": status,
+        "run": run_name(trial),
+        "accuracy": None,
+        "tokens": None,
+        "seconds": None,
+        **more,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    line = json.dumps(event, allow_nan=False).encode() + b"\n"
+    file = os.open(sweep / NAME, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        size = os.fstat(file).st_size
+        if size and os.pread(file, 1, size - 1) != b"\n":  # a line was cut by a full disk or a power failure
+            line = b"\n" + line
+        os.write(file, line)
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def read(sweep: Path) -> dict[int, Trial]:
+    """The trials that have events, by number; a cut line is left out."""
+    found: dict[int, Trial] = {}
+    try:
+        lines = (sweep / NAME).read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return found
+    for line in lines:
+        try:
+            event = json.loads(line)
+            number = event["trial"]
+            before = found[number].seconds if number in found else 0.0
+            found[number] = Trial(
+                trial=number,
+                overrides=tuple(event["overrides"]),
+                status=event["status"],
+                run=event["run"],
+                accuracy=event["accuracy"],
+                tokens=event["tokens"],
+                measured_on=event.get("measured_on"),
+                seconds=before + (event["seconds"] or 0.0),
+                exit_code=event.get("exit_code"),
+                reason=event.get("reason"),
+            )
+        except (ValueError, KeyError, TypeError):
+            continue
+    return dict(sorted(found.items()))
+
+
+def run_name(trial: int) -> str:
+    """The trial's folder below the sweep's."""
+    return f"trial-{trial:03d}"

@@ -1,0 +1,88 @@
+"""How far a sweep is: a live table on a terminal, elsewhere a line when a trial begins or ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+REFRESH_S = 1.0
+
+
+class Progress:
+    """Shows the trials that run, what is done and how long the rest will take.
+
+    Args:
+        console: where it is shown.
+        total: trials of the sweep.
+        steps: optimizer steps of one trial.
+        done: trials that were done before.
+    """
+
+    def __init__(self, console: Console, total: int, steps: int, done: int) -> None:
+        self.console = console
+        self.total = total
+        self.steps = max(1, steps)
+        self.done = done
+        self.began = time.monotonic()
+        self.shown = 0.0
+        self.before: float | None = None  # share of the work that was done when this began
+        self.live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> Progress:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.live:
+            self.live.stop()
+
+    def say(self, text: str, style: str = "") -> None:
+        """A line that stays."""
+        self.console.print(Text(text, style=style), soft_wrap=True)
+
+    def due(self) -> bool:
+        """Whether it is time to look at the trials' files again."""
+        return time.monotonic() - self.shown >= REFRESH_S
+
+    def show(self, running: Mapping[int, tuple[Sequence[str], Mapping[str, Any]]]) -> None:
+        """Args: running: by trial, its overrides and the newest line of its `metrics.jsonl`."""
+        self.shown = time.monotonic()
+        if self.live is None:
+            return
+        table = Table(box=None)
+        for name in ("trial", "", "step", "accuracy", "tokens"):
+            table.add_column(name, justify="left" if name == "" else "right")
+        for number, (overrides, line) in running.items():
+            accuracy, tokens = line.get("accuracy"), line.get("tokens_mean")
+            table.add_row(
+                str(number),
+                " ".join(overrides),
+                f"{line.get('step', 0)}/{self.steps}",
+                "" if accuracy is None else f"{accuracy:.1%}",
+                "" if tokens is None else f"{tokens:.1f}",
+            )
+        left = self.left([line.get("step", 0) for _, line in running.values()])
+        footer = f"{self.done} of {self.total} trials done" + (f", {left} left" if left else "")
+        self.live.update(Group(table, Text(footer)), refresh=True)
+
+    def left(self, steps: Sequence[int]) -> str:
+        """The time that the rest will take at the pace so far; empty while nothing tells.
+
+        Args:
+            steps: optimizer steps of the trials that run.
+        """
+        work = self.done + sum(min(1.0, step / self.steps) for step in steps)
+        if self.before is None:
+            self.before = work
+        gained = work - self.before
+        if gained <= 0:
+            return ""
+        seconds = (time.monotonic() - self.began) * (self.total - work) / gained
+        return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
