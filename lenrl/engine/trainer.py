@@ -371,8 +371,10 @@ class LenrlTrainer(GRPOTrainer):
             local = advantage.reshape(rollouts.P * rollouts.G, *advantage.shape[2:])[mine]
             local = local.to(device=device, dtype=torch.float32)
             output["advantages"] = as_wide_as(output["completion_ids"], local)
-            metrics = diagnose(self.method, self._reward, advantage, rollouts)
-            self.method.observe(rollouts, self._reward)
+            metrics = self.stop.run(
+                "diagnosis", lambda: diagnose(self.method, self._reward, advantage, rollouts)
+            )
+            self.stop.run("observation", lambda: self.method.observe(rollouts, self._reward))
         output, kept = self._kept(output, rollouts)
         metrics |= {**self.method.metrics(), "rewards_dropped": self._reward.dropped}
         spent = {name: count - counts[name] for name, count in self.verifier.counts.items()}
