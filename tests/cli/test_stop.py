@@ -24,6 +24,13 @@ RUN = [*SMALL, "trainer.max_steps=50", "trainer.save_steps=2", "task.dev=4", "ta
 # Read by every process. The one named here notes its process id and then hangs in a function, at its N-th call.
 PLUGIN = """
 import importlib, os, pathlib, time
+from typing import ClassVar
+from lenrl.strategies.rewards.correctness import Correctness
+
+class Unused(Correctness):
+    "A plugin must have a strategy."
+    name: ClassVar[str] = "unused_by_the_tests"
+
 if "RANK" in os.environ or os.environ.get("LENRL_STATUS"):
     rank = os.environ.get("RANK", "0")
     folder = pathlib.Path(os.environ["HANG_NOTES"])
@@ -46,7 +53,7 @@ SCORING = "lenrl.verify.pool:Verifier:verify"
 class Run:
     """A training in the background; each of `ranks` hangs in its third call of a function."""
 
-    def __init__(self, folder, where=GENERATION, ranks="0", processes=1, more=(), by_hand=False):
+    def __init__(self, folder, where=GENERATION, *, ranks="0", processes=1, more=(), by_hand=False):
         self.folder, self.notes = folder / "run", folder
         self.ranks = ranks
         plugin = folder / "plugin.py"
@@ -71,8 +78,12 @@ class Run:
             stderr=self.log,
             start_new_session=True,
         )
-        wait_for(lambda: all((folder / f"hangs{rank}").exists() for rank in ranks), 150)
+        wait_for(self.hangs, 120)
         self.below = descendants(self.process.pid)
+
+    def hangs(self):
+        assert self.process.poll() is None, (self.notes / "log").read_text()
+        return all((self.notes / f"hangs{rank}").exists() for rank in self.ranks)
 
     def pid(self, rank):
         return int((self.notes / f"pid{rank}").read_text())
