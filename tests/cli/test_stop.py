@@ -31,7 +31,7 @@ class Unused(Correctness):
     "A plugin must have a strategy."
     name: ClassVar[str] = "unused_by_the_tests"
 
-if "RANK" in os.environ or os.environ.get("LENRL_STATUS"):
+if "LENRL_STATUS" in os.environ or "HANG_BY_HAND" in os.environ:  # a training process, not `lenrl train`
     rank = os.environ.get("RANK", "0")
     folder = pathlib.Path(os.environ["HANG_NOTES"])
     (folder / f"pid{rank}").write_text(str(os.getpid()))
@@ -58,7 +58,7 @@ class Run:
         self.ranks = ranks
         plugin = folder / "plugin.py"
         plugin.write_text(PLUGIN)
-        options = [*RUN, f"output_dir={self.folder}", f"--plugin={plugin}", *more]
+        options = [f"--plugin={plugin}", *RUN, f"output_dir={self.folder}", *more]
         launch = "cpu" if processes == 1 else "cpu2"
         if by_hand:
             line = [
@@ -71,6 +71,7 @@ class Run:
         else:
             line = ["-m", "lenrl.cli", "train", "grpo", f"launch={launch}", *options]
         env = {**os.environ, **SECRETS, "HANG_IN": where, "HANG_RANKS": ranks, "HANG_NOTES": str(folder)}
+        env |= {"HANG_BY_HAND": "1"} if by_hand else {}
         self.log = (folder / "log").open("w")
         self.process = subprocess.Popen(
             [sys.executable, *line],
