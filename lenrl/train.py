@@ -13,7 +13,6 @@ import logging
 import math
 import os
 import sys
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,15 +20,26 @@ from pathlib import Path
 from typing import Any
 
 from lenrl.config import Recipe, compose
+from lenrl.engine.stop import Stop, Stopped
 from lenrl.errors import BadInput, LenrlError
+from lenrl.redact import Redacting, redacted
 
 log = logging.getLogger("lenrl")
 
 
-def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None,
+    say: Callable[[str], None] | None = None,
+    stop: Stop | None = None,
+    end: Callable[[int, str], None] | None = None,
+) -> int:
     """Entry of a training process; the exit code follows from the error (`LenrlError.exit_code`).
 
-    `say` prints the message of an error; default: on standard error.
+    Args:
+        arguments: of the command line; default: this process's.
+        say: prints the message of an error; default: on standard error.
+        stop: what this process knows of signals, its handlers installed; default: signals are not taken over.
+        end: ends the process when the run hangs.
     """
     parser = argparse.ArgumentParser(prog="lenrl.train", description="one process of a training run")
     parser.add_argument("--config-name", required=True, metavar="RECIPE", help="name or path of a recipe")
@@ -38,6 +48,8 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] | No
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     given = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Redacting())
     logging.getLogger("httpx").setLevel(logging.WARNING)
     # TRL's own default for gradient checkpointing goes by the name that transformers has begun to deprecate.
     warnings.filterwarnings("ignore", message=".*checkpointing. is deprecated", category=FutureWarning)
@@ -48,54 +60,78 @@ def main(arguments: Sequence[str] | None = None, say: Callable[[str], None] | No
                 "`lenrl sweep RECIPE key=a,b` starts one launch for each setting."
             )
         recipe = compose(given.config_name, given.overrides, given.plugin)
-        run(recipe)
+        run(recipe, stop, end)
     except LenrlError as fault:
         if os.environ.get("LENRL_DEBUG"):
             raise
-        (say or partial(print, file=sys.stderr))(f"error: {fault}")
+        (say or partial(print, file=sys.stderr))(redacted(f"error: {fault}"))
         return fault.exit_code
     return 0
 
 
-def run(recipe: Recipe) -> Path:
+def run(recipe: Recipe, stop: Stop | None = None, end: Callable[[int, str], None] | None = None) -> Path:
     """Train as the recipe says and write the final model to `model/` of the run's folder, which is returned.
 
     Raises:
         BadInput: the recipe, its data or the folder's checkpoint cannot be used.
         RunFailed: a guard stopped the run.
+        Stopped: a signal did; the checkpoint of the last optimizer step is written.
     """
     from accelerate import PartialState  # heavy imports after the arguments were read
 
-    from lenrl.engine import checkpoint
+    from lenrl.engine import checkpoint, trackers
     from lenrl.engine.options import prepare
+    from lenrl.engine.watch import Watch, store_of
 
     prepared = prepare(recipe, int(os.environ.get("WORLD_SIZE", "1")))
     run_dir = recipe.run_dir().absolute()
     run_dir.mkdir(parents=True, exist_ok=True)
-    began = time.perf_counter()
+    stop = stop or Stop()
     start = checkpoint.chosen(run_dir, recipe.resume)
     checkpoint.refuse(run_dir, recipe.resume, start, prepared.arithmetic.processes)
-    trainer, verifier = build(prepared, run_dir)
-    with verifier:
+    trainer, verifier = build(prepared, run_dir, stop)
+    state = PartialState()
+    with (
+        Watch(
+            stop,
+            run_dir,
+            rank=state.process_index,
+            processes=state.num_processes,
+            hang_timeout_s=recipe.guard.hang_timeout_s,
+            store=store_of(state.num_processes),
+            end=end,
+        ),
+        verifier,
+    ):
         if start is not None:
             log.info("continuing from %s", start)
             trainer.restore(checkpoint.read_state(start))
-            trainer.journal.resume(checkpoint.step_of(start))
-            trainer.args.eval_on_start = False  # the run's own first evaluation stands in the checkpoint
-        trainer.train(resume_from_checkpoint=str(start) if start else None)
-    save_model(trainer, run_dir / "model")
-    if PartialState().is_main_process:
-        state = trainer.state
-        best = state.best_metric
+            # The run's own first evaluation stands in the checkpoint.
+            trainer.args.eval_on_start = trainer.evaluation.due
+        step = -1 if start is None else checkpoint.step_of(start)
+        trainer.journal.resume(step, trainer.evaluation.due)
+        stop.begin()
+        try:
+            trainer.train(resume_from_checkpoint=str(start) if start else None)
+        except Stopped:
+            trainer.leave()
+            raise
+        finally:
+            trackers.close(trainer.callback_handler.callbacks)
+        save_model(trainer, run_dir / "model")
+    if state.is_main_process:
+        last = trainer.state
+        best = last.best_metric
         done = {
-            "steps": state.global_step,
-            "seconds": round(time.perf_counter() - began, 3),
-            "best_checkpoint": state.best_model_checkpoint,
-            "best_step": state.best_global_step,
+            "steps": last.global_step,
+            "seconds": round(trainer.clock.seconds, 3),
+            "best_checkpoint": last.best_model_checkpoint,
+            "best_step": last.best_global_step,
             "best_aes": best if best is not None and math.isfinite(best) else None,
         }
         (run_dir / "training.json").write_text(json.dumps(done, indent=2) + "\n")
-    PartialState().wait_for_everyone()
+    state.wait_for_everyone()
+    stop.agree()  # a signal while the model was written: the run is trained, and what follows must not begin
     return run_dir
 
 
@@ -106,12 +142,13 @@ def save_model(trainer: Any, folder: Path) -> None:
         (folder / "training_args.bin").unlink(missing_ok=True)
 
 
-def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
+def build(prepared: Any, run_dir: Path, stop: Stop | None = None) -> tuple[Any, Any]:
     """The trainer of a prepared run, and the verifier that it uses.
 
     Args:
         prepared: what `lenrl.engine.options.prepare` gave.
         run_dir: the run's folder, the same on every process.
+        stop: what this process knows of signals.
 
     Raises:
         BadInput: the data cannot be used; before the model is loaded.
@@ -129,7 +166,7 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
     from lenrl.engine.options import grpo_config
     from lenrl.engine.progress import Progress
     from lenrl.engine.prompts import Prompts
-    from lenrl.engine.trackers import forgive
+    from lenrl.engine.trackers import set_aside
     from lenrl.engine.trainer import LenrlTrainer
     from lenrl.models import find
     from lenrl.tasks.base import digest
@@ -164,6 +201,7 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
         guard=recipe.guard,
         problems={p.id: p for p in train},
         prompts=prompts,
+        stop=stop,
         model=find(recipe.model.path),
         args=config,
         train_dataset=Dataset.from_list([prompts.row(p) for p in train]),
@@ -173,7 +211,8 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
         callbacks=[Progress()],
     )
     trainer.remove_callback(PrinterCallback)
-    forgive(trainer.callback_handler.callbacks, get_reporting_integration_callbacks(config.report_to))
+    kinds = get_reporting_integration_callbacks(config.report_to)
+    set_aside(trainer.callback_handler.callbacks, kinds, run_dir, state.is_main_process)
     if dev:
         trainer.dev = DevEvaluation(
             dev,
@@ -190,6 +229,7 @@ def build(prepared: Any, run_dir: Path) -> tuple[Any, Any]:
             seed=recipe.seed,
             rank=state.process_index,
             processes=state.num_processes,
+            alone=trainer.sampled,
         )
     return trainer, verifier
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from lenrl.train import main
+from lenrl.launch.rank import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,6 +11,7 @@ from types import ModuleType
 
 from lenrl import __version__
 from lenrl.errors import BadInput, LenrlError, did_you_mean
+from lenrl.redact import redacted
 
 VERBS = {  # in the order of a user's day; each is lenrl/cli/VERB.py with `main(arguments) -> exit code`
     "train": "train a model as a recipe says",
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except LenrlError as fault:
         if os.environ.get("LENRL_DEBUG"):
             raise
-        sys.stderr.write(f"error: {fault}\n")
+        sys.stderr.write(redacted(f"error: {fault}\n"))
         return fault.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

@@ -10,13 +10,13 @@ from pydantic import ValidationError
 
 from lenrl.config.recipe import Recipe
 from lenrl.errors import BadInput, explain
+from lenrl.redact import redacted
 
 _RESOLVER = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*:")
 _MISSING = (
     "A recipe needs every section: begin its file with `defaults: [base, _self_]`, which fills in the others"
 )
 _SECRET_KEY = re.compile(r"(^|_)(api_key|password|secret|hub_token|access_token|auth_token)$", re.IGNORECASE)
-_SECRET_URL = re.compile(r"\w+://[^/\s:@]+:[^/\s@]+@")
 
 
 def checked(plain: Mapping[str, Any]) -> Recipe:
@@ -46,7 +46,7 @@ def refuse_secrets(plain: Any) -> None:
     """A recipe is written to files and logs: no passwords in it."""
     for key, value in _leaves(plain):
         named = _SECRET_KEY.search(key.rsplit(".", 1)[-1]) and value not in (None, "")
-        if named or (isinstance(value, str) and _SECRET_URL.search(value)):
+        if named or (isinstance(value, str) and redacted(value) != value):
             raise BadInput(
                 f"{key} holds a secret (not shown); recipes are written to files and logs. Remove it, put "
                 "it in the environment: HF_TOKEN for the hub, WANDB_API_KEY for wandb."

@@ -62,6 +62,7 @@ class GuardSettings(Settings):
     nonfinite: Literal["fail", "drop"]
     truncated_share: float = Field(ge=0, le=1)
     truncated_rollouts: int = Field(ge=1)
+    hang_timeout_s: float = Field(ge=1)
 
 
 class LoggingSettings(Settings):

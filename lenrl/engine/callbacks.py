@@ -26,8 +26,12 @@ class Borders(TrainerCallback):
             self.trainer.order.set_epoch(int(state.epoch or 0))
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.stop.agree()
         self.trainer.begin_step()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.trainer.skip_update:
             self.trainer.model.zero_grad(set_to_none=True)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.trainer.border.note()

@@ -34,6 +34,14 @@ class Group:
         """Sums over the processes."""
         return self.accelerator.reduce(values, reduction="sum").tolist()
 
+    def highest(self, value: int) -> int:
+        """The greatest of the processes' integers."""
+        if self.processes == 1:
+            return value
+        found = torch.tensor([value], device=self.accelerator.device)
+        torch.distributed.all_reduce(found, op=torch.distributed.ReduceOp.MAX)
+        return int(found.item())
+
     def mine(self, count: int) -> slice:
         """This process's rows, where each process has `count`."""
         start = self.accelerator.process_index * count

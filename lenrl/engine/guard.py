@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lenrl.config import GuardSettings
 from lenrl.errors import RunFailed
 from lenrl.rollouts import Rollouts
@@ -24,3 +26,11 @@ class TruncationGuard:
                 f"{self.streak} rollouts (guard.truncated_share={self.settings.truncated_share}). Raise "
                 "trainer.max_completion_length, check that the model emits its EOS, or loosen the guard."
             )
+
+    def state_dict(self) -> dict[str, int]:
+        """Plain JSON."""
+        return {"streak": self.streak}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on counting."""
+        self.streak = state["streak"]

@@ -6,9 +6,11 @@ training.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import math
+import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +28,7 @@ from lenrl.strategies.groups import token_mean
 log = logging.getLogger("lenrl")
 
 TIMES = ("generate", "verify", "strategies", "logp", "update", "step")
+PART = ".part"  # ends the names of files that are being written
 COMPLETION_CHARS = 100_000  # of a logged text: a hostile completion must not fill the disk
 
 
@@ -133,28 +136,65 @@ class Journal:
         path = self.run_dir / "completions" / f"step{step + 1:06d}-{part}.parquet"
         with self._forgiving(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(pa.table(flat), path)
+        with self._whole(path) as aside:
+            pq.write_table(pa.table(flat), aside)
 
-    def resume(self, step: int) -> None:
-        """Drop what a stopped run wrote past the checkpoint of that step, so that no step stands twice."""
+    def resume(self, step: int, evaluates: bool = False) -> None:
+        """Drop what a stopped run wrote past a checkpoint, so that no step stands twice.
+
+        Args:
+            step: the checkpoint's; -1: there is none, and all begins anew.
+            evaluates: the run goes on with the evaluation of that step.
+        """
         if not self.is_main:
             return
-        for name in ("metrics.jsonl", "dev.jsonl"):
+        for name, last in (("metrics.jsonl", step), ("dev.jsonl", step - 1 if evaluates else step)):
             path = self.run_dir / name
-            if path.exists():
-                lines = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
-                path.write_text("".join(line + "\n" for line in lines))
-        for path in (self.run_dir / "completions").glob("step*.parquet"):
-            if int(path.name[4:10]) > step:
-                path.unlink()
+            # A process that was killed may have left half a line, and half a character.
+            found = path.read_text(errors="replace") if path.exists() else ""
+            kept = "".join(f"{line}\n" for line in found.splitlines() if _step_of(line) <= last)
+            if kept != found:
+                with self._whole(path) as aside:
+                    aside.write_text(kept)
+        for path in (self.run_dir / "completions").glob("step*.parquet*"):
+            number = path.name.removeprefix("step").split("-")[0]
+            if path.suffix == PART or (number.isdigit() and int(number) > step):
+                with self._forgiving(path):
+                    path.unlink()
+
+    @contextmanager
+    def _whole(self, path: Path) -> Iterator[Path]:
+        """A place beside the file to write to, which then takes the file's place: nobody sees half of it."""
+        aside = path.with_name(path.name + PART)
+        with self._forgiving(path):
+            try:
+                yield aside
+                aside.replace(path)
+            except OSError:
+                aside.unlink(missing_ok=True)
+                raise
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain JSON: the figures of the rollout that the next steps may still use."""
+        return {"rollout": {k: _plain(v) for k, v in self._rollout.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with those figures."""
+        self._rollout = dict(state["rollout"])
 
     def _append(self, name: str, line: Mapping[str, Any]) -> None:
         if not self.is_main:
             return
-        plain = {k: _finite(v) if isinstance(v, float) else v for k, v in line.items()}
+        text = json.dumps({k: _plain(v) for k, v in line.items()}, allow_nan=False) + "\n"
         path = self.run_dir / name
-        with self._forgiving(path), path.open("a") as out:
-            out.write(json.dumps(plain, allow_nan=False) + "\n")
+        with self._forgiving(path), path.open("ab", buffering=0) as out:
+            end = out.tell()
+            try:
+                if out.write(text.encode()) < len(text.encode()):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                out.truncate(end)  # half a line would spoil the next one
+                raise
 
     @contextmanager
     def _forgiving(self, path: Path) -> Iterator[None]:
@@ -180,6 +220,10 @@ def _step_of(line: str) -> float:
         return json.loads(line)["step"]
     except (ValueError, KeyError):  # the half-written last line of a killed run
         return math.inf
+
+
+def _plain(value: Any) -> Any:
+    return _finite(value) if isinstance(value, float) else value
 
 
 def _finite(value: float) -> float | None:

@@ -1,45 +1,187 @@
-"""wandb, trackio and tensorboard beside the local log: what they do wrong must not end a run."""
+"""wandb, trackio and tensorboard beside the local log: what they do wrong must neither end nor delay a run."""
 
 from __future__ import annotations
 
+import copy
+import json
 import logging
-from collections.abc import Sequence
+import os
+import queue
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
+
+from transformers import TrainerCallback
+
+from lenrl.redact import redacted
 
 log = logging.getLogger("lenrl")
 
+WAITING = 1000  # events that a tracker may be behind; later ones are dropped
+FLUSH_S = 20.0  # at the end of the training, for what it has not got yet
+CLOSE_S = 3.0  # the same, once a run is to leave
+HANDED = ("logs", "metrics", "model", "processing_class")  # what an event takes along
 
-class Forgiving:
-    """A callback of transformers whose first exception is said once, loudly, and switches it off."""
 
-    def __init__(self, callback: Any) -> None:
+class Aside(TrainerCallback):
+    """A callback of transformers in a thread of its own, so that one that blocks delays nothing.
+
+    Its first exception is said once, loudly, and switches it off.
+
+    Args:
+        callback: the callback.
+        prepare: called in the thread before the first event, with a copy of the run's arguments, which all
+            events then get, and the state.
+        waiting: events that it may be behind.
+    """
+
+    def __init__(
+        self,
+        callback: TrainerCallback,
+        prepare: Callable[[Any, Any], None] = lambda args, state: None,
+        waiting: int = WAITING,
+    ) -> None:
         self.callback = callback
+        self.prepare = prepare
         self.broken = False
+        self._events: queue.Queue[tuple[str, tuple[Any, ...], dict[str, Any]]] = queue.Queue(waiting)
+        self._thread = threading.Thread(target=self._work, daemon=True, name=type(callback).__name__)
+        self._started = False
 
-    def __getattr__(self, event: str) -> Any:
-        found = getattr(self.callback, event)
-        if not event.startswith("on_"):
-            return found
+    @property
+    def name(self) -> str:
+        """The callback's class."""
+        return type(self.callback).__name__
 
-        def guarded(*args: Any, **kwargs: Any) -> Any:
-            if self.broken:
-                return None
+    def _hand(self, event: str, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.broken:
+            return
+        if not self._started:
+            self._started = True
+            self._thread.start()
+        taken = {key: kwargs[key] for key in HANDED if key in kwargs}
+        taken |= {key: dict(taken[key]) for key in ("logs", "metrics") if taken.get(key) is not None}
+        try:
+            self._events.put_nowait((event, (args, copy.copy(state), copy.copy(control)), taken))
+        except queue.Full:
+            self._give_up(f"is {self._events.maxsize} events behind")
+
+    def _work(self) -> None:
+        mine = None  # the run's arguments, which `prepare` may change for this callback
+        while True:
+            event, (args, state, control), taken = self._events.get()
             try:
-                return found(*args, **kwargs)
+                if not self.broken:
+                    if mine is None:
+                        mine = copy.copy(args)
+                        self.prepare(mine, state)
+                    getattr(self.callback, event)(mine, state, control, **taken)
             except Exception as fault:
-                self.broken = True
-                log.warning(
-                    "%s failed in %s (%s: %s): it gets nothing more of this run. Training goes on, "
-                    "metrics.jsonl is complete.",
-                    type(self.callback).__name__, event, type(fault).__name__, str(fault)[:300],
-                )  # fmt: skip
-                return None
+                self._give_up(f"failed in {event} ({type(fault).__name__}: {redacted(str(fault))[:300]})")
+            finally:
+                self._events.task_done()
 
-        return guarded
+    def _give_up(self, why: str) -> None:
+        if not self.broken:
+            self.broken = True
+            log.warning(
+                "%s %s: it gets nothing more of this run. Training goes on, metrics.jsonl is complete.",
+                self.name, why,
+            )  # fmt: skip
+
+    def flush(self, seconds: float) -> None:
+        """Wait until it has got everything, or for so many seconds."""
+        until = time.monotonic() + seconds
+        while self._events.unfinished_tasks and not self.broken:
+            if time.monotonic() > until:
+                self._give_up(f"does not answer ({self._events.unfinished_tasks} events behind)")
+            time.sleep(0.02)
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._hand("on_train_begin", args, state, control, **kwargs)
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._hand("on_log", args, state, control, **kwargs)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._hand("on_evaluate", args, state, control, **kwargs)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._hand("on_save", args, state, control, **kwargs)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._hand("on_train_end", args, state, control, **kwargs)
+        self.flush(FLUSH_S)
 
 
-def forgive(callbacks: list[Any], kinds: Sequence[type]) -> None:
-    """Wrap the callbacks of these kinds, in place."""
-    for place, callback in enumerate(callbacks):
-        if isinstance(callback, tuple(kinds)):
-            callbacks[place] = Forgiving(callback)
+def set_aside(callbacks: list[Any], kinds: Sequence[type], run_dir: Path, is_main: bool) -> None:
+    """Put the callbacks of these kinds aside, in place; other processes than the main one have none."""
+    for place, callback in reversed(list(enumerate(callbacks))):
+        if not isinstance(callback, tuple(kinds)):
+            continue
+        if is_main:
+            continuing = CONTINUING.get(type(callback).__name__)
+            callbacks[place] = (
+                Aside(callback, continuing(callback, run_dir)) if continuing else Aside(callback)
+            )
+        else:
+            del callbacks[place]
+
+
+def close(callbacks: Iterable[Any]) -> None:
+    """The run ends: whoever has not got everything has a moment left."""
+    for callback in callbacks:
+        if isinstance(callback, Aside):
+            callback.flush(CLOSE_S)
+
+
+def _wandb(callback: Any, run_dir: Path) -> Callable[[Any, Any], None]:
+    def begin(args: Any, state: Any) -> None:
+        import wandb
+
+        if wandb.run is None:  # else somebody has begun a run for this process
+            identity = run_id(run_dir, "wandb", os.environ.get("WANDB_RUN_ID"))
+            project = os.environ.get("WANDB_PROJECT") or args.project
+            wandb.init(project=project, name=args.run_name, id=identity, resume="allow")
+
+    return begin
+
+
+def _trackio(callback: Any, run_dir: Path) -> Callable[[Any, Any], None]:
+    def begin(args: Any, state: Any) -> None:
+        # trackio resumes by name: two folders with runs of one name must not become one run
+        args.run_name = f"{args.run_name}-{run_id(run_dir, 'trackio')}"
+
+    return begin
+
+
+def _tensorboard(callback: Any, run_dir: Path) -> Callable[[Any, Any], None]:
+    def begin(args: Any, state: Any) -> None:
+        # Else a folder of its own a leg; points that a killed leg wrote past the checkpoint are hidden.
+        folder = callback.logging_dir or str(run_dir / "tensorboard")
+        callback.tb_writer = callback._SummaryWriter(log_dir=folder, purge_step=state.global_step + 1)
+
+    return begin
+
+
+# What makes a callback continue the run of the legs before.
+CONTINUING = {"WandbCallback": _wandb, "TrackioCallback": _trackio, "TensorBoardCallback": _tensorboard}
+
+
+def run_id(run_dir: Path, tracker: str, given: str | None = None) -> str:
+    """The tracker's name for the run of this folder: kept in `trackers.json`, else `given` or a new one."""
+    path = run_dir / "trackers.json"
+    try:
+        known = json.loads(path.read_text())
+    except (OSError, ValueError):
+        known = {}
+    found = known.get(tracker) if isinstance(known, dict) else None
+    if found is None or (given and found != given):
+        found = given or secrets.token_hex(4)
+        aside = path.with_suffix(".part")
+        aside.write_text(json.dumps({**(known if isinstance(known, dict) else {}), tracker: found}) + "\n")
+        aside.replace(path)
+    return found

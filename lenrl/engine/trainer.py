@@ -17,13 +17,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers.distributed.fsdp import is_fsdp_managed_module
+from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.trainer_utils import rotate_checkpoints
 from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.grpo_trainer import GRPOTrainer
 
 from lenrl.config import GuardSettings
+from lenrl.engine.border import Border
 from lenrl.engine.callbacks import Borders
 from lenrl.engine.checkpoint import write_state
+from lenrl.engine.clock import Clock
+from lenrl.engine.dev import DueEvaluation
 from lenrl.engine.group import Group
 from lenrl.engine.guard import TruncationGuard
 from lenrl.engine.journal import Journal, verifier_metrics
@@ -31,6 +36,7 @@ from lenrl.engine.prompts import Prompts
 from lenrl.engine.resample import PromptCursor, keep_groups, prompts_to_sample
 from lenrl.engine.rollout import Row, after_cut, build_rollouts, capped, completion_text
 from lenrl.engine.sampler import EpochSampler
+from lenrl.engine.stop import UPDATE_S, Stop
 from lenrl.engine.update import as_wide_as, cut_output, loss_mask, masked_mean, useful_token_share
 from lenrl.errors import RunFailed
 from lenrl.measures import aes
@@ -45,6 +51,9 @@ OVERRIDES = {
     "_generate_and_score_completions": "(self, inputs)",
     "_calculate_rewards": "(self, inputs, prompts, completions, completion_ids_list)",
     "_generate": "(self, prompts)",
+    "_generate_single_turn": (
+        "(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False)"
+    ),
     "_compute_loss": "(self, model, inputs)",
     "_get_train_sampler": "(self, dataset=None)",
     "_get_grad_norm": "(self, model, grad_norm=None)",
@@ -74,6 +83,8 @@ def _placeholder_reward(**_: Any) -> list[float]:
 _placeholder_reward.__name__ = "reward"
 _REWARDS: Any = [_placeholder_reward]
 
+AGREE_EVERY = 16  # forward passes of a sharded generation between two looks for signals
+
 ROW_MEAN_LOSSES = ("grpo", "sapo", "dr_grpo", "luspo")
 """TRL's losses that divide by rows, so that rows of weight 0 must be taken out of the divisor."""
 
@@ -91,6 +102,7 @@ class LenrlTrainer(GRPOTrainer):
         guard: when the run stops by itself.
         problems: every training problem by its id; the data set's rows carry `prompt_id`.
         prompts: problems in the tokenizer's words.
+        stop: what this process knows of signals; default: none come.
         **trl: what `GRPOTrainer` takes, without `reward_funcs`.
     """
 
@@ -115,6 +127,7 @@ class LenrlTrainer(GRPOTrainer):
         guard: GuardSettings,
         problems: Mapping[str, Problem],
         prompts: Prompts,
+        stop: Stop | None = None,
         **trl: Any,
     ) -> None:
         super().__init__(reward_funcs=_REWARDS, **trl)
@@ -143,7 +156,72 @@ class LenrlTrainer(GRPOTrainer):
         self._row_scale = 1.0
         self._begun = False
         self.cursor = PromptCursor(list(problems), self.args.seed)
+        self.stop = stop or Stop()
+        self.stop.highest = self.group.highest if self.group.processes > 1 else None
+        self.clock = Clock()
+        self.evaluation = DueEvaluation()
+        # Whatever else has a state: `state_dict()` and `load_state_dict()` of plain JSON, the same on every process.
+        self.stateful: dict[str, Any] = {
+            "guard": self.truncation_guard,
+            "clock": self.clock,
+            "evaluation": self.evaluation,
+            "journal": self.journal,
+        }
+        self.border = Border(self)
+        self.saved_step: int | None = None
+        self._generated = 0  # forward passes of a sharded generation
+        # No part of a compiled model: what it counts would compile the model anew each time.
+        hook = torch.compiler.disable(lambda *_: self._forward())
+        self.model.get_input_embeddings().register_forward_pre_hook(hook)
         self.add_callback(Borders(self))
+
+    # --- signals and progress ------------------------------------------------------------------------------
+
+    def _forward(self) -> None:
+        """A forward pass begins: the process makes progress, and sharded models sample in step."""
+        self.stop.beat(self.stop.doing)
+        if self._generated:
+            self._generated += 1
+            if self._generated % AGREE_EVERY == 0:
+                self.stop.agree()
+
+    def sampled(self, doing: str, work: Callable[[], Any]) -> Any:
+        """Work that samples from the model, left on a signal.
+
+        Where each forward pass is a collective (ZeRO-3, FSDP) no process may leave by itself: all count their
+        passes, which transformers keeps equal, and compare notes now and then. vLLM samples to the end.
+        """
+        sharded = is_deepspeed_zero3_enabled() or is_fsdp_managed_module(
+            self.accelerator.unwrap_model(self.model)
+        )
+        if not sharded and not self.use_vllm:
+            return self.stop.run(doing, work)
+        self.stop.beat(doing)
+        self._generated = int(sharded)
+        try:
+            found = work()
+        finally:
+            self._generated = 0
+        self.stop.agree()
+        return found
+
+    @property
+    def buffer(self) -> tuple[int, Any]:
+        """TRL's counter of micro-steps, and the rollout they draw from."""
+        return self._step, self._buffered_inputs
+
+    @buffer.setter
+    def buffer(self, value: tuple[int, Any]) -> None:
+        self._step, self._buffered_inputs = value
+
+    def leave(self) -> None:
+        """After `Stopped`: write the checkpoint of the last optimizer step, unless there is one or none to write."""
+        if self.border.step is None or self.border.step == self.saved_step:
+            return
+        due = self.evaluation.due  # it belongs to the step that has ended
+        self.border.go_back()
+        self.evaluation.due = due
+        self._save_checkpoint(self.model_wrapped, None)
 
     # --- before sampling -----------------------------------------------------------------------------------
 
@@ -168,7 +246,9 @@ class LenrlTrainer(GRPOTrainer):
         everyone = self.group.gather([row["prompt_id"] for row in inputs])
         columns = [self.problems[name].columns for name in everyone]
         with self.journal.timed("strategies"):
-            allowances = self.method.allow(everyone, columns, self.state.global_step, self.setting)
+            allowances = self.stop.run(
+                "budget", lambda: self.method.allow(everyone, columns, self.state.global_step, self.setting)
+            )
         caps = [self.max_completion_length if a.cap is None else a.cap for a in allowances]
         self._cap = min(max(caps), self.max_completion_length)
         self._allowances = allowances[self.group.mine(len(inputs))]
@@ -188,6 +268,11 @@ class LenrlTrainer(GRPOTrainer):
             if found[name] is not None:
                 found[name] = capped(found[name], self._allowances)
         return tuple(found.values())
+
+    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+        """TRL's, which a signal ends at once."""
+        generate = super()._generate_single_turn
+        return self.sampled("generation", lambda: generate(*args, **kwargs))
 
     @contextmanager
     def _capped(self) -> Any:
@@ -217,7 +302,7 @@ class LenrlTrainer(GRPOTrainer):
         problems = [self.problems[row["prompt_id"]] for row in inputs]
         golds = [problem.answer for problem in problems]
         with self.journal.timed("verify"):
-            verdicts = self._verify(texts, golds)
+            verdicts = self.stop.run("verification", lambda: self._verify(texts, golds))
         rows = [
             Row(
                 prompt_id=problem.id,
@@ -236,13 +321,15 @@ class LenrlTrainer(GRPOTrainer):
             rollouts = build_rollouts(
                 everyone, self.num_generations, self.max_completion_length, self.state.global_step
             )
-            kept_PG = self.method.cut(rollouts)
+            kept_PG = self.stop.run("truncation", lambda: self.method.cut(rollouts))
         if bool((kept_PG < rollouts.length_PG).any()):
             rollouts = self._verify_cut(
                 rollouts, kept_PG, ids=completion_ids_list, texts=texts, verdicts=verdicts, golds=golds
             )
         with self.journal.timed("strategies"):
-            self._reward = self.method.pay(rollouts, nonfinite=self.guard.nonfinite)
+            self._reward = self.stop.run(
+                "reward", lambda: self.method.pay(rollouts, nonfinite=self.guard.nonfinite)
+            )
         self._rollouts, self._texts, self._verdicts = rollouts, texts, verdicts
         total_N1 = self._reward.total_PG.reshape(-1, 1).to(torch.float32)
         return total_N1.to(self.accelerator.device)
@@ -259,7 +346,9 @@ class LenrlTrainer(GRPOTrainer):
         with self.journal.timed("verify"):
             for i in cut:
                 texts[i] = completion_text(self._tokenizer, ids[i][: kept[i]], self.eos_token_ids)
-            again = self._verify([texts[i] for i in cut], [golds[i] for i in cut])
+            again = self.stop.run(
+                "verification", lambda: self._verify([texts[i] for i in cut], [golds[i] for i in cut])
+            )
         for i, verdict in zip(cut, again, strict=True):
             verdicts[i] = verdict
         return after_cut(rollouts, kept_PG, self.group.gather(again), self.method.truncation.caps)
@@ -279,12 +368,14 @@ class LenrlTrainer(GRPOTrainer):
         if self.method.needs_logp:
             rollouts = rollouts.with_(mean_logp_PG=self._mean_logp(output, rollouts))
         with self.journal.timed("strategies"):
-            advantage = self.method.push(self._reward, rollouts)
+            advantage = self.stop.run("advantage", lambda: self.method.push(self._reward, rollouts))
             local = advantage.reshape(rollouts.P * rollouts.G, *advantage.shape[2:])[mine]
             local = local.to(device=device, dtype=torch.float32)
             output["advantages"] = as_wide_as(output["completion_ids"], local)
-            metrics = diagnose(self.method, self._reward, advantage, rollouts)
-            self.method.observe(rollouts, self._reward)
+            metrics = self.stop.run(
+                "diagnosis", lambda: diagnose(self.method, self._reward, advantage, rollouts)
+            )
+            self.stop.run("observation", lambda: self.method.observe(rollouts, self._reward))
         output, kept = self._kept(output, rollouts)
         metrics |= {**self.method.metrics(rollouts, self._reward), "rewards_dropped": self._reward.dropped}
         metrics |= self._sampling_figures(rollouts.P, len(kept))
@@ -360,6 +451,8 @@ class LenrlTrainer(GRPOTrainer):
         self._begun = False
 
     def _compute_loss(self, model, inputs):
+        self.stop.beat("update")
+        self.stop.agree(UPDATE_S)
         if not self._begun:
             self._begin_update(inputs)
         if self.method.objective.replaces_loss:
@@ -455,8 +548,10 @@ class LenrlTrainer(GRPOTrainer):
         """Accuracy and tokens on the development problems, and AES against the first evaluation of the run."""
         if self.dev is None:
             return {}
+        late, self.evaluation.due = self.evaluation.due, True
         with self.journal.timed("evaluate"), self._for_generation() as model:
             found = self.dev(model, self.state.global_step, self.group.gather)
+        self.evaluation.due = False
         if self.dev_baseline is None:
             known = not math.isnan(found["accuracy"])  # without gold answers it is NaN, which is no JSON
             self.dev_baseline = {"accuracy": found["accuracy"] if known else None, "tokens": found["tokens"]}
@@ -467,6 +562,8 @@ class LenrlTrainer(GRPOTrainer):
         self.journal.evaluated(self.state.global_step, metrics)
         self.log({name: value for name, value in metrics.items() if math.isfinite(value)})
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        if late:  # transformers ranks only the evaluations at the step where they belong
+            self._determine_best_metric(metrics, None)
         return metrics
 
     @contextmanager
@@ -535,6 +632,7 @@ class LenrlTrainer(GRPOTrainer):
     # --- checkpoints ---------------------------------------------------------------------------------------
 
     def _save_checkpoint(self, model, trial):
+        self.stop.beat("saving")
         # Older checkpoints go only once the manifest stands: a kill in between must leave a whole one.
         limit, self.args.save_total_limit = self.args.save_total_limit, None
         try:
@@ -551,14 +649,18 @@ class LenrlTrainer(GRPOTrainer):
                 "dev_baseline": self.dev_baseline,
                 "cursor": self.cursor.position,
                 "processes": self.group.processes,
+                "stateful": {name: part.state_dict() for name, part in self.stateful.items()},
             }
             write_state(folder, state)
             best = self.state.best_model_checkpoint
             rotate_checkpoints(str(run_dir), limit, best_model_checkpoint=best, use_mtime=True)
         self.accelerator.wait_for_everyone()
+        self.saved_step = self.state.global_step
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Put back what `_save_checkpoint` added to TRL's checkpoint."""
         self.method.load_state_dict(state["strategies"])
         self.dev_baseline = state["dev_baseline"]
         self.cursor.position = state["cursor"]
+        for name, part in self.stateful.items():
+            part.load_state_dict(state["stateful"][name])

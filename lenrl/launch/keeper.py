@@ -25,13 +25,13 @@ from pathlib import Path
 
 import psutil
 
-from lenrl.launch.rank import REFUSED, STATUS
+from lenrl.launch.rank import REFUSED, STATUS, STOPPED
 
 MARK = os.environ.get("LENRL_RANK_MARK", "lenrl.launch.rank")  # in the command line of every rank
 POLL_S = 0.1
 SAVE_S = float(os.environ.get("LENRL_SAVE_S", "600"))  # for a checkpoint after a signal
 SETTLE_S = 0.5  # for what else is to say, once a rank has refused
-STRAY_S = 45.0  # for ranks whose launcher has died by itself: others are out within 60 s
+STRAY_S = 45.0  # for the ranks that are left when the launcher or another rank has died: out within 60 s
 KILLS = 3  # so many signals end everything at once
 _SET_CHILD_SUBREAPER = 36
 
@@ -46,6 +46,8 @@ class Keeper:
         self.sent: dict[int, int] = {}  # rank's pid: how many of them it got
         self.deadline: float | None = None
         self.launcher: subprocess.Popen[bytes] | None = None
+        self.lost = False  # a rank has failed: the others have a deadline
+        self.fallen: dict[str, tuple[float, str]] = {}  # rank: when (seconds since 1970) and how it failed
 
     def run(self) -> int:
         """The exit code of the run: 0, 2 (refused), 130 or 143 (stopped by a signal), 1."""
@@ -63,8 +65,11 @@ class Keeper:
                 if self._refused(Path(status)):
                     return REFUSED
                 self._deliver()
+                self._look_for_fallen(Path(status))
                 self._limit(launcher_gone=code is not None)
                 time.sleep(POLL_S)
+            self._look_for_fallen(Path(status))
+            self._report()
             return self._verdict(code, [int(f.read_text() or 1) for f in Path(status).glob("[0-9]*")])
         finally:
             self._kill()
@@ -78,6 +83,29 @@ class Keeper:
         time.sleep(SETTLE_S)
         self._kill()
         return True
+
+    def _look_for_fallen(self, status: Path) -> None:
+        """Ranks that have failed: with a code of their own, or without a word."""
+        for file in status.glob("pid-*"):
+            rank = file.name.removeprefix("pid-")
+            pid, end = file.read_text(), status / rank
+            if rank in self.fallen or not pid:
+                continue
+            gone = not _lives(int(pid))
+            if end.exists():
+                if end.read_text() not in ("", "0", str(REFUSED), *map(str, STOPPED)):
+                    how = status / f"how-{rank}"
+                    said = how.read_text() if how.exists() else f"exit code {end.read_text()}"
+                    self.fallen[rank] = end.stat().st_mtime, said
+            elif gone and len(self.signals) < KILLS:
+                # Its peers notice within milliseconds, this loop a little later.
+                died = "it died without a word: killed from outside (SIGKILL, often for lack of memory) or crashed"
+                self.fallen[rank] = time.time() - 10 * POLL_S, died
+
+    def _report(self) -> None:
+        if self.fallen:
+            rank, (_, how) = min(self.fallen.items(), key=lambda item: item[1][0])
+            print(f"lenrl: rank {rank} of {self.processes} failed first: {how}", file=sys.stderr, flush=True)
 
     def _ranks(self) -> list[psutil.Process]:
         """Living training processes, without the launcher and without what the ranks started themselves."""
@@ -115,17 +143,19 @@ class Keeper:
         if launcher_gone and not self.signals:
             self.signals.append(signal.SIGTERM)
             self.deadline = now + STRAY_S
+        if self.fallen and not self.lost:
+            self.lost = True
+            self.deadline = min(self.deadline or now + STRAY_S, now + STRAY_S)
         if len(self.signals) >= KILLS or (self.deadline is not None and now > self.deadline):
             self._kill()
 
     def _verdict(self, launcher: int, codes: list[int]) -> int:
-        stopped = (130, 143)
-        failed = [code for code in codes if code not in (0, *stopped)]
+        failed = [code for code in codes if code not in (0, *STOPPED)]
         if launcher == 0:
             return 0
         if failed:
             return REFUSED if REFUSED in failed else 1
-        if len(codes) == self.processes and codes and all(code in stopped for code in codes):
+        if len(codes) == self.processes and codes and all(code in STOPPED for code in codes):
             return codes[0]
         return 128 + self.signals[0] if self.signals and launcher is not None else 1
 
@@ -146,6 +176,13 @@ def _descendants() -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _parent(process: psutil.Process) -> int:
