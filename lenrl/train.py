@@ -78,19 +78,23 @@ def run(recipe: Recipe, stop: Stop | None = None, end: Callable[[int, str], None
         Stopped: a signal did; the checkpoint of the last optimizer step is written.
     """
     from accelerate import PartialState  # heavy imports after the arguments were read
+    from accelerate.utils import broadcast_object_list
 
     from lenrl.engine import checkpoint, trackers
-    from lenrl.engine.options import prepare
+    from lenrl.engine.options import grpo_config, prepare
     from lenrl.engine.watch import Watch, store_of
 
     prepared = prepare(recipe, int(os.environ.get("WORLD_SIZE", "1")))
     run_dir = recipe.run_dir().absolute()
     run_dir.mkdir(parents=True, exist_ok=True)
     stop = stop or Stop()
-    start = checkpoint.chosen(run_dir, recipe.resume)
-    checkpoint.refuse(run_dir, recipe.resume, start, prepared.arithmetic.processes)
-    trainer, verifier = build(prepared, run_dir, stop)
+    start = None
+    if os.environ.get("RANK", "0") == "0":  # checksums are read once; a refusal ends all processes
+        start = starting_point(recipe, run_dir, prepared.arithmetic.processes)
+    config = grpo_config(prepared, run_dir)  # it tells the process group whether there is a GPU
     state = PartialState()
+    [start] = broadcast_object_list([start])
+    trainer, verifier = build(prepared, config, stop)
     with (
         Watch(
             stop,
@@ -105,11 +109,13 @@ def run(recipe: Recipe, stop: Stop | None = None, end: Callable[[int, str], None
     ):
         if start is not None:
             log.info("continuing from %s", start)
-            trainer.restore(checkpoint.read_state(start))
+            trainer.restore(start)
             # The run's own first evaluation stands in the checkpoint.
             trainer.args.eval_on_start = trainer.evaluation.due
         step = -1 if start is None else checkpoint.step_of(start)
         trainer.journal.resume(step, trainer.evaluation.due)
+        if state.is_main_process:
+            checkpoint.set_aside_after(run_dir, start)
         stop.begin()
         try:
             trainer.train(resume_from_checkpoint=str(start) if start else None)
@@ -136,18 +142,45 @@ def run(recipe: Recipe, stop: Stop | None = None, end: Callable[[int, str], None
 
 
 def save_model(trainer: Any, folder: Path) -> None:
-    """Weights and tokenizer, gathered from all processes; without the pickle that transformers puts beside them."""
-    trainer.save_model(str(folder))
-    if trainer.accelerator.is_main_process:
-        (folder / "training_args.bin").unlink(missing_ok=True)
+    """Weights and tokenizer, gathered from all processes; without the pickle that transformers puts beside them.
+
+    Raises:
+        RunFailed: they could not be written, or are not all there.
+    """
+    from lenrl.engine import checkpoint
+
+    main = trainer.accelerator.is_main_process
+    with checkpoint.written_aside(folder.parent, folder.name, is_main=main) as part:
+        trainer.save_model(str(part))
+        trainer.accelerator.wait_for_everyone()
+        if main:
+            (part / "training_args.bin").unlink(missing_ok=True)
+            checkpoint.check_saved(part, trainer.model)
+            checkpoint.publish(part, manifest=False)
 
 
-def build(prepared: Any, run_dir: Path, stop: Stop | None = None) -> tuple[Any, Any]:
+def starting_point(recipe: Recipe, run_dir: Path, processes: int) -> Path | None:
+    """The checkpoint that the run goes on from, verified; None: it begins.
+
+    Raises:
+        BadInput: `resume` names none, or what there is cannot be continued.
+    """
+    from lenrl.engine import checkpoint
+
+    checkpoint.clean(run_dir)
+    start = checkpoint.chosen(run_dir, recipe.resume)
+    if start is not None:
+        with_changes = recipe.resume_with_changes
+        checkpoint.accept(start, recipe=recipe.shaping(), processes=processes, with_changes=with_changes)
+    return start
+
+
+def build(prepared: Any, config: Any, stop: Stop | None = None) -> tuple[Any, Any]:
     """The trainer of a prepared run, and the verifier that it uses.
 
     Args:
         prepared: what `lenrl.engine.options.prepare` gave.
-        run_dir: the run's folder, the same on every process.
+        config: what `lenrl.engine.options.grpo_config` made of it for the run's folder.
         stop: what this process knows of signals.
 
     Raises:
@@ -163,7 +196,6 @@ def build(prepared: Any, run_dir: Path, stop: Stop | None = None) -> tuple[Any, 
     from lenrl.engine.dev import DevEvaluation
     from lenrl.engine.fields import peft_config
     from lenrl.engine.journal import Journal
-    from lenrl.engine.options import grpo_config
     from lenrl.engine.progress import Progress
     from lenrl.engine.prompts import Prompts
     from lenrl.engine.trackers import set_aside
@@ -176,7 +208,7 @@ def build(prepared: Any, run_dir: Path, stop: Stop | None = None) -> tuple[Any, 
     recipe = prepared.recipe
     transformers_logging.disable_progress_bar()
     os.environ.setdefault("WANDB_PROJECT", recipe.logging.project)  # its callback reads nothing else
-    config = grpo_config(prepared, run_dir)  # first: it tells the process group whether there is a GPU
+    run_dir = Path(config.output_dir)
     state = PartialState()
     tokenizer = pretrained.tokenizer(recipe.model)
     prefilled = recipe.model.think_prefilled
@@ -187,7 +219,8 @@ def build(prepared: Any, run_dir: Path, stop: Stop | None = None) -> tuple[Any, 
     longest = pretrained.room(pretrained.configuration(recipe.model), prepared.setting.max_length)
     kept, audits, setting = data.audited(prepared, tokenizer, verifier, longest)
     train, dev = kept["train"], kept.get("dev", [])
-    same_on_every_process(recipe.digest(), digest(prepared.task, train))
+    data_digest = digest(prepared.task, train)
+    same_on_every_process(recipe.digest(), data_digest)
     if state.is_main_process:
         for warning in [*prepared.warnings, *(w for audit in audits for w in audit.warnings)]:
             log.warning(warning)
@@ -201,6 +234,7 @@ def build(prepared: Any, run_dir: Path, stop: Stop | None = None) -> tuple[Any, 
         guard=recipe.guard,
         problems={p.id: p for p in train},
         prompts=prompts,
+        origin={"recipe": recipe.shaping(), "data": data_digest},
         stop=stop,
         model=find(recipe.model.path),
         args=config,

@@ -49,6 +49,9 @@ OWNED = {
     "chat_template_kwargs": "the evaluation would ask in other words; give model.tokenizer such a template",
     "generation_kwargs": "the evaluation would decode otherwise; the options themselves are fields of trainer",
     "ignore_data_skip": "a resumed run would train on data it has seen",
+    "save_only_model": "a checkpoint without the optimizer's state could not be continued",
+    "save_on_each_node": "the run's folder is on a file system that all machines share",
+    "restore_callback_states_from_checkpoint": "lenrl.json in a checkpoint holds all there is to restore",
 }
 
 

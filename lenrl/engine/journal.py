@@ -14,7 +14,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +193,8 @@ class Journal:
                 if out.write(text.encode()) < len(text.encode()):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             except OSError:
-                out.truncate(end)  # half a line would spoil the next one
+                with suppress(OSError):
+                    out.truncate(end)  # half a line would spoil the next one
                 raise
 
     @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -186,12 +185,10 @@ def _seam_faults(recipe: Recipe, trainer: Mapping[str, Any], a: Arithmetic) -> l
             f"{a.accumulation} micro-batches spans several rollouts of {a.micro_steps_per_rollout}. Set "
             f"trainer.steps_per_generation={a.accumulation}, or sampling=uniform."
         )
-    save = trainer.get("save_steps")
-    if isinstance(save, int) and save > 0 and save % a.updates_per_rollout:
-        up = math.ceil(save / a.updates_per_rollout) * a.updates_per_rollout
+    if trainer.get("sync_ref_model") and recipe.launch.get("distributed_type") in ("DEEPSPEED", "FSDP"):
         faults.append(
-            f"trainer.save_steps={save}: a rollout is used for {a.updates_per_rollout} optimizer steps, and a "
-            f"checkpoint inside it could not be resumed exactly. Set a multiple of it, for example {up}."
+            "trainer.sync_ref_model=True: the reference model moves, so that it must be part of a checkpoint, and its "
+            "shards are not. Use launch=multi_gpu, or trainer.sync_ref_model=false."
         )
     return faults
 

@@ -1,4 +1,4 @@
-"""The subclass of TRL's `GRPOTrainer`: the only file that touches its underscored names.
+"""The subclass of TRL's `GRPOTrainer`: with `saving`, the only file that touches its underscored names.
 
 It copies nothing of TRL. Around TRL's own `_generate_and_score_completions` it puts the six slots of a method:
 budgets before sampling; verification, truncation and reward in `_calculate_rewards`, on the whole generation
@@ -12,21 +12,18 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.distributed.fsdp import is_fsdp_managed_module
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
-from transformers.trainer_utils import rotate_checkpoints
 from trl.models.utils import unwrap_model_for_generation
-from trl.trainer.grpo_trainer import GRPOTrainer
 
 from lenrl.config import GuardSettings
+from lenrl.engine import saving
 from lenrl.engine.border import Border
 from lenrl.engine.callbacks import Borders
-from lenrl.engine.checkpoint import write_state
 from lenrl.engine.clock import Clock
 from lenrl.engine.dev import DueEvaluation
 from lenrl.engine.group import Group
@@ -36,6 +33,7 @@ from lenrl.engine.prompts import Prompts
 from lenrl.engine.resample import PromptCursor, keep_groups, prompts_to_sample
 from lenrl.engine.rollout import Row, after_cut, build_rollouts, capped, completion_text
 from lenrl.engine.sampler import EpochSampler
+from lenrl.engine.saving import Saving, swapped
 from lenrl.engine.stop import UPDATE_S, Stop
 from lenrl.engine.update import as_wide_as, cut_output, loss_mask, masked_mean, useful_token_share
 from lenrl.errors import RunFailed
@@ -57,9 +55,9 @@ OVERRIDES = {
     "_compute_loss": "(self, model, inputs)",
     "_get_train_sampler": "(self, dataset=None)",
     "_get_grad_norm": "(self, model, grad_norm=None)",
-    "_save_checkpoint": "(self, model, trial)",
+    **saving.OVERRIDES,
 }
-"""Private methods of TRL that are overridden."""
+"""Private methods of TRL and of transformers' Trainer that are overridden."""
 
 USES = {
     "_get_per_token_logps_and_entropies": (
@@ -89,7 +87,7 @@ ROW_MEAN_LOSSES = ("grpo", "sapo", "dr_grpo", "luspo")
 """TRL's losses that divide by rows, so that rows of weight 0 must be taken out of the divisor."""
 
 
-class LenrlTrainer(GRPOTrainer):
+class LenrlTrainer(Saving):
     """GRPO with swappable budget, truncation, reward, advantage and objective.
 
     Args:
@@ -102,6 +100,7 @@ class LenrlTrainer(GRPOTrainer):
         guard: when the run stops by itself.
         problems: every training problem by its id; the data set's rows carry `prompt_id`.
         prompts: problems in the tokenizer's words.
+        origin: what a checkpoint must agree with to be continued: `recipe` (`Recipe.shaping()`) and `data` (digest).
         stop: what this process knows of signals; default: none come.
         **trl: what `GRPOTrainer` takes, without `reward_funcs`.
     """
@@ -127,6 +126,7 @@ class LenrlTrainer(GRPOTrainer):
         guard: GuardSettings,
         problems: Mapping[str, Problem],
         prompts: Prompts,
+        origin: Mapping[str, Any],
         stop: Stop | None = None,
         **trl: Any,
     ) -> None:
@@ -140,6 +140,7 @@ class LenrlTrainer(GRPOTrainer):
         self.guard = guard
         self.problems = problems
         self.prompts = prompts
+        self.origin = origin
         self.dev_baseline: dict[str, Any] | None = None
         self._allowances: list[Allowance] = []
         self._rollouts: Rollouts | None = None
@@ -168,7 +169,6 @@ class LenrlTrainer(GRPOTrainer):
             "journal": self.journal,
         }
         self.border = Border(self)
-        self.saved_step: int | None = None
         self._generated = 0  # forward passes of a sharded generation
         # No part of a compiled model: what it counts would compile the model anew each time.
         hook = torch.compiler.disable(lambda *_: self._forward())
@@ -204,15 +204,6 @@ class LenrlTrainer(GRPOTrainer):
             self._generated = 0
         self.stop.agree()
         return found
-
-    @property
-    def buffer(self) -> tuple[int, Any]:
-        """TRL's counter of micro-steps, and the rollout they draw from."""
-        return self._step, self._buffered_inputs
-
-    @buffer.setter
-    def buffer(self, value: tuple[int, Any]) -> None:
-        self._step, self._buffered_inputs = value
 
     def leave(self) -> None:
         """After `Stopped`: write the checkpoint of the last optimizer step, unless there is one or none to write."""
@@ -286,12 +277,8 @@ class LenrlTrainer(GRPOTrainer):
             if self.use_vllm
             else (self.generation_config, "max_new_tokens")
         )
-        before = getattr(holder, name)
-        setattr(holder, name, cap)
-        try:
+        with swapped(holder, **{name: cap}):
             yield
-        finally:
-            setattr(holder, name, before)
 
     # --- after sampling ------------------------------------------------------------------------------------
 
@@ -608,9 +595,7 @@ class LenrlTrainer(GRPOTrainer):
 
     def _rollout_number(self) -> int:
         """Rollouts before this one since the run began, also after a resume."""
-        accumulation = self.args.gradient_accumulation_steps
-        micro_steps = self.state.global_step * accumulation + self._step % accumulation
-        return micro_steps // (self.args.steps_per_generation * self.num_iterations)
+        return self._step // self._micro_steps_per_rollout
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         mode = "train" if self.model.training else "eval"
@@ -628,39 +613,3 @@ class LenrlTrainer(GRPOTrainer):
             )
             logs = logs | self.journal.last_metrics
         super().log(logs, start_time)
-
-    # --- checkpoints ---------------------------------------------------------------------------------------
-
-    def _save_checkpoint(self, model, trial):
-        self.stop.beat("saving")
-        # Older checkpoints go only once the manifest stands: a kill in between must leave a whole one.
-        limit, self.args.save_total_limit = self.args.save_total_limit, None
-        try:
-            super()._save_checkpoint(model, trial)
-        finally:
-            self.args.save_total_limit = limit
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            run_dir = Path(self.args.output_dir)
-            folder = run_dir / f"checkpoint-{self.state.global_step}"
-            (folder / "training_args.bin").unlink(missing_ok=True)  # a pickle that nothing needs
-            state = {
-                "strategies": self.method.state_dict(),
-                "dev_baseline": self.dev_baseline,
-                "cursor": self.cursor.position,
-                "processes": self.group.processes,
-                "stateful": {name: part.state_dict() for name, part in self.stateful.items()},
-            }
-            write_state(folder, state)
-            best = self.state.best_model_checkpoint
-            rotate_checkpoints(str(run_dir), limit, best_model_checkpoint=best, use_mtime=True)
-        self.accelerator.wait_for_everyone()
-        self.saved_step = self.state.global_step
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Put back what `_save_checkpoint` added to TRL's checkpoint."""
-        self.method.load_state_dict(state["strategies"])
-        self.dev_baseline = state["dev_baseline"]
-        self.cursor.position = state["cursor"]
-        for name, part in self.stateful.items():
-            part.load_state_dict(state["stateful"][name])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any
 import yaml
 
 from lenrl.config import Recipe
+from lenrl.config.difference import difference
+from lenrl.engine import checkpoint
 from lenrl.errors import BadInput
 from lenrl.launch.environment import environment
 
 PREPARED = ("recipe.yaml", "accelerate.yaml", "environment.json")
-DIFF_LINES = 20  # of the difference between two recipes, shown at most
 
 
 class RunFolder:
@@ -35,11 +37,21 @@ class RunFolder:
         return locked(self.path, "run")
 
     def admit(self) -> None:
-        """Check the folder's content against the recipe.
+        """Check the folder's content against the recipe, as far as needs no reading of checkpoints.
 
         Raises:
-            BadInput: the content is not this recipe's, or `resume=never` and there is some.
+            BadInput: the content is not this recipe's, or `resume=never` and there is some, or `resume=PATH` and
+                there is no such checkpoint.
         """
+        if self._named is not None:
+            start = checkpoint.chosen(self.path, self.recipe.resume, checksums=False)
+            assert start is not None
+            checkpoint.accept(
+                start,
+                recipe=self.recipe.shaping(),
+                processes=self.processes,
+                with_changes=self.recipe.resume_with_changes,
+            )
         content = sorted(p.name for p in self.path.iterdir() if p.name != "lock")
         if not content:
             return
@@ -56,7 +68,7 @@ class RunFolder:
                 f"{self.path} is not empty ({_some(content)}) and holds no run (no recipe.yaml). Choose "
                 "another folder with name=... or output_dir=..."
             )
-        changes = difference(former, self.recipe)
+        changes = difference(former, self.recipe.shaping())
         if changes and not self.recipe.resume_with_changes:
             raise BadInput(
                 f"{self.path} holds the run of another recipe:\n{changes}\nChoose another folder with "
@@ -64,7 +76,9 @@ class RunFolder:
             )
 
     def trained(self) -> bool:
-        """All optimizer steps are done and the final model is there."""
+        """All optimizer steps are done and the final model is there; not where an older checkpoint is named."""
+        if self._named is not None and checkpoint.step_of(self._named) < self.recipe.trainer["max_steps"]:
+            return False
         try:
             steps = json.loads((self.path / "training.json").read_text())["steps"]
         except (OSError, ValueError, KeyError, TypeError):
@@ -76,7 +90,14 @@ class RunFolder:
         return self.trained() and (self.path / "summary.json").is_file()
 
     def prepare(self) -> None:
-        """Write what the run's processes read: recipe.yaml, accelerate.yaml; and environment.json."""
+        """Write what the run's processes read: recipe.yaml, accelerate.yaml; and environment.json.
+
+        A recipe that was changed stays as `recipe-1.yaml`, `recipe-2.yaml`, ...
+        """
+        former = self._former()
+        if former is not None and difference(former, self.recipe.shaping()):
+            number = 1 + len(list(self.path.glob("recipe-*.yaml")))
+            shutil.copyfile(self.path / "recipe.yaml", self.path / f"recipe-{number}.yaml")
         for stale in ("training.json", "summary.json"):
             (self.path / stale).unlink(missing_ok=True)
         texts = (
@@ -95,6 +116,11 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
         with suppress(OSError):  # another launch may have come
             self.path.rmdir()
+
+    @property
+    def _named(self) -> Path | None:
+        """The checkpoint that `resume=PATH` names."""
+        return None if self.recipe.resume in ("auto", "never") else Path(self.recipe.resume)
 
     def _former(self) -> Mapping[str, Any] | None:
         path = self.path / "recipe.yaml"
@@ -143,26 +169,6 @@ def locked(folder: Path, what: str, *, shared: bool = False) -> Iterator[int]:
             handle.write(f"{os.getpid()}\n")
             handle.flush()
         yield handle.fileno()
-
-
-def difference(former: Mapping[str, Any], recipe: Recipe) -> str:
-    """What differs of all that shapes the result, as `- key: old` and `+ key: new` lines; empty: nothing."""
-    now = _flat(recipe.shaping())
-    then = {k: v for k, v in _flat(former).items() if k.split(".")[0] in recipe.shaping()}
-    lines = []
-    for key in sorted({*now, *then}):
-        if key not in now or key not in then or now[key] != then[key]:
-            lines += [f"- {key}: {json.dumps(then[key])}"] if key in then else []
-            lines += [f"+ {key}: {json.dumps(now[key])}"] if key in now else []
-    more = [f"... and {len(lines) - DIFF_LINES} lines more"] if len(lines) > DIFF_LINES else []
-    return "\n".join(lines[:DIFF_LINES] + more)
-
-
-def _flat(value: Any, key: str = "") -> dict[str, Any]:
-    if isinstance(value, Mapping) and value:
-        parts = [_flat(inner, f"{key}.{name}" if key else str(name)) for name, inner in value.items()]
-        return {k: v for part in parts for k, v in part.items()}
-    return {key: value}
 
 
 def _yaml(value: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from lenrl.config import compose
-from lenrl.engine.options import prepare
+from lenrl.engine.options import grpo_config, prepare
 from lenrl.train import build
 
 SMALL = [
@@ -56,7 +56,8 @@ METRICS = {
 def small_run(recipe: str, run_dir: Path, *overrides: str) -> tuple[Any, Any]:
     """(trainer, verifier) of a run of seconds; the caller closes the verifier."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # of the launch that this is part of
-    return build(prepare(compose(recipe, [*SMALL, *overrides]), processes), run_dir)
+    prepared = prepare(compose(recipe, [*SMALL, *overrides]), processes)
+    return build(prepared, grpo_config(prepared, run_dir))
 
 
 def lines_of(run_dir: Path) -> list[dict]:

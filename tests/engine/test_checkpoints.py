@@ -33,9 +33,7 @@ def test_the_best_checkpoint_and_the_newest_outlive_rotation(tmp_path, monkeypat
         "tokens": tokens[step],
         "truncated_share": 0.0,
     }
-    from lenrl.engine import trainer as module
-
-    original = module.rotate_checkpoints
+    original = checkpoint.rotate
     whole = []
 
     def spy(folder, *args, **kwargs):
@@ -43,7 +41,7 @@ def test_the_best_checkpoint_and_the_newest_outlive_rotation(tmp_path, monkeypat
         whole.append(checkpoint.faults(newest) == [])
         original(folder, *args, **kwargs)
 
-    monkeypatch.setattr(module, "rotate_checkpoints", spy)
+    monkeypatch.setattr(checkpoint, "rotate", spy)
     with verifier:
         trainer.train()
     left = sorted(p.name for p in tmp_path.glob("checkpoint-*"))
@@ -80,8 +78,6 @@ def test_resume_never_refuses_a_folder_with_checkpoints(stopped):
 
 def test_another_number_of_processes_is_refused(stopped, monkeypatch):
     run_dir, _ = stopped
-    start = checkpoint.newest_good(run_dir)
-    checkpoint.refuse(run_dir, "auto", start, processes=1)
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(BadInput, match=r"written by 1 processes, this launch has 2.*num_processes=1"):
         run(compose("grpo", options(run_dir)))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lenrl.config import compose, recipe_files
-from lenrl.engine.options import prepare
+from lenrl.engine.options import grpo_config, prepare
 from lenrl.train import build
 from tests.engine.runs import METRICS, lines_of
 
@@ -49,7 +49,8 @@ DOCUMENTED = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_trains_two_steps(name, tmp_path):
-    trainer, verifier = build(prepare(compose(name, SMALL)), tmp_path)
+    prepared = prepare(compose(name, SMALL))
+    trainer, verifier = build(prepared, grpo_config(prepared, tmp_path))
     before = [p.detach().clone() for p in trainer.model.parameters()]
     with verifier:
         trainer.train()

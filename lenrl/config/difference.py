@@ -1,0 +1,37 @@
+"""How two recipes differ in what shapes the result."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+DIFF_LINES = 20  # shown at most
+
+
+def difference(former: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """What differs, as `- key: old` and `+ key: new` lines; empty: nothing.
+
+    Args:
+        former: a recipe as it was written down; sections that `now` does not have are left out.
+        now: `Recipe.shaping()` of the other one.
+
+    >>> difference({"seed": 0, "name": "a"}, {"seed": 1})
+    '- seed: 0\\n+ seed: 1'
+    """
+    new = _flat(now)
+    old = {key: value for key, value in _flat(former).items() if key.split(".")[0] in now}
+    lines = []
+    for key in sorted({*new, *old}):
+        if key not in new or key not in old or new[key] != old[key]:
+            lines += [f"- {key}: {json.dumps(old[key])}"] if key in old else []
+            lines += [f"+ {key}: {json.dumps(new[key])}"] if key in new else []
+    more = [f"... and {len(lines) - DIFF_LINES} lines more"] if len(lines) > DIFF_LINES else []
+    return "\n".join(lines[:DIFF_LINES] + more)
+
+
+def _flat(value: Any, key: str = "") -> dict[str, Any]:
+    if isinstance(value, Mapping) and value:
+        parts = [_flat(inner, f"{key}.{name}" if key else str(name)) for name, inner in value.items()]
+        return {k: v for part in parts for k, v in part.items()}
+    return {key: value}
