@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from lenrl.rollouts import Reward, Rollouts
+from lenrl.strategies.base import Allowance
 from lenrl.strategies.groups import token_mean
 
 log = logging.getLogger("lenrl")
@@ -93,7 +94,7 @@ class Journal:
     def completions(
         self,
         step: int,
-        texts: Sequence[tuple[str, str, str | None, int | None]],
+        texts: Sequence[tuple[str, str, str | None, Allowance]],
         rollouts: Rollouts,
         reward: Reward,
         advantage_PG: Tensor,
@@ -104,7 +105,8 @@ class Journal:
 
         Args:
             step: completed optimizer steps; the file's `step` is the first one that the rollout feeds.
-            texts: (prompt, completion, extracted answer, cap) a row of the generation batch, after any cut.
+            texts: (prompt, completion, extracted answer, what the budget gave) a row of the generation batch, after
+                any cut.
             rollouts: the batch.
             reward: its rewards.
             advantage_PG: (P, G) or (P, G, T); of the latter the mean over kept tokens is written.
@@ -130,7 +132,10 @@ class Journal:
         if rollouts.budget_PG is not None:
             budgets = [_finite(b) for b in rollouts.budget_PG.reshape(-1).tolist()]
             flat["budget"] = pa.array(budgets, pa.float64())  # typed: a column of nothing has no type
-        flat["cap"] = pa.array([cap for *_, cap in texts], pa.int64())
+        allowances = [allowance for *_, allowance in texts]
+        flat["cap"] = pa.array([allowance.cap for allowance in allowances], pa.int64())
+        for name in sorted({name for allowance in allowances for name in allowance.columns}):
+            flat[name] = [allowance.columns.get(name) for allowance in allowances]
         part = self._parts[step]
         self._parts[step] += 1
         path = self.run_dir / "completions" / f"step{step + 1:06d}-{part}.parquet"

@@ -587,8 +587,7 @@ class LenrlTrainer(Saving):
         if self.journal.wants(self._rollout_number()):
             prompts = [self.problems[row["prompt_id"]].prompt for row in inputs]
             answers = [verdict.answer for verdict in self._verdicts]
-            caps = [given.cap for given in self._allowances]
-            texts = self.group.gather(list(zip(prompts, self._texts, answers, caps, strict=True)))
+            texts = self.group.gather(list(zip(prompts, self._texts, answers, self._allowances, strict=True)))
             self.journal.completions(
                 self.state.global_step, texts, rollouts, self._reward, advantage, kept=kept
             )

@@ -12,6 +12,7 @@ from lenrl.engine.journal import Journal
 from lenrl.errors import BadInput
 from lenrl.redact import Redacting, redacted
 from lenrl.rollouts import Reward, Rollouts
+from lenrl.strategies.base import Allowance
 
 
 def lines(path):
@@ -39,7 +40,7 @@ def write(journal, step):
         correct_PG=torch.ones(1, 2, dtype=torch.float64),
         max_length=8,
     )
-    texts = [("p", "c", "1")] * 2
+    texts = [("p", "c", "1", Allowance())] * 2
     journal.completions(step, texts, rollouts, Reward(torch.ones(1, 2)), torch.zeros(1, 2), kept=[0])
 
 

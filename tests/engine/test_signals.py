@@ -84,7 +84,7 @@ def owners():
         "scoring": (Verifier, "verify", 6, True, 3),
         "reward": (Method, "pay", 7, True, 3),  # twice a rollout, once for the diagnosis
         "update": (trainer.LenrlTrainer, "_get_grad_norm", 4, False, 4),
-        "save": (trainer, "write_state", 1, False, 2),
+        "save": (checkpoint, "write_state", 1, False, 2),
         "evaluation": (dev, "sample", 2, True, 3),
     }
 
@@ -128,12 +128,10 @@ def test_more_signals_change_nothing(tmp_path, monkeypatch):
     """The second one comes while the checkpoint that the first one asked for is written."""
     from transformers import GenerationMixin
 
-    from lenrl.engine import trainer
-
     stop = Stop()
     stop.install()
     interrupt(monkeypatch, GenerationMixin, "generate", 3)
-    saves = interrupt(monkeypatch, trainer, "write_state", 1, number=signal.SIGINT, linger=False)
+    saves = interrupt(monkeypatch, checkpoint, "write_state", 1, number=signal.SIGINT, linger=False)
     with pytest.raises(Stopped) as stopped:
         run(options(tmp_path), stop)
     assert len(saves) == 1 and stopped.value.code == 143
