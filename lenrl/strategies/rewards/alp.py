@@ -8,6 +8,7 @@ from pydantic import Field
 
 from lenrl.rollouts import Reward, Rollouts
 from lenrl.strategies import groups, notes
+from lenrl.strategies.advantages.grpo import EPS
 from lenrl.strategies.base import RewardRule, Setting
 
 
@@ -35,4 +36,12 @@ class Alp(RewardRule):
         return Reward(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
 
     def warnings(self, setting: Setting) -> list[str]:
-        return notes.cancels(self.name, "beta", "all-correct and all-wrong", setting)
+        spread = self.beta * setting.max_length / 2  # the largest standard deviation a tied group can have
+        if not setting.scaled_by_group_std or spread > 10 * EPS:
+            return notes.cancels(self.name, "beta", "all-correct and all-wrong", setting)
+        return [
+            f"reward.beta={self.beta:g} of 'alp' is faint at {setting.max_length} tokens: rewards of a group that ties "
+            f"on the verdict deviate by at most {spread:.1g}, and GRPO adds {EPS:g} to the deviation it divides by, "
+            f"so advantages by length stay below {spread / (spread + EPS):.2g}. Raise reward.beta for short "
+            "completions (penalty_leverage shows what it does)"
+        ]
