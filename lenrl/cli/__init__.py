@@ -17,6 +17,7 @@ VERBS = {  # in the order of a user's day; each is lenrl/cli/VERB.py with `main(
     "train": "train a model as a recipe says",
     "eval": "accuracy and tokens of one or several models",
     "sweep": "several settings, each a run of its own; grid or search",
+    "compare": "runs, sweeps and evaluations side by side, on one page",
     "score": "rewards and advantages of logged rollouts, no model needed",
     "check": "all that can be known of a recipe before a model loads",
     "attack": "reward hacks tried on a recipe: which of them pay",
@@ -28,7 +29,7 @@ HELP = f"""usage: lenrl VERB ...
 
 Reinforcement learning that makes reasoning models think less and stay right.
 
-{chr(10).join(f"  {verb:<7}{text}" for verb, text in VERBS.items())}
+{chr(10).join(f"  {verb:<8}{text}" for verb, text in VERBS.items())}
 
 `lenrl VERB --help` says more. LENRL_DEBUG=1 shows where an error comes from.
 

@@ -15,12 +15,16 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inli
 
 STYLE = """
 :root { color-scheme: light dark;
-  --text: #1c2530; --soft: #5b6673; --back: #ffffff; --card: #f4f6f8;
-  --grid: #d9dee4;
-  --before: #7a8794; --after: #c2570c; --focus: #1a5fd0; }
-@media (prefers-color-scheme: dark) { :root {
-  --text: #e6eaef; --soft: #a3adb8; --back: #12171d; --card: #1b222a;
-  --grid: #36404b; --before: #93a1af; --after: #ff9a4d; --focus: #7db2ff; } }
+  --text: light-dark(#1c2530, #e6eaef); --soft: light-dark(#5b6673, #a3adb8);
+  --back: light-dark(#ffffff, #12171d); --card: light-dark(#f4f6f8, #1b222a);
+  --grid: light-dark(#d9dee4, #36404b); --focus: light-dark(#1a5fd0, #7db2ff);
+  --before: light-dark(#7a8794, #93a1af); --after: light-dark(#c2570c, #ff9a4d); }
+button, select { font: inherit; color: inherit; background: var(--card); border: 1px solid var(--grid);
+  border-radius: .3rem; padding: .15rem .5rem; }
+#theme { float: right; }
+th button { border: 0; background: none; padding: 0; font-weight: inherit; cursor: pointer; }
+th[aria-sort=ascending] button::after { content: " ▲"; } th[aria-sort=descending] button::after { content: " ▼"; }
+.filters { display: flex; flex-wrap: wrap; gap: .5rem 1rem; margin: .5rem 0; }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 72rem; padding: 1.5rem; background: var(--back); color: var(--text);
   font: 16px/1.5 system-ui, sans-serif; }
@@ -50,19 +54,49 @@ DRAW = """
 const figures = JSON.parse(document.getElementById("figures").textContent);
 const roles = ["text", "grid", "before", "after"];
 function draw() {
-  const style = getComputedStyle(document.documentElement);
+  const probe = document.body.appendChild(document.createElement("i"));
+  const colour = role => { probe.style.color = `var(--${role})`; return getComputedStyle(probe).color; };
   const themed = (value, key) => {
     if (Array.isArray(value)) return value.map(item => themed(item, key));
     if (value && typeof value === "object")
       return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, themed(v, k)]));
-    return /color$/i.test(key) && roles.includes(value) ? style.getPropertyValue("--" + value).trim() : value;
+    return /color$/i.test(key) && roles.includes(value) ? colour(value) : value;
   };
   for (const [id, figure] of Object.entries(figures))
     Plotly.react(id, themed(figure.data, "data"), themed(figure.layout, "layout"),
       {responsive: true, displaylogo: false});
+  probe.remove();
 }
 draw();
+document.addEventListener("themed", draw);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
+"""
+
+THEME = """
+document.getElementById("theme").addEventListener("click", () => {
+  const root = document.documentElement, chosen = root.style.colorScheme;
+  const dark = chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.style.colorScheme = dark ? "light" : "dark";
+  document.dispatchEvent(new Event("themed"));
+});
+"""
+
+# A cell's number stands in data-value; cells without one sort last in both directions.
+SORT = """
+for (const button of document.querySelectorAll("th button")) button.addEventListener("click", () => {
+  const head = button.closest("th"), body = button.closest("table").tBodies[0];
+  const up = head.getAttribute("aria-sort") === "descending", column = head.cellIndex;
+  for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", up ? "ascending" : "descending");
+  const key = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
+  const rank = (a, b) => {
+    const [x, y] = [key(a), key(b)];
+    if (x === "" || y === "") return (x === "") - (y === "");
+    const order = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
+    return up ? order : -order;
+  };
+  body.append(...[...body.rows].sort(rank));
+});
 """
 
 
@@ -80,8 +114,14 @@ def script_data(value: Any) -> str:
     return found
 
 
-def page(title: str, sections: Iterable[str], figures: Mapping[str, Any], plotly_js: str | None) -> str:
-    """The whole document; `figures` by the ids of `plot`."""
+def page(
+    title: str,
+    sections: Iterable[str],
+    figures: Mapping[str, Any],
+    plotly_js: str | None,
+    scripts: Sequence[str] = (),
+) -> str:
+    """The whole document; `figures` by the ids of `plot`, `scripts` run last."""
     drawn = ""
     if figures and plotly_js is not None:
         drawn = (
@@ -93,7 +133,8 @@ def page(title: str, sections: Iterable[str], figures: Mapping[str, Any], plotly
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{text(title)}</title><style>{STYLE}</style></head>"
-        f"<body><main>{''.join(sections)}</main>{drawn}</body></html>\n"
+        f'<body><button id="theme" type="button">light or dark</button><main>{"".join(sections)}</main>{drawn}'
+        f"<script>{''.join([THEME, SORT, *scripts])}</script></body></html>\n"
     )
 
 
@@ -113,6 +154,20 @@ def plot(name: str, label: str) -> str:
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     head = "".join(f'<th scope="col">{text(cell)}</th>' for cell in header)
     body = "".join("<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def sortable(header: Sequence[str], rows: Iterable[Sequence[tuple[str, float | str | None]]]) -> str:
+    """A table whose header sorts it; a cell is (what is shown, what it is sorted by)."""
+    head = "".join(f'<th scope="col"><button type="button">{text(cell)}</button></th>' for cell in header)
+    body = "".join(
+        "<tr>"
+        + "".join(
+            f'<td data-value="{text("" if by is None else by)}">{text(shown)}</td>' for shown, by in row
+        )
+        + "</tr>"
+        for row in rows
+    )
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 

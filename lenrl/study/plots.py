@@ -39,8 +39,8 @@ def accuracy_tokens(entries: Sequence[Mapping[str, Any]]) -> Figure | None:
                 "name": before["decoding"],
                 "x": [entry["tokens_mean"] for entry in both],
                 "y": [entry["accuracy"] for entry in both],
-                "error_x": _errors(both, "tokens_mean"),
-                "error_y": _errors(both, "accuracy"),
+                "error_x": errors(both, "tokens_mean"),
+                "error_y": errors(both, "accuracy"),
                 "text": [f"before, {before['decoding']}", f"after, {before['decoding']}"],
                 "hovertemplate": "%{text}<br>%{x:.1f} tokens, accuracy %{y:.1%}<extra></extra>",
                 "marker": {
@@ -53,7 +53,7 @@ def accuracy_tokens(entries: Sequence[Mapping[str, Any]]) -> Figure | None:
         )
     if not traces:
         return None
-    return {"data": traces, "layout": _layout("tokens (mean)", "accuracy", tickformat=".0%")}
+    return {"data": traces, "layout": layout("tokens (mean)", "accuracy", tickformat=".0%")}
 
 
 def length_histograms(tables: Sequence[tuple[str, Mapping[str, Sequence[Any]]]]) -> Figure | None:
@@ -67,13 +67,13 @@ def length_histograms(tables: Sequence[tuple[str, Mapping[str, Sequence[Any]]]])
         return None
     longest = max(max(columns["tokens"]) for _, columns in tables)
     edges = np.linspace(0, longest + 1, min(BINS, longest + 1) + 1)
-    layout = _layout("tokens", "completions")
-    layout |= {"barmode": "stack", "grid": {"rows": len(tables), "columns": 1, "pattern": "independent"}}
+    shape = layout("tokens", "completions")
+    shape |= {"barmode": "stack", "grid": {"rows": len(tables), "columns": 1, "pattern": "independent"}}
     traces = []
     for row, (role, columns) in enumerate(tables):
         axis = "" if row == 0 else str(row + 1)
-        layout[f"yaxis{axis}"] = {"title": {"text": role}, "rangemode": "tozero", "gridcolor": "grid"}
-        layout[f"xaxis{axis}"] = {"range": [0, float(edges[-1])], "gridcolor": "grid"}
+        shape[f"yaxis{axis}"] = {"title": {"text": role}, "rangemode": "tozero", "gridcolor": "grid"}
+        shape[f"xaxis{axis}"] = {"range": [0, float(edges[-1])], "gridcolor": "grid"}
         for verdict, name, pattern in ((True, "correct", ""), (False, "wrong", "/"), (None, "unknown", "x")):
             pairs = zip(columns["tokens"], columns["verdict"], strict=True)
             lengths = [length for length, found in pairs if found is verdict]
@@ -93,8 +93,8 @@ def length_histograms(tables: Sequence[tuple[str, Mapping[str, Sequence[Any]]]])
                     "hovertemplate": f"{name}: %{{y}} at about %{{x:.0f}} tokens<extra>{role}</extra>",
                 }
             )
-    layout[f"xaxis{'' if len(tables) == 1 else len(tables)}"]["title"] = {"text": "tokens"}
-    return {"data": traces, "layout": layout}
+    shape[f"xaxis{'' if len(tables) == 1 else len(tables)}"]["title"] = {"text": "tokens"}
+    return {"data": traces, "layout": shape}
 
 
 def training_curves(metrics: Sequence[Mapping[str, Any]], dev: Sequence[Mapping[str, Any]]) -> Figure | None:
@@ -102,13 +102,13 @@ def training_curves(metrics: Sequence[Mapping[str, Any]], dev: Sequence[Mapping[
     if not metrics:
         return None
     metrics = metrics[:: -(-len(metrics) // MAX_POINTS)]
-    layout = _layout("", "")
-    layout |= {"grid": {"rows": 2, "columns": 2, "pattern": "independent"}, "showlegend": False}
+    shape = layout("", "")
+    shape |= {"grid": {"rows": 2, "columns": 2, "pattern": "independent"}, "showlegend": False}
     traces = []
     for number, (key, title) in enumerate(CURVES, start=1):
         axis = "" if number == 1 else str(number)
-        layout[f"xaxis{axis}"] = {"title": {"text": "step"}, "gridcolor": "grid"}
-        layout[f"yaxis{axis}"] = {"title": {"text": title}, "gridcolor": "grid"}
+        shape[f"xaxis{axis}"] = {"title": {"text": "step"}, "gridcolor": "grid"}
+        shape[f"yaxis{axis}"] = {"title": {"text": title}, "gridcolor": "grid"}
         shared = {"type": "scatter", "xaxis": f"x{axis}", "yaxis": f"y{axis}"}
         traces.append(
             shared
@@ -132,14 +132,14 @@ def training_curves(metrics: Sequence[Mapping[str, Any]], dev: Sequence[Mapping[
                     "marker": {"symbol": "diamond", "size": 9, "color": "text"},
                 }
             )
-    return {"data": traces, "layout": layout}
+    return {"data": traces, "layout": shape}
 
 
 def _dev_names(key: str) -> tuple[str, ...]:
     return ("tokens", "tokens_mean") if key == "tokens_mean" else () if key == "reward" else (key,)
 
 
-def _errors(entries: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
+def errors(entries: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
     """Asymmetric error bars from the intervals; an open end has none."""
     ends = [entry[f"{key}_ci95"] for entry in entries]
     values = [entry[key] for entry in entries]
@@ -155,7 +155,8 @@ def _errors(entries: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
     }
 
 
-def _layout(x: str, y: str, tickformat: str = "") -> dict[str, Any]:
+def layout(x: str, y: str, tickformat: str = "") -> dict[str, Any]:
+    """What all plots share; x and y are the axes' titles."""
     return {
         "xaxis": {"title": {"text": x}, "rangemode": "tozero", "gridcolor": "grid"},
         "yaxis": {"title": {"text": y}, "tickformat": tickformat, "gridcolor": "grid"},

@@ -34,10 +34,12 @@ def write(run_dir: Path) -> Path:
     figures = {
         "points": plots.accuracy_tokens(evaluation["models"]),
         "lengths": plots.length_histograms(tables),
-        "curves": plots.training_curves(_lines(run_dir / "metrics.jsonl"), _lines(run_dir / "dev.jsonl")),
+        "curves": plots.training_curves(
+            json_lines(run_dir / "metrics.jsonl"), json_lines(run_dir / "dev.jsonl")
+        ),
     }
     figures = {name: figure for name, figure in figures.items() if figure is not None}
-    plotly_js = _plotly_js()
+    plotly_js = plotly_js_or_none()
     title = f"{summary.get('recipe') or run_dir.name}: before and after"
     sections = [
         f"<h1>{page.text(title)}</h1>",
@@ -162,11 +164,13 @@ def _reader(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     title = " ".join(str(before["prompt"]).split())[:80]
     sides = "".join(
         f'<div><b class="{role}">{role}: {_judged(row)}, {row["tokens"]} tokens</b>'
-        f"{page.preformatted(_cut(row['completion']))}</div>"
+        f"{page.preformatted(shortened(row['completion']))}</div>"
         for role, row in (("before", before), ("after", after))
     )
     head = f"{title} · {before['tokens']} → {after['tokens']} tokens · {_judged(before)} → {_judged(after)}"
-    return page.folded(head, page.preformatted(_cut(before["prompt"])), f'<div class="sides">{sides}</div>')
+    return page.folded(
+        head, page.preformatted(shortened(before["prompt"])), f'<div class="sides">{sides}</div>'
+    )
 
 
 def _settings(run_dir: Path, entries: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -201,10 +205,11 @@ def _judged(row: Mapping[str, Any]) -> str:
     return f"{verdict}, cut at the cap" if row["truncated"] else verdict
 
 
-def _cut(words: str) -> str:
-    if len(words) <= SHOWN_CHARS:
+def shortened(words: str, room: int = SHOWN_CHARS) -> str:
+    """A text of at most about `room` characters; what is left out is the middle, and said."""
+    if len(words) <= room:
         return words
-    half = SHOWN_CHARS // 2
+    half = room // 2
     return f"{words[:half]}\n[... {len(words) - 2 * half} characters left out ...]\n{words[-half:]}"
 
 
@@ -212,7 +217,7 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
+def json_lines(path: Path) -> list[dict[str, Any]]:
     """JSON lines; an unfinished last line of a killed run is left out."""
     found = []
     for line in path.read_text().splitlines() if path.is_file() else []:
@@ -223,7 +228,8 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _plotly_js() -> str | None:
+def plotly_js_or_none() -> str | None:
+    """plotly's own script; None: it is not installed."""
     try:
         from plotly.offline import get_plotlyjs
     except ImportError:

@@ -110,7 +110,7 @@ def test_the_page_says_what_it_knows(run):
     assert "60.0 [55.0, ?]" in text
     assert "50 → 20 tokens" in text
     assert "characters left out" in text
-    assert "prefers-color-scheme: dark" in text
+    assert "light-dark(" in text and "prefers-color-scheme: dark" in text
     figures = json.loads(re.search(r'id="figures">(.*?)</script>', text, re.S)[1])  # type: ignore[index]
     assert set(figures) == {"points", "lengths", "curves"}
     assert all(f'id="{name}"' in text for name in figures)

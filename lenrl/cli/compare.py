@@ -1,0 +1,47 @@
+"""`lenrl compare`: runs, sweeps and evaluations side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lenrl.cli.arguments import Parser
+
+EXAMPLES = (
+    "lenrl compare outputs/grpo/NAME outputs/drpo/NAME",
+    "lenrl compare outputs/sweeps/efficient/HASH --out alphas.html",
+    "lenrl compare outputs/drpo/NAME evaluations/of-another-model --figures figures/",
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = Parser(
+        "compare",
+        "Compare what was measured of several models, and write a page that needs no network: accuracy over\n"
+        "tokens with intervals, a table, lengths by verdict, training curves, the effect of each setting that\n"
+        "differs, and the same problems as the models answered them. A RUN is a run's folder, a sweep's (all its\n"
+        "finished trials), or what `lenrl eval --out` wrote. Differences are to the first model, problem by problem.",
+        EXAMPLES,
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
+    parser.add_argument(
+        "--out", type=Path, default=Path("report.html"), help="the page (default report.html)"
+    )
+    parser.add_argument("--figures", type=Path, metavar="DIR", help="also CSV, SVG and PNG of every figure")
+    given = parser.read(arguments)
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from lenrl.study.compare import report, sources
+
+    compared = report.Compared(sources.read(given.runs))
+    console = Console()
+    console.print(compared.table())
+    for warning in compared.warnings:
+        console.print(Text(f"not alike: {warning}"), soft_wrap=True)
+    written = [report.write(compared, given.out)]
+    if given.figures is not None:
+        written += report.write_files(compared, given.figures)
+    console.print(Text(f"written: {', '.join(map(str, written))}"), soft_wrap=True)
+    return 0
