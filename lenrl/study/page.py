@@ -121,20 +121,21 @@ def page(
     plotly_js: str | None,
     scripts: Sequence[str] = (),
 ) -> str:
-    """The whole document; `figures` by the ids of `plot`, `scripts` run last."""
+    """The whole document; `figures` by the ids of `plot`, `scripts` (`THEME`, `SORT`, ...) run last."""
     drawn = ""
     if figures and plotly_js is not None:
         drawn = (
             f'<script type="application/json" id="figures">{script_data(dict(figures))}</script>'
             f"<script>{plotly_js}</script><script>{DRAW}</script>"
         )
+    theme = '<button id="theme" type="button">light or dark</button>' if THEME in scripts else ""
+    run = f"<script>{''.join(scripts)}</script>" if scripts else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{text(title)}</title><style>{STYLE}</style></head>"
-        f'<body><button id="theme" type="button">light or dark</button><main>{"".join(sections)}</main>{drawn}'
-        f"<script>{''.join([THEME, SORT, *scripts])}</script></body></html>\n"
+        f"<body>{theme}<main>{''.join(sections)}</main>{drawn}{run}</body></html>\n"
     )
 
 

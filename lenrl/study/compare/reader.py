@@ -21,8 +21,9 @@ SCRIPT = """
   const get = id => document.getElementById(id), list = get("answers-list");
   const made = (tag, text, kind) => {
     const e = document.createElement(tag); e.textContent = text; if (kind) e.className = kind; return e; };
-  const judged = row => ({true: "right", false: "wrong", null: "unknown"})[row.verdict] + (row.cut ? ", cut at the cap" : "");
-  const change = (a, b) => `${judged(a).split(",")[0]} to ${judged(b).split(",")[0]}`;
+  const verdict = row => ({true: "right", false: "wrong", null: "unknown"})[row.verdict];
+  const judged = row => verdict(row) + (row.cut ? ", cut at the cap" : "");
+  const change = (a, b) => `${verdict(a)} to ${verdict(b)}`;
   function show() {
     const [a, b] = [get("reader-before").value, get("reader-after").value];
     const shown = data.prompts.filter(p => p.rows[a] && p.rows[b]
@@ -33,8 +34,8 @@ SCRIPT = """
     get("reader-count").textContent = `${shown.length} of the ${data.prompts.length} problems on this page`;
     list.replaceChildren(...shown.map(p => {
       const [one, two] = [p.rows[a], p.rows[b]], box = document.createElement("details");
-      box.append(made("summary", `${p.prompt.replace(/\\s+/g, " ").slice(0, 80)} · ${one.tokens} → ${two.tokens} tokens · ` +
-        `${judged(one)} → ${judged(two)}`), made("pre", p.prompt));
+      const title = `${p.prompt.replace(/\\s+/g, " ").slice(0, 80)} · ${one.tokens} → ${two.tokens} tokens · `;
+      box.append(made("summary", `${title}${judged(one)} → ${judged(two)}`), made("pre", p.prompt));
       const sides = made("div", "", "sides");
       for (const [row, kind, name] of [[one, "before", data.models[a]], [two, "after", data.models[b]]]) {
         const side = document.createElement("div");

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from lenrl.errors import BadInput
 from lenrl.measures import Comparison
@@ -82,15 +84,13 @@ class Compared:
 
     def table(self) -> Table:
         """For the terminal."""
-        shown = Table(
-            title="Differences to the first model, problem by problem; 95 % intervals", title_justify="left"
-        )
-        for name in HEADER:
-            shown.add_column(name, overflow="fold", justify="left" if name in HEADER[:2] else "right")
-        from rich.text import Text
-
-        for row in self.rows():
-            shown.add_row(*(Text(cell.replace(" [", "\n[")) for cell, _ in row))
+        title = "Differences (accuracy in points) to the first model, problem by problem; 95 % intervals"
+        shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+        for name in ("model", "accuracy", "tokens", "cut", "accuracy", "tokens"):
+            shown.add_column(name, overflow="fold", justify="left" if name == "model" else "right")
+        for name, decoding, accuracy, length, _, _, truncated, gain, ratio in self.rows():
+            cells = (cell.replace(" [", "\n[") for cell, _ in (accuracy, length, truncated, gain, ratio))
+            shown.add_row(Text(f"{name[0]}\n{decoding[0]}"), *(Text(cell) for cell in cells))
         return shown
 
 
@@ -120,7 +120,7 @@ def write(compared: Compared, path: Path) -> Path:
         if answers
         else ""
     )
-    scripts = [reader.SCRIPT] if answers else []
+    scripts = [page.THEME, page.SORT, *([reader.SCRIPT] if answers else [])]
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".part")
     draft.write_text(page.page(title, [*sections, data], drawn, plotly_js, scripts), encoding="utf-8")
