@@ -147,9 +147,10 @@ def paragraph(words: str) -> str:
     return f'<p class="soft">{text(words)}</p>'
 
 
-def plot(name: str, label: str) -> str:
-    """The place of a figure; the label is read out instead of it."""
-    return f'<div class="plot" id="{text(name)}" role="img" aria-label="{text(label)}"></div>'
+def plot(name: str, label: str, height: int | None = None) -> str:
+    """The place of a figure, `height` pixels high; the label is read out instead of it."""
+    style = f' style="height: {height}px"' if height else ""
+    return f'<div class="plot" id="{text(name)}" role="img" aria-label="{text(label)}"{style}></div>'
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -163,11 +163,10 @@ def test_a_save_costs_at_most_1_3_times_trls(tmp_path):
     def theirs():
         trainer.args.output_dir = str(tmp_path / "theirs")
         methods = ("_save_rng_state", "create_model_card")
-        ours = {name: vars(type(trainer))[name] for name in methods}
         for name in methods:
             setattr(trainer, name, getattr(GRPOTrainer, name).__get__(trainer))
         GRPOTrainer._save_checkpoint(trainer, trainer.model, None)
-        for name in ours:
+        for name in methods:
             delattr(trainer, name)
 
     def mine():

@@ -65,6 +65,7 @@ def metrics(run: Path) -> list[dict]:
     return [{k: v for k, v in line.items() if not k.startswith(("time_", "tokens_per_s"))} for line in lines]
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_killed_sweep_is_completed_by_a_rerun_and_equals_runs_made_alone(tmp_path):
     (tmp_path / "fragile.py").write_text(FRAGILE)

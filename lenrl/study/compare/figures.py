@@ -10,11 +10,18 @@ import numpy as np
 
 from lenrl.measures import pareto_front
 from lenrl.study.compare.sources import Entry, varied
-from lenrl.study.plots import BINS, MAX_POINTS, Figure, errors, layout
+from lenrl.study.plots import MAX_POINTS, Figure, errors
+from lenrl.study.plots import layout as plain_layout
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
 SHOWN_AT_FIRST = 6  # runs; the others' curves are one click away in the legend
+BINS = 24  # of lengths; lines of several models over one another need wide ones
 MAX_OPTIONS = 6  # swept options whose effect is drawn
+
+
+def layout(x: str, y: str, tickformat: str = "") -> dict[str, Any]:
+    """Names of runs are long: the legend stands beside the plot."""
+    return plain_layout(x, y, tickformat) | {"legend": {"x": 1.02, "y": 1}}
 
 
 def all_figures(entries: Sequence[Entry]) -> dict[str, Figure]:
@@ -136,13 +143,15 @@ def curves(entries: Sequence[Entry]) -> Figure | None:
 
 
 def effects(entries: Sequence[Entry]) -> Figure | None:
-    """Accuracy and tokens by each option that differs between the runs; a row an option."""
+    """Accuracy and tokens by each option that all runs have and that differs between them; a row an option."""
     runs = [entry for entry in entries if entry.settings and entry.figures["accuracy"] is not None]
-    keys = [key for key in varied(runs) if key != "seed"][:MAX_OPTIONS] or varied(runs)[:MAX_OPTIONS]
+    shared = [key for key in varied(runs) if all(key in entry.settings for entry in runs)]
+    keys = ([key for key in shared if key != "seed"] or shared)[:MAX_OPTIONS]
     if not keys:
         return None
     shape = layout("", "")
     shape |= {"grid": {"rows": len(keys), "columns": 2, "pattern": "independent"}, "showlegend": False}
+    shape["height"] = 120 + 240 * len(keys)  # pixels
     traces = []
     for row, key in enumerate(keys):
         for column, (what, title) in enumerate((("accuracy", "accuracy"), ("tokens_mean", "tokens"))):

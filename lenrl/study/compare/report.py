@@ -108,7 +108,12 @@ def write(compared: Compared, path: Path) -> Path:
         *(page.paragraph(f"Not alike: {warning}") for warning in compared.warnings),
         page.section("Figures", page.sortable(HEADER, compared.rows())),
         *(
-            [page.section(TITLES[name][0], page.plot(name, TITLES[name][1])) for name in drawn]
+            [
+                page.section(
+                    TITLES[name][0], page.plot(name, TITLES[name][1], drawn[name]["layout"].get("height"))
+                )
+                for name in drawn
+            ]
             if plotly_js is not None
             else [page.paragraph("No plots: they need plotly. Install it with: pip install 'lenrl[report]'")]
         ),
@@ -134,8 +139,11 @@ def _settings(entries: Sequence[Entry]) -> list[str]:
     keys = varied(runs)
     if not keys:
         return []
-    rows = [[entry.name, *(figures.short_value(entry.settings.get(key)) for key in keys)] for entry in runs]
-    return [page.section("Settings that differ", page.table(["run", *keys], rows))]
+    rows = [
+        [key, *(figures.short_value(e.settings[key]) if key in e.settings else "" for e in runs)]
+        for key in keys
+    ]
+    return [page.section("Settings that differ", page.table(["", *(entry.name for entry in runs)], rows))]
 
 
 def write_files(compared: Compared, folder: Path) -> list[Path]:
