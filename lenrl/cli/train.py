@@ -39,12 +39,16 @@ def main(arguments: Sequence[str]) -> int:
     from lenrl.engine.options import prepare
 
     prepare(recipe)
+    if recipe.hub.push:
+        from lenrl.study import hub
+
+        hub.check(recipe)
     folder = RunFolder(recipe)
     with folder.locked() as lock:
         folder.admit()
         if folder.finished():
             _say(f"{folder.path} holds this run, finished; no step taken. See its report.html.")
-            return 0
+            return _pushed(folder, recipe)
         if not folder.trained():
             _say(f"lenrl: {recipe.recipe} in {folder.path}")
             folder.prepare()
@@ -60,6 +64,20 @@ def main(arguments: Sequence[str]) -> int:
             from lenrl.study import summary
 
             summary.finish(folder.path, recipe)
+            return _pushed(folder, recipe)
+    return 0
+
+
+def _pushed(folder, recipe) -> int:
+    """To the hub, where the recipe says so; the exit code."""
+    if not recipe.hub.push or folder.machine_rank != 0:
+        return 0
+    from lenrl.study import hub
+
+    where = hub.push(folder.path, recipe.hub.repo, private=recipe.hub.private)
+    if where is None:
+        return 1
+    _say(f"pushed: {where}")
     return 0
 
 

@@ -22,7 +22,7 @@ from lenrl.strategies.method import Method
 
 SLOTS = ("budget", "truncation", "reward", "advantage", "objective", "sampling")
 # Keys that do not shape the result: the run's name is a hash of all the others.
-UNHASHED = ("recipe", "launch", "logging", "resume", "resume_with_changes", "name", "output_dir")
+UNHASHED = ("recipe", "launch", "logging", "hub", "resume", "resume_with_changes", "name", "output_dir")
 
 
 class Settings(BaseModel):
@@ -81,6 +81,14 @@ class LoggingSettings(Settings):
         return (value,) if isinstance(value, str) else value
 
 
+class HubSettings(Settings):
+    """Where the finished model goes."""
+
+    push: bool
+    repo: str | None
+    private: bool
+
+
 class Recipe(Settings):
     """A complete, checked experiment."""
 
@@ -98,6 +106,7 @@ class Recipe(Settings):
     update: UpdateSettings
     guard: GuardSettings
     logging: LoggingSettings
+    hub: HubSettings
     resume: str = Field(min_length=1)
     resume_with_changes: bool
     name: str | None
