@@ -94,6 +94,14 @@ def refusal(ask, verb, *arguments):
         (["trainer.reward_weights=[1]"], ["trainer.reward_weights=[1]", "`reward` slot"]),
         (["model.peft={r: -1}"], ["model.peft.r=-1", "or equal to 1"]),
         (["model.peft={task_type: foo}"], ["model.peft", "foo", "CAUSAL_LM"]),
+        (
+            ["model.peft={quantization: {load_in_4bti: true, load_in_4bit: true}}"],
+            ["load_in_4bti", "load_in_4bit?"],
+        ),
+        (
+            ["model.peft={quantization: {bnb_4bit_quant_type: nf4}}"],
+            ["load_in_4bit: true or load_in_8bit: true"],
+        ),
         (["model.path=nowhere/at/all"], ["model.path", "nowhere/at/all", "no such folder"]),
         (["model.tokenizer=/nowhere"], ["model.tokenizer='/nowhere'", "no such folder"]),
         # strategies' own bounds

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         if not folder.trained():
             _say(f"lenrl: {recipe.recipe} in {folder.path}")
             folder.prepare()
-            line = command(folder.path, given.plugin, folder.local_processes)
+            line = command(folder.path, given.plugin, folder.local_processes, folder.files)
             code = supervise(line, folder.local_processes, hold=[lock])
             if code == REFUSED:  # a rank has said why
                 folder.withdraw()

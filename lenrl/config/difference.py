@@ -7,6 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 DIFF_LINES = 20  # shown at most
+# Of the trainer: where a vLLM server is found. It is another machine each time a job is queued again.
+ADDRESSES = (
+    "vllm_server_base_url",
+    "vllm_server_host",
+    "vllm_server_port",
+    "vllm_server_timeout",
+    "vllm_group_port",
+)
 
 
 def difference(former: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -21,6 +29,8 @@ def difference(former: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """
     new = _flat(now)
     old = {key: value for key, value in _flat(former).items() if key.split(".")[0] in now}
+    for key in (f"trainer.{name}" for name in ADDRESSES):
+        old.pop(key, None)
     lines = []
     for key in sorted({*new, *old}):
         if key not in new or key not in old or new[key] != old[key]:

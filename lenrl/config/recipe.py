@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from lenrl.config.difference import ADDRESSES
 from lenrl.strategies import registry
 from lenrl.strategies.base import Advantage, Budget, Objective, RewardRule, Sampling, Strategy, Truncation
 from lenrl.strategies.method import Method
@@ -153,7 +154,9 @@ class Recipe(Settings):
 
     def shaping(self) -> dict[str, Any]:
         """The part of `resolved()` that shapes the result."""
-        return {key: value for key, value in self.resolved().items() if key not in UNHASHED}
+        found = {key: value for key, value in self.resolved().items() if key not in UNHASHED}
+        found["trainer"] = {key: value for key, value in found["trainer"].items() if key not in ADDRESSES}
+        return found
 
     def digest(self) -> str:
         """Eight hex digits of what shapes the result."""

@@ -14,7 +14,7 @@ from lenrl import tasks
 from lenrl.config import ModelSettings, Recipe
 from lenrl.engine.arithmetic import Arithmetic, batch_faults
 from lenrl.engine.data import task_of
-from lenrl.engine.fields import GRPO_FIELDS, field_faults, peft_config, value_of
+from lenrl.engine.fields import GRPO_FIELDS, field_faults, peft_config, quantization_config, value_of
 from lenrl.errors import BadInput
 from lenrl.models import HUB_ID, find
 from lenrl.strategies.base import Setting
@@ -64,6 +64,7 @@ def prepare(recipe: Recipe, processes: int | None = None) -> Prepared:
     arithmetic = _arithmetic(trainer, processes)
     faults += batch_faults(arithmetic)
     peft_config(recipe.model.peft)
+    quantization_config(recipe.model.peft)
     faults += _model_faults(recipe.model)
     task = task_of(recipe)
     verifier = VerifierSettings.read(recipe.verifier)
@@ -103,6 +104,8 @@ def grpo_config(prepared: Prepared, run_dir: Path) -> GRPOConfig:
         model_kwargs["attn_implementation"] = recipe.model.attn_implementation
     if recipe.model.revision:
         model_kwargs["revision"] = recipe.model.revision
+    if (quantized := quantization_config(recipe.model.peft)) is not None:
+        model_kwargs["quantization_config"] = quantized
     ours = dict(
         output_dir=str(run_dir),
         seed=recipe.seed,

@@ -32,6 +32,7 @@ OVERRIDES = {
     "_save_checkpoint": "(self, model, trial)",
     "_save_rng_state": "(self, output_dir)",
     "_load_rng_state": "(self, checkpoint)",
+    "_load_from_checkpoint": "(self, resume_from_checkpoint, model=None)",
     "_load_optimizer_and_scheduler": "(self, checkpoint)",
     "_issue_warnings_after_load": "(self, load_result)",
 }
@@ -169,6 +170,14 @@ class Saving(GRPOTrainer):
     def _load_rng_state(self, checkpoint):
         if checkpoint is not None:
             tensors.read_random(self._of_rank(Path(checkpoint), "random"), self.accelerator.device)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        """TRL's; peft would load an adapter in bfloat16 (TRL's for QLoRA) as float32, and it would train on as that."""
+        before = {name: p.dtype for name, p in self.model.named_parameters() if p.requires_grad}
+        super()._load_from_checkpoint(resume_from_checkpoint, model)
+        for name, parameter in self.model.named_parameters():
+            if name in before and parameter.dtype != before[name]:
+                parameter.data = parameter.data.to(before[name])
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         """TRL's; where the recipe was changed, the recipe's learning rate and the like and not the saved ones."""

@@ -519,13 +519,18 @@ class LenrlTrainer(Saving):
         return StepTotals(max(1, int(rows)), tokens, kl_tokens, self.accelerator.num_processes, extra)
 
     def _get_grad_norm(self, model, grad_norm=None):
-        """TRL's; a gradient that is not finite ends the run before it reaches the weights."""
+        """TRL's; a gradient that is not finite ends the run before it reaches the weights.
+
+        DeepSpeed's engine has stepped by now. The run ends before that step can get into a checkpoint.
+        """
         found = super()._get_grad_norm(model, grad_norm)
         # a gradient scaler (fp16) finds overflows itself, leaves the step out and lowers its scale
         if self.accelerator.scaler is None and found is not None and not math.isfinite(float(found)):
+            taken = "DeepSpeed took the step, but it is in no checkpoint"
             raise RunFailed(
-                f"the gradient's norm is {float(found)} at optimizer step {self.state.global_step + 1}. The step was "
-                "not taken; lower the learning rate or use float32, and resume."
+                f"the gradient's norm is {float(found)} at optimizer step {self.state.global_step + 1}. "
+                f"{taken if self.is_deepspeed_enabled else 'The step was not taken'}; lower the learning rate or use "
+                "float32, and resume."
             )
         return found
 

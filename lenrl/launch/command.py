@@ -61,22 +61,36 @@ def check(launch: Mapping[str, Any]) -> None:
         faults.append(
             "launch.distributed_type='MULTI_CPU': accelerate would start one process. Use launch=cpu2."
         )
+    deepspeed, fsdp = (launch.get(key) or {} for key in ("deepspeed_config", "fsdp_config"))
+    if deepspeed.get("zero_stage") == 3 and not deepspeed.get("zero3_save_16bit_model"):
+        faults.append(
+            "launch.deepspeed_config.zero3_save_16bit_model must be true: else the final model/ would hold no weights."
+        )
+    if fsdp and fsdp.get("fsdp_state_dict_type") != "FULL_STATE_DICT":
+        faults.append(
+            f"launch.fsdp_config.fsdp_state_dict_type={fsdp.get('fsdp_state_dict_type')!r}: the final model/ would "
+            "hold no weights. Set it to FULL_STATE_DICT."
+        )
     if faults:
         raise BadInput("\n".join(faults))
 
 
-def command(run_dir: Path, plugins: Sequence[Path] = (), local_processes: int = 1) -> list[str]:
+def command(
+    run_dir: Path, plugins: Sequence[Path] = (), local_processes: int = 1, files: Path | None = None
+) -> list[str]:
     """The line that starts every process of the run in `run_dir` on this machine.
 
-    They share its cores, unless OMP_NUM_THREADS says how many threads each has: two runs side by side that both
-    take every core wait for each other most of the time.
+    `files` holds recipe.yaml and accelerate.yaml; by default the run's folder does. The processes share the machine's
+    cores, unless OMP_NUM_THREADS says how many threads each has: two runs side by side that both take every core wait
+    for each other most of the time.
     """
     asked = os.environ.get("OMP_NUM_THREADS", "")
     threads = int(asked) if asked.isdecimal() and int(asked) else max(1, _cores() // local_processes)
     line = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
     line += ["--num_cpu_threads_per_process", str(threads)]
-    line += ["--config_file", str(run_dir / "accelerate.yaml"), "--module", "lenrl.launch.rank"]
-    line += ["--config-name", str(run_dir / "recipe.yaml")]
+    files = files or run_dir
+    line += ["--config_file", str(files / "accelerate.yaml"), "--module", "lenrl.launch.rank"]
+    line += ["--config-name", str(files / "recipe.yaml")]
     for plugin in plugins:
         line += ["--plugin", str(Path(plugin).absolute())]
     return [*line, f"output_dir={quoted(str(run_dir))}"]

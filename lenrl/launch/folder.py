@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
@@ -23,7 +24,11 @@ PREPARED = ("recipe.yaml", "accelerate.yaml", "environment.json")
 
 
 class RunFolder:
-    """The folder of one recipe's run on this machine."""
+    """The folder of one recipe's run as this machine uses it.
+
+    Of several machines, which share it, the first one speaks for all: it holds the folder, judges what is in it and
+    writes the files of PREPARED. The others keep what their own processes read to themselves (`files`).
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
@@ -31,10 +36,18 @@ class RunFolder:
         self.processes = int(recipe.launch.get("num_processes", 1))  # over all machines
         self.local_processes = self.processes // int(recipe.launch.get("num_machines", 1))
         self.machine_rank = int(recipe.launch.get("machine_rank", 0))
+        self.files = self.path
 
     def locked(self) -> AbstractContextManager[int]:
         """Hold the folder for this process, and for all that inherit the file descriptor it yields."""
-        return locked(self.path, "run")
+        return self._aside() if self.machine_rank else locked(self.path, "run")
+
+    @contextmanager
+    def _aside(self) -> Iterator[int]:
+        with tempfile.TemporaryDirectory(prefix="lenrl-") as folder:
+            self.files = Path(folder)
+            with locked(self.files, "run") as handle:
+                yield handle
 
     def admit(self) -> None:
         """Check the folder's content against the recipe, as far as needs no reading of checkpoints.
@@ -43,6 +56,8 @@ class RunFolder:
             BadInput: the content is not this recipe's, or `resume=never` and there is some, or `resume=PATH` and
                 there is no such checkpoint.
         """
+        if self.machine_rank:
+            return
         if self._named is not None:
             start = checkpoint.chosen(self.path, self.recipe.resume, checksums=False)
             assert start is not None
@@ -94,23 +109,27 @@ class RunFolder:
 
         A recipe that was changed stays as `recipe-1.yaml`, `recipe-2.yaml`, ...
         """
-        former = self._former()
-        if former is not None and difference(former, self.recipe.shaping()):
-            number = 1 + len(list(self.path.glob("recipe-*.yaml")))
-            shutil.copyfile(self.path / "recipe.yaml", self.path / f"recipe-{number}.yaml")
-        for stale in ("training.json", "summary.json"):
-            (self.path / stale).unlink(missing_ok=True)
+        if self.machine_rank == 0:
+            self._put_former_away()
         texts = (
             _yaml(self.recipe.resolved()),
             _yaml(self.recipe.launch),
             json.dumps(environment(self.processes), indent=2) + "\n",
         )
         for name, text in zip(PREPARED, texts, strict=True):
-            _write(self.path / name, text)
+            _write(self.files / name, text)
+
+    def _put_former_away(self) -> None:
+        former = self._former()
+        if former is not None and difference(former, self.recipe.shaping()):
+            number = 1 + len(list(self.path.glob("recipe-*.yaml")))
+            shutil.copyfile(self.path / "recipe.yaml", self.path / f"recipe-{number}.yaml")
+        for stale in ("training.json", "summary.json"):
+            (self.path / stale).unlink(missing_ok=True)
 
     def withdraw(self) -> None:
         """Take back what `prepare` wrote, where no step was taken: a refused run leaves no folder behind."""
-        if any(p.name not in (*PREPARED, "lock") for p in self.path.iterdir()):
+        if self.machine_rank or any(p.name not in (*PREPARED, "lock") for p in self.path.iterdir()):
             return
         for name in (*PREPARED, "lock"):
             (self.path / name).unlink(missing_ok=True)

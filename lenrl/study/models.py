@@ -67,8 +67,7 @@ def load(
         spoken = AutoTokenizer.from_pretrained(
             locate(tokenizer) if tokenizer else source, padding_side="left", **({} if tokenizer else options)
         )
-        model: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options)
-        model = model.to(device).eval()
+        model: Any = _weights(source, dtype, options).to(device).eval()
     except Exception as error:  # transformers, hub, safetensors and network each raise types of their own
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
         remedy = (
@@ -79,3 +78,18 @@ def load(
         raise BadInput(f"model {name!r} could not be loaded ({reason}); {remedy}") from error
     prefilled = think_prefilled(spoken) if think is None else think
     return Loaded(name, model, spoken, end_ids(model, spoken), prefilled)
+
+
+def _weights(source: str, dtype: str, options: dict[str, Any]) -> Any:
+    """A whole model, or an adapter on its base.
+
+    transformers 5.23 would load an adapter too, but leaves DoRA's magnitudes behind, with no more than a report.
+    """
+    if not (Path(source) / "adapter_config.json").is_file():
+        return AutoModelForCausalLM.from_pretrained(source, dtype=dtype, **options)
+    from peft import PeftConfig, PeftModel
+
+    config = PeftConfig.from_pretrained(source)
+    base = find(str(config.base_model_name_or_path))
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=dtype, revision=config.revision, **options)
+    return PeftModel.from_pretrained(model, source)

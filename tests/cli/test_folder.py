@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -135,11 +136,41 @@ def test_finished_means_all_steps_a_model_and_a_summary(tmp_path):
         ({"num_processes": 2, "distributed_type": "NO"}, "cpu2"),
         ({"num_processes": 2, "distributed_type": "MULTI_CPU"}, "cpu2"),
         ({"num_proceses": 2}, "num_processes"),
+        ({"deepspeed_config": {"zero_stage": 3}}, "zero3_save_16bit_model must be true"),
+        ({"fsdp_config": {"fsdp_state_dict_type": "SHARDED_STATE_DICT"}}, "FULL_STATE_DICT"),
     ],
 )
 def test_launches_that_would_silently_be_another_are_refused(launch, words):
     with pytest.raises(BadInput, match=words):
         check(launch)
+
+
+def test_the_first_machine_speaks_for_all_that_share_the_folder(tmp_path):
+    nodes = ["launch=multi_node", "launch.main_process_ip=a"]
+    first, second = (folder(tmp_path, *nodes, f"launch.machine_rank={rank}") for rank in (0, 1))
+    with second.locked(), first.locked():  # in any order
+        second.admit()
+        second.prepare()
+        first.admit()
+        first.prepare()
+        files = [Path(word) for word in command(second.path, files=second.files) if word.endswith(".yaml")]
+        ranks = [
+            yaml.safe_load(path.read_text())["machine_rank"] for path in files if "accelerate" in path.name
+        ]
+        assert ranks == [1] and files[1].name == "recipe.yaml"
+        assert yaml.safe_load((first.path / "accelerate.yaml").read_text())["machine_rank"] == 0
+        second.withdraw()
+        assert (first.path / "recipe.yaml").exists()
+    assert not files[0].exists()
+
+
+def test_a_run_goes_on_where_the_vllm_server_is_another_machine(tmp_path):
+    one, other = (folder(tmp_path, f"trainer.vllm_server_host={host}") for host in ("a3", "b7"))
+    assert one.recipe.digest() == other.recipe.digest() == folder(tmp_path).recipe.digest()
+    with one.locked():
+        one.prepare()
+    with other.locked():
+        other.admit()
 
 
 def test_the_child_composes_the_same_run_from_a_folder_with_an_odd_name(tmp_path):

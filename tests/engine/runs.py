@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import yaml
 
 from lenrl.config import compose
 from lenrl.engine.options import grpo_config, prepare
@@ -99,12 +100,21 @@ def answer(right: bool, problem: Any, steps: int, after: int = 0) -> str:
     return "<think>\n" + "1+1=2\n" * steps + f"</think>\n\\boxed{{{value}}}" + "+" * after
 
 
-def launch(worker: str, out: Path, *arguments: str) -> subprocess.CompletedProcess:
-    """A real `accelerate launch` of a worker of this folder on two processes."""
+def launch(worker: str, out: Path, *arguments: str, name: str = "cpu2") -> subprocess.CompletedProcess:
+    """A real `accelerate launch` of a worker of this folder on the CPU."""
     root = Path(__file__).parents[2]
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file"]
-    command += [str(root / "recipes/launch/cpu2.yaml"), str(root / "tests/engine" / worker), str(out)]
-    env = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    command += [str(accelerate_file(name, out)), str(root / "tests/engine" / worker), str(out), *arguments]
+    env = os.environ | {"PYTHONPATH": str(root), "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
     return subprocess.run(
-        [*command, *arguments], env=env, cwd=root, capture_output=True, text=True, timeout=300, check=False
+        command, env=env, cwd=root, capture_output=True, text=True, timeout=600, check=False
     )
+
+
+def accelerate_file(name: str, folder: Path) -> Path:
+    """The file of a launch for the CPU: at most two processes, float32."""
+    small = [] if name.startswith("cpu") else ["launch.num_processes=2", "launch.mixed_precision=no"]
+    path = folder / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(dict(compose("grpo", [f"launch={name}", *small]).launch)))
+    return path

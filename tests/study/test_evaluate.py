@@ -3,7 +3,10 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -260,6 +263,34 @@ def test_an_adapter_is_loaded_on_its_base(tmp_path):
     options = {"greedy": True, "max_new_tokens": 192, "verifier_settings": EXACT}
     plain, changed = evaluate(["tiny", str(tmp_path)], {"name": "chain", "test": 20}, **options)["models"]
     assert changed["tokens_mean"] != plain["tokens_mean"] or changed["accuracy"] != plain["accuracy"]
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_an_adapter_loses_nothing_when_it_is_loaded_and_when_it_is_merged(tmp_path, dora):
+    """transformers' own loading leaves DoRA's magnitudes behind."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    base: Any = AutoModelForCausalLM.from_pretrained(TINY)
+    config = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False, use_dora=dora)
+    adapted = get_peft_model(base, config)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, tensor in adapted.named_parameters():
+            if "lora_" in name:
+                tensor.add_(torch.randn_like(tensor), alpha=0.05)
+    adapted.save_pretrained(tmp_path / "model")
+    AutoTokenizer.from_pretrained(TINY).save_pretrained(tmp_path / "model")
+    ids = torch.arange(10)[None]
+    with torch.no_grad():
+        expected = adapted.eval()(ids).logits
+        assert torch.equal(models.load(str(tmp_path), device="cpu").model(ids).logits, expected)
+        line = [sys.executable, str(Path(__file__).parents[2] / "scripts" / "merge"), str(tmp_path)]
+        assert subprocess.run(line, capture_output=True, check=False).returncode == 0
+        merged: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
+        assert (merged(ids).logits - expected).abs().max() < 1e-4
+    assert not any("lora" in name for name, _ in merged.named_parameters())
+    assert subprocess.run(line, capture_output=True, check=False).returncode == 2, "it would overwrite"
 
 
 @pytest.mark.parametrize(
