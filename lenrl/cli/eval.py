@@ -19,6 +19,7 @@ EXAMPLES = (
     "lenrl eval tiny task=chain greedy=true",
     "lenrl eval tiny samples=8 --sft shortest.jsonl",
     "lenrl eval --answers answers.jsonl",
+    "lenrl eval org/model engine=server server_url=http://localhost:8000/v1 task=gsm8k",
     "lenrl eval tiny outputs/demo/model task=chain task.test=500 samples=4 --out outputs/compared",
     "lenrl eval org/model task=problems.jsonl samples=8 max_new_tokens=8192 temperature=0.6",
     "lenrl eval org/model outputs/drpo/NAME/model task=aime24 samples=16 max_new_tokens=32768 temperature=0.6",
@@ -41,6 +42,8 @@ OPTIONS = {  # option: what it holds, after `lenrl.study.evaluate.evaluate`
     "tokenizer": str,
     "think_prefilled": bool,
     "trust_remote_code": bool,
+    "engine": str,
+    "server_url": str,
 }
 SECTIONS = ("task", "verifier")
 
@@ -54,6 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         "  difficulty; task.X=...\n"
         f"{textwrap.fill(', '.join(OPTIONS), 96, initial_indent='  ', subsequent_indent='  ')}\n"
         "  verifier.X=...\n"
+        "engine=vllm samples with vLLM, engine=server server_url=http://HOST:PORT/v1 asks a server.\n"
         "The same command with the same --out continues an evaluation that was stopped.",
         EXAMPLES,
     )

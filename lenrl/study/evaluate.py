@@ -20,13 +20,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lenrl import measures
 from lenrl.engine import data
 from lenrl.engine.rollout import completion_text
-from lenrl.engine.sample import sample
 from lenrl.errors import BadInput
 from lenrl.models import find
-from lenrl.study import models as loading
 from lenrl.study import sft as sft_rows
+from lenrl.study.engines import Engine, opened
 from lenrl.study.evalfiles import plain, stem, write
-from lenrl.study.fingerprint import fingerprint, weights
+from lenrl.study.fingerprint import fingerprint
 from lenrl.study.kept import Kept
 from lenrl.study.outcome import Decoding, Outcome, describe, mark_front, pairs, warnings
 from lenrl.tasks import GymTask, Problem, Task, build, encode, messages
@@ -60,6 +59,8 @@ def evaluate(
     tokenizer: str | None = None,
     think_prefilled: bool | None = None,
     trust_remote_code: bool = False,
+    engine: str = "transformers",
+    server_url: str | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Measure models on the same problems; the result is what `eval.json` holds.
@@ -81,6 +82,7 @@ def evaluate(
         sft: a new file for the shortest correct completions, see `lenrl.study.sft`.
         verifier_settings: default: the verifier's own, with the scorer of reasoning-gym for its tasks.
         device, dtype, revision, tokenizer, think_prefilled, trust_remote_code: see `lenrl.study.models.load`.
+        engine, server_url: what samples, see `lenrl.study.engines`.
         console: shows a progress bar there.
 
     Returns:
@@ -95,7 +97,8 @@ def evaluate(
     wanted = dict.fromkeys(decodings or ["greedy" if greedy else "sampled"])
     plans = [drawn if name == "sampled" else Decoding(name, max_new_tokens=max_new_tokens) for name in wanted]
     for name in models:
-        find(name)  # a misspelt second model must not cost the first one's evaluation
+        if engine != "server":  # which has names of its own
+            find(name)  # a misspelt second model must not cost the first one's evaluation
     if (budget is not None and budget < 1) or vote_width < 1:
         raise BadInput(f"budget={budget}, vote_width={vote_width}: both are at least 1")
     if sft is not None:
@@ -111,8 +114,10 @@ def evaluate(
         with _progress(console, total) as bar:
             bench = _Bench(task, split, problems, verifier, batch_size, bar)
             for name in models:
-                loaded = loading.load(
+                loaded = opened(
+                    engine,
                     name,
+                    server_url,
                     device=device,
                     dtype=dtype,
                     revision=revision,
@@ -155,13 +160,13 @@ class _Bench:
     batch_size: int | None
     bar: Any
 
-    def fit(self, loaded: loading.Loaded, plan: Decoding) -> tuple[Decoding, list[list[int]], list[str]]:
+    def fit(self, loaded: Engine, plan: Decoding) -> tuple[Decoding, list[list[int]], list[str]]:
         """The decoding that the model's context allows, the prompts' token ids, and warnings."""
         prompt_ids = [encode(loaded.tokenizer, messages(self.task, problem)) for problem in self.problems]
         fitting, lowered = _fit(plan, loaded, max(map(len, prompt_ids)))
         return fitting, prompt_ids, lowered
 
-    def source(self, loaded: loading.Loaded, plan: Decoding, prompt_ids: list[list[int]]) -> dict[str, Any]:
+    def source(self, loaded: Engine, plan: Decoding, prompt_ids: list[list[int]]) -> dict[str, Any]:
         """What the completions and their figures come from."""
         found = fingerprint(
             loaded,
@@ -172,30 +177,22 @@ class _Bench:
             plan=plan,
             verifier=self.verifier.settings,
         )
-        return {"fingerprint": found, "weights": weights(loaded.model)}
+        return {"fingerprint": found, "weights": loaded.weights()}
 
     def run(
-        self, loaded: loading.Loaded, plan: Decoding, prompt_ids: list[list[int]], kept: Kept
+        self, loaded: Engine, plan: Decoding, prompt_ids: list[list[int]], kept: Kept
     ) -> tuple[Outcome, dict[str, int]]:
         """Sample what is not kept, verify all; the outcome, and what the verifier counted."""
         self.bar(loaded.name, plan.name, 0)
         before = dict(self.verifier.counts)
         began = time.perf_counter()
-        completions = sample(
-            loaded.model,
-            loaded.tokenizer,
+        completions = loaded.sample(
             [ids for ids in prompt_ids for _ in range(plan.samples)],
-            max_new_tokens=plan.max_new_tokens,
-            greedy=plan.name == "greedy",
-            temperature=plan.temperature,
-            top_p=plan.top_p,
-            top_k=plan.top_k,
+            plan,
             batch_size=self.batch_size,
-            seed=plan.seed,
-            eos_ids=loaded.eos_ids,
-            progress=lambda count: self.bar(loaded.name, plan.name, count),
             done=kept.done,
             keep=kept.add,
+            progress=lambda count: self.bar(loaded.name, plan.name, count),
         )
         sampled = time.perf_counter()
         texts = [completion_text(loaded.tokenizer, c.ids, loaded.eos_ids) for c in completions]
@@ -216,7 +213,7 @@ def _verifier_settings(given: VerifierSettings | Mapping[str, Any] | None, task:
     return VerifierSettings.read(options)
 
 
-def _fit(plan: Decoding, loaded: loading.Loaded, longest_prompt: int) -> tuple[Decoding, list[str]]:
+def _fit(plan: Decoding, loaded: Engine, longest_prompt: int) -> tuple[Decoding, list[str]]:
     """The decoding with its cap lowered to what the model's context leaves beside the longest prompt."""
     room = plan.max_new_tokens if loaded.context is None else loaded.context - longest_prompt
     if room < 1:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lenrl import __version__
-from lenrl.study.models import Loaded
 from lenrl.tasks import GymTask, Problem, Task, digest
 from lenrl.verify.settings import VerifierSettings
 
 if TYPE_CHECKING:
+    from lenrl.study.engines import Engine
     from lenrl.study.outcome import Decoding
 
 PACKAGES = ("torch", "transformers", "tokenizers", "math-verify", "sympy")
@@ -25,7 +25,7 @@ SHOWN = 60  # characters of a value in a difference
 
 
 def fingerprint(
-    loaded: Loaded,
+    loaded: Engine,
     task: Task,
     *,
     split: str,
@@ -38,7 +38,6 @@ def fingerprint(
 
     The batch size is not in it: it changes a draw only where rounding does.
     """
-    parameter = next(loaded.model.parameters())
     found: dict[str, Any] = {
         "task": digest(task, problems),
         "split": split,
@@ -50,8 +49,7 @@ def fingerprint(
         "eos_ids": list(loaded.eos_ids),
         "think_prefilled": loaded.think_prefilled,
         "verifier": verifier.model_dump(mode="json", exclude={"workers"}),
-        "engine": "transformers generate",
-        "arithmetic": f"{parameter.dtype} on {parameter.device.type}".removeprefix("torch."),
+        **loaded.identity(),
         "versions": _versions(task),
     }
     return found | {"hash": _hash(found)}

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from lenrl.engine.sample import end_ids
+from lenrl.engine.sample import Completion, end_ids, sample
 from lenrl.errors import BadInput
 from lenrl.models import find, locate
+from lenrl.study.fingerprint import weights
 from lenrl.tasks import think_prefilled
+
+if TYPE_CHECKING:
+    from lenrl.study.outcome import Decoding
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,44 @@ class Loaded:
     tokenizer: Any
     eos_ids: list[int]
     think_prefilled: bool
+
+    def identity(self) -> dict[str, Any]:
+        """`engine` and `arithmetic`: precision and device."""
+        parameter = next(self.model.parameters())
+        arithmetic = f"{parameter.dtype} on {parameter.device.type}".removeprefix("torch.")
+        return {"engine": "transformers generate", "arithmetic": arithmetic}
+
+    def weights(self) -> str:
+        """Short hash of the parameters."""
+        return weights(self.model)
+
+    def sample(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        plan: Decoding,
+        *,
+        batch_size: int | None,
+        done: Mapping[int, Completion],
+        keep: Callable[[Mapping[int, Completion]], None],
+        progress: Callable[[int], None],
+    ) -> list[Completion]:
+        """See `lenrl.study.engines.Engine`."""
+        return sample(
+            self.model,
+            self.tokenizer,
+            prompt_ids,
+            max_new_tokens=plan.max_new_tokens,
+            greedy=plan.name == "greedy",
+            temperature=plan.temperature,
+            top_p=plan.top_p,
+            top_k=plan.top_k,
+            batch_size=batch_size,
+            seed=plan.seed,
+            eos_ids=self.eos_ids,
+            progress=progress,
+            done=done,
+            keep=keep,
+        )
 
     @property
     def context(self) -> int | None:
