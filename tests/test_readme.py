@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 SMALL = [
@@ -71,3 +73,23 @@ def test_every_recipe_is_in_the_table_of_methods():
     table = README[README.index("## Methods") : README.index("`lenrl score RECIPE")]
     named = set(re.findall(r"`([a-z0-9_]+)`", table))
     assert named >= {name for name in recipe_files() if "/" not in name}
+
+
+@pytest.mark.slow
+def test_from_a_run_to_a_decision(tmp_path):
+    """Every line of the story, with small settings behind the words that train."""
+    few = ["task.test=16", "task.dev=8", "trainer.eval_steps=2", "trainer.save_steps=2"]
+    small = {"train": [*SMALL, *few], "sweep": [*SMALL, *few], "eval": ["task.test=16", "max_new_tokens=64"]}
+    script = re.sub(r"\s+#.*", "", block("bash", "## From a run to a decision"))
+    lines = [line.split() for line in script.splitlines() if line]
+    assert [words[1] for words in lines] == ["attack", "train", "sweep", "compare", "eval"]
+    for _, verb, *words in lines:
+        kept = [word for word in words if word.split("=")[0] not in {s.split("=")[0] for s in SMALL}]
+        done = run(["-m", "lenrl.cli", verb, *kept, *small.get(verb, [])], tmp_path)
+        assert done.returncode == 0, (verb, done.stdout[-1000:], done.stderr[-2000:])
+    assert (tmp_path / "decide.html").stat().st_size > 100_000
+    assert len(list((tmp_path / "figures").glob("*.csv"))) >= 3
+    decided = json.loads((tmp_path / "outputs" / "decided" / "eval.json").read_text())
+    assert [entry["samples"] for entry in decided["models"]] == [4, 4]
+    (pair,) = decided["pairs"]
+    assert len(pair["accuracy_diff_ci95"]) == 2 and not pair["differs"]

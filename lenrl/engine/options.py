@@ -67,7 +67,7 @@ def prepare(recipe: Recipe, processes: int | None = None) -> Prepared:
     quantization_config(recipe.model.peft)
     faults += _model_faults(recipe.model)
     task = task_of(recipe)
-    verifier = VerifierSettings.read(recipe.verifier)
+    verifier = VerifierSettings.read(recipe.verifier, task.VERIFIER)
     method = recipe.method
     setting = Setting(
         num_generations=arithmetic.num_generations,

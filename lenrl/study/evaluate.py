@@ -28,7 +28,7 @@ from lenrl.study.evalfiles import plain, stem, write
 from lenrl.study.fingerprint import fingerprint
 from lenrl.study.kept import Kept
 from lenrl.study.outcome import Decoding, Outcome, describe, mark_front, pairs, warnings
-from lenrl.tasks import GymTask, Problem, Task, build, encode, messages
+from lenrl.tasks import Problem, Task, build, encode, messages
 from lenrl.verify.pool import Claim, Verifier
 from lenrl.verify.settings import VerifierSettings
 
@@ -205,12 +205,7 @@ class _Bench:
 
 
 def _verifier_settings(given: VerifierSettings | Mapping[str, Any] | None, task: Task) -> VerifierSettings:
-    if isinstance(given, VerifierSettings):
-        return given
-    options = dict(given or {})
-    if isinstance(task, GymTask):
-        options.setdefault("kind", "gym")
-    return VerifierSettings.read(options)
+    return given if isinstance(given, VerifierSettings) else VerifierSettings.read(given or {}, task.VERIFIER)
 
 
 def _fit(plan: Decoding, loaded: Engine, longest_prompt: int) -> tuple[Decoding, list[str]]:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from lenrl.engine.data import task_of
 from lenrl.errors import BadInput
-from lenrl.study import report
+from lenrl.study import report, tracked
 from lenrl.study.command import eval_command
 from lenrl.study.evaluate import evaluate
 from lenrl.study.tables import before_after, before_after_table, models_table, more_table, pairs_table
@@ -62,6 +62,7 @@ def finish(run_dir: Path, recipe: Recipe, console: Console | None = None) -> dic
     summary["paths"]["report.html"] = str(run_dir / "report.html")
     _write(run_dir / "summary.json", summary)
     report.write(run_dir)
+    tracked.hand_over(run_dir, recipe)
     _print(summary, result, run_dir, console)
     console.print(Text(f"Next:    {eval_command(run_dir, recipe, task)}"), soft_wrap=True)
     return summary

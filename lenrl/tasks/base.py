@@ -6,7 +6,7 @@ import abc
 import hashlib
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
@@ -17,6 +17,10 @@ SPLITS = ("train", "dev", "test")
 
 class Task(BaseModel, abc.ABC, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True):
     """Base of all tasks; `name` is what a recipe calls it."""
+
+    VERIFIER: ClassVar[str | None] = (
+        None  # the kind of verifier that reads its gold answers; None: the verifier's own
+    )
 
     name: str
     train: int | None = Field(default=None, ge=0, description="problems; null: all there are")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,8 @@ class GymTask(Task, frozen=True):
     is skipped in a later one, so that no question is in two splits. The gold answer is JSON for the
     verifier kind `gym`: `{"dataset": ..., "config": ..., "entry": {question, answer, metadata}}`.
     """
+
+    VERIFIER: ClassVar[str | None] = "gym"
 
     name: Literal["gym"] = "gym"
     generator: str

@@ -16,14 +16,14 @@ class VerifierSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
-    def read(cls, spec: Mapping[str, Any]) -> VerifierSettings:
-        """The settings of a recipe's `verifier` section.
+    def read(cls, spec: Mapping[str, Any], kind: str | None = None) -> VerifierSettings:
+        """The settings of a recipe's `verifier` section; `kind` is the task's, where the section names none.
 
         Raises:
             BadInput: an unknown key (with the nearest one), or a value out of bounds.
         """
         try:
-            return cls(**spec)
+            return cls(**{**({"kind": kind} if kind else {}), **spec})
         except ValidationError as fault:
             raise BadInput(explain(fault, cls, "verifier")) from None
 

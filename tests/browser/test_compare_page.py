@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lenrl.study.compare import report, sources
+from tests.browser.conftest import opened
 
 HOSTILE = (
     "</pre></script><script>document.title = 'pwned'</script><img src=x onerror=\"document.title='pwned'\">"
@@ -73,16 +74,8 @@ def compared(tmp_path_factory):
 @pytest.fixture(params=["light", "dark"])
 def page(request, browser, compared, tmp_path):
     path = report.write(compared, tmp_path / "report.html")
-    context = browser.new_context(color_scheme=request.param)
-    page = context.new_page()
-    page.heard = []
-    page.on("console", lambda said: page.heard.append(said.text))
-    page.on("pageerror", lambda fault: page.heard.append(str(fault)))
-    page.on("request", lambda asked: None if asked.url.startswith("file:") else page.heard.append(asked.url))
-    page.goto(path.as_uri())
-    yield page
-    assert page.heard == [] and page.title() == "Runs compared"
-    context.close()
+    with opened(browser, path, request.param, "Runs compared") as page:
+        yield page
 
 
 def column(page, number):

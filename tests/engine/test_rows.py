@@ -16,6 +16,8 @@ from lenrl.strategies.base import Advantage, Allowance, Budget
 from lenrl.strategies.groups import token_mean
 from lenrl.strategies.method import BadStrategy
 from lenrl.strategies.worked import GROUP
+from lenrl.verify.pool import Claim, Verifier
+from lenrl.verify.settings import VerifierSettings
 from tests.engine.runs import rows_of, small_run
 
 
@@ -57,6 +59,45 @@ def test_a_second_eos_ends_a_completion_and_a_pad_that_is_eos_is_no_token_of_it(
     assert any(row[-1] == second for row in ids), "no row ended at the second EOS: the test shows nothing"
     assert any(row["truncated"] for row in rows)
     assert any(len(row) < 40 for row in ids), "no row was padded: the test shows nothing"
+
+
+def test_a_template_that_opens_the_think_block_and_speaks_a_system_prompt(tmp_path):
+    """As R1-Distill's: the opening tag is the prompt's, so a completion is well-formed without one."""
+    model = tmp_path / "model"
+    shutil.copytree(TINY, model)
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.chat_template = tokenizer.chat_template.replace("'<|assistant|>'", "'<|assistant|><think>\\n'")
+    assert "<think>" in tokenizer.chat_template
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.save_pretrained(model)
+
+    trainer, verifier = small_run(
+        "grpo",
+        tmp_path / "run",
+        f"model.path={model}",
+        "task.system_prompt=+",
+        "trainer.max_completion_length=120",
+        "trainer.temperature=0.6",
+    )
+    ids = sampled(trainer)
+    with verifier:
+        trainer.train()
+    rows = rows_of(tmp_path / "run")
+    text = trainer.processing_class.decode(
+        trainer.prompts.ids(trainer.problems[rows[0]["prompt_id"]], Allowance())
+    )
+    assert text.startswith("<|system|>+<|im_end|><|user|>") and text.endswith("<|assistant|><think>\n")
+    assert [row["tokens"] for row in rows] == [len(row) for row in ids]
+    assert [row["truncated"] for row in rows] == [row[-1] != tokenizer.eos_token_id for row in ids]
+    closed = [
+        row for row in rows if row["completion"].count("</think>") == 1 and "<think>" not in row["completion"]
+    ]
+    assert any(row["verdict"] for row in closed), "nothing was right: the test shows nothing"
+    assert all(row["extracted"] is None for row in rows if "</think>" not in row["completion"])
+    claims = [Claim(row["completion"], "0", True) for row in closed]
+    with Verifier(VerifierSettings()) as verifier:
+        assert all(verdict.think_tags for verdict in verifier.verify(claims))
+        assert not any(v.think_tags for v in verifier.verify([Claim(c.text, "0", False) for c in claims]))
 
 
 class Narrow(Budget):

@@ -2,11 +2,15 @@
 
 import copy
 import random
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from lenrl.engine.sample import end_ids, sample
 from lenrl.errors import RunFailed
@@ -41,6 +45,62 @@ def test_greedy_equals_plain_generate_one_by_one(model, tokenizer):
         plain = model.generate(torch.tensor([ids]), generation_config=config)[0, len(ids) :].tolist()
         assert completion.ids == plain
         assert completion.truncated == (plain[-1] != 1)
+
+
+def random_model(kind, **options):
+    """Two layers of random weights that speak the tiny model's vocabulary and end at random places."""
+    torch.manual_seed(0)
+    sizes = dict(
+        vocab_size=40, hidden_size=64, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4
+    )
+    config = AutoConfig.for_model(
+        kind, **sizes, num_key_value_heads=2, eos_token_id=1, pad_token_id=0, **options
+    )
+    return AutoModelForCausalLM.from_config(config).float().eval()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("qwen2", {}), ("llama", {}), ("mistral", {"sliding_window": 8}), ("qwen3", {"head_dim": 16})],
+)
+def test_rows_that_end_leave_the_batch_and_nothing_else_changes(tokenizer, kind, options):
+    model, rng = random_model(kind, **options), random.Random(1)
+    prompts = [[rng.randrange(2, 40) for _ in range(rng.randint(1, 12))] for _ in range(24)]
+    ends = [1, 7, 13]
+    sizes = []
+    forward = model.forward
+    model.forward = lambda *args, **given: sizes.append(len(given["input_ids"])) or forward(*args, **given)
+    for how in ({"greedy": True}, {"seed": 5}):
+        sizes.clear()
+        found = sample(model, tokenizer, prompts, max_new_tokens=40, eos_ids=ends, batch_size=24, **how)
+        assert sizes[0] == 24 and sizes[-1] < 24, "the batch got smaller"
+        assert sizes == sorted(sizes, reverse=True)
+        alone = sample(model, tokenizer, prompts, max_new_tokens=40, eos_ids=ends, batch_size=1, **how)
+        assert found == alone
+        assert len({len(c.ids) for c in found}) > 3, "they end at different places"
+        assert all((c.ids[-1] in ends) != c.truncated for c in found)
+
+
+def test_a_model_with_another_kind_of_state_keeps_its_batch(tokenizer, model, monkeypatch):
+    prompts = ids_of(tokenizer)
+    before = sample(model, tokenizer, prompts, max_new_tokens=60, greedy=True)
+    sizes = []
+    forward = model.forward
+    model.forward = lambda *args, **given: sizes.append(len(given["input_ids"])) or forward(*args, **given)
+    monkeypatch.setattr("lenrl.engine.sample.DIVISIBLE", ())
+    assert sample(model, tokenizer, prompts, max_new_tokens=60, greedy=True) == before
+    assert set(sizes) == {len(prompts)}
+
+
+@pytest.mark.slow
+def test_evaluation_is_at_least_one_and_a_half_times_as_fast_as_generate():
+    """The script's own exit code says that the tokens are the same."""
+    script = Path(__file__).parents[2] / "scripts" / "bench_eval"
+    line = [sys.executable, script, "--problems", "300", "--sizes", "16", "64", "--rounds", "3"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    ratios = dict(re.findall(r"plain, (\d+) rows .* s +([\d.]+) times", done.stdout))
+    assert float(ratios["16"]) >= 1.5 and float(ratios["64"]) >= 1.2, done.stdout
 
 
 def test_draws_depend_on_seed_and_prompt_not_on_batch_or_order(model, tokenizer):
