@@ -31,10 +31,13 @@ def test_wandb_gets_an_artifact_of_the_same_run(run, tmp_path, monkeypatch, capl
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.setenv("WANDB_SILENT", "true")
+    import wandb
+
+    wandb.teardown()  # what it read of the environment before
     given = recipe("wandb", run)
     (run / "trackers.json").write_text(json.dumps({"wandb": "abcd1234"}))
     tracked.hand_over(run, given)
-    assert not caplog.records
+    assert not [record for record in caplog.records if record.name == "lenrl"]
     (written,) = tmp_path.rglob("run-abcd1234.wandb")
     deadline = time.monotonic() + 30  # wandb's own process writes the file
     while b"report-abcd1234" not in written.read_bytes() and time.monotonic() < deadline:

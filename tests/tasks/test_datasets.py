@@ -9,10 +9,13 @@ import pytest
 from lenrl import tasks
 from lenrl.cli import eval as eval_verb
 from lenrl.config import compose, group, group_choices
+from lenrl.engine.options import prepare
 from lenrl.errors import BadInput
 from lenrl.tasks.golds import gold
 from lenrl.verify.pool import Claim, Verifier
 from lenrl.verify.settings import VerifierSettings
+
+GENERATED = ("gym_letters", "gym_sums", "gym_symbolic")
 
 # Name: rows with the columns of the data set, and the gold answers in them. Problems are made up.
 SHAPES = {
@@ -144,7 +147,21 @@ def verifier():
 
 
 def test_every_task_file_is_tested_here():
-    assert set(SHAPES) == set(group_choices("task")) - {"chain", "gym", "table"}
+    assert set(SHAPES) == set(group_choices("task")) - {"chain", "gym", "table", *GENERATED}
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_generator_brings_its_verifier(name):
+    prepared = prepare(compose("grpo", [f"task={name}", "task.train=8", "task.dev=0", "task.test=4"]))
+    assert prepared.verifier.kind == "gym"
+    problems = prepared.task.problems("train")
+    assert len({problem.prompt for problem in problems}) == 8
+    with Verifier(prepared.verifier) as verifier:
+        golds = [problem.answer or "" for problem in problems]
+        assert verifier.readable(golds) == [True] * 8
+        answers = [json.loads(answer)["entry"]["answer"] for answer in golds]
+        claims = [Claim(f"so \\boxed{{{right}}}", g) for right, g in zip(answers, golds, strict=True)]
+        assert all(verdict.correct for verdict in verifier.verify(claims))
 
 
 @pytest.mark.parametrize("name", sorted(SHAPES))

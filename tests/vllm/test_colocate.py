@@ -45,6 +45,9 @@ def test_sampler_and_trainer_agree_after_every_update(tmp_path, recipe):
     assert max(found["gaps"]) < 1e-3
     rows = found["rows"]
     assert all(row["tokens"] <= min(row["cap"] or CAP, CAP) for row in rows)
+    ended = [row for row in rows if not row["truncated"]]
+    assert len(ended) > len(rows) // 2, "one of several end-of-text ids ended them"
+    assert all(row["tokens"] == (row["cap"] or CAP) for row in rows if row["truncated"])
     if recipe == "palu":
         assert any(row["cap"] and row["cap"] < CAP for row in rows), "no cap was set: the test shows nothing"
 

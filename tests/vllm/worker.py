@@ -7,10 +7,12 @@ something to learn, a completion is right if its number of characters is even.
 import json
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
 from transformers import AutoTokenizer, Qwen3Config, Qwen3ForCausalLM, TrainerCallback
+from trl.generation import vllm_generation
 
 from lenrl.models import TINY
 from lenrl.rollouts import Verdict
@@ -18,6 +20,7 @@ from tests.engine.runs import rows_of, small_run
 
 GAP = "sampling/sampling_logp_difference/max"
 CAP = 32
+ENDS = [1, *range(20, 50)]  # so many that random completions end early
 
 
 class Logged(TrainerCallback):
@@ -39,7 +42,9 @@ def random_model(folder: Path) -> None:
         num_attention_heads=2, num_key_value_heads=2, head_dim=32, max_position_embeddings=512,
         tie_word_embeddings=True, eos_token_id=1, pad_token_id=0,
     )  # fmt: skip
-    Qwen3ForCausalLM(config).save_pretrained(folder)
+    model = Qwen3ForCausalLM(config)
+    model.generation_config.eos_token_id = ENDS
+    model.save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         if (TINY / name).exists():
             shutil.copy(TINY / name, folder)
@@ -47,12 +52,14 @@ def random_model(folder: Path) -> None:
 
 def main(recipe: str, out: Path, stale: bool) -> None:
     random_model(out / "base")
+    # By itself vLLM samples from a float32 model in bfloat16, and both differ by some 0.005 whatever the weights are.
+    vllm_generation.LLM = partial(vllm_generation.LLM, dtype="float32")
     trainer, verifier = small_run(
         recipe, out / "run", f"model.path={out / 'base'}", "trainer.use_vllm=true", "trainer.vllm_mode=colocate",
         "trainer.vllm_importance_sampling_correction=true", "trainer.max_steps=4", "trainer.steps_per_generation=1",
         "trainer.gradient_accumulation_steps=1", "trainer.learning_rate=0.01", "trainer.warmup_steps=0",
         f"trainer.max_completion_length={CAP}", "guard.truncated_share=1.0", "trainer.eval_steps=0", "task.dev=0",
-        *(["budget.threshold=0.3"] if recipe == "palu" else []),
+        *(["budget.threshold=0.3", "task.train=4"] if recipe == "palu" else []),
     )  # fmt: skip
     trainer._verify = lambda texts, golds: [Verdict(correct=len(text) % 2 == 0) for text in texts]
     logged = Logged()
