@@ -18,26 +18,19 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache, GenerationConfig, LogitsProcessor, LogitsProcessorList
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+from transformers import GenerationConfig, LogitsProcessor
 from transformers.generation.logits_process import (
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
-from transformers.generation.stopping_criteria import StoppingCriteria, StoppingCriteriaList
-from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
-from transformers.integrations.fsdp import is_fsdp_managed_module
 
+from lenrl.engine.shrinking import generate
 from lenrl.errors import RunFailed
 
 CACHE_BYTES_CPU = 2**30  # of key-value cache a batch may fill without a GPU
 CACHE_SHARE_GPU = 0.5  # of the free GPU memory
 MAX_BATCH_SIZE = 128  # rows
-DIVISIBLE = (
-    DynamicLayer,
-    DynamicSlidingWindowLayer,
-)  # layers of a cache that hold a row's keys and values by row
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +111,9 @@ def sample(
             ids_NT, mask_NT = _left_pad([prompt_ids[row] for row in rows], pad, device)
             noise = None if greedy else _Draw([keys[row] for row in rows], max_new_tokens)
             processors = [_Finite(), *warpers, *([noise] if noise else [])]
-            generated = _generate(model, ids_NT, mask_NT, config, processors, noise=noise)
+            generated = generate(
+                model, ids_NT, mask_NT, config, processors, keeping=noise.keep if noise else None
+            )
             found = {row: _ended(ids, ends) for row, ids in zip(rows, generated, strict=True)}
             done |= found
             if keep is not None:
@@ -126,76 +121,6 @@ def sample(
             if progress is not None:
                 progress(len(missing))
     return [done[row] for row in range(len(prompt_ids))]
-
-
-def _generate(
-    model: Any,
-    ids_NT: Tensor,
-    mask_NT: Tensor,
-    config: GenerationConfig,
-    processors: list[LogitsProcessor],
-    *,
-    noise: _Draw | None,
-) -> list[list[int]]:
-    """`generate`, interrupted whenever a quarter of its rows have ended, to go on with the others alone.
-
-    Lengths of reasoning spread widely, and `generate` computes all rows until the longest one ends.
-
-    Returns:
-        What follows each prompt; behind an end-of-text id anything may stand.
-    """
-    width, cap = ids_NT.shape[1], config.max_new_tokens
-    cache = _divisible_cache(model)
-    found: list[list[int]] = [[] for _ in range(len(ids_NT))]
-    rows = list(range(len(ids_NT)))
-    while rows:
-        config.max_new_tokens = cap - (ids_NT.shape[1] - width)
-        few = _FewLeft(config.eos_token_id, len(rows)) if cache is not None else None
-        ids_NT = model.generate(
-            input_ids=ids_NT,
-            attention_mask=mask_NT,
-            generation_config=config,
-            logits_processor=LogitsProcessorList(processors),
-            **({"past_key_values": cache, "stopping_criteria": StoppingCriteriaList([few])} if few else {}),
-        )
-        config.max_new_tokens = cap
-        at_cap = few is None or ids_NT.shape[1] - width >= cap
-        going = [] if few is None or at_cap else (~few.ended_N).nonzero().flatten().tolist()
-        for place in set(range(len(rows))) - set(going):
-            found[rows[place]] = ids_NT[place, width:].tolist()
-        rows = [rows[place] for place in going]
-        if rows and cache is not None:
-            kept = torch.tensor(going, device=ids_NT.device)
-            cache.batch_select_indices(kept)
-            if noise is not None:
-                noise.uniform_NT = noise.uniform_NT[going]
-            grown = ids_NT.shape[1] - mask_NT.shape[1]
-            ids_NT = ids_NT[kept]
-            mask_NT = torch.cat([mask_NT[kept], mask_NT.new_ones(len(kept), grown)], dim=1)
-    return found
-
-
-def _divisible_cache(model: Any) -> DynamicCache | None:
-    """An empty cache that rows can be taken out of. None: the model keeps a state of another kind, or its processes
-    must take as many forward passes as each other (ZeRO-3, FSDP)."""
-    if is_deepspeed_zero3_enabled() or is_fsdp_managed_module(model):
-        return None
-    cache = DynamicCache(config=model.config.get_text_config())
-    return cache if all(type(layer) in DIVISIBLE for layer in cache.layers) else None
-
-
-class _FewLeft(StoppingCriteria):
-    """Ends a `generate` once a quarter of its rows have ended."""
-
-    def __init__(self, ends: list[int] | None, rows: int) -> None:
-        self.ends = torch.tensor(ends or [], dtype=torch.long)
-        self.enough = max(1, rows // 4)
-        self.ended_N = torch.zeros(rows, dtype=torch.bool)
-
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
-        self.ended_N |= torch.isin(input_ids[:, -1].cpu(), self.ends)
-        stop = int(self.ended_N.sum()) >= self.enough
-        return torch.full((len(input_ids),), stop, dtype=torch.bool, device=input_ids.device)
 
 
 def end_ids(model: Any, tokenizer: Any) -> list[int]:
@@ -326,6 +251,10 @@ class _Draw(LogitsProcessor):
         rows = [np.random.Generator(np.random.Philox(key=key)).random(max_new_tokens) for key in keys]
         self.uniform_NT = torch.from_numpy(np.stack(rows))
         self.place = 0
+
+    def keep(self, places: list[int]) -> None:
+        """Go on with these rows only."""
+        self.uniform_NT = self.uniform_NT[places]
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         real = torch.float32 if scores.device.type == "mps" else torch.float64

@@ -87,7 +87,7 @@ def test_a_model_with_another_kind_of_state_keeps_its_batch(tokenizer, model, mo
     sizes = []
     forward = model.forward
     model.forward = lambda *args, **given: sizes.append(len(given["input_ids"])) or forward(*args, **given)
-    monkeypatch.setattr("lenrl.engine.sample.DIVISIBLE", ())
+    monkeypatch.setattr("lenrl.engine.shrinking.DIVISIBLE", ())
     assert sample(model, tokenizer, prompts, max_new_tokens=60, greedy=True) == before
     assert set(sizes) == {len(prompts)}
 
