@@ -6,6 +6,7 @@ whenever a quarter of the rows have ended, and continued with the others from th
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -52,13 +53,14 @@ def generate(
         return output_NT[:, width:].tolist()
     found: list[list[int]] = [[] for _ in range(len(ids_NT))]
     rows = list(range(len(ids_NT)))
+    left = copy.copy(config)
     while rows:
+        left.max_new_tokens = cap - (ids_NT.shape[1] - width)
         enough = _Enough(config.eos_token_id, len(rows))
         ids_NT = model.generate(
             input_ids=ids_NT,
             attention_mask=mask_NT,
-            generation_config=config,
-            max_new_tokens=cap - (ids_NT.shape[1] - width),
+            generation_config=left,
             logits_processor=LogitsProcessorList(processors),
             stopping_criteria=StoppingCriteriaList([enough]),
             past_key_values=cache,

@@ -1,8 +1,12 @@
 """Evaluations by a server against those of transformers; what servers do wrong; vLLM as far as it goes without it."""
 
 import json
+import subprocess
+import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -19,6 +23,8 @@ from lenrl.study.outcome import Decoding
 
 GREEDY = Decoding("greedy", max_new_tokens=50)
 TASK = {"name": "chain", "test": 12}
+HANG_S = 100.0
+ROOT = Path(__file__).parents[2]
 SECRET = "sk-0123456789abcdef"
 
 
@@ -34,6 +40,7 @@ class Fake(ThreadingHTTPServer):
         self.faults: list[Any] = []  # of the next requests: a status, or "drop"
         self.extended = True  # knows vLLM's fields
         self.always: int | None = None
+        self.hang = False  # once there are no faults left
 
     @property
     def url(self) -> str:
@@ -49,6 +56,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         own = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if own.hang and not own.faults:
+            time.sleep(HANG_S)
         with own.lock:
             own.keys.append(self.headers.get("Authorization"))
             own.asked.append(body)
@@ -172,6 +181,22 @@ def test_a_refusal_ends_it(fake):
     fake.always = 400
     with pytest.raises(RunFailed, match="refuses a request: 400"):
         ask(engine, prompts_of(fake.model))
+
+
+def test_an_evaluation_that_ends_does_not_wait_for_a_request_that_hangs(tmp_path):
+    script = """
+import threading, time
+from tests.study.test_engines import Fake, GREEDY, ask, connect, prompts_of
+fake = Fake()
+threading.Thread(target=fake.serve_forever, daemon=True).start()
+engine = connect(fake)
+fake.hang, fake.faults = True, [400]
+ask(engine, prompts_of(fake.model))
+"""
+    began = time.monotonic()
+    line = [sys.executable, "-c", script]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+    assert "refuses a request: 400" in done.stderr and time.monotonic() - began < HANG_S
 
 
 def test_the_key_is_sent_and_never_said(fake, monkeypatch):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lenrl.engine.sample import Completion, noise_keys
+from lenrl.engine.sample import Completion
 from lenrl.errors import BadInput
 from lenrl.models import find
-from lenrl.study.engines.spoken import Spoken, spoken
+from lenrl.study.engines.spoken import Elsewhere, Request, Spoken, spoken
 
 if TYPE_CHECKING:
     from lenrl.study.outcome import Decoding
@@ -19,13 +19,11 @@ if TYPE_CHECKING:
 AT_A_TIME = 512  # completions between two writes to disk
 
 
-class Offline:
+class Offline(Elsewhere):
     """A model in vLLM's offline engine."""
 
     def __init__(self, name: str, llm: Any, speech: Spoken, dtype: str) -> None:
-        self.name = name
-        self.tokenizer, self.eos_ids = speech.tokenizer, speech.eos_ids
-        self.think_prefilled, self.context = speech.think_prefilled, speech.context
+        super().__init__(name, speech)
         self._llm = llm
         self._dtype = dtype
 
@@ -33,58 +31,28 @@ class Offline:
         """vLLM's version, and the precision it was asked for."""
         return {"engine": f"vllm {version('vllm')}", "arithmetic": self._dtype}
 
-    def weights(self) -> None:
-        """Unknown: they are in vLLM's own layout."""
-        return None
-
-    def sample(
-        self,
-        prompt_ids: Sequence[Sequence[int]],
-        plan: Decoding,
-        *,
-        batch_size: int | None,
-        done: Mapping[int, Completion],
-        keep: Callable[[Mapping[int, Completion]], None],
-        progress: Callable[[int], None],
-    ) -> list[Completion]:
-        """See `lenrl.study.engines.Engine`; vLLM makes its own batches of `batch_size` requests."""
+    def completed(
+        self, requests: Sequence[Request], plan: Decoding, batch_size: int | None
+    ) -> Iterator[dict[int, Completion]]:
+        """See `Elsewhere`; within `batch_size` requests vLLM makes its own batches."""
         from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
 
-        greedy = plan.name == "greedy"
-        drawn = (
-            {"temperature": 0.0}
-            if greedy
-            else {"temperature": plan.temperature, "top_p": plan.top_p, "top_k": plan.top_k or -1}
-        )
-        keys = noise_keys(prompt_ids, plan.seed)
-        found = dict(done)
-        progress(len(found))
-        missing = [row for row in range(len(prompt_ids)) if row not in found]
+        shared: dict[str, Any] = {"max_tokens": plan.max_new_tokens, "stop_token_ids": self.eos_ids}
+        shared |= {"detokenize": False, "temperature": 0.0}
+        if plan.name != "greedy":
+            shared |= {"temperature": plan.temperature, "top_p": plan.top_p, "top_k": plan.top_k or -1}
         size = batch_size or AT_A_TIME
-        for start in range(0, len(missing), size):
-            rows = missing[start : start + size]
-            params = [
-                SamplingParams(
-                    max_tokens=plan.max_new_tokens,
-                    stop_token_ids=self.eos_ids,
-                    seed=keys[row] % 2**31,
-                    detokenize=False,
-                    **drawn,
-                )
-                for row in rows
-            ]
-            prompts = [{"prompt_token_ids": list(prompt_ids[row])} for row in rows]
-            outputs = self._llm.generate(prompts, params, use_tqdm=False)
-            completions = {
-                row: Completion(
-                    list(output.outputs[0].token_ids), output.outputs[0].finish_reason == "length"
-                )
-                for row, output in zip(rows, outputs, strict=True)
+        for start in range(0, len(requests), size):
+            some = requests[start : start + size]
+            outputs = self._llm.generate(
+                [{"prompt_token_ids": request.prompt} for request in some],
+                [SamplingParams(seed=request.seed, **shared) for request in some],
+                use_tqdm=False,
+            )
+            yield {
+                request.row: Completion(list(found.token_ids), found.finish_reason == "length")
+                for request, found in zip(some, (output.outputs[0] for output in outputs), strict=True)
             }
-            found |= completions
-            keep(completions)
-            progress(len(rows))
-        return [found[row] for row in range(len(prompt_ids))]
 
 
 def load(

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from pebble import ThreadPool
 
-from lenrl.engine.sample import Completion, noise_keys
+from lenrl.engine.sample import Completion
 from lenrl.errors import BadInput, RunFailed
 from lenrl.redact import redacted
-from lenrl.study.engines.spoken import Spoken, spoken
+from lenrl.study.engines.spoken import Elsewhere, Request, Spoken, spoken
 
 if TYPE_CHECKING:
     from lenrl.study.outcome import Decoding
@@ -29,13 +30,11 @@ SECONDS = 3600.0  # that an answer may take
 BUSY = (408, 429, 500, 502, 503, 504)
 
 
-class Served:
+class Served(Elsewhere):
     """A model on a server."""
 
     def __init__(self, name: str, client: httpx.Client, speech: Spoken, first_wait_s: float = 1.0) -> None:
-        self.name = name
-        self.tokenizer, self.eos_ids = speech.tokenizer, speech.eos_ids
-        self.think_prefilled, self.context = speech.think_prefilled, speech.context
+        super().__init__(name, speech)
         self._client = client
         self._first_wait_s = first_wait_s
         # Fields beside OpenAI's own, and whether token ids come back.
@@ -46,54 +45,35 @@ class Served:
         lengths = "token ids" if self._ids_back else "text encoded again"
         return {"engine": f"server {self._client.base_url}", "served": self.name, "lengths": lengths}
 
-    def weights(self) -> None:
-        """Unknown."""
-        return None
-
-    def sample(
-        self,
-        prompt_ids: Sequence[Sequence[int]],
-        plan: Decoding,
-        *,
-        batch_size: int | None,
-        done: Mapping[int, Completion],
-        keep: Callable[[Mapping[int, Completion]], None],
-        progress: Callable[[int], None],
-    ) -> list[Completion]:
-        """See `lenrl.study.engines.Engine`; `batch_size` requests are under way at a time.
+    def completed(
+        self, requests: Sequence[Request], plan: Decoding, batch_size: int | None
+    ) -> Iterator[dict[int, Completion]]:
+        """See `Elsewhere`; `batch_size` requests are under way at a time.
 
         Raises:
             RunFailed: the server refuses a request, or does not answer after several tries.
         """
         if plan.top_k and plan.name == "sampled" and not self._extended:
             raise BadInput(f"{self._client.base_url} knows no top_k; leave it out")
-        found = dict(done)
-        progress(len(found))
-        pool = ThreadPoolExecutor(batch_size or CONCURRENCY)
+        pool = ThreadPool(max_workers=batch_size or CONCURRENCY)  # whose threads do not outlive the process
         try:
-            keys = noise_keys(prompt_ids, plan.seed)
-            missing = [row for row in range(len(prompt_ids)) if row not in found]
-            asked = {pool.submit(self._complete, prompt_ids[row], plan, keys[row]): row for row in missing}
+            asked = {pool.schedule(self._complete, args=(request, plan)): request.row for request in requests}
             for answer in as_completed(asked):
-                completion = {asked[answer]: answer.result()}
-                found |= completion
-                keep(completion)
-                progress(1)
+                yield {asked[answer]: answer.result()}
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-        return [found[row] for row in range(len(prompt_ids))]
+            pool.stop()
 
-    def _complete(self, ids: Sequence[int], plan: Decoding, key: int) -> Completion:
+    def _complete(self, request: Request, plan: Decoding) -> Completion:
         greedy = plan.name == "greedy"
         body: dict[str, Any] = {
             "max_tokens": plan.max_new_tokens,
             "temperature": 0.0 if greedy else plan.temperature,
             "top_p": 1.0 if greedy else plan.top_p,
-            "seed": key % 2**31,
+            "seed": request.seed,
         }
         if self._extended:
             body["top_k"] = plan.top_k if plan.top_k and not greedy else -1
-        answer = self._post(list(ids), body)
+        answer = self._post(request.prompt, body)
         if answer.status_code != 200:
             raise RunFailed(f"{self._client.base_url} refuses a request: {_said(answer)}")
         return self._read(answer, plan.max_new_tokens)

@@ -1,16 +1,21 @@
-"""What can be known of a model whose weights are not loaded here: how it is spoken to, and where it ends."""
+"""A model whose weights are not loaded here: what its other files tell, and what its engines share."""
 
 from __future__ import annotations
 
+import abc
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lenrl.engine.sample import end_ids
+from lenrl.engine.sample import Completion, end_ids, noise_keys
 from lenrl.errors import BadInput
 from lenrl.models import find, locate
 from lenrl.tasks import think_prefilled
+
+if TYPE_CHECKING:
+    from lenrl.study.outcome import Decoding
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,59 @@ class Spoken:
     eos_ids: list[int]
     think_prefilled: bool
     context: int | None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One completion that is wanted."""
+
+    row: int
+    prompt: list[int]  # token ids
+    seed: int  # of its sampling, below 2^31
+
+
+class Elsewhere(abc.ABC):
+    """An engine (`lenrl.study.engines.Engine`) that has the weights to itself."""
+
+    def __init__(self, name: str, speech: Spoken) -> None:
+        self.name = name
+        self.tokenizer, self.eos_ids = speech.tokenizer, speech.eos_ids
+        self.think_prefilled, self.context = speech.think_prefilled, speech.context
+
+    def weights(self) -> None:
+        """Unknown."""
+        return None
+
+    def sample(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        plan: Decoding,
+        *,
+        batch_size: int | None,
+        done: Mapping[int, Completion],
+        keep: Callable[[Mapping[int, Completion]], None],
+        progress: Callable[[int], None],
+    ) -> list[Completion]:
+        """See `lenrl.study.engines.Engine`."""
+        keys = noise_keys(prompt_ids, plan.seed)
+        requests = [
+            Request(row, list(ids), keys[row] % 2**31)
+            for row, ids in enumerate(prompt_ids)
+            if row not in done
+        ]
+        found = dict(done)
+        progress(len(found))
+        for completions in self.completed(requests, plan, batch_size):
+            found |= completions
+            keep(completions)
+            progress(len(completions))
+        return [found[row] for row in range(len(prompt_ids))]
+
+    @abc.abstractmethod
+    def completed(
+        self, requests: Sequence[Request], plan: Decoding, batch_size: int | None
+    ) -> Iterator[dict[int, Completion]]:
+        """Completions by row, as they come; `batch_size`: how many at a time, None: the engine's choice."""
 
 
 def spoken(
