@@ -153,7 +153,7 @@ def _wandb(callback: Any, run_dir: Path) -> Callable[[Any, Any], None]:
 def _trackio(callback: Any, run_dir: Path) -> Callable[[Any, Any], None]:
     def begin(args: Any, state: Any) -> None:
         # trackio resumes by name: two folders with runs of one name must not become one run
-        args.run_name = f"{args.run_name}-{run_id(run_dir, 'trackio')}"
+        args.run_name = trackio_name(args.run_name, run_dir)
 
     return begin
 
@@ -169,6 +169,11 @@ def _tensorboard(callback: Any, run_dir: Path) -> Callable[[Any, Any], None]:
 
 # What makes a callback continue the run of the legs before.
 CONTINUING = {"WandbCallback": _wandb, "TrackioCallback": _trackio, "TensorBoardCallback": _tensorboard}
+
+
+def trackio_name(run_name: str, run_dir: Path) -> str:
+    """The name under which trackio knows the run of this folder."""
+    return f"{run_name}-{run_id(run_dir, 'trackio')}"
 
 
 def run_id(run_dir: Path, tracker: str, given: str | None = None) -> str:

@@ -12,6 +12,7 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from lenrl import __version__
+from lenrl.study.report import json_or_none
 from lenrl.study.tables import before_after, change, decoding_name, points, share, tokens, with_interval
 
 NEUTRAL = ("none", "correctness", "trl", "uniform")  # strategies that are no part of a method's name
@@ -24,8 +25,8 @@ def model_card(run_dir: Path) -> ModelCard:
         OSError: the folder has no `recipe.yaml`.
     """
     recipe = yaml.safe_load((run_dir / "recipe.yaml").read_text())
-    evaluation = _json(run_dir / "eval.json") or {"models": [], "pairs": []}
-    trained = _json(run_dir / "training.json") or {}
+    evaluation = json_or_none(run_dir / "eval.json") or {"models": [], "pairs": []}
+    trained = json_or_none(run_dir / "training.json") or {}
     base = str(recipe["model"]["path"])
     data = ModelCardData(
         library_name="peft" if recipe["model"]["peft"] else "transformers",
@@ -94,7 +95,3 @@ def _shown(recipe: Mapping[str, Any]) -> dict[str, Any]:
     from lenrl.config.recipe import UNHASHED
 
     return {key: value for key, value in recipe.items() if key not in UNHASHED}
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text()) if path.is_file() else None

@@ -28,8 +28,8 @@ Columns = Mapping[str, Sequence[Any]]
 
 def write(run_dir: Path) -> Path:
     """Write the report of a run's folder from its files; what is missing is left out. Returns its path."""
-    evaluation = _json(run_dir / "eval.json") or {"models": [], "pairs": []}
-    summary = _json(run_dir / "summary.json") or {}
+    evaluation = json_or_none(run_dir / "eval.json") or {"models": [], "pairs": []}
+    summary = json_or_none(run_dir / "summary.json") or {}
     tables = _completions(run_dir, evaluation["models"])
     figures = {
         "points": plots.accuracy_tokens(evaluation["models"]),
@@ -213,7 +213,8 @@ def shortened(words: str, room: int = SHOWN_CHARS) -> str:
     return f"{words[:half]}\n[... {len(words) - 2 * half} characters left out ...]\n{words[-half:]}"
 
 
-def _json(path: Path) -> Any:
+def json_or_none(path: Path) -> Any:
+    """A file's content; None: there is no such file."""
     return json.loads(path.read_text()) if path.is_file() else None
 
 

@@ -1,4 +1,4 @@
-"""The report of a finished run, to the trackers that its metrics went to; what they do wrong costs the run nothing."""
+"""What a finished run has to show, to the trackers that its metrics went to; their faults cost the run nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lenrl.engine.trackers import run_id
+import pyarrow.parquet as pq
+
+from lenrl.engine.trackers import run_id, trackio_name
 from lenrl.redact import redacted
 
 if TYPE_CHECKING:
@@ -17,16 +19,33 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("lenrl")
 
+TABLE_ROWS = 200
+TABLE_COLUMNS = ("step", "prompt", "completion", "verdict", "tokens", "reward", "advantage")
+TEXT = 2000  # characters of a cell
 FILES = ("report.html", "recipe.yaml", "eval.json", "summary.json")
 PATIENCE_S = 60.0  # for one tracker
 
 
 def hand_over(run_dir: Path, recipe: Recipe) -> None:
-    """Give report, recipe and figures to the run's trackers, as an artifact where they know such a thing."""
+    """Give completions, report, recipe and figures to the run's trackers, as table and artifact if they can."""
     files = [run_dir / name for name in FILES if (run_dir / name).is_file()]
     for tracker in recipe.logging.report_to:
         if (give := GIVING.get(tracker)) is not None:
             _bounded(tracker, give, run_dir, recipe, files)
+
+
+def table(run_dir: Path) -> list[list[Any]]:
+    """Completions of the first and the last logged rollout, at most TABLE_ROWS, by TABLE_COLUMNS."""
+    files = sorted((run_dir / "completions").glob("*.parquet"))
+    rows: list[list[Any]] = []
+    for path in dict.fromkeys([*files[:1], *files[-1:]]):
+        some = pq.read_table(path).slice(0, TABLE_ROWS // 2).to_pylist()
+        rows += [[_cell(row.get(name)) for name in TABLE_COLUMNS] for row in some]
+    return rows
+
+
+def _cell(value: Any) -> Any:
+    return value[:TEXT] if isinstance(value, str) else value
 
 
 def _bounded(tracker: str, give: Callable[..., None], *given: Any) -> None:
@@ -61,20 +80,25 @@ def _wandb(run_dir: Path, recipe: Recipe, files: list[Path]) -> None:
         for path in files:
             artifact.add_file(str(path))
         run.log_artifact(artifact)
+        if rows := table(run_dir):
+            run.log({"completions": wandb.Table(columns=list(TABLE_COLUMNS), data=rows)})
 
 
 def _trackio(run_dir: Path, recipe: Recipe, files: list[Path]) -> None:
+    import pandas
     import trackio
 
     identity = run_id(run_dir, "trackio")
-    trackio.init(
-        project=recipe.logging.project, name=f"{recipe.recipe}/{run_dir.name}-{identity}", resume="allow"
-    )
+    name = trackio_name(f"{recipe.recipe}/{run_dir.name}", run_dir)
+    trackio.init(project=recipe.logging.project, name=name, resume="allow")
     try:
         artifact = trackio.Artifact(f"report-{identity}", type="report")
         for path in files:
             artifact.add_file(str(path))
         trackio.log_artifact(artifact)
+        if rows := table(run_dir):
+            frame = pandas.DataFrame([dict(zip(TABLE_COLUMNS, row, strict=True)) for row in rows])
+            trackio.log({"completions": trackio.Table(dataframe=frame)})
     finally:
         trackio.finish()
 
@@ -82,12 +106,12 @@ def _trackio(run_dir: Path, recipe: Recipe, files: list[Path]) -> None:
 def _tensorboard(run_dir: Path, recipe: Recipe, files: list[Path]) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(
-        str(run_dir / "tensorboard")
-    ) as writer:  # which shows no pages: where it is, and the figures
+    with SummaryWriter(str(run_dir / "tensorboard")) as writer:
         for path in files:
-            text = str(path) if path.suffix == ".html" else path.read_text()
+            text = str(path) if path.suffix == ".html" else path.read_text()  # it shows no pages
             writer.add_text(path.name, f"```\n{text}\n```")
+        for number, row in enumerate(table(run_dir)):
+            writer.add_text("completions", "    " + repr(dict(zip(TABLE_COLUMNS, row, strict=True))), number)
 
 
 GIVING = {"wandb": _wandb, "trackio": _trackio, "tensorboard": _tensorboard}

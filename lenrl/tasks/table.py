@@ -36,6 +36,9 @@ class TableTask(Task, frozen=True):
     shares: dict[Split, int] = Field(default_factory=lambda: {"train": 80, "dev": 10, "test": 10})
     subset: str | tuple[str, ...] | None = None  # of a hub data set; several are read one after the other
     revision: str | None = None  # of a hub data set
+    stream_rows: int | None = Field(
+        default=None, ge=1
+    )  # of each part of a hub data set; the rest is not downloaded
     prompt: str = "prompt"
     answer: str | None = "answer"  # null: the task has no gold answers
     answer_form: Form = "plain"  # how the gold answer stands in its column
@@ -104,7 +107,11 @@ class TableTask(Task, frozen=True):
         wanted = None if self.keep is None else {self.prompt, self.answer, self.difficulty, *self.keep}
         rows: list[dict[str, Any]] = []
         for subset in subsets:
-            for part in _hub_parts(name, subset, self.revision, split):
+            for part in _hub_parts(name, subset, self.revision, split, stream=self.stream_rows is not None):
+                if self.stream_rows is not None:
+                    some = part.take(self.stream_rows)
+                    rows += [{c: row[c] for c in row if wanted is None or c in wanted} for row in some]
+                    continue
                 columns = [c for c in part.column_names if wanted is None or c in wanted]
                 rows += [dict(row) for row in part.select_columns(columns)]  # others never become objects
         return [Row(f"{name}, row {number}", row) for number, row in enumerate(rows, start=1)]
@@ -150,12 +157,14 @@ class TableTask(Task, frozen=True):
         raise AssertionError("a place beyond the sum of the shares")
 
 
-def _hub_parts(name: str, subset: str | None, revision: str | None, split: str | None) -> list[Any]:
-    """A hub data set's split, or without a split name all of them."""
+def _hub_parts(
+    name: str, subset: str | None, revision: str | None, split: str | None, *, stream: bool
+) -> list[Any]:
+    """A hub data set's split, or without a split name all of them; `stream`: to be read row by row."""
     import datasets
 
     try:
-        loaded: Any = datasets.load_dataset(name, subset, revision=revision, split=split)
+        loaded: Any = datasets.load_dataset(name, subset, revision=revision, split=split, streaming=stream)
     except Exception as error:  # the hub's client raises a dozen types: network, auth, unknown name, bad data
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise BadInput(

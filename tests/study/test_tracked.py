@@ -3,6 +3,8 @@
 import json
 import time
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -17,6 +19,11 @@ def run(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "report.html").write_text("<html>the report</html>")
+    (folder / "completions").mkdir()
+    for step in (1, 2, 3):
+        row = {"step": step, "prompt": "1+1", "completion": f"answer {step}", "verdict": True, "tokens": 3}
+        rows = [row | {"reward": 1.0, "advantage": 0.5}]
+        pq.write_table(pa.Table.from_pylist(rows), folder / "completions" / f"step{step:06d}-0.parquet")
     (folder / "summary.json").write_text(json.dumps({"accuracy": 0.75}))
     return folder
 
@@ -27,13 +34,21 @@ def recipe(tracker, run):
     return found
 
 
+@pytest.fixture
+def anew():
+    """wandb reads its environment once; here it does so before the test and after it."""
+    import wandb
+
+    wandb.teardown()
+    yield
+    wandb.teardown()
+
+
+@pytest.mark.usefixtures("anew")
 def test_wandb_gets_an_artifact_of_the_same_run(run, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.setenv("WANDB_SILENT", "true")
-    import wandb
-
-    wandb.teardown()  # what it read of the environment before
     given = recipe("wandb", run)
     (run / "trackers.json").write_text(json.dumps({"wandb": "abcd1234"}))
     tracked.hand_over(run, given)
@@ -44,6 +59,9 @@ def test_wandb_gets_an_artifact_of_the_same_run(run, tmp_path, monkeypatch, capl
         time.sleep(0.2)
     content = written.read_bytes()
     assert b"report-abcd1234" in content and b"report.html" in content
+    (written_table,) = tmp_path.rglob("completions*.table.json")
+    rows = json.loads(written_table.read_text())["data"]
+    assert [row[2] for row in rows] == ["answer 1", "answer 3"], "the first rollout and the last"
 
 
 def test_trackio_gets_an_artifact(run, tmp_path, monkeypatch, caplog):
@@ -60,9 +78,15 @@ def test_trackio_gets_an_artifact(run, tmp_path, monkeypatch, caplog):
         return seen[-1]
 
     monkeypatch.setattr(trackio, "log_artifact", watched)
+    tables = []
+    log = trackio.log
+    monkeypatch.setattr(
+        trackio, "log", lambda found, **more: tables.append(found["completions"]) or log(found, **more)
+    )
     tracked.hand_over(run, given)
     assert not [r for r in caplog.records if r.name == "lenrl"]
     assert seen and "report.html" in str(seen[0].manifest)
+    assert [row["completion"] for row in tables[0].data] == ["answer 1", "answer 3"]
 
 
 def test_tensorboard_shows_the_figures(run):
@@ -71,6 +95,7 @@ def test_tensorboard_shows_the_figures(run):
     tracked.hand_over(run, recipe("tensorboard", run))
     events = EventAccumulator(str(run / "tensorboard")).Reload()
     (tag,) = [tag for tag in events.Tags()["tensors"] if "summary.json" in tag]
+    assert len(events.Tensors(next(t for t in events.Tags()["tensors"] if t.startswith("completions")))) == 2
     assert b"0.75" in events.Tensors(tag)[0].tensor_proto.string_val[0]
 
 

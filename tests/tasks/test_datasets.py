@@ -194,7 +194,7 @@ def test_the_hub_is_asked_for_the_data_set_its_subsets_and_splits(name, monkeypa
 
     seen = []
 
-    def load(path, subset, revision, split):
+    def load(path, subset, revision, split, streaming):
         seen.append((path, subset, split))
         return datasets.Dataset.from_list(SHAPES[name][0])
 

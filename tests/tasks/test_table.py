@@ -136,7 +136,7 @@ def test_a_hub_data_set_by_its_splits(monkeypatch):
 
     seen = []
 
-    def load(name, subset, revision, split):
+    def load(name, subset, revision, split, streaming):
         seen.append((name, subset, revision, split))
         return datasets.Dataset.from_list(ROWS[:4])
 
@@ -144,3 +144,24 @@ def test_a_hub_data_set_by_its_splits(monkeypatch):
     spec = {"name": "table", "path": "org/name", "subset": "main", "files": {"train": "train", "test": "val"}}
     assert len(tasks.build(spec).problems("test")) == 4
     assert seen == [("org/name", "main", None, "val")]
+
+
+def test_a_large_data_set_is_streamed_and_only_its_beginning_is_read(monkeypatch, tmp_path):
+    import datasets
+
+    read = []
+
+    def rows():
+        for number in range(1000):
+            read.append(number)
+            yield {"prompt": f"{number}+0=", "answer": str(number), "other": "x" * 100}
+
+    def load(name, subset, revision, split, streaming):
+        assert streaming
+        return datasets.IterableDataset.from_generator(rows)
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    spec = {"name": "table", "path": "org/large", "stream_rows": 40, "keep": [], "files": {"train": "train"}}
+    problems = tasks.build(spec).problems("train")
+    assert [problem.answer for problem in problems] == [str(number) for number in range(40)]
+    assert max(read) < 50 and not problems[0].columns

@@ -18,7 +18,7 @@ ENV = {
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONPATH": str(ROOT),
 }
-CAP = 32
+CAP = 120
 
 pytestmark = pytest.mark.skipif(
     find_spec("vllm") is None, reason="vLLM has an environment of its own: scripts/test_vllm"
@@ -46,7 +46,7 @@ def test_sampler_and_trainer_agree_after_every_update(tmp_path, recipe):
     rows = found["rows"]
     assert all(row["tokens"] <= min(row["cap"] or CAP, CAP) for row in rows)
     ended = [row for row in rows if not row["truncated"]]
-    assert len(ended) > len(rows) // 2, "one of several end-of-text ids ended them"
+    assert any(row["verdict"] for row in ended), "nothing was right: the test shows nothing"
     assert all(row["tokens"] == (row["cap"] or CAP) for row in rows if row["truncated"])
     if recipe == "palu":
         assert any(row["cap"] and row["cap"] < CAP for row in rows), "no cap was set: the test shows nothing"

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lenrl.config import Recipe
+from lenrl.engine.data import task_of
 from lenrl.errors import BadInput
 from lenrl.study.attacks import findings
 from lenrl.study.attacks.advice import advise
@@ -43,7 +44,7 @@ def attack(recipe: Recipe, step: int = 0) -> dict[str, Any]:
     """
     if step < 0:
         raise BadInput(f"--step {step}: completed optimizer steps must be at least 0")
-    with Verifier(VerifierSettings.read(recipe.verifier)) as verifier:
+    with Verifier(VerifierSettings.read(recipe.verifier, task_of(recipe).VERIFIER)) as verifier:
         arena = Arena(recipe, verifier, step)
         honest = arena.bouts(HONEST.variants)[0]
         scale, blind = findings.gap(arena, honest), arena.blind(honest)
