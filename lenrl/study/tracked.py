@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas
 import pyarrow.parquet as pq
 
 from lenrl.engine.trackers import run_id, trackio_name
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("lenrl")
 
 TABLE_ROWS = 200
-TABLE_COLUMNS = ("step", "prompt", "completion", "verdict", "tokens", "reward", "advantage")
+TABLE_COLUMNS = ["step", "prompt", "completion", "verdict", "tokens", "reward", "advantage"]
 TEXT = 2000  # characters of a cell
 FILES = ("report.html", "recipe.yaml", "eval.json", "summary.json")
 PATIENCE_S = 60.0  # for one tracker
@@ -34,18 +35,17 @@ def hand_over(run_dir: Path, recipe: Recipe) -> None:
             _bounded(tracker, give, run_dir, recipe, files)
 
 
-def table(run_dir: Path) -> list[list[Any]]:
-    """Completions of the first and the last logged rollout, at most TABLE_ROWS, by TABLE_COLUMNS."""
+def table(run_dir: Path) -> pandas.DataFrame:
+    """Completions of the first and the last logged rollout, at most TABLE_ROWS; empty if none were logged."""
     files = sorted((run_dir / "completions").glob("*.parquet"))
-    rows: list[list[Any]] = []
-    for path in dict.fromkeys([*files[:1], *files[-1:]]):
-        some = pq.read_table(path).slice(0, TABLE_ROWS // 2).to_pylist()
-        rows += [[_cell(row.get(name)) for name in TABLE_COLUMNS] for row in some]
-    return rows
-
-
-def _cell(value: Any) -> Any:
-    return value[:TEXT] if isinstance(value, str) else value
+    ends = [pq.read_table(path, columns=TABLE_COLUMNS) for path in dict.fromkeys([*files[:1], *files[-1:]])]
+    found = pandas.concat(
+        [part.slice(0, TABLE_ROWS // 2).to_pandas() for part in ends] or [pandas.DataFrame()]
+    )
+    for name in ("prompt", "completion"):
+        if name in found:
+            found[name] = found[name].str.slice(0, TEXT)
+    return found
 
 
 def _bounded(tracker: str, give: Callable[..., None], *given: Any) -> None:
@@ -80,12 +80,11 @@ def _wandb(run_dir: Path, recipe: Recipe, files: list[Path]) -> None:
         for path in files:
             artifact.add_file(str(path))
         run.log_artifact(artifact)
-        if rows := table(run_dir):
-            run.log({"completions": wandb.Table(columns=list(TABLE_COLUMNS), data=rows)})
+        if len(rows := table(run_dir)):
+            run.log({"completions": wandb.Table(dataframe=rows)})
 
 
 def _trackio(run_dir: Path, recipe: Recipe, files: list[Path]) -> None:
-    import pandas
     import trackio
 
     identity = run_id(run_dir, "trackio")
@@ -96,9 +95,8 @@ def _trackio(run_dir: Path, recipe: Recipe, files: list[Path]) -> None:
         for path in files:
             artifact.add_file(str(path))
         trackio.log_artifact(artifact)
-        if rows := table(run_dir):
-            frame = pandas.DataFrame([dict(zip(TABLE_COLUMNS, row, strict=True)) for row in rows])
-            trackio.log({"completions": trackio.Table(dataframe=frame)})
+        if len(rows := table(run_dir)):
+            trackio.log({"completions": trackio.Table(dataframe=rows)})
     finally:
         trackio.finish()
 
@@ -110,8 +108,8 @@ def _tensorboard(run_dir: Path, recipe: Recipe, files: list[Path]) -> None:
         for path in files:
             text = str(path) if path.suffix == ".html" else path.read_text()  # it shows no pages
             writer.add_text(path.name, f"```\n{text}\n```")
-        for number, row in enumerate(table(run_dir)):
-            writer.add_text("completions", "    " + repr(dict(zip(TABLE_COLUMNS, row, strict=True))), number)
+        for number, row in enumerate(table(run_dir).to_dict("records")):
+            writer.add_text("completions", f"    {row}", number)
 
 
 GIVING = {"wandb": _wandb, "trackio": _trackio, "tensorboard": _tensorboard}
