@@ -87,8 +87,8 @@ def test_from_a_run_to_a_decision(tmp_path):
         kept = [word for word in words if word.split("=")[0] not in {s.split("=")[0] for s in SMALL}]
         done = run(["-m", "lenrl.cli", verb, *kept, *small.get(verb, [])], tmp_path)
         assert done.returncode == 0, (verb, done.stdout[-1000:], done.stderr[-2000:])
-    assert (tmp_path / "decide.html").stat().st_size > 100_000
-    assert len(list((tmp_path / "figures").glob("*.csv"))) >= 3
+    assert (tmp_path / "outputs" / "decide.html").stat().st_size > 100_000
+    assert len(list((tmp_path / "outputs" / "figures").glob("*.csv"))) >= 3
     decided = json.loads((tmp_path / "outputs" / "decided" / "eval.json").read_text())
     assert [entry["samples"] for entry in decided["models"]] == [4, 4]
     (pair,) = decided["pairs"]
