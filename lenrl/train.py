@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from lenrl.config import Recipe, compose
-from lenrl.engine.stop import Stop, Stopped
 from lenrl.errors import BadInput, LenrlError
 from lenrl.redact import Redacting, redacted
+from lenrl.training.signals import Stop, Stopped
 
 log = logging.getLogger("lenrl")
 
@@ -80,9 +80,10 @@ def run(recipe: Recipe, stop: Stop | None = None, end: Callable[[int, str], None
     from accelerate import PartialState  # heavy imports after the arguments were read
     from accelerate.utils import broadcast_object_list
 
-    from lenrl.engine import checkpoint, trackers
-    from lenrl.engine.options import grpo_config, prepare
-    from lenrl.engine.watch import Watch, store_of
+    from lenrl.monitors import trackers
+    from lenrl.training import checkpoint
+    from lenrl.training.prepare import grpo_config, prepare
+    from lenrl.training.watchdog import Watch, store_of
 
     prepared = prepare(recipe, int(os.environ.get("WORLD_SIZE", "1")))
     run_dir = recipe.run_dir().absolute()
@@ -147,7 +148,7 @@ def save_model(trainer: Any, folder: Path) -> None:
     Raises:
         RunFailed: they could not be written, or are not all there.
     """
-    from lenrl.engine import checkpoint
+    from lenrl.training import checkpoint
 
     main = trainer.accelerator.is_main_process
     with checkpoint.written_aside(folder.parent, folder.name, is_main=main) as part:
@@ -165,7 +166,7 @@ def starting_point(recipe: Recipe, run_dir: Path, processes: int) -> Path | None
     Raises:
         BadInput: `resume` names none, or what there is cannot be continued.
     """
-    from lenrl.engine import checkpoint
+    from lenrl.training import checkpoint
 
     checkpoint.clean(run_dir)
     start = checkpoint.chosen(run_dir, recipe.resume)
@@ -179,8 +180,8 @@ def build(prepared: Any, config: Any, stop: Stop | None = None) -> tuple[Any, An
     """The trainer of a prepared run, and the verifier that it uses.
 
     Args:
-        prepared: what `lenrl.engine.options.prepare` gave.
-        config: what `lenrl.engine.options.grpo_config` made of it for the run's folder.
+        prepared: what `lenrl.training.prepare.prepare` gave.
+        config: what `lenrl.training.prepare.grpo_config` made of it for the run's folder.
         stop: what this process knows of signals.
 
     Raises:
@@ -192,17 +193,18 @@ def build(prepared: Any, config: Any, stop: Stop | None = None) -> tuple[Any, An
     from transformers.integrations.integration_utils import get_reporting_integration_callbacks
     from transformers.utils import logging as transformers_logging
 
-    from lenrl.engine import data, pretrained
-    from lenrl.engine.dev import DevEvaluation
-    from lenrl.engine.fields import peft_config
-    from lenrl.engine.journal import Journal
-    from lenrl.engine.progress import Progress
-    from lenrl.engine.prompts import Prompts
-    from lenrl.engine.trackers import set_aside
-    from lenrl.engine.trainer import LenrlTrainer
-    from lenrl.models import find
+    from lenrl.generation import pretrained
+    from lenrl.generation.names import find
+    from lenrl.monitors.local import Journal
+    from lenrl.monitors.progress import Progress
+    from lenrl.monitors.trackers import set_aside
     from lenrl.tasks.base import digest
+    from lenrl.tasks.chat import Prompts
     from lenrl.tasks.prompts import think_prefilled
+    from lenrl.training.evaluation import DevEvaluation
+    from lenrl.training.prepare import audited
+    from lenrl.training.trainer import LenrlTrainer
+    from lenrl.training.trl_fields import peft_config
     from lenrl.verify.pool import Verifier
 
     recipe = prepared.recipe
@@ -217,7 +219,7 @@ def build(prepared: Any, config: Any, stop: Stop | None = None) -> tuple[Any, An
     prompts = Prompts(prepared.task, tokenizer)
     verifier = Verifier(prepared.verifier)
     longest = pretrained.room(pretrained.configuration(recipe.model), prepared.setting.max_length)
-    kept, audits, setting = data.audited(prepared, tokenizer, verifier, longest)
+    kept, audits, setting = audited(prepared, tokenizer, verifier, longest)
     train, dev = kept["train"], kept.get("dev", [])
     data_digest = digest(prepared.task, train)
     same_on_every_process(recipe.digest(), data_digest)

@@ -32,7 +32,9 @@ TIMES = ("time_", "tokens_per_s")  # beginnings of the figures that are times
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--against", type=Path, metavar="FILE.json", help="digests to compare with")
     parser.add_argument("--steps", type=int, default=12, help="optimizer steps a run")
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from lenrl.launch.rank import main
+from lenrl.launch.worker import main
 
 if __name__ == "__main__":
     sys.exit(main())

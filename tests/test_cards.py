@@ -13,10 +13,10 @@ import pytest
 import yaml
 
 from lenrl.config import Recipe
+from lenrl.dryrun.score import score
 from lenrl.strategies import registry
 from lenrl.strategies.base import Strategy
 from lenrl.strategies.method import Method
-from lenrl.study.score import score
 from tests.strategies.cases import NEUTRAL
 
 ROOT = Path(__file__).parents[1]

@@ -14,12 +14,12 @@ from lenrl.cli import eval as eval_verb
 from lenrl.cli import main
 from lenrl.config import compose
 from lenrl.config import pins as pins_module
-from lenrl.engine import trainer as trainer_module
-from lenrl.engine.arithmetic import Arithmetic, batch_faults
-from lenrl.engine.options import prepare
-from lenrl.launch import run as launch_run
+from lenrl.launch import supervise as launch_run
 from lenrl.train import main as rank
-from tests.engine.runs import SMALL
+from lenrl.training import trainer as trainer_module
+from lenrl.training.batching import Arithmetic, batch_faults
+from lenrl.training.prepare import prepare
+from tests.training.runs import SMALL
 
 SIZES = ["trainer.per_device_train_batch_size=16", "trainer.num_generations=4", "verifier.workers=1"]
 
@@ -315,7 +315,7 @@ def test_what_is_dropped_is_counted_and_said(ask, tmp_path, caplog):
 
 
 def test_eval_refuses_the_same_data_before_its_model(ask, tmp_path):
-    from lenrl.study import models
+    from lenrl.generation import transformers_engine as models
 
     path = table(tmp_path, DATA["NUL"][0])
     with pytest.MonkeyPatch.context() as patch:

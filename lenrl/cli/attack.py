@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.read(arguments)
 
     from lenrl.config import compose
-    from lenrl.study import attacks
+    from lenrl.dryrun import attack as attacks
 
     found = attacks.attack(compose(given.recipe, given.overrides, given.plugin), given.step)
     if given.json is not None:

@@ -24,8 +24,8 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.read(arguments)
 
     from lenrl.config import compose
+    from lenrl.dryrun import check
     from lenrl.launch.command import check as check_launch
-    from lenrl.study import check
 
     recipe = compose(given.recipe, given.overrides, given.plugin)
     check_launch(recipe.launch)

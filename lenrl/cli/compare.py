@@ -33,7 +33,8 @@ def main(arguments: Sequence[str]) -> int:
     from rich.console import Console
     from rich.text import Text
 
-    from lenrl.study.compare import report, sources
+    from lenrl.report import compare as report
+    from lenrl.report import sources
 
     compared = report.Compared(sources.read(given.runs))
     console = Console()

@@ -24,7 +24,7 @@ EXAMPLES = (
     "lenrl eval org/model task=problems.jsonl samples=8 max_new_tokens=8192 temperature=0.6",
     "lenrl eval org/model outputs/drpo/NAME/model task=aime24 samples=16 max_new_tokens=32768 temperature=0.6",
 )
-OPTIONS = {  # option: what it holds, after `lenrl.study.evaluate.evaluate`
+OPTIONS = {  # option: what it holds, after `lenrl.evaluation.evaluate.evaluate`
     "samples": int,
     "greedy": bool,
     "max_new_tokens": int,
@@ -86,8 +86,8 @@ def main(arguments: Sequence[str]) -> int:
 
     from rich.console import Console
 
-    from lenrl.study import summary
-    from lenrl.study.evaluate import evaluate
+    from lenrl.evaluation.evaluate import evaluate
+    from lenrl.report import summary
 
     task, verifier = settings.pop("task"), settings.pop("verifier")
     console = Console()
@@ -111,7 +111,7 @@ def _answers(given: argparse.Namespace) -> int:
         raise BadInput("lenrl eval --answers measures a file: give no model, no setting and no --sft.")
     from rich.console import Console
 
-    from lenrl.study import answers
+    from lenrl.evaluation import answers
 
     answers.show(answers.measure(given.answers, given.out), Console())
     return 0

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     given = parser.read(arguments)
 
     from lenrl.config import compose, sets
-    from lenrl.study import score
+    from lenrl.dryrun import score
 
     recipe = compose(given.recipe, given.overrides, given.plugin)
     cap = recipe.trainer["max_completion_length"] if sets(given.overrides, CAP) else None

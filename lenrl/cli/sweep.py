@@ -52,18 +52,18 @@ def main(arguments: Sequence[str]) -> int:
     )
     given = parser.read(arguments)
 
-    from lenrl.study.sweep.plan import Plan
+    from lenrl.sweep.plan import Plan
 
     plan = Plan.read(given.recipe, given.overrides, given.plugin, given.trials)
     if given.collect:
         from rich.console import Console
 
-        from lenrl.study.sweep.results import conclude
+        from lenrl.sweep.outcomes import conclude
 
         conclude(plan, Console())
         return 0
 
-    from lenrl.study.sweep.run import Sweep
+    from lenrl.sweep.scheduler import Sweep
 
     return Sweep(
         plan,

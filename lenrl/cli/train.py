@@ -29,18 +29,18 @@ def main(arguments: Sequence[str]) -> int:
 
     from lenrl.config import compose
     from lenrl.launch.command import check, command
-    from lenrl.launch.folder import RunFolder
-    from lenrl.launch.rank import REFUSED
-    from lenrl.launch.run import supervise
+    from lenrl.launch.run_folder import RunFolder
+    from lenrl.launch.supervise import supervise
+    from lenrl.launch.worker import REFUSED
 
     recipe = compose(given.recipe, given.overrides, given.plugin)
     check(recipe.launch)
 
-    from lenrl.engine.options import prepare
+    from lenrl.training.prepare import prepare
 
     prepare(recipe)
     if recipe.hub.push:
-        from lenrl.study import hub
+        from lenrl.report import hub
 
         hub.check(recipe)
     folder = RunFolder(recipe)
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
                 _say(_ending(code, folder))
                 return code
         if folder.machine_rank == 0:
-            from lenrl.study import summary
+            from lenrl.report import summary
 
             summary.finish(folder.path, recipe)
             return _pushed(folder, recipe)
@@ -72,7 +72,7 @@ def _pushed(folder, recipe) -> int:
     """To the hub, where the recipe says so; the exit code."""
     if not recipe.hub.push or folder.machine_rank != 0:
         return 0
-    from lenrl.study import hub
+    from lenrl.report import hub
 
     where = hub.push(folder.path, recipe.hub.repo, private=recipe.hub.private)
     if where is None:

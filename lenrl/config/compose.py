@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from lenrl.config import overrides as grammar
 from lenrl.config import pins
-from lenrl.config.check import checked, refuse_resolvers, refuse_secrets
 from lenrl.config.paths import GROUPS, RECIPES, find, group_choices
 from lenrl.config.recipe import SLOTS, Recipe
+from lenrl.config.validation import checked, refuse_resolvers, refuse_secrets
 from lenrl.errors import BadInput, did_you_mean
 
 if TYPE_CHECKING:

@@ -89,7 +89,7 @@ def command(
     line = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
     line += ["--num_cpu_threads_per_process", str(threads)]
     files = files or run_dir
-    line += ["--config_file", str(files / "accelerate.yaml"), "--module", "lenrl.launch.rank"]
+    line += ["--config_file", str(files / "accelerate.yaml"), "--module", "lenrl.launch.worker"]
     line += ["--config-name", str(files / "recipe.yaml")]
     for plugin in plugins:
         line += ["--plugin", str(Path(plugin).absolute())]

@@ -11,9 +11,9 @@ from pydantic import Field, model_validator
 
 from lenrl.errors import BadInput, did_you_mean, shown
 from lenrl.tasks.base import SPLITS, Task
-from lenrl.tasks.files import SUFFIXES, Row, read_rows
 from lenrl.tasks.golds import Form, gold
 from lenrl.tasks.problem import Problem
+from lenrl.tasks.rows import SUFFIXES, Row, read_rows
 
 __all__ = ["SUFFIXES", "TableTask"]
 

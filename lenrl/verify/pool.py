@@ -14,12 +14,12 @@ from typing import Any
 from lenrl.errors import BadInput
 from lenrl.rollouts import Verdict
 from lenrl.verify.extract import extract_answer, tag_report
-from lenrl.verify.judge import Pair, Result, judge_chunk, judge_golds
 from lenrl.verify.limits import Limits, TooBig, Unreadable, costly
+from lenrl.verify.math.normalize import key
+from lenrl.verify.math.quick import quick
 from lenrl.verify.processes import new_pool, stop
-from lenrl.verify.quick import quick
 from lenrl.verify.settings import VerifierSettings
-from lenrl.verify.text import key
+from lenrl.verify.worker import Pair, Result, judge_chunk, judge_golds
 
 _NEEDS = {"math": ("math_verify", "math-verify[antlr4_9_3]"), "gym": ("reasoning_gym", "lenrl[gym]")}
 _COUNTERS = {

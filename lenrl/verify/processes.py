@@ -11,7 +11,7 @@ from typing import Any
 
 from pebble import ProcessPool
 
-from lenrl.verify.judge import set_up
+from lenrl.verify.worker import set_up
 
 _launching = threading.Lock()
 

@@ -1,5 +1,5 @@
 """Preloaded into the fork server, whose import does the work once: a replaced worker then starts at once."""
 
-from lenrl.verify.judge import warm_up
+from lenrl.verify.worker import warm_up
 
 warm_up("math")

@@ -11,7 +11,7 @@ import yaml
 from lenrl.cli import main
 from lenrl.cli.ls import listing
 from lenrl.config import RECIPES, SLOTS, Recipe, compose, group_choices, recipe_files
-from lenrl.engine.options import prepare
+from lenrl.training.prepare import prepare
 
 PAPER = sorted(name for name in recipe_files() if name.startswith("paper/"))
 SOURCE = re.compile(r"#\s+(paper|script|verl|README|ours|\d(\.\d)?)\b")

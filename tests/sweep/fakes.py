@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lenrl.study.sweep.plan import Plan
-from lenrl.study.sweep.run import Sweep
+from lenrl.sweep.plan import Plan
+from lenrl.sweep.scheduler import Sweep
 
 # A trial: does what `how` says, noting each start in `starts`. On SIGTERM it "saves" and leaves as `lenrl train` does.
 #   ok ACCURACY TOKENS | crash | slow (until a signal) | once ACCURACY TOKENS (crashes the first time)

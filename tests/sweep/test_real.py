@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.fakes import descendants, gone, wait_for
-from tests.engine.runs import SMALL
+from tests.launch.fakes import descendants, gone, wait_for
 from tests.sweep.fakes import events
+from tests.training.runs import SMALL
 
 ROOT = Path(__file__).parents[2]
 FRAGILE = '''

@@ -19,9 +19,10 @@ from rich.console import Console
 from lenrl.cli import main
 from lenrl.cli.sweep import EXAMPLES
 from lenrl.errors import BadInput
-from lenrl.launch.folder import locked
-from lenrl.study.sweep import ledger, run
-from tests.cli.fakes import gone, wait_for
+from lenrl.launch.run_folder import locked
+from lenrl.sweep import ledger
+from lenrl.sweep import scheduler as run
+from tests.launch.fakes import gone, wait_for
 from tests.sweep.fakes import events, plan, starts, sweep
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +59,7 @@ def test_each_trial_has_its_recipe_and_folder_and_a_free_port(tmp_path):
 
 
 def test_a_terminal_shows_steps_figures_and_the_time_left(tmp_path, monkeypatch):
-    monkeypatch.setattr("lenrl.study.sweep.progress.REFRESH_S", 0.05)
+    monkeypatch.setattr("lenrl.sweep.progress.REFRESH_S", 0.05)
     of, file = plan(tmp_path, "seed=0,1", "trainer.max_steps=10"), io.StringIO()
     line = {"step": 4, "accuracy": 0.5, "tokens_mean": 33.25}
     monkeypatch.setattr(run, "last_step", lambda folder: line if folder.name == "trial-001" else {})
@@ -219,7 +220,7 @@ def test_collect_shows_what_there_is_and_runs_nothing(tmp_path, capsys):
 
 
 def test_hopeless_trials_are_stopped_and_stay_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr("lenrl.study.sweep.progress.REFRESH_S", 0.1)
+    monkeypatch.setattr("lenrl.sweep.progress.REFRESH_S", 0.1)
     how = {0: "ok 0.8 50", 1: "curve 0:0.8:90 1:0.3:10 2:0.1:5"}
     one, said = sweep(plan(tmp_path, "seed=0,1"), how, stop_hopeless=True)
     assert one.run() == 0

@@ -9,9 +9,9 @@ import pytest
 from lenrl import tasks
 from lenrl.cli import eval as eval_verb
 from lenrl.config import compose, group, group_choices
-from lenrl.engine.options import prepare
 from lenrl.errors import BadInput
 from lenrl.tasks.golds import gold
+from lenrl.training.prepare import prepare
 from lenrl.verify.pool import Claim, Verifier
 from lenrl.verify.settings import VerifierSettings
 

@@ -8,7 +8,7 @@ import pytest
 
 from lenrl import tasks
 from lenrl.errors import BadInput
-from lenrl.tasks.files import SUFFIXES
+from lenrl.tasks.rows import SUFFIXES
 
 ROWS = [{"prompt": f"{i} + {i}?", "answer": 2 * i, "difficulty": i % 3, "source": "made"} for i in range(200)]
 

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lenrl.verify.compare import compare, readable
 from lenrl.verify.limits import Limits, TooBig, check, costly
-from lenrl.verify.numbers import read_number, same_number
-from lenrl.verify.shape import shape
-from lenrl.verify.text import choice, key, tidy, words
-from lenrl.verify.units import split_unit
+from lenrl.verify.math.compare import compare, readable
+from lenrl.verify.math.normalize import choice, key, tidy, words
+from lenrl.verify.math.numbers import read_number, same_number
+from lenrl.verify.math.structure import shape
+from lenrl.verify.math.units import split_unit
 
 LIMITS = Limits()
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from lenrl.verify.math.normalize import tidy, words
 from lenrl.verify.pool import Claim, Verifier
 from lenrl.verify.settings import VerifierSettings
-from lenrl.verify.text import tidy, words
 
 ROWS = [
     json.loads(line) for line in (Path(__file__).parent / "golden_verdicts.jsonl").read_text().splitlines()

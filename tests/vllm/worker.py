@@ -8,7 +8,7 @@ from pathlib import Path
 from transformers import TrainerCallback
 from trl.generation import vllm_generation
 
-from tests.engine.runs import rows_of, small_run
+from tests.training.runs import rows_of, small_run
 
 GAP = "sampling/sampling_logp_difference/max"
 CAP = 120

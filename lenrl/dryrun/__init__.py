@@ -1,0 +1,1 @@
+"""A method without a model: checks, estimates, scores of logged rollouts, reward hacks."""

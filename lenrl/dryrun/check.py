@@ -1,0 +1,130 @@
+"""What can be known of a recipe before a model loads: arithmetic, sizes, data, verifier, penalty."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lenrl.config import Recipe
+from lenrl.dryrun import leverage as trial
+from lenrl.dryrun import memory as sizes
+from lenrl.rollouts import Verdict
+from lenrl.tasks import Problem
+from lenrl.training.prepare import Prepared, audited, prepare
+from lenrl.verify.pool import Claim, Verifier
+
+TIMED = 200  # verdicts that the timing takes
+SLOW_SHARE = 0.05  # failures of the verifier's limits among gold answers; above, they are reported
+
+
+def check(recipe: Recipe) -> dict[str, Any]:
+    """Check a recipe and measure what needs no weights.
+
+    Returns:
+        `recipe` (resolved), `digest`, `run_dir`, `batch`, `model`, `data` (a split: counts), `verifier`,
+        `penalty`, `warnings`; plain values, sizes in MiB, times in seconds, lengths in tokens.
+
+    Raises:
+        BadInput: the recipe or its data can't be trained.
+    """
+    prepared = prepare(recipe)
+    found: dict[str, Any] = {"recipe": recipe.resolved(), "digest": recipe.digest()}
+    found["run_dir"] = str(recipe.run_dir())
+    warnings = list(prepared.warnings)
+    found["batch"] = _batch(prepared)
+    model, tokenizer, longest = sizes.measure(prepared, warnings)
+    found["model"] = model
+    with Verifier(prepared.verifier) as verifier:
+        found["data"], train = _audit(prepared, verifier, tokenizer, longest, warnings)
+        found["verifier"] = _time(prepared, verifier, train, warnings)
+    found["penalty"] = trial.penalty(prepared, train, warnings)
+    return {**found, "warnings": list(dict.fromkeys(warnings))}
+
+
+def show(found: dict[str, Any], console: Console | None = None) -> None:
+    """Print what `check` found."""
+    console = console or Console()
+    console.print(Text(yaml.safe_dump(found["recipe"], sort_keys=False, allow_unicode=True)), soft_wrap=True)
+    table = Table(show_header=False, box=None, pad_edge=False)
+    for section in ("batch", "model", "data", "verifier", "penalty"):
+        table.add_row(Text(section, style="bold"))
+        for key, value in found[section].items():
+            table.add_row(Text(f"  {key.replace('_', ' ')}"), Text(_words(value)))
+    console.print(table)
+    for warning in found["warnings"]:
+        console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
+    console.print(Text(f"{found['recipe']['recipe']} can be trained; its run goes to {found['run_dir']}"))
+
+
+def _batch(prepared: Prepared) -> dict[str, Any]:
+    a, setting = prepared.arithmetic, prepared.setting
+    steps = setting.max_steps or 0
+    rollouts = -(-steps // a.updates_per_rollout)
+    return {
+        "processes": a.processes,
+        "prompts_per_rollout": a.prompts_per_rollout,
+        "completions_per_prompt": a.num_generations,
+        "completions_per_rollout": a.rows_per_rollout,
+        "optimizer_steps_per_rollout": a.updates_per_rollout,
+        "optimizer_steps": steps,
+        "rollouts": rollouts,
+        "tokens_per_rollout_at_most": a.rows_per_rollout * setting.max_length,
+        "tokens_at_most": rollouts * a.rows_per_rollout * setting.max_length,
+    }
+
+
+def _audit(
+    prepared: Prepared, verifier: Verifier, tokenizer: Any, longest: int | None, warnings: list[str]
+) -> tuple[dict[str, Any], list[Problem]]:
+    kept, audits, _ = audited(prepared, tokenizer, verifier, longest)
+    counts: dict[str, Any] = {"task": prepared.task.name}
+    for audit in audits:
+        counts[audit.split] = {name: n for name, n in audit.counts().items() if n or name == "kept"}
+        warnings += audit.warnings
+    return counts, kept["train"]
+
+
+def _time(
+    prepared: Prepared, verifier: Verifier, train: Sequence[Problem], warnings: list[str]
+) -> dict[str, Any]:
+    golds = [p.answer for p in train[:TIMED] if p.answer]
+    if not golds or prepared.verifier.kind == "gym":
+        return {"kind": prepared.verifier.kind, "timed": 0}
+    boxed = prepared.verifier.format == "boxed"
+    claims = [Claim(f"\\boxed{{{g}}}" if boxed else f"<answer>{g}</answer>", g) for g in golds]
+    claims += [Claim(c.text, golds[i - 1]) for i, c in enumerate(claims)]  # each against another's gold
+    first = verifier.verify(claims)  # starts the workers
+    began = time.perf_counter()
+    second = verifier.verify(claims)
+    seconds = time.perf_counter() - began
+    if [v.correct for v in first] != [v.correct for v in second]:
+        warnings.append("the verifier gave two verdicts for one text: raise verifier.timeout_s")
+    limited = _share(first, ("timeout", "memory", "limit"))
+    if limited > SLOW_SHARE:
+        warnings.append(f"{limited:.0%} of the gold answers overrun its limits: raise verifier.timeout_s")
+    return {
+        "kind": prepared.verifier.kind,
+        "workers": prepared.verifier.workers,
+        "timed": len(claims),
+        "verdicts_per_second": round(len(claims) / seconds) if seconds else None,
+    }
+
+
+def _share(verdicts: Sequence[Verdict], outcomes: Sequence[str]) -> float:
+    return sum(v.outcome in outcomes for v in verdicts) / max(1, len(verdicts))
+
+
+def _words(value: Any) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, dict):
+        return ", ".join(f"{key.replace('_', ' ')} {_words(inner)}" for key, inner in value.items())
+    if isinstance(value, float):
+        return f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

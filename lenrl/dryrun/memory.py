@@ -1,0 +1,71 @@
+"""How much memory and disk a recipe's model takes, from its configuration alone; what it takes to train: `estimate`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lenrl.dryrun import estimate
+from lenrl.errors import BadInput
+from lenrl.generation import pretrained
+from lenrl.generation.names import find
+from lenrl.training.prepare import Prepared
+
+MIB = 2**20
+
+
+def measure(prepared: Prepared, warnings: list[str]) -> tuple[dict[str, Any], Any, int | None]:
+    """Sizes by name, the tokenizer, and the longest prompt that the context leaves room for, tokens."""
+    settings = prepared.recipe.model
+    source = find(settings.path)
+    try:
+        config, tokenizer = pretrained.configuration(settings), pretrained.tokenizer(settings)
+    except BadInput as fault:
+        if Path(source).is_dir():
+            raise
+        warnings.append(f"{fault} Sizes are unknown")
+        return {"path": settings.path, "parameters": None}, None, None
+    longest = pretrained.room(config, prepared.setting.max_length)
+    of = estimate.shape(config, settings.peft)
+    size = estimate.BYTES[settings.dtype]
+    saved = estimate.checkpoint_bytes(of, prepared) / MIB
+    kept = prepared.grpo.get("save_total_limit") or max(
+        1, (prepared.setting.max_steps or 0) // int(prepared.grpo.get("save_steps") or 10**9)
+    )
+    free = shutil.disk_usage(_existing(prepared.recipe.run_dir().absolute())).free / MIB
+    need = saved * (kept + 1) + of.trained * size / MIB
+    if need > free:
+        warnings.append(
+            f"the run's folder needs about {need:.0f} MiB for {kept + 1} checkpoints and the model, "
+            f"{free:.0f} MiB are free. Lower trainer.save_total_limit, or set output_dir to a larger disk."
+        )
+    sizes = {
+        "path": settings.path,
+        "parameters": of.parameters,
+        **({"parameters_trained": of.trained} if settings.peft else {}),
+        **estimate.estimate(of, prepared),
+        "disk_needed_mib": round(need, 1),
+        "disk_free_mib": round(free),
+    }
+    _fits(sizes, warnings)
+    return sizes, tokenizer, longest
+
+
+def _fits(sizes: dict[str, Any], warnings: list[str]) -> None:
+    """Warn where a GPU of this machine is too small."""
+    if not torch.cuda.is_available():
+        return
+    room = torch.cuda.get_device_properties(0).total_memory / estimate.GIB
+    if sizes["memory_gib"] > room:
+        warnings.append(
+            f"a process needs about {sizes['memory_gib']:.0f} GiB, its GPU has {room:.0f}. Lower "
+            "trainer.per_device_train_batch_size (activations, logits) or trainer.steps_per_generation (keys and "
+            "values), or take launch=zero3, model.peft or trainer.use_vllm=true."
+        )
+
+
+def _existing(path: Path) -> Path:
+    return next(p for p in (path, *path.parents) if p.exists())

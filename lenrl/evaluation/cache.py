@@ -1,0 +1,97 @@
+"""Completions on disk as they are sampled, so that an interrupted evaluation continues where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from lenrl.errors import BadInput
+from lenrl.evaluation.fingerprint import differences
+from lenrl.generation.base import Completion
+
+KEY = b"lenrl"  # in the parquet file's metadata: what its completions were sampled from
+
+
+class Kept:
+    """The completions of one model and decoding: those found in a folder, and those added to it.
+
+    They stand in `completions-STEM.part.jsonl`, of which the first line says what they were sampled from,
+    until `lenrl.evaluation.output.write` puts all into `completions-STEM.parquet`.
+
+    Args:
+        folder: None: nothing is kept.
+        stem: names the files.
+        source: fingerprint and weights.
+        replace: start anew if the folder holds completions of another source.
+
+    Raises:
+        BadInput: the folder holds completions of another source, or can't be written.
+    """
+
+    def __init__(self, folder: Path | None, stem: str, source: Mapping[str, Any], replace: bool) -> None:
+        self.source = json.loads(json.dumps(source))  # as it reads back
+        self.done: dict[int, Completion] = {}
+        self._part = None if folder is None else folder / f"completions-{stem}.part.jsonl"
+        if folder is None or self._part is None:
+            return
+        whole = folder / f"completions-{stem}.parquet"
+        if whole.exists() and self._same(_source_of(whole), whole, replace):
+            columns = pq.read_table(whole, columns=["ids", "truncated"]).to_pydict()
+            for row, (ids, truncated) in enumerate(zip(columns["ids"], columns["truncated"], strict=True)):
+                self.done[row] = Completion(ids, truncated)
+        elif self._part.exists():
+            self._continue(replace)
+
+    def add(self, found: Mapping[int, Completion]) -> None:
+        """Keep a batch of completions, by row; on disk when this returns."""
+        if self._part is None:
+            return
+        lines = [] if self._part.exists() else [json.dumps(self.source)]
+        lines += [json.dumps([row, c.truncated, c.ids]) for row, c in found.items()]
+        try:
+            self._part.parent.mkdir(parents=True, exist_ok=True)
+            with self._part.open("a", encoding="utf-8") as file:
+                file.write("".join(f"{line}\n" for line in lines))
+        except OSError as error:
+            raise BadInput(f"{self._part} can't be written ({error}); give another folder") from error
+
+    def _continue(self, replace: bool) -> None:
+        assert self._part is not None
+        text = self._part.read_text("utf-8")
+        text = text[: text.rfind("\n") + 1]  # the last line of a killed process may be cut
+        try:
+            lines = [json.loads(line) for line in text.splitlines()]
+        except ValueError as error:
+            raise BadInput(f"{self._part} is damaged ({error}); remove it to sample again") from None
+        if not lines or not self._same(lines[0], self._part, replace):
+            self._part.unlink()
+            return
+        self._part.write_text(text, "utf-8")
+        self.done = {row: Completion(ids, truncated) for row, truncated, ids in lines[1:]}
+
+    def _same(self, found: Mapping[str, Any], path: Path, replace: bool) -> bool:
+        if found == self.source:
+            return True
+        if replace:
+            return False
+        said = (
+            "; ".join(differences(found, self.source))
+            if found
+            else "it does not say what it was sampled from"
+        )
+        raise BadInput(
+            f"{path} holds completions that were sampled otherwise ({said}). Give the same command to continue, "
+            "or another folder: --out DIR"
+        )
+
+
+def _source_of(path: Path) -> dict[str, Any]:
+    """What a parquet file of completions was sampled from; empty if it does not say, or is none."""
+    try:
+        return json.loads((pq.read_schema(path).metadata or {}).get(KEY, b"{}"))
+    except (OSError, ValueError):  # ValueError: pyarrow's too, for a file that is no parquet
+        return {}

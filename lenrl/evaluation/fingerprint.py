@@ -1,0 +1,100 @@
+"""What moves an evaluation's figures beside the model, and the model's weights, as short hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+from lenrl import __version__
+from lenrl.tasks import GymTask, Problem, Task, digest
+from lenrl.verify.settings import VerifierSettings
+
+if TYPE_CHECKING:
+    from lenrl.generation.base import Decoding
+    from lenrl.generation.engines import Engine
+
+PACKAGES = ("torch", "transformers", "tokenizers", "math-verify", "sympy")
+SHOWN = 60  # characters of a value in a difference
+
+
+def fingerprint(
+    loaded: Engine,
+    task: Task,
+    *,
+    split: str,
+    problems: Sequence[Problem],
+    prompt_ids: Sequence[Sequence[int]],
+    plan: Decoding,
+    verifier: VerifierSettings,
+) -> dict[str, Any]:
+    """Everything beside the weights that moves the figures, by name, and a hash of it all under `hash`.
+
+    The batch size is not in it: it changes a draw only where rounding does.
+    """
+    found: dict[str, Any] = {
+        "task": digest(task, problems),
+        "split": split,
+        "prompts": len(problems),
+        "prompt_tokens": _hash(list(map(list, prompt_ids))),
+        "decoding": asdict(plan),
+        "tokenizer": _tokenizer(loaded.tokenizer),
+        "chat_template": _hash(getattr(loaded.tokenizer, "chat_template", None) or ""),
+        "eos_ids": list(loaded.eos_ids),
+        "think_prefilled": loaded.think_prefilled,
+        "verifier": verifier.model_dump(mode="json", exclude={"workers"}),
+        **loaded.identity(),
+        "versions": _versions(task),
+    }
+    return found | {"hash": _hash(found)}
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Where two fingerprints differ, e.g. `decoding.samples 4 against 8`; empty if figures are comparable."""
+    left, right = dict(_flat(one)), dict(_flat(other))
+    return [
+        f"{key} {_short(left.get(key))} against {_short(right.get(key))}"
+        for key in dict.fromkeys([*left, *right])
+        if key != "hash" and left.get(key) != right.get(key)
+    ]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        found += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(prefix + key, value)]
+    return found
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+
+
+def _tokenizer(tokenizer: Any) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return _hash(backend.to_str() if backend is not None else sorted(tokenizer.get_vocab().items()))
+
+
+def _versions(task: Task) -> dict[str, str | None]:
+    names = [*PACKAGES, *(["reasoning-gym"] if isinstance(task, GymTask) else [])]
+    return {
+        "lenrl": __version__,
+        "python": platform.python_version(),
+        **{name: _version(name) for name in names},
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _hash(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=6).hexdigest()

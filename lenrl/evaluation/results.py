@@ -1,0 +1,202 @@
+"""What one model did on a set of problems, and the figures that follow from it."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lenrl import measures
+from lenrl.evaluation.fingerprint import differences
+from lenrl.generation.base import Completion, Decoding
+from lenrl.rollouts import Verdict
+from lenrl.tasks import Problem
+from lenrl.verify.math.normalize import key
+
+WIDE = 0.05  # half width of an accuracy's interval; above, two settings of a method can't be told apart
+MUCH_TRUNCATED = 0.1  # share; above, lengths and accuracies say more of the cap than of the model
+MAX_GRADES = 20  # different difficulties; more are no breakdown
+PASS_AT = (1, 2, 4, 8, 16, 32, 64)
+VOTERS = 3  # samples a prompt; with fewer a vote is the first answer
+FIRST_BUDGET = 16  # tokens; accuracies are given within it, twice it, four times it, ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one model did under one decoding: P prompts, S samples; lists run prompt by prompt."""
+
+    model: str
+    decoding: Decoding
+    problems: Sequence[Problem]
+    completions: list[Completion]
+    texts: list[str]
+    verdicts: list[Verdict]
+    seconds: dict[str, float]
+
+    @property
+    def correct_PS(self) -> np.ndarray:
+        """Verdicts, (P, S): 1, 0 or NaN."""
+        values = [math.nan if v.correct is None else float(v.correct) for v in self.verdicts]
+        return np.array(values).reshape(len(self.problems), -1)
+
+    @property
+    def tokens_PS(self) -> np.ndarray:
+        """Tokens, (P, S)."""
+        return np.array([len(c.ids) for c in self.completions], dtype=float).reshape(len(self.problems), -1)
+
+    @property
+    def truncated_PS(self) -> np.ndarray:
+        """Whether the cap cut them, (P, S)."""
+        return np.array([c.truncated for c in self.completions]).reshape(len(self.problems), -1)
+
+    @property
+    def degenerate_PS(self) -> np.ndarray:
+        """Cut while they looped, (P, S)."""
+        found = [c.truncated and measures.loops(c.ids) for c in self.completions]
+        return np.array(found).reshape(len(self.problems), -1)
+
+    @cached_property
+    def lengths(self) -> dict[str, np.ndarray]:
+        """How the lengths of each prompt spread, see `lenrl.measures.prompt_lengths`."""
+        return measures.prompt_lengths(self.tokens_PS, self.degenerate_PS)
+
+
+def describe(outcome: Outcome, budget: int, vote_width: int = measures.VOTE_WIDTH) -> dict[str, Any]:
+    """The figures of one model under one decoding, plain values.
+
+    Args:
+        outcome: what it did.
+        budget: tokens up to which accuracies within a budget, and the area below them, are given.
+        vote_width: steps of a bucket in the length-filtered vote.
+    """
+    correct, tokens = outcome.correct_PS, outcome.tokens_PS
+    P, S = tokens.shape
+    grades = defaultdict(list)
+    for row, problem in enumerate(outcome.problems):
+        if problem.difficulty is not None:
+            grades[problem.difficulty].append(row)
+    grades = grades if len(grades) <= MAX_GRADES else {}
+    return {
+        "model": outcome.model,
+        "decoding": outcome.decoding.name,
+        **_headline(correct, tokens),
+        "tokens_p50": measures.percentile(tokens, 50),
+        "tokens_p95": measures.percentile(tokens, 95),
+        "tokens_p99": measures.percentile(tokens, 99),
+        "truncated_share": sum(c.truncated for c in outcome.completions) / (P * S),
+        **measures.tokens_by_verdict(correct, tokens),
+        "samples": S,
+        "prompts": P,
+        "unknown": int(np.isnan(correct).sum()),
+        **_within(outcome, budget),
+        "lengths": {name: float(values.mean()) for name, values in outcome.lengths.items()},
+        "vote": _votes(outcome, vote_width) if S >= VOTERS else None,
+        "pass_at_k": {str(k): measures.pass_at_k(correct, k) for k in PASS_AT if k <= S},
+        "by_difficulty": {
+            str(grade): _headline(correct[rows], tokens[rows]) | {"prompts": len(rows)}
+            for grade, rows in sorted(grades.items(), key=lambda item: (isinstance(item[0], str), item[0]))
+        },
+        "seconds": outcome.seconds,
+    }
+
+
+def _headline(correct_PS: np.ndarray, tokens_PS: np.ndarray) -> dict[str, Any]:
+    accuracy, tokens = measures.accuracy(correct_PS), measures.mean_tokens(tokens_PS)
+    return {
+        "accuracy": accuracy.value if accuracy else None,
+        "accuracy_ci95": accuracy.ci95 if accuracy else None,
+        "tokens_mean": tokens.value,
+        "tokens_mean_ci95": tokens.ci95,
+    }
+
+
+def _within(outcome: Outcome, budget: int) -> dict[str, Any]:
+    """Accuracy of what is finished within budgets of tokens, doubling up to the last one, and the area."""
+    table = outcome.correct_PS, outcome.tokens_PS, outcome.truncated_PS
+    budgets = [FIRST_BUDGET * 2**n for n in range(64) if FIRST_BUDGET * 2**n < budget]
+    found = {str(t): measures.accuracy_within(*table, t) for t in [*budgets, budget]}
+    area = measures.area_within(*table, budget)
+    return {
+        "accuracy_within": {t: accuracy.value if accuracy else None for t, accuracy in found.items()},
+        "accuracy_within_ci95": {t: accuracy.ci95 if accuracy else None for t, accuracy in found.items()},
+        "area": area.value if area else None,
+        "area_ci95": area.ci95 if area else None,
+        "area_tokens": budget,
+    }
+
+
+def _votes(outcome: Outcome, width: int) -> dict[str, Any]:
+    """Accuracy of the majority's answer and of the length-filtered one's; answers equal up to spelling."""
+    P = len(outcome.problems)
+    spelled = [None if v.answer is None else key(v.answer) for v in outcome.verdicts]
+    S = len(spelled) // P
+    answers_PS = [spelled[row * S : (row + 1) * S] for row in range(P)]
+    steps_PS = np.array([measures.steps(text) for text in outcome.texts]).reshape(P, -1)
+    ways = {
+        "majority": lambda row, answers: measures.majority_vote(answers),
+        "length_filtered": lambda row, answers: measures.length_filtered_vote(
+            answers, steps_PS[row].tolist(), width=width
+        ),
+    }
+    found: dict[str, Any] = {"width_steps": width}
+    for name, elect in ways.items():
+        accuracy = measures.accuracy(measures.vote_verdicts(answers_PS, outcome.correct_PS, elect))
+        found[name] = accuracy.value if accuracy else None
+        found[f"{name}_ci95"] = accuracy.ci95 if accuracy else None
+    return found
+
+
+def mark_front(entries: Sequence[dict[str, Any]]) -> None:
+    """Say of each model whether it is on the front of accuracy and mean tokens, among its decoding's models."""
+    for name in {entry["decoding"] for entry in entries}:
+        same = [entry for entry in entries if entry["decoding"] == name]
+        front = measures.pareto_front([e["accuracy"] for e in same], [e["tokens_mean"] for e in same])
+        for entry, on_front in zip(same, front, strict=True):
+            entry["on_front"] = on_front
+
+
+def pairs(measured: Sequence[tuple[Outcome, Mapping[str, Any]]], seed: int) -> Iterator[dict[str, Any]]:
+    """Each model against the first one, under the same decoding; `differs` says what else is not the same."""
+    for outcome, entry in measured[1:]:
+        base, base_entry = next(pair for pair in measured if pair[0].decoding.name == outcome.decoding.name)
+        if base is outcome:
+            continue
+        found = measures.compare(base.correct_PS, base.tokens_PS, outcome.correct_PS, outcome.tokens_PS, seed)
+        diff = found.accuracy_diff
+        yield {
+            "base": base.model,
+            "model": outcome.model,
+            "decoding": outcome.decoding.name,
+            "accuracy_diff": diff.value if diff else None,
+            "accuracy_diff_ci95": diff.ci95 if diff else None,
+            "tokens_ratio": found.tokens_ratio.value,
+            "tokens_ratio_ci95": found.tokens_ratio.ci95,
+            "aes": found.aes,
+            "aes_weights": {"rise": measures.AES_RISE, "fall": measures.AES_FALL},
+            "differs": differences(base_entry["fingerprint"], entry["fingerprint"]),
+        }
+
+
+def warnings(entry: Mapping[str, Any]) -> list[str]:
+    found = []
+    if entry["accuracy"] is not None:
+        half = max(abs(end - entry["accuracy"]) for end in entry["accuracy_ci95"])
+        if half > WIDE:
+            prompts = entry["prompts"]
+            found.append(
+                f"{prompts} prompts are few: the accuracy is known to {100 * half:.1f} points; for "
+                f"{100 * WIDE:.0f} give about {max(prompts + 1, round(prompts * (half / WIDE) ** 2))}"
+            )
+    if entry["truncated_share"] > MUCH_TRUNCATED:
+        found.append(
+            f"{entry['truncated_share']:.0%} of the completions were cut at the cap: the figures say "
+            "more of the cap than of the model; raise max_new_tokens"
+        )
+    if entry["unknown"]:
+        found.append(f"{entry['unknown']} verdicts are unknown and left out of the accuracy")
+    return found

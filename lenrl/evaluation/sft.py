@@ -1,0 +1,69 @@
+"""Shortest correct completions as a data set for supervised fine-tuning (arXiv 2502.18080)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lenrl import measures
+from lenrl.errors import BadInput
+from lenrl.evaluation.results import Outcome
+from lenrl.tasks import Task, encode, messages, render
+
+
+def refuse(path: Path, models: int, decodings: int) -> None:
+    """Refuse what can't be written, before anything is sampled.
+
+    Raises:
+        BadInput: several models or decodings, a file that is there, or no folder for it.
+    """
+    if models * decodings > 1:
+        raise BadInput(
+            f"--sft takes the completions of one model under one decoding, {models} models and {decodings} "
+            "decodings are given: which tokens are shorter, if they are not the same kind? Give one"
+        )
+    if path.exists():
+        raise BadInput(f"--sft {path}: is there already and is not overwritten; give a new name")
+    if not path.parent.is_dir():
+        raise BadInput(f"--sft {path}: no folder {path.parent}; make it first")
+
+
+def write(path: Path, task: Task, outcome: Outcome, tokenizer: Any) -> int:
+    """A row for each prompt that was solved: its shortest correct completion; how many rows there are.
+
+    `prompt` is the text that the model read, template included, and `completion` what it wrote, without
+    end-of-text token: chat templates drop the thinking from an assistant's message. TRL's `SFTTrainer`
+    takes the file as it is.
+    """
+    correct, tokens = outcome.correct_PS, outcome.tokens_PS
+    S = tokens.shape[1]
+    rows = []
+    for number, chosen in enumerate(measures.shortest_correct(correct, tokens, outcome.truncated_PS)):
+        if chosen is None:
+            continue
+        problem = outcome.problems[number]
+        row = {
+            "prompt": _read(tokenizer, messages(task, problem)),
+            "completion": outcome.texts[number * S + chosen],
+            "tokens": int(tokens[number, chosen]),
+            "prompt_id": problem.id,
+            "correct": int((correct[number] == 1).sum()),
+            "samples": S,
+        }
+        rows.append(json.dumps(row) + "\n")
+    try:
+        path.write_text("".join(rows))
+    except OSError as error:
+        raise BadInput(
+            f"--sft {path}: {error.strerror or error}; choose a file that can be written"
+        ) from error
+    return len(rows)
+
+
+def _read(tokenizer: Any, chat: list[dict[str, str]]) -> str:
+    """The prompt's text, without a first token that the tokenizer will put before any text once more."""
+    text, bos = render(tokenizer, chat), tokenizer.bos_token
+    if bos and text.startswith(bos) and tokenizer(text)["input_ids"] != encode(tokenizer, chat):
+        return text.removeprefix(bos)
+    return text

@@ -1,0 +1,75 @@
+"""Small files: written whole or not at all, read with a default. Standard library only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PART = ".part"  # ends the name of a file that is being written
+
+
+def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` fill a file next to `path`, then put it in its place in one step; nothing is left of a failure.
+
+    Raises:
+        OSError: what `write` raises, or the file system.
+    """
+    draft = path.with_name(path.name + PART)
+    try:
+        write(draft)
+        os.replace(draft, path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """UTF-8 text, whole or not at all."""
+    write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8"))
+
+
+def write_json(path: Path, value: Any, *, indent: int | None = 2) -> None:
+    """JSON with a final newline, whole or not at all; NaN and infinity are refused.
+
+    Raises:
+        ValueError: a number that JSON does not have.
+        OSError: the file can't be written.
+    """
+    write_text(path, json.dumps(value, indent=indent, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, default: Any = None) -> Any:
+    """A file's content; `default` where there is no such file, or no JSON in it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return default
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file, one a line; a line that was cut by a killed process is left out. No file: none."""
+    found = []
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return [value for value in found if isinstance(value, dict)]
+
+
+def digest(value: Any, size: int = 8) -> str:
+    """BLAKE2b of a plain value's canonical JSON, in hexadecimal.
+
+    >>> digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1}), len(digest([], size=4))
+    (True, 8)
+    """
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=size).hexdigest()

@@ -1,0 +1,210 @@
+"""A run's folder: who may use it, and whether what is in it belongs to the recipe."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lenrl.config import Recipe
+from lenrl.config.difference import difference
+from lenrl.errors import BadInput
+from lenrl.launch.environment import environment
+from lenrl.training import checkpoint
+
+PREPARED = ("recipe.yaml", "accelerate.yaml", "environment.json")
+
+
+class RunFolder:
+    """The folder of one recipe's run as this machine uses it.
+
+    Of several machines, which share it, the first one speaks for all: it holds the folder, judges what is in it and
+    writes the files of PREPARED. The others keep what their own processes read to themselves (`files`).
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.path = recipe.run_dir().absolute()
+        self.processes = int(recipe.launch.get("num_processes", 1))  # over all machines
+        self.local_processes = self.processes // int(recipe.launch.get("num_machines", 1))
+        self.machine_rank = int(recipe.launch.get("machine_rank", 0))
+        self.files = self.path
+
+    def locked(self) -> AbstractContextManager[int]:
+        """Hold the folder for this process, and for all that inherit the file descriptor it yields."""
+        return self._aside() if self.machine_rank else locked(self.path, "run")
+
+    @contextmanager
+    def _aside(self) -> Iterator[int]:
+        with tempfile.TemporaryDirectory(prefix="lenrl-") as folder:
+            self.files = Path(folder)
+            with locked(self.files, "run") as handle:
+                yield handle
+
+    def admit(self) -> None:
+        """Check the folder's content against the recipe, as far as needs no reading of checkpoints.
+
+        Raises:
+            BadInput: the content is not this recipe's, or `resume=never` and there is some, or `resume=PATH` and
+                there is no such checkpoint.
+        """
+        if self.machine_rank:
+            return
+        if self._named is not None:
+            start = checkpoint.chosen(self.path, self.recipe.resume, checksums=False)
+            assert start is not None
+            checkpoint.accept(
+                start,
+                recipe=self.recipe.shaping(),
+                processes=self.processes,
+                with_changes=self.recipe.resume_with_changes,
+            )
+        content = sorted(p.name for p in self.path.iterdir() if p.name != "lock")
+        if not content:
+            return
+        if self.recipe.resume == "never":
+            raise BadInput(
+                f"{self.path} is not empty ({_some(content)}) and resume=never. Remove it, choose another "
+                "folder with name=... or output_dir=..., or continue its run with resume=auto."
+            )
+        former = self._former()
+        if former is None:
+            if content in (["accelerate.yaml"], ["environment.json"]):
+                return
+            raise BadInput(
+                f"{self.path} is not empty ({_some(content)}) and holds no run (no recipe.yaml). Choose "
+                "another folder with name=... or output_dir=..."
+            )
+        changes = difference(former, self.recipe.shaping())
+        if changes and not self.recipe.resume_with_changes:
+            raise BadInput(
+                f"{self.path} holds the run of another recipe:\n{changes}\nChoose another folder with "
+                "name=... or output_dir=..., or continue all the same with resume_with_changes=true."
+            )
+
+    def trained(self) -> bool:
+        """All optimizer steps are done and the final model is there; not where an older checkpoint is named."""
+        if self._named is not None and checkpoint.step_of(self._named) < self.recipe.trainer["max_steps"]:
+            return False
+        try:
+            steps = json.loads((self.path / "training.json").read_text())["steps"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return (self.path / "model").is_dir() and steps >= int(self.recipe.trainer.get("max_steps", 0))
+
+    def finished(self) -> bool:
+        """Trained, and its summary written."""
+        return self.trained() and (self.path / "summary.json").is_file()
+
+    def prepare(self) -> None:
+        """Write what the run's processes read: recipe.yaml, accelerate.yaml; and environment.json.
+
+        A recipe that was changed stays as `recipe-1.yaml`, `recipe-2.yaml`, ...
+        """
+        if self.machine_rank == 0:
+            self._put_former_away()
+        texts = (
+            _yaml(self.recipe.resolved()),
+            _yaml(self.recipe.launch),
+            json.dumps(environment(self.processes), indent=2) + "\n",
+        )
+        for name, text in zip(PREPARED, texts, strict=True):
+            _write(self.files / name, text)
+
+    def _put_former_away(self) -> None:
+        former = self._former()
+        if former is not None and difference(former, self.recipe.shaping()):
+            number = 1 + len(list(self.path.glob("recipe-*.yaml")))
+            shutil.copyfile(self.path / "recipe.yaml", self.path / f"recipe-{number}.yaml")
+        for stale in ("training.json", "summary.json"):
+            (self.path / stale).unlink(missing_ok=True)
+
+    def withdraw(self) -> None:
+        """Take back what `prepare` wrote, where no step was taken: a refused run leaves no folder behind."""
+        if self.machine_rank or any(p.name not in (*PREPARED, "lock") for p in self.path.iterdir()):
+            return
+        for name in (*PREPARED, "lock"):
+            (self.path / name).unlink(missing_ok=True)
+        with suppress(OSError):  # another launch may have come
+            self.path.rmdir()
+
+    @property
+    def _named(self) -> Path | None:
+        """The checkpoint that `resume=PATH` names."""
+        return None if self.recipe.resume in ("auto", "never") else Path(self.recipe.resume)
+
+    def _former(self) -> Mapping[str, Any] | None:
+        path = self.path / "recipe.yaml"
+        if not path.exists():
+            return None
+        try:
+            former = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
+            raise BadInput(f"{path} can't be read: {fault}. Restore it or choose another folder.") from None
+        if not isinstance(former, dict):
+            raise BadInput(f"{path} is not a recipe. Restore it or choose another folder.")
+        return former
+
+
+@contextmanager
+def locked(folder: Path, what: str, *, shared: bool = False) -> Iterator[int]:
+    """Hold a folder, which is made, for this process and for all that inherit the file descriptor it yields.
+
+    Args:
+        folder: what is held.
+        what: what holds it, for the message: `run`, `sweep`.
+        shared: beside others that share it.
+
+    Raises:
+        BadInput: it is held already, or can't be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = open(folder / "lock", "a+", encoding="utf-8")  # noqa: SIM115 - closed below
+    except OSError as fault:
+        raise BadInput(
+            f"output directory {folder} can't be written: {fault.strerror}. Set another output_dir."
+        ) from None
+    with handle:
+        try:
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            holder = handle.read().strip() or "unknown"
+            raise BadInput(
+                f"{folder} is in use by a running {what} (process {holder}). Wait for it, stop it, or "
+                "choose another folder with name=... or output_dir=..."
+            ) from None
+        if not shared:
+            handle.truncate(0)
+            handle.write(f"{os.getpid()}\n")
+            handle.flush()
+        yield handle.fileno()
+
+
+def _yaml(value: Mapping[str, Any]) -> str:
+    return yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True)
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as fault:
+        raise BadInput(
+            f"{path} can't be written: {fault.strerror}. Set output_dir to another folder."
+        ) from None
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")

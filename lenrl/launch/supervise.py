@@ -1,0 +1,64 @@
+"""Runs a command under the keeper and passes signals on."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+
+def supervise(
+    command: Sequence[str],
+    processes: int = 1,
+    *,
+    hold: Sequence[int] = (),
+    env: Mapping[str, str] | None = None,
+) -> int:
+    """Run a launcher to the end of its last process.
+
+    SIGINT and SIGTERM go to every rank, which then save and leave; a third signal kills.
+
+    Args:
+        command: the launcher's line.
+        processes: ranks that it starts on this machine.
+        hold: file descriptors to keep open as long as a rank lives (the run folder's lock).
+        env: the environment; default: this process's.
+
+    Returns:
+        0, 2 (the recipe was refused by a rank), 130 or 143 (stopped by a signal), else 1.
+    """
+    line = [sys.executable, "-m", "lenrl.launch.supervisor", str(processes), "--", *command]
+    with _forwarding() as target:
+        # A session of its own: Ctrl-C in a terminal reaches this process only, which passes it on once.
+        keeper = subprocess.Popen(line, start_new_session=True, pass_fds=tuple(hold), env=env)
+        target(keeper)
+        code = keeper.wait()
+    return code if code >= 0 else 128 - code
+
+
+@contextmanager
+def _forwarding() -> Iterator:
+    """Pass SIGINT and SIGTERM on to a child, those included that come before it exists."""
+    child: list[subprocess.Popen] = []
+    early: list[int] = []
+
+    def forward(number: int, _: FrameType | None) -> None:
+        if child:
+            child[0].send_signal(number)
+        else:
+            early.append(number)
+
+    def target(process: subprocess.Popen) -> None:
+        child.append(process)
+        for number in early:
+            process.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield target
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

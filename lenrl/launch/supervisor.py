@@ -1,0 +1,203 @@
+"""Stands between `lenrl train` and the launcher: signals reach every rank, and nothing outlives the run.
+
+    python -m lenrl.launch.supervisor PROCESSES -- COMMAND ...
+
+A launcher can't be trusted with signals: the one for a single process dies and leaves its child alive, the
+one for several exits 1 whatever they return, and starts each in a session of its own, so that no group holds
+them all. The keeper adopts whatever a dying launcher leaves (as a "child subreaper"), finds the ranks among
+its descendants and signals those alone; it notices the death of `lenrl train` itself.
+
+Only the standard library and psutil: it must start at once and stay small.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import psutil
+
+from lenrl.launch.worker import REFUSED, STATUS, STOPPED
+
+MARK = os.environ.get("LENRL_RANK_MARK", "lenrl.launch.worker")  # in the command line of every rank
+POLL_S = 0.1
+SAVE_S = float(os.environ.get("LENRL_SAVE_S", "600"))  # for a checkpoint after a signal
+SETTLE_S = 0.5  # for what else is to say, once a rank has refused
+STRAY_S = 45.0  # for the ranks that are left when the launcher or another rank has died: out within 60 s
+KILLS = 3  # so many signals end everything at once
+_SET_CHILD_SUBREAPER = 36
+
+
+class Keeper:
+    """Runs one launcher to the end of the last process under it."""
+
+    def __init__(self, command: Sequence[str], processes: int) -> None:
+        self.command = list(command)
+        self.processes = processes
+        self.signals: list[int] = []  # in order of arrival
+        self.sent: dict[int, int] = {}  # rank's pid: how many of them it got
+        self.deadline: float | None = None
+        self.launcher: subprocess.Popen[bytes] | None = None
+        self.lost = False  # a rank has failed: the others have a deadline
+        self.fallen: dict[str, tuple[float, str]] = {}  # rank: when (seconds since 1970) and how it failed
+
+    def run(self) -> int:
+        """The exit code of the run: 0, 2 (refused), 130 or 143 (stopped by a signal), 1."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda n, _: self.signals.append(n))
+        _adopt_orphans()
+        parent = os.getppid()
+        status = tempfile.mkdtemp(prefix="lenrl-status-")
+        try:
+            self.launcher = subprocess.Popen(self.command, env={**os.environ, STATUS: status})
+            while (code := self.launcher.poll()) is None or self._ranks():
+                if parent and os.getppid() != parent:  # `lenrl train` was killed
+                    parent = 0
+                    self.signals.append(signal.SIGTERM)
+                if self._refused(Path(status)):
+                    return REFUSED
+                self._deliver()
+                self._look_for_fallen(Path(status))
+                self._limit(launcher_gone=code is not None)
+                time.sleep(POLL_S)
+            self._look_for_fallen(Path(status))
+            self._report()
+            return self._verdict(code, [int(f.read_text() or 1) for f in Path(status).glob("[0-9]*")])
+        finally:
+            self._kill()
+            shutil.rmtree(status, ignore_errors=True)
+
+    def _refused(self, status: Path) -> bool:
+        """A rank has refused the recipe or its data and said why: nothing has begun, and a launcher would only
+        add a traceback. The others may wait for that rank: all are ended."""
+        if not any(f.read_text() == str(REFUSED) for f in status.glob("[0-9]*")):
+            return False
+        time.sleep(SETTLE_S)
+        self._kill()
+        return True
+
+    def _look_for_fallen(self, status: Path) -> None:
+        """Ranks that have failed: with a code of their own, or without a word."""
+        for file in status.glob("pid-*"):
+            rank = file.name.removeprefix("pid-")
+            pid, end = file.read_text(), status / rank
+            if rank in self.fallen or not pid:
+                continue
+            gone = not _lives(int(pid))
+            if end.exists():
+                if end.read_text() not in ("", "0", str(REFUSED), *map(str, STOPPED)):
+                    how = status / f"how-{rank}"
+                    said = how.read_text() if how.exists() else f"exit code {end.read_text()}"
+                    self.fallen[rank] = end.stat().st_mtime, said
+            elif gone and len(self.signals) < KILLS:
+                # Its peers notice within milliseconds, this loop a little later.
+                died = "it died without a word: killed from outside (SIGKILL, often for lack of memory) or crashed"
+                self.fallen[rank] = time.time() - 10 * POLL_S, died
+
+    def _report(self) -> None:
+        if self.fallen:
+            rank, (_, how) = min(self.fallen.items(), key=lambda item: item[1][0])
+            print(f"lenrl: rank {rank} of {self.processes} failed first: {how}", file=sys.stderr, flush=True)
+
+    def _ranks(self) -> list[psutil.Process]:
+        """Living training processes, without the launcher and without what the ranks started themselves."""
+        marked = {}
+        for process in _descendants():
+            try:
+                if MARK in process.cmdline():
+                    marked[process.pid] = process
+            except psutil.Error:
+                continue
+        assert self.launcher is not None
+        marked.pop(self.launcher.pid, None)
+        return [p for p in marked.values() if _parent(p) not in marked]
+
+    def _deliver(self) -> None:
+        if not self.signals:
+            return
+        ranks = self._ranks()
+        for rank in ranks:
+            # A rank that came after the signals gets the last one only.
+            first = self.sent.get(rank.pid, len(self.signals) - 1)
+            for number in self.signals[first:]:
+                try:
+                    rank.send_signal(number)
+                except psutil.NoSuchProcess:
+                    break
+            self.sent[rank.pid] = len(self.signals)
+        if not ranks and not self.sent and self.launcher is not None and self.launcher.poll() is None:
+            self.launcher.terminate()  # no rank has started yet
+
+    def _limit(self, launcher_gone: bool) -> None:
+        now = time.monotonic()
+        if self.signals and self.deadline is None:
+            self.deadline = now + SAVE_S
+        if launcher_gone and not self.signals:
+            self.signals.append(signal.SIGTERM)
+            self.deadline = now + STRAY_S
+        if self.fallen and not self.lost:
+            self.lost = True
+            self.deadline = min(self.deadline or now + STRAY_S, now + STRAY_S)
+        if len(self.signals) >= KILLS or (self.deadline is not None and now > self.deadline):
+            self._kill()
+
+    def _verdict(self, launcher: int, codes: list[int]) -> int:
+        failed = [code for code in codes if code not in (0, *STOPPED)]
+        if launcher == 0:
+            return 0
+        if failed:
+            return REFUSED if REFUSED in failed else 1
+        if len(codes) == self.processes and codes and all(code in STOPPED for code in codes):
+            return codes[0]
+        return 128 + self.signals[0] if self.signals and launcher is not None else 1
+
+    def _kill(self) -> None:
+        for process in _descendants():
+            try:
+                process.kill()
+            except psutil.Error:
+                continue
+
+
+def _descendants() -> list[psutil.Process]:
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _parent(process: psutil.Process) -> int:
+    try:
+        return process.ppid()
+    except psutil.Error:
+        return 0
+
+
+def _adopt_orphans() -> None:
+    """Linux: orphaned descendants become children of this process and not of init."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+if __name__ == "__main__":
+    processes, _, *command = sys.argv[1:]
+    sys.exit(Keeper(command, int(processes)).run())

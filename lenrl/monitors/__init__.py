@@ -1,0 +1,1 @@
+"""Records of a run while it trains: local files, trackers, progress."""

@@ -1,0 +1,132 @@
+"""Figures of an evaluation as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from lenrl.measures.format import change, points, share, tokens
+
+
+def models_table(entries: Sequence[Mapping[str, Any]]) -> Table:
+    """A line each model and decoding: accuracy and tokens with 95 % intervals, truncation."""
+    table = _table(_title(entries), "model", ("accuracy", "tokens", "p95", "if right", "if wrong", "cut"))
+    for entry in entries:
+        table.add_row(
+            Text(f"{entry['model']}\n{decoding_name(entry)}"),  # a name is no markup
+            _cell(entry["accuracy"], entry["accuracy_ci95"], share),
+            _cell(entry["tokens_mean"], entry["tokens_mean_ci95"], tokens),
+            tokens(entry["tokens_p95"]),
+            tokens(entry["tokens_correct"]),
+            tokens(entry["tokens_wrong"]),
+            share(entry["truncated_share"]),
+        )
+    return table
+
+
+def more_table(entries: Sequence[Mapping[str, Any]]) -> Table:
+    """A line each model and decoding: what its samples say together, and what short budgets leave of it."""
+    budget = entries[0]["area_tokens"]
+    mean = entries[0]["tokens_mean"]  # of the base: what is left if all get no more than its average
+    within = max((t for t in entries[0]["accuracy_within"] if int(t) <= mean), key=int, default=str(budget))
+    samples = max(entry["samples"] for entry in entries)
+    columns = (
+        f"in {within} tokens",
+        f"area to {budget}",
+        "sd, tokens",
+        "loops",
+        "pass@n",
+        "vote",
+        "by length",
+    )
+    title = "Right within a budget; of one prompt's samples: spread, any right, majority, majority of lengths"
+    table = _table(Text(title), "model", columns if samples > 1 else (*columns[:2], "loops"))
+    for entry in entries:
+        votes, best = entry["vote"] or {}, max(entry["pass_at_k"], key=int, default=None)
+        mark = ", on the front" if entry["on_front"] and len(entries) > 1 else ""
+        cells = [
+            share(entry["accuracy_within"].get(within)),
+            _cell(entry["area"], entry["area_ci95"], share),
+            tokens(entry["lengths"]["sd"]),
+            share(entry["lengths"]["degenerate_share"]),
+            "-" if best is None else f"{share(entry['pass_at_k'][best])}\nn = {best}",
+            _cell(votes.get("majority"), votes.get("majority_ci95"), share),
+            _cell(votes.get("length_filtered"), votes.get("length_filtered_ci95"), share),
+        ]
+        kept = cells if samples > 1 else [*cells[:2], cells[3]]
+        table.add_row(Text(f"{entry['model']}\n{decoding_name(entry)}{mark}"), *kept)
+    return table
+
+
+def pairs_table(pairs: Sequence[Mapping[str, Any]]) -> Table:
+    """A line each pair: difference of accuracy in points, ratio of tokens, AES."""
+    weights = pairs[0]["aes_weights"]
+    aes = f"AES ({weights['rise']:g}, {weights['fall']:g})"
+    title = Text(f"Against {pairs[0]['base']}, problem by problem; AES with its weights")
+    table = _table(title, "model", ("accuracy, points", "tokens", aes))
+    for pair in pairs:
+        table.add_row(
+            Text(f"{pair['model']}\n{pair['decoding']}"),
+            _cell(pair["accuracy_diff"], pair["accuracy_diff_ci95"], points),
+            _cell(pair["tokens_ratio"], pair["tokens_ratio_ci95"], change),
+            "-" if pair["aes"] is None else f"{pair['aes']:.2f}",
+        )
+    return table
+
+
+def before_after_table(result: Mapping[str, Any]) -> Table:
+    """A line each decoding: accuracy and tokens of the first model and of the second one."""
+    columns = ("accuracy before", "after", "tokens before", "after", "saved")
+    table = _table(_title(result["models"]), "decoding", columns)
+    for before, after in before_after(result["models"]):
+        ratio = after["tokens_mean"] / before["tokens_mean"]
+        table.add_row(
+            decoding_name(before),
+            _cell(before["accuracy"], before["accuracy_ci95"], share),
+            _cell(after["accuracy"], after["accuracy_ci95"], share),
+            _cell(before["tokens_mean"], before["tokens_mean_ci95"], tokens),
+            _cell(after["tokens_mean"], after["tokens_mean_ci95"], tokens),
+            Text(f"{1 - ratio:.0%}", style="bold"),
+        )
+    return table
+
+
+def before_after(entries: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """The first and the last model's entries, a pair each decoding."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in entries:
+        found.setdefault(entry["decoding"], []).append(entry)
+    return [(same[0], same[-1]) for same in found.values() if len(same) > 1]
+
+
+def decoding_name(entry: Mapping[str, Any]) -> str:
+    samples = entry["samples"]
+    return entry["decoding"] if samples == 1 else f"{entry['decoding']}, {samples} a prompt"
+
+
+def _table(title: Text, first: str, numbers: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column(first, overflow="fold")
+    for name in numbers:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _cell(value: float | None, interval: Sequence[float | None] | None, write: Any) -> Text:
+    """The value, and its interval below it, without the unit."""
+    cell = Text("-" if value is None else write(value), style="bold")
+    if value is not None and interval is not None:
+        low, high = ("?" if end is None else write(end).rstrip("%") for end in interval)
+        cell.append(f"\n{low} to {high}", style="not bold dim")
+    return cell
+
+
+def _title(entries: Sequence[Mapping[str, Any]]) -> Text:
+    first = entries[0]
+    return Text(
+        f"{first['task']}: {first['prompts']} {first['split']} problems, 95 % intervals over problems"
+    )

@@ -1,1 +1,0 @@
-"""What is done with runs and models: evaluate, score, sweep, compare, report."""

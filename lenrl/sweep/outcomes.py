@@ -1,0 +1,159 @@
+"""The end of a sweep: a table with the accuracy-tokens front, `sweep.json`, `sweep.csv`, and what to do next."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lenrl.sweep import ledger
+from lenrl.sweep.ledger import Trial
+from lenrl.sweep.plan import Plan, write
+
+NEAR = 0.01  # accuracies this close count as the best one's when the fewest tokens are looked for
+WAITING = "waiting"
+
+
+def front(trials: Sequence[Trial]) -> list[int]:
+    """Finished trials that no other one beats in accuracy and tokens at once; fewest tokens first.
+
+    >>> at = lambda n, a, t: Trial(n, (), "finished", "", a, t)
+    >>> front([at(0, 0.8, 50), at(1, 0.9, 60), at(2, 0.8, 55), at(3, 0.9, 60)])
+    [0, 1, 3]
+    """
+    known = [t for t in trials if t.status == ledger.FINISHED and None not in (t.accuracy, t.tokens)]
+    best = [t for t in known if not any(_beats(other, t) for other in known)]
+    return [t.trial for t in sorted(best, key=lambda t: (t.tokens, t.trial))]
+
+
+def picks(trials: Sequence[Trial]) -> dict[str, Trial]:
+    """The front's ends that a user decides between: the most accurate, and the shortest that is nearly so."""
+    numbers = front(trials)
+    ends = [t for n in numbers for t in trials if t.trial == n]
+    if not ends:
+        return {}
+    best = ends[-1]  # of a front the longest is the most accurate
+    short = next(t for t in ends if _value(t.accuracy) >= _value(best.accuracy) - NEAR)
+    return {"most accurate": best} | ({} if short is best else {f"shortest within {NEAR:.0%}": short})
+
+
+def conclude(plan: Plan, console: Console) -> list[Trial]:
+    """Write `sweep.json` and `sweep.csv`, print table and picks; all trials, those included that still wait.
+
+    Raises:
+        BadInput: the folder is another sweep's.
+    """
+    plan.settle()
+    known = ledger.read(plan.folder)
+    trials = list(known.values())
+    if plan.draws is None:
+        trials = [
+            known.get(n) or Trial(n, tuple(plan.overrides(n)), WAITING, ledger.run_name(n))
+            for n in range(plan.count)
+        ]
+    best, chosen = front(trials), picks(trials)
+    rows = [asdict(t) | {"front": t.trial in best} for t in trials]
+    result = {
+        "recipe": plan.first.recipe,
+        "command": plan.command,
+        "trials": rows,
+        "front": best,
+        "picks": {name: t.trial for name, t in chosen.items()},
+    }
+    write(plan.folder / "sweep.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
+    write(plan.folder / "sweep.csv", _csv(plan, rows))
+    console.print(_table(plan, trials, best))
+    _advise(plan, trials, chosen, console)
+    return trials
+
+
+def _advise(plan: Plan, trials: Sequence[Trial], chosen: Mapping[str, Trial], console: Console) -> None:
+    def say(text: str, style: str = "") -> None:
+        console.print(Text(text, style=style), soft_wrap=True)
+
+    if any(t.measured_on == "test" for t in trials):
+        say(
+            "Without an evaluation on development problems at the last step (task.dev, trainer.eval_steps), the "
+            "figures are of the test problems: what is chosen by them looks better there than it is.",
+            "yellow",
+        )
+    for trial in trials:
+        if trial.status == ledger.CRASHED:
+            say(f"Trial {trial.trial} crashed (exit code {trial.exit_code}): {log(plan, trial.trial)}", "red")
+    for name, trial in chosen.items():
+        say(f"{name[0].upper() + name[1:]}: trial {trial.trial}\n  {plan.by_hand(trial.overrides)}")
+    if chosen:
+        models = [str(plan.folder / t.run / "model") for t in chosen.values()]
+        words = ["lenrl", "eval", plan.first.model.path, *models, *_task(plan.first.task), "samples=8"]
+        say(f"To measure {'it' if len(models) == 1 else 'them'} on the test problems:\n  {shlex.join(words)}")
+    left = [t for t in trials if not t.done]
+    if left:
+        say(f"{len(left)} of {len(trials)} trials are not done; the same command continues them.")
+    say(f"Figures: {plan.folder / 'sweep.csv'}, sweep.json; runs beside them")
+
+
+def log(plan: Plan, trial: int) -> str:
+    """Where a trial's own output is."""
+    return str(plan.folder / "logs" / f"{ledger.run_name(trial)}.log")
+
+
+def _task(task: Mapping[str, Any]) -> list[str]:
+    """A recipe's task as `lenrl eval` takes it."""
+    if task.get("name") == "gym":
+        return ["task=gym", f"task.generator={task.get('generator')}"]
+    return [f"task={task.get('path') or 'FILE.jsonl' if task.get('name') == 'table' else task.get('name')}"]
+
+
+def _table(plan: Plan, trials: Sequence[Trial], best: Sequence[int]) -> Table:
+    on = sorted({t.measured_on for t in trials if t.measured_on})
+    title = f"{plan.first.recipe}: {' and '.join(on)} problems; * on the front" if on else plan.first.recipe
+    table = Table(title=title, box=None)
+    for name in ("trial", *(axis.key for axis in plan.grid.axes)):
+        table.add_column(name, justify="right", overflow="fold")
+    for name in ("accuracy", "tokens", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    table.add_column("status", no_wrap=True)
+    for t in trials:
+        set_to = dict(line.split("=", 1) for line in t.overrides)
+        table.add_row(
+            str(t.trial),
+            *(set_to.get(axis.key, "") for axis in plan.grid.axes),
+            "" if t.accuracy is None else f"{t.accuracy:.1%}",
+            "" if t.tokens is None else f"{t.tokens:.1f}",
+            f"{t.seconds:.0f}" if t.seconds else "",
+            "*" if t.trial in best else "",
+            t.status + (f" ({t.reason.split(':')[0]})" if t.reason else ""),
+            style="bold" if t.trial in best else "dim" if not t.done else "",
+        )
+    return table
+
+
+def _csv(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> str:
+    keys = [axis.key for axis in plan.grid.axes]
+    fields = ("status", "accuracy", "tokens", "measured_on", "seconds", "front", "run", "exit_code", "reason")
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["trial", *keys, *fields])
+    for row in rows:
+        set_to = dict(line.split("=", 1) for line in row["overrides"])
+        writer.writerow([row["trial"], *(set_to.get(key) for key in keys), *(row[name] for name in fields)])
+    return out.getvalue()
+
+
+def _beats(one: Trial, other: Trial) -> bool:
+    gains = _value(one.accuracy) - _value(other.accuracy), _value(other.tokens) - _value(one.tokens)
+    return min(gains) >= 0 and max(gains) > 0
+
+
+def _value(figure: float | None) -> float:
+    assert figure is not None
+    return figure

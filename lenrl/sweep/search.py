@@ -1,0 +1,105 @@
+"""Trials drawn by Optuna: high accuracy and few tokens at once (multi-objective TPE).
+
+Optuna's own file, `optuna.journal`, remembers what was drawn and what came of it (`optuna-dashboard` reads it);
+the ledger says what has happened, and wins where they differ: what was not told before a kill is told at the
+next start.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from lenrl.config import Axis
+from lenrl.errors import BadInput
+from lenrl.sweep.ledger import Trial
+from lenrl.sweep.plan import MOST_TRIALS, Plan
+
+FILE = "optuna.journal"
+MOST_DRAWS = 200  # for one new trial; after so many known ones the space counts as searched
+TRIAL = (
+    "trial"  # Optuna's attribute that holds our number: the two differ where Optuna drew a known trial again
+)
+
+
+class Search:
+    """The study of one sweep; several processes may each have one, with an `index` of its own."""
+
+    def __init__(self, plan: Plan, index: int = 0) -> None:
+        try:
+            import optuna
+        except ImportError:
+            raise BadInput(
+                "--trials searches with Optuna, which is not installed: pip install 'lenrl[sweep]'."
+            ) from None
+        from optuna.storages import JournalStorage
+        from optuna.storages.journal import JournalFileBackend
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        storage = JournalStorage(JournalFileBackend(str(plan.folder / FILE)))
+        name = plan.digest
+        self.study: Any = optuna.create_study(
+            study_name=name, storage=storage, directions=["maximize", "minimize"], load_if_exists=True
+        )
+        # Neither a search that is continued nor another index of an array draws the same once more.
+        seed = len(self.study.get_trials(deepcopy=False)) * MOST_TRIALS + index
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # some of its options count as experimental
+            self.study.sampler = optuna.samplers.TPESampler(
+                seed=seed, n_startup_trials=max(4, (plan.draws or 0) // 4)
+            )
+        self.axes = plan.grid.axes
+        self.space = {axis.key: _distribution(axis) for axis in self.axes}
+
+    def draw(self, trial: int, known: dict[int, Trial]) -> list[str] | None:
+        """The overrides of a new trial, or None where the space holds no more.
+
+        Args:
+            trial: its number.
+            known: the ledger: what it holds is not drawn again.
+        """
+        tried = {t.overrides: t for t in known.values()}
+        for _ in range(MOST_DRAWS):
+            drawn = self.study.ask(self.space)
+            overrides = tuple(f"{axis.key}={_text(axis, drawn.params[axis.key])}" for axis in self.axes)
+            if overrides not in tried:
+                drawn.set_user_attr(TRIAL, trial)
+                return list(overrides)
+            self._tell(drawn.number, tried[overrides])
+        return None
+
+    def tell(self, known: dict[int, Trial]) -> None:
+        """What the ledger says of trials that Optuna waits for."""
+        for frozen in self.study.get_trials(deepcopy=False):
+            number = frozen.user_attrs.get(TRIAL)
+            if not frozen.state.is_finished() and number in known and known[number].done:
+                self._tell(frozen.number, known[number])
+
+    def _tell(self, number: int, trial: Trial) -> None:
+        from optuna.trial import TrialState
+
+        if trial.done and trial.accuracy is not None and trial.tokens is not None:
+            self.study.tell(number, [trial.accuracy, trial.tokens])
+        else:
+            self.study.tell(number, state=TrialState.FAIL)
+
+
+def _distribution(axis: Axis) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if axis.ordered:  # by position: near values are alike, whatever their steps
+        return IntDistribution(0, len(axis.values) - 1)
+    if axis.values:
+        return CategoricalDistribution(axis.values)
+    if axis.whole:
+        return IntDistribution(int(axis.low), int(axis.high), log=axis.log)
+    return FloatDistribution(axis.low, axis.high, log=axis.log)
+
+
+def _text(axis: Axis, value: Any) -> str:
+    """A drawn value as the grammar writes it; three digits of a float say enough of a setting."""
+    if axis.ordered:
+        return axis.values[value]
+    if axis.values or axis.whole:
+        return str(value)
+    return f"{value:.3g}"

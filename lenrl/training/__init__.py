@@ -1,0 +1,1 @@
+"""Training: the seam with TRL, and what it calls."""

@@ -1,0 +1,254 @@
+"""All that can be known of a recipe before a model loads, and TRL's configuration of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from trl.trainer.grpo_config import GRPOConfig
+
+from lenrl import tasks
+from lenrl.config import ModelSettings, Recipe
+from lenrl.errors import BadInput
+from lenrl.generation.names import HUB_ID, find
+from lenrl.strategies.base import Setting
+from lenrl.tasks.audit import Audit, Readable, load_all
+from lenrl.training.batching import Arithmetic, batch_faults
+from lenrl.training.trl_fields import GRPO_FIELDS, field_faults, peft_config, quantization_config, value_of
+from lenrl.verify.settings import VerifierSettings
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A recipe that has passed every check that needs no model."""
+
+    recipe: Recipe
+    task: tasks.Task
+    verifier: VerifierSettings
+    grpo: dict[str, Any]  # fields for GRPOConfig
+    arithmetic: Arithmetic
+    setting: Setting
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def evaluates(self) -> bool:
+        """The model is evaluated on development problems during training."""
+        return bool(self.grpo.get("eval_steps")) and self.task.dev != 0
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits of the task that the run uses."""
+        used = {"train": True, "dev": self.evaluates, "test": self.task.test != 0}
+        return tuple(split for split, is_used in used.items() if is_used)
+
+
+def prepare(recipe: Recipe, processes: int | None = None) -> Prepared:
+    """Check all that can be checked before a model loads.
+
+    Args:
+        recipe: the composed recipe.
+        processes: processes of the launch; default: the recipe's `launch.num_processes`.
+
+    Raises:
+        BadInput: with every fault found, one a line.
+    """
+    faults: list[str] = []
+    trainer = dict(recipe.trainer)
+    faults += field_faults(trainer)
+    if faults:
+        raise BadInput("\n".join(faults))
+    processes = processes or int(recipe.launch.get("num_processes", 1))
+    arithmetic = _arithmetic(trainer, processes)
+    faults += batch_faults(arithmetic)
+    peft_config(recipe.model.peft)
+    quantization_config(recipe.model.peft)
+    faults += _model_faults(recipe.model)
+    task = task_of(recipe)
+    verifier = VerifierSettings.read(recipe.verifier, task.VERIFIER)
+    method = recipe.method
+    setting = Setting(
+        num_generations=arithmetic.num_generations,
+        max_length=trainer["max_completion_length"],
+        max_steps=trainer["max_steps"],
+        updates_per_rollout=arithmetic.updates_per_rollout,
+    )
+    if not faults:
+        faults += method.errors(setting) + _seam_faults(recipe, trainer, arithmetic)
+    if method.reads_verdicts and not task.labelled:
+        faults.append(_unlabelled(recipe))
+    if faults:
+        raise BadInput("\n".join(faults))
+    warnings = method.warnings(setting) + _idle_options(trainer)
+    return Prepared(recipe, task, verifier, trainer, arithmetic, setting, warnings)
+
+
+def grpo_config(prepared: Prepared, run_dir: Path) -> GRPOConfig:
+    """TRL's configuration of a prepared run."""
+    recipe = prepared.recipe
+    fields = dict(prepared.grpo)
+    cuda = torch.cuda.is_available()
+    eval_steps = fields.pop("eval_steps", None)
+    evaluates = prepared.evaluates
+    fields.setdefault("bf16", cuda and recipe.model.dtype == "bfloat16")
+    fields.setdefault("save_strategy", "steps" if fields.get("save_steps") else "no")
+    fields.setdefault("metric_for_best_model", "eval_aes")
+    fields.setdefault("greater_is_better", True)
+    fields.setdefault("dataloader_pin_memory", cuda)
+    if not (evaluates and prepared.task.labelled):  # without gold answers no checkpoint is the best
+        fields["metric_for_best_model"] = None
+    model_kwargs: dict[str, Any] = {"dtype": recipe.model.dtype}
+    if recipe.model.attn_implementation:
+        model_kwargs["attn_implementation"] = recipe.model.attn_implementation
+    if recipe.model.revision:
+        model_kwargs["revision"] = recipe.model.revision
+    if (quantized := quantization_config(recipe.model.peft)) is not None:
+        model_kwargs["quantization_config"] = quantized
+    ours = dict(
+        output_dir=str(run_dir),
+        seed=recipe.seed,
+        report_to=list(recipe.logging.report_to) or "none",
+        project=recipe.logging.project,
+        run_name=f"{recipe.recipe}/{run_dir.name}",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        use_cpu=not cuda,
+        disable_tqdm=True,
+        eval_strategy="steps" if evaluates else "no",
+        eval_steps=eval_steps if evaluates else None,
+        eval_on_start=evaluates,
+        num_generations_eval=1,
+        model_init_kwargs=model_kwargs,
+        trust_remote_code=recipe.model.trust_remote_code,
+    )
+    try:
+        return GRPOConfig(**ours, **fields)
+    except (ValueError, TypeError) as fault:  # fields that contradict each other, or this machine
+        raise BadInput(f"trainer: TRL refuses these fields: {fault}") from fault
+
+
+def task_of(recipe: Recipe) -> tasks.Task:
+    """The recipe's task; without gold answers where the data has none and no strategy reads verdicts.
+
+    Raises:
+        BadInput: the task's options, or for such a method its data, can't be read.
+    """
+    task = tasks.build(recipe.task)
+    return task if recipe.method.reads_verdicts else task.where_answered()
+
+
+def audited(
+    prepared: Prepared, tokenizer: Any, verifier: Readable, max_prompt_tokens: int | None
+) -> tuple[dict[str, list[tasks.Problem]], list[Audit], Setting]:
+    """The problems of a run by split, their audits, and the setting with what is known of the data.
+
+    Raises:
+        BadInput: what `load_all` refuses, or data without a field that the method reads.
+    """
+    kept, audits = load_all(
+        prepared.task,
+        prepared.splits,
+        prepared.arithmetic.prompts_per_rollout,
+        tokenizer=tokenizer,
+        verifier=verifier,
+        max_prompt_tokens=max_prompt_tokens,
+    )
+    columns = frozenset.intersection(*(frozenset(problem.columns) for problem in kept["train"]))
+    visits = prepared.arithmetic.prompts_sampled(prepared.setting.max_steps or 0) / len(kept["train"])
+    setting = replace(prepared.setting, columns=columns, visits=visits)
+    method = prepared.recipe.method
+    faults = method.errors(setting)
+    if faults:
+        raise BadInput("\n".join(faults))
+    new = [warning for warning in method.warnings(setting) if warning not in prepared.warnings]
+    train = replace(
+        audits[-1], warnings=(*audits[-1].warnings, *new)
+    )  # what a method says once it knows the data
+    audits = [*audits[:-1], train]
+    return kept, audits, setting
+
+
+def _model_faults(settings: ModelSettings) -> list[str]:
+    """Folders that do not exist; what is on the hub is known when it is asked."""
+    faults = []
+    try:
+        find(settings.path)
+    except BadInput as fault:
+        faults.append(f"model.path: {fault}.")
+    own = settings.tokenizer
+    if own is not None and not HUB_ID.fullmatch(own) and not Path(own).expanduser().is_dir():
+        faults.append(f"model.tokenizer={own!r}: no such folder. Give a tokenizer's folder or a hub id.")
+    return faults
+
+
+def _unlabelled(recipe: Recipe) -> str:
+    readers = [f"{slot} {rule.name!r}" for slot, rule in recipe.method.slots.items() if rule.reads_verdicts]
+    return (
+        f"task {recipe.task.get('name')!r} has no gold answers (task.answer=null), and {', '.join(readers)} must "
+        "know what is correct. Name the column of the answers by task.answer, or choose strategies that "
+        "need none, such as reward=surrogate."
+    )
+
+
+def _arithmetic(trainer: Mapping[str, Any], processes: int) -> Arithmetic:
+    accumulation = int(value_of(trainer, "gradient_accumulation_steps"))
+    return Arithmetic(
+        processes=processes,
+        rows_per_process=int(value_of(trainer, "per_device_train_batch_size")),
+        accumulation=accumulation,
+        steps_per_generation=int(trainer.get("steps_per_generation") or accumulation),
+        num_iterations=int(value_of(trainer, "num_iterations")),
+        num_generations=int(value_of(trainer, "num_generations")),
+    )
+
+
+def _seam_faults(recipe: Recipe, trainer: Mapping[str, Any], a: Arithmetic) -> list[str]:
+    """Options that would do nothing, or fight a strategy."""
+    faults = []
+    method = recipe.method
+    for name in method.objective.refuses:
+        if name in trainer and trainer[name] != GRPO_FIELDS[name].default:
+            faults.append(
+                f"trainer.{name}={trainer[name]!r} does nothing under `objective: {method.objective.name}`, which "
+                "replaces TRL's loss. Leave it out, or choose `objective: trl`."
+            )
+    for entry in method.forbids:
+        idle = entry.field.startswith("vllm_") and not trainer.get("use_vllm")
+        if not idle and value_of(trainer, entry.field) == entry.value:
+            faults.append(f"trainer.{entry.field}={entry.value!r}: {entry.why}")
+    if recipe.sampling.name != "uniform" and recipe.launch.get("distributed_type") == "DEEPSPEED":
+        faults.append(
+            f"sampling={recipe.sampling.name!r} may have to leave a step's weights untouched, which DeepSpeed's "
+            "optimizer does not allow. Use launch=multi_gpu or launch=fsdp2, or sampling=uniform."
+        )
+    if recipe.sampling.name != "uniform" and a.accumulation > a.micro_steps_per_rollout:
+        faults.append(
+            f"sampling={recipe.sampling.name!r} leaves groups out of a whole optimizer step, and here a step of "
+            f"{a.accumulation} micro-batches spans several rollouts of {a.micro_steps_per_rollout}. Set "
+            f"trainer.steps_per_generation={a.accumulation}, or sampling=uniform."
+        )
+    if trainer.get("sync_ref_model") and recipe.launch.get("distributed_type") in ("DEEPSPEED", "FSDP"):
+        faults.append(
+            "trainer.sync_ref_model=True: the reference model moves, so that it must be part of a checkpoint, and its "
+            "shards are not. Use launch=multi_gpu, or trainer.sync_ref_model=false."
+        )
+    return faults
+
+
+def _idle_options(trainer: Mapping[str, Any]) -> list[str]:
+    """Options that are taken and do less than they seem to."""
+    found = []
+    saves, evaluates = trainer.get("save_steps"), trainer.get("eval_steps")
+    if saves and evaluates and evaluates % saves:
+        found.append(
+            f"trainer.eval_steps={evaluates} is no multiple of trainer.save_steps={saves}: the best evaluation may "
+            "be at a step that has no checkpoint"
+        )
+    for name in ("min_p", "repetition_penalty"):
+        if trainer.get(name) not in (None, GRPO_FIELDS[name].default):
+            found.append(
+                f"trainer.{name}={trainer[name]} shapes the rollouts only; evaluations do without it"
+            )
+    return found

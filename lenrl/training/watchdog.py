@@ -1,0 +1,171 @@
+"""A thread beside the training: carries signals to the other processes, and ends a run that hangs.
+
+Processes tell each other through the key-value store of the process group, which works while they sample,
+verify or wait for each other, when no collective could.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from lenrl.training.signals import Stop
+
+log = logging.getLogger("lenrl")
+
+POLL_S = 0.5
+OTHERS_S = 3.0  # for the other processes to write their stacks, once one has found that the run hangs
+STUCK_S = 30.0  # beyond the limit, after which a process that runs no Python any more is ended from below
+STOP_KEY, BEAT_KEY = "lenrl/stop", "lenrl/beat/{}"
+
+
+class Watch:
+    """Watches this process's `Stop` while training goes on.
+
+    A run hangs if no process makes progress for `hang_timeout_s`: one that waits for a working process is fine.
+    Then every process writes the stacks of its threads to `stacks/rankN.txt` of the run's folder, says what it
+    did last, and ends.
+
+    Args:
+        stop: signals and progress of this process.
+        run_dir: the run's folder.
+        rank: this process's number.
+        processes: how many there are.
+        hang_timeout_s: seconds, `guard.hang_timeout_s`.
+        store: the process group's key-value store, or None where there is one process.
+        end: ends this process, whatever its main thread does.
+    """
+
+    def __init__(
+        self,
+        stop: Stop,
+        run_dir: Path,
+        *,
+        rank: int,
+        processes: int,
+        hang_timeout_s: float,
+        store: Any = None,
+        end: Callable[[int, str], None] | None = None,
+    ) -> None:
+        self.stop = stop
+        self.path = run_dir / "stacks" / f"rank{rank}.txt"
+        self.rank = rank
+        self.hang_timeout_s = hang_timeout_s
+        self.store = store
+        self.end = end or (lambda code, _: os._exit(code))
+        self.seen: dict[int, tuple[str, float]] = dict.fromkeys(range(processes), ("", time.monotonic()))
+        self._relayed = False
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True, name="watch")
+
+    def __enter__(self) -> Watch:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._stacks: Any = self.path.open("w")
+        except OSError as fault:  # a full disk must not keep a run from starting
+            log.warning(
+                "%s cannot be written (%s): stacks of a run that hangs go to standard error", self.path, fault
+            )
+            self._stacks = None
+        now = time.monotonic()
+        self.seen = dict.fromkeys(self.seen, ("", now))
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join(2 * POLL_S)
+        faulthandler.cancel_dump_traceback_later()
+        if self._stacks is not None:
+            self._stacks.close()
+            if not self.path.stat().st_size:
+                self.path.unlink()
+                if not any(self.path.parent.iterdir()):
+                    self.path.parent.rmdir()
+
+    def _run(self) -> None:
+        poll_s = min(POLL_S, self.hang_timeout_s / 10)
+        while not self._over.wait(poll_s):
+            # A process that holds the interpreter lock for ever runs no thread: this timer needs none.
+            faulthandler.dump_traceback_later(self.hang_timeout_s + STUCK_S, exit=True, **self._out())
+            self._look(self._told())
+            idle_s = time.monotonic() - max(when for _, when in self.seen.values())
+            if idle_s > self.hang_timeout_s:
+                self._give_up()
+
+    def _told(self) -> dict[int, str]:
+        """What every process last said of itself; relays a stop on the way."""
+        mine = json.dumps([self.stop.beats, self.stop.doing])
+        told = {self.rank: mine}
+        if self.store is None:
+            return told
+        try:
+            self.store.set(BEAT_KEY.format(self.rank), mine)
+            if self.stop.number and not self._relayed:
+                self._relayed = True
+                self.store.set(STOP_KEY, str(self.stop.number))
+            elif not self.stop.number and self.store.check([STOP_KEY]):
+                # As if it had come from outside: a signal interrupts what the main thread waits for.
+                signal.pthread_kill(threading.main_thread().ident or 0, int(self.store.get(STOP_KEY)))
+            for rank in self.seen:
+                key = BEAT_KEY.format(rank)
+                if rank != self.rank and self.store.check([key]):
+                    told[rank] = self.store.get(key).decode()
+        except (RuntimeError, OSError):  # the process that holds the store has ended; this one soon will
+            self.store = None
+        return told
+
+    def _look(self, told: dict[int, str]) -> None:
+        now = time.monotonic()
+        for rank, said in told.items():
+            if said != self.seen[rank][0]:
+                self.seen[rank] = (said, now)
+
+    def _give_up(self) -> None:
+        now = time.monotonic()
+        lines = [f"no process has made progress for {self.hang_timeout_s:g} s (guard.hang_timeout_s):"]
+        for rank, (said, when) in self.seen.items():
+            doing = json.loads(said)[1] if said else "nothing heard"
+            lines.append(f"rank {rank}: {doing}, for {now - when:.0f} s")
+        report = "; ".join(lines).replace(":;", ":")
+        out = self._out()
+        try:
+            if self._stacks is not None:
+                self._stacks.write(report + "\n\n")
+                self._stacks.flush()
+            faulthandler.dump_traceback(all_threads=True, **out)
+        except OSError:
+            pass
+        log.error("%s. Its stack is in %s; the last checkpoint is intact.", report, self.path)
+        time.sleep(min(OTHERS_S, self.hang_timeout_s))
+        self.end(1, f"hung while {self.stop.doing}")
+
+    def _out(self) -> dict[str, Any]:
+        return {} if self._stacks is None else {"file": self._stacks}
+
+
+def store_of(processes: int) -> Any:
+    """A connection of one's own to the process group's store; None for one process or a group without one."""
+    if processes == 1:
+        return None
+    from torch.distributed.distributed_c10d import _get_default_store
+
+    store: Any = _get_default_store()
+    try:
+        return store.clone()
+    except (RuntimeError, ValueError, NotImplementedError) as fault:
+        log.warning(
+            "no store to tell the other processes of a signal (%s): send signals to all of them", fault
+        )
+        return None

@@ -1,0 +1,1 @@
+"""Mathematical answers: one spelling, their structure, their values."""

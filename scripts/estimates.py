@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""What the recipes of recipes/paper/ would take: the table of docs/scale.md, without a network.
+
+    scripts/estimates.py            # prints it
+    scripts/estimates.py --write    # puts it into docs/scale.md
+    scripts/estimates.py --check    # exit code 1: docs/scale.md holds another one
+
+The same arithmetic as `lenrl check paper/NAME`, which reads the model's configuration from the hub; here the
+architectures below stand for it.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from transformers import Qwen2Config, Qwen3Config
+
+from lenrl.config import compose, recipe_files
+from lenrl.dryrun.estimate import GIB, checkpoint_bytes, estimate, shape
+from lenrl.training.prepare import prepare
+
+# From the models' published configurations.
+SMALL = dict(hidden_size=1536, num_hidden_layers=28, num_attention_heads=12, num_key_value_heads=2)
+LARGE = dict(hidden_size=3584, num_hidden_layers=28, num_attention_heads=28, num_key_value_heads=4)
+QWEN3 = dict(
+    hidden_size=4096, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8, head_dim=128
+)
+CONFIGS = {
+    "1_5b": Qwen2Config(**SMALL, intermediate_size=8960, vocab_size=151936, tie_word_embeddings=False),
+    "7b": Qwen2Config(**LARGE, intermediate_size=18944, vocab_size=152064, tie_word_embeddings=False),
+    "8b": Qwen3Config(**QWEN3, intermediate_size=12288, vocab_size=151936, tie_word_embeddings=False),
+}
+HEAD = (
+    "| recipe | launch | weights, gradients, Adam | activations | logits | keys, values | in all | checkpoint "
+    "| tokens, 10^9 | update, hours | sampling, hours |\n" + "| --- " * 11 + "|"
+)
+DOC = ROOT / "docs" / "scale.md"
+BEGIN, END = "<!-- estimates:begin -->\n", "<!-- estimates:end -->"
+
+
+def line(name: str, problems: str) -> str:
+    recipe = compose(name, [f"task.path={problems}"] if "surrogate" in name else [])
+    prepared = prepare(recipe)
+    config = next(config for size, config in CONFIGS.items() if name.endswith(size))
+    of = shape(config, recipe.model.peft)
+    found = estimate(of, prepared)
+    stage = (recipe.launch.get("deepspeed_config") or {}).get("zero_stage")
+    a = prepared.arithmetic
+    rollouts = -(-(prepared.setting.max_steps or 0) // a.updates_per_rollout)
+    cells = [
+        f"`{name.split('/')[1]}`",
+        f"`zero{stage}`" if stage else "`fsdp2`",
+        *(
+            f"{found[key]:.1f}"
+            for key in (
+                "weights_gradients_adam_gib",
+                "activations_gib",
+                "logits_gib",
+                "key_values_gib",
+                "memory_gib",
+            )
+        ),
+        f"{checkpoint_bytes(of, prepared) / GIB:.0f}",
+        f"{rollouts * a.rows_per_rollout * prepared.setting.max_length / 1e9:.2f}",
+        f"{found['hours_updates_at_most']:.0f}",
+        f"{found['hours_sampling_at_most']:.0f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def table() -> str:
+    with tempfile.NamedTemporaryFile("w", suffix=".jsonl") as file:
+        file.write('{"problem": "1+1?", "question": "1+1?", "prompt": "1+1?", "answer": "2"}\n')
+        file.flush()
+        names = [name for name in sorted(recipe_files()) if name.startswith("paper/")]
+        return "\n".join([HEAD, *(line(name, file.name) for name in names)]) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    found = table()
+    before, _, rest = DOC.read_text().partition(BEGIN)
+    held, _, after = rest.partition(END)
+    if arguments == ["--check"]:
+        return int(held != found)
+    if arguments == ["--write"]:
+        DOC.write_text(before + BEGIN + found + END + after)
+        return 0
+    print(found, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+"""Makes the two models on which methods are compared, from the embedded one, by supervised fine-tuning.
+
+    scripts/make_testbeds.py                # both
+    scripts/make_testbeds.py --only mixed
+
+`mixed` solves chains of 2 to 11 operands: two or three operands it often answers at once, and rightly; the longest
+truly need a line a step, and are not learned to the end. `sums` solves the sums of reasoning-gym's `chain_sum`, whose
+values leave one digit. Both re-check themselves too often, like the model they come from, and know the words that
+budgets put into prompts, without heeding them: a method that uses words should not begin by confusing its model.
+Folders that stand are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from lenrl.strategies.base import Setting  # noqa: E402
+from lenrl.strategies.registry import build as strategy  # noqa: E402
+from lenrl.tasks.chain import ChainTask, sft_trace  # noqa: E402
+from lenrl.tasks.chat import NOTHING  # noqa: E402
+from lenrl.tasks.gym import GymTask  # noqa: E402
+from lenrl.tasks.problem import Problem  # noqa: E402
+from lenrl.tasks.prompts import Messages, messages, with_system  # noqa: E402
+
+OUT = ROOT / "outputs" / "testbeds"
+BATCH = 32  # traces an update
+RECHECKS = (1, 2, 4, 4, 2)  # weights of 0, 1, ... repetitions of a sum
+MOST_STEPS = 16  # over all passes of one sum
+CAP = 160  # tokens, of the comparison
+SPOKEN_SHARE = 0.3  # prompts that say something about length
+BUDGETS = [
+    ("curriculum", {"start": 120, "end": 40, "interval": 8}), ("draw", {"low": 10}), ("levels", {}), ("modes", {}),
+    ("interval", {"lo": 20, "hi": 60}), ("stages", {"caps": [150, 100, 60]}),
+]  # fmt: skip
+PLAIN = ChainTask()  # a template of nothing but the prompt
+TRAIN_SEED = 7  # of the sums: no test of the comparison draws from it
+
+
+def mixed(rng: random.Random, count: int) -> Iterable[tuple[str, str]]:
+    """(prompt, trace) of chains: every number of operands equally often, the longest half as often."""
+    texts: dict[int, list[str]] = {}
+    for problem in ChainTask(operands=tuple(range(2, 12))).problems("sft", 20_000):
+        texts.setdefault(int(problem.difficulty or 0), []).append(problem.prompt)
+    weights = [1 if operands > 9 else 2 for operands in sorted(texts)]
+    for operands in rng.choices(sorted(texts), weights, k=count):
+        text = rng.choice(texts[operands])
+        yield text, sft_trace(text, rng, direct=0.2 if operands <= 3 else 0.03)
+
+
+def sums(rng: random.Random, count: int) -> Iterable[tuple[str, str]]:
+    """(prompt, trace) of `chain_sum`: the running value, a line a term."""
+    task = sums_task(TRAIN_SEED)
+    problems = task.problems("train", count)
+    for problem in problems:
+        yield problem.prompt, _sum_trace(problem.prompt, rng)
+
+
+def sums_task(seed: int) -> GymTask:
+    config = {"min_terms": 2, "max_terms": 6, "min_digits": 1, "max_digits": 1}
+    return GymTask(
+        generator="chain_sum", config=config, seed=seed, train=0, dev=0, test=0, template="{prompt}"
+    )
+
+
+def _sum_trace(question: str, rng: random.Random) -> str:
+    expression = re.sub(r"\s", "", question.rsplit(":", 1)[-1]).rstrip("=")
+    first, *rest = re.findall(r"[+-]?\d+", expression)
+    if rng.random() < (0.3 if len(rest) == 1 else 0.05):
+        return f"\\boxed{{{int(first) + sum(map(int, rest))}}}"
+    weights = RECHECKS[: max(1, MOST_STEPS // len(rest))]
+    passes = []
+    for _ in range(1 + rng.choices(range(len(weights)), weights)[0]):
+        value, lines = int(first), []
+        for term in rest:
+            result = value + int(term) + (rng.choice([-1, 1]) if rng.random() < 0.008 else 0)
+            lines.append(f"{value}{term}={result}")
+            value = result
+        passes.append("\n".join(lines))
+    return "<think>\n" + "\nWait\n".join(passes) + f"\n</think>\n\\boxed{{{value}}}"
+
+
+def asked(prompt: str, rng: random.Random) -> Messages:
+    """The chat of a problem; in some of them a budget speaks."""
+    given = NOTHING
+    if rng.random() < SPOKEN_SHARE:
+        name, options = rng.choice(BUDGETS)
+        setting = Setting(num_generations=8, max_length=CAP, max_steps=40)
+        budget = strategy("budget", {"name": name, **options})
+        given = budget([prompt] * 8, [{}] * 8, rng.randrange(40), setting)[rng.randrange(8)]
+    return with_system(messages(PLAIN, Problem(prompt, prompt, answer=None), given.hint), given.system)
+
+
+def fine_tune(traces: Iterable[tuple[str, str]], out: Path, learning_rate: float) -> None:
+    """TRL's own fine-tuning of the embedded model on (prompt, completion), the loss on completions only."""
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import SFTConfig, SFTTrainer
+
+    from lenrl.generation.names import find
+
+    rng = random.Random(1)
+    rows = [
+        {"prompt": asked(prompt, rng), "completion": [{"role": "assistant", "content": text}]}
+        for prompt, text in traces
+    ]
+    base = find("tiny")
+    config = SFTConfig(
+        output_dir=str(out.with_suffix(".sft")), per_device_train_batch_size=BATCH, num_train_epochs=1,
+        learning_rate=learning_rate, lr_scheduler_type="cosine", warmup_steps=50, adam_beta2=0.98,
+        max_length=512, train_sampling_strategy="group_by_length", save_strategy="no", logging_steps=50,
+        report_to=[], disable_tqdm=True, use_cpu=True, seed=0, bf16=False, gradient_checkpointing=False,
+    )  # fmt: skip
+    model = AutoModelForCausalLM.from_pretrained(base, dtype="float32")
+    generation = model.generation_config
+    trainer = SFTTrainer(
+        model=model, args=config, train_dataset=Dataset.from_list(rows),
+        processing_class=AutoTokenizer.from_pretrained(base),
+    )  # fmt: skip
+    trainer.train()
+    trainer.model.generation_config = generation
+    trainer.save_model(str(out))
+
+
+TESTBEDS: dict[str, tuple[Callable, int, float]] = {"mixed": (mixed, 1000, 2e-3), "sums": (sums, 1200, 3e-3)}
+"""name -> (its traces, updates, peak learning rate)"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", choices=TESTBEDS)
+    parser.add_argument("--out", type=Path, default=OUT)
+    given = parser.parse_args()
+    for name in [given.only] if given.only else TESTBEDS:
+        draw, updates, learning_rate = TESTBEDS[name]
+        folder = given.out / name
+        if (folder / "model.safetensors").exists():
+            print(f"{folder} stands already")
+            continue
+        fine_tune(draw(random.Random(0), updates * BATCH), folder, learning_rate)
+        print(f"{folder} is made")
+
+
+if __name__ == "__main__":
+    main()

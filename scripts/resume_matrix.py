@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+"""Cuts runs after every step and compares what they end with: same tensors, same completions, same figures.
+
+    scripts/resume_matrix.py                          # every cut of every cell, then 20 pairs of cuts
+    scripts/resume_matrix.py --only drpo --only dot   # cells whose name holds one of these words
+    scripts/resume_matrix.py --pairs-only
+
+A cell is a method, steps_per_generation 1 or 4, num_iterations 1 or 2, all weights or LoRA. Results go to
+`ledger.jsonl` in --out, a line a cut; the same command again does what is missing. Exit code 1: some run
+differs. About 600 runs of a second or two each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import shutil
+import sys
+import warnings
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.training.matrix import CELLS, CUTS, Cell, pairs, resumed, uninterrupted
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("outputs/resume_matrix"))
+    parser.add_argument("--only", action="append", metavar="WORD", help="cells whose name holds the word")
+    parser.add_argument("--pairs-only", action="store_true", help="only the two cuts in a row")
+    given = parser.parse_args()
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
+    given.out.mkdir(parents=True, exist_ok=True)
+    work: dict[Cell, list[tuple[int, ...]]] = {}
+    if not given.pairs_only:
+        work |= {cell: [(step,) for step in CUTS] for cell in CELLS}
+    for cell, cuts in pairs():
+        work.setdefault(cell, []).append(cuts)
+    if given.only:
+        work = {cell: cuts for cell, cuts in work.items() if any(word in cell.name for word in given.only)}
+
+    ledger = given.out / "ledger.jsonl"
+    done = [json.loads(line) for line in ledger.read_text().splitlines()] if ledger.exists() else []
+    known = {(line["cell"], tuple(line["cuts"])): line["equal"] for line in done}
+    for cell, cuts in work.items():
+        if missing := [c for c in cuts if (cell.name, c) not in known]:
+            for line in measured(cell, missing, given.out / "runs"):
+                known[line["cell"], tuple(line["cuts"])] = line["equal"]
+                with ledger.open("a") as out:
+                    out.write(json.dumps(line) + "\n")
+    wanted = [(cell.name, c) for cell, cuts in work.items() for c in cuts]
+    unequal = [key for key in wanted if not known[key]]
+    print(f"{len(wanted)} cuts of {len(work)} cells, {len(unequal)} differ from the uninterrupted run")
+    for name, cuts in unequal:
+        print(f"  {name} cut after {cuts}")
+    return int(bool(unequal))
+
+
+def measured(cell: Cell, cuts: list[tuple[int, ...]], folder: Path):
+    """A ledger's line for each of the cell's cuts."""
+    shutil.rmtree(folder, ignore_errors=True)
+    whole = uninterrupted(cell, folder / "whole")
+    for steps in cuts:
+        found = resumed(cell, folder / "whole", steps, folder / "cut")
+        yield {
+            "cell": cell.name,
+            "cuts": list(steps),
+            "equal": found == whole,
+            "whole": vars(whole),
+            "found": vars(found),
+        }
+        shutil.rmtree(folder / "cut")
+        print(f"{cell.name} cut after {steps}: {'equal' if found == whole else 'DIFFERENT'}", flush=True)
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,257 @@
+"""`lenrl score`: golden files, bad lines, cuts, states, texts."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lenrl.config import compose
+from lenrl.dryrun.score import main, score
+from lenrl.errors import BadInput
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+CASES = [
+    "palu_visit1",
+    *sorted({p.stem for p in GOLDEN.glob("*.json")} - {"drpo_gradients_grpo_lambda", "palu_visit1"}),
+]
+GROUP = [
+    {"prompt": "q", "length": length, "correct": correct}
+    for length, correct in [(1000, True), (2000, True), (3000, False), (4000, True)]
+]
+
+
+def run(recipe: str, rows: Sequence[Any], path: Path, *args: str, **options: Any) -> list[dict[str, Any]]:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return score(compose(recipe, args), path, **options)
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("state") / "palu.json"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_golden(name: str, tmp_path: Path, state: Path) -> None:
+    case = json.loads((GOLDEN / f"{name}.json").read_text())
+    overrides, options = [], {}
+    words = iter(case["args"])
+    for word in words:
+        if word == "--step":
+            options["step"] = int(next(words))
+        elif word in ("--state", "--save-state"):
+            assert next(words) == "STATE"
+            options["state_in" if word == "--state" else "state_out"] = state
+        else:
+            overrides.append(word)
+            if word.startswith("trainer.max_completion_length="):
+                options["max_length"] = int(word.split("=")[1])
+    found = run(case["recipe"], case["rows"], tmp_path / "rows.jsonl", *overrides, **options)
+    assert case["expected"]
+    for field, values in case["expected"].items():
+        for line, (row, value) in enumerate(zip(found, values, strict=True), start=1):
+            if value is None:
+                assert row[field] is None, (line, field)
+            else:
+                assert float(row[field]) == pytest.approx(value, abs=2e-4), (line, field)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "extra", "rewards"),
+    [
+        ("grpo", {}, [1, 1, 0, 1]),
+        ("lcpo_exact", {"target": 2500}, [0.55, 0.85, -0.15, 0.55]),
+        ("lcpo_max", {"target": 2500}, [0.95, 0.65, 0, 0.05]),
+        ("kimi", {}, [1.5, 1.1667, -0.1667, 0.5]),
+        ("overlong", {}, [1, 1, 0, 0.0938]),
+        ("laser", {}, [1.5, 1.5, -0.5, 1]),
+        ("efficient", {}, [0.9744, 0.9566, 0, 0.9208]),
+        ("shorter_better", {}, [2, 1, -2, -1]),
+        ("grpo_lead", {}, [1.0446, 1.011, -1, 0.9469]),
+        ("alp", {}, [0.99993, 0.99985, -0.0002, 0.9997]),
+        ("gr3", {}, [0.8834, 0.7911, 0, 0.6545]),
+        ("length_penalty", {}, [0.7559, 0.5117, -0.7324, 0.0234]),
+        ("weighted", {}, [1.5, 1.5, 0, 1.0469]),
+        ("range", {"lo": 1500, "hi": 2500}, [0.8333, 1.0, 0.3434, 0.5301]),
+        ("tldr", {"level": "short"}, [0.8779, 0.7559, -0.3662, 0.5117]),
+        ("adaptive_thinking", {"mode": "short"}, [1.5, 1.5, 0, 1.5]),
+        ("dler", {}, [1, 1, 0, 1]),
+        ("laser_d", {}, [1.5, 1.5, -0.5, 1.5]),
+        ("surrogate", {}, [1.2381, 1.4995, 1.0678, -0.3169]),
+    ],
+)
+def test_every_recipe_on_the_worked_group(
+    recipe: str, extra: dict, rewards: list[float], tmp_path: Path
+) -> None:
+    found = run(recipe, [row | extra for row in GROUP], tmp_path / "rows.jsonl")
+    assert [row["reward"] for row in found] == pytest.approx(rewards, abs=1e-4)
+    assert list(found[0]) == ["prompt", "length", "correct", "budget", "reward", "advantage"]
+
+
+GOOD = json.dumps(GROUP[0])
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "is empty"),
+        ([GOOD, "{"], "line 2: not a JSON object"),
+        ([GOOD, "", GOOD], "line 2: not a JSON object"),
+        ([GOOD, "[1]"], r"line 2: found \[1\]"),
+        (['{"length": 3}'], "line 1: field 'prompt' is missing"),
+        (['{"prompt": "q"}'], "line 1: field 'length' is missing"),
+        ([{"prompt": 3, "length": 3}], "line 1: field 'prompt' is 3"),
+        ([{"prompt": "q", "length": True}], "line 1: field 'length' is True.*integer"),
+        ([{"prompt": "q", "length": 3.0}], "field 'length' is 3.0"),
+        ([{"prompt": "q", "length": -1}], "field 'length' is -1.*at least 0"),
+        ([{"prompt": "q", "length": 10**20}], "field 'length' is 1000"),
+        (['{"prompt": "q", "length": NaN}'], "line 1.*NaN is not"),
+        ([GROUP[0] | {"correct": 1}], "field 'correct' is 1.*true, false or null"),
+        ([GROUP[0] | {"correct": "yes"}], "field 'correct' is 'yes'"),
+        ([GROUP[0] | {"truncated": 0}], "field 'truncated' is 0"),
+        ([GROUP[0] | {"mean_logp": "x"}], "field 'mean_logp' is 'x'"),
+        ([GROUP[0] | {"target": 0}], "field 'target' is 0.*above 0"),
+        ([GROUP[0]], "line 1: prompt 'q' has 1 completion"),
+        (
+            [GROUP[0], GROUP[1], GROUP[2] | {"prompt": "p"}],
+            "line 3: prompt 'p' has 1 completions.*of one size",
+        ),
+        ([GROUP[0], {"prompt": "q", "length": 5}], "line 2: field 'correct' is missing"),
+    ],
+)
+def test_bad_lines(lines: list, message: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=message):
+        run("grpo", lines, tmp_path / "rows.jsonl")
+
+
+def test_bad_bytes_and_missing_files(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(GOOD.encode() + b'\n{"prompt": "\xff"}\n')
+    with pytest.raises(BadInput, match="line 2: not UTF-8"):
+        score(compose("grpo"), file)
+    with pytest.raises(BadInput, match="No such file"):
+        score(compose("grpo"), tmp_path / "none.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("drpo", "line 1: field 'mean_logp' is missing"),
+        ("lcpo_exact", "line 1: field 'target' is missing"),
+        ("range", "line 1: field 'lo' is missing"),
+        ("tldr", "line 1: field 'level' is missing"),
+        ("dot", "can never fire with G=4"),
+    ],
+)
+def test_what_a_method_needs(recipe: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=message):
+        run(recipe, GROUP, tmp_path / "rows.jsonl")
+
+
+def test_nothing_is_written_before_all_has_succeeded(tmp_path: Path) -> None:
+    file, out, state_file = tmp_path / "rows.jsonl", io.StringIO(), tmp_path / "state.json"
+    file.write_text(GOOD + "\n" + GOOD + "\n{\n")
+    with pytest.raises(BadInput):
+        main(compose("palu"), file, state_out=state_file, stream=out)
+    assert out.getvalue() == ""
+    assert not state_file.exists()
+    file.write_text(GOOD + "\n" + GOOD + "\n")
+    main(compose("palu"), file, state_out=state_file, stream=out)
+    assert [json.loads(line)["budget"] for line in out.getvalue().splitlines()] == [4096.0, 4096.0]
+    assert json.loads(state_file.read_text())["budget"]["prompts"]["q"]["visits"] == 1
+
+
+def test_unknown_verdicts_are_left_out(tmp_path: Path) -> None:
+    found = run("grpo", [*GROUP, {"prompt": "q", "length": 9, "correct": None}], tmp_path / "rows.jsonl")
+    assert found[4]["correct"] is None
+    assert found[4]["reward"] is None
+    assert found[4]["advantage"] == 0
+    assert found[2]["advantage"] == pytest.approx(-1.4997, abs=1e-4)
+
+
+def test_groups_need_not_be_adjacent(tmp_path: Path) -> None:
+    other = [row | {"prompt": "p", "length": 10} for row in GROUP]
+    mixed = [row for pair in zip(GROUP, other, strict=True) for row in pair]
+    found = run("kimi", mixed, tmp_path / "rows.jsonl")
+    assert found[0::2] == run("kimi", GROUP, tmp_path / "rows.jsonl")
+
+
+def test_a_cut_uses_answer_length(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "q", "length": 900, "correct": True, "answer_length": 500},
+        {"prompt": "q", "length": 900, "correct": True, "answer_length": 501},
+        {"prompt": "q", "length": 900, "correct": None, "answer_length": 800},
+        {"prompt": "q", "length": 400, "correct": True, "text": "no answer here", "answer": "3"},
+    ]
+    found = run("palu", rows, tmp_path / "rows.jsonl", max_length=500)
+    assert [row["length"] for row in found] == [500, 500, 500, 400]
+    assert [row["correct"] for row in found] == [True, False, None, True]
+
+
+def test_a_capped_row_counts_as_truncated(tmp_path: Path) -> None:
+    rows = [GROUP[0] | {"answer_length": 10}, GROUP[0] | {"length": 90}]
+    found = run("thinkprune", rows, tmp_path / "rows.jsonl", "reward=dler", "budget.caps=[100]")
+    assert [(row["length"], row["reward"]) for row in found] == [(100, 0.0), (90, 1.0)]
+
+
+def test_step_is_the_number_of_completed_steps(tmp_path: Path) -> None:
+    for step, budget in ((0, 256.0), (149, 256.0), (150, 179.0), (2000, 87.0)):
+        found = run("curriculum", GROUP, tmp_path / "rows.jsonl", step=step)
+        assert {row["budget"] for row in found} == {budget}
+
+
+def test_verdicts_and_format_come_from_texts(tmp_path: Path) -> None:
+    texts = [r"<think>2+2</think> \boxed{4}", r"\boxed{5}", r"<think>\boxed{4}", "four"]
+    rows = [{"prompt": "q", "length": 10, "text": text, "answer": "4"} for text in texts]
+    found = run("laser", rows, tmp_path / "rows.jsonl")
+    assert [row["correct"] for row in found] == [True, False, False, False]
+    assert [row["reward"] for row in found] == [1.5, -0.5, -1.0, -1.0]
+    label_free = [{k: v for k, v in row.items() if k != "answer"} for row in rows]
+    found = run("surrogate", label_free, tmp_path / "rows.jsonl")
+    assert [row["reward"] > 0 for row in found] == [True, True, False, False]
+    assert {row["correct"] for row in found} == {None}
+
+
+def test_a_bad_state_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "state.json"
+    for text, message in [
+        ("{", "not JSON"),
+        ("[]", "object"),
+        ('{"budgets": {}}', "budgets"),
+        ('{"budget": {"prompts": {"q": {}}}}', "refused"),
+    ]:
+        file.write_text(text)
+        with pytest.raises(BadInput, match=message):
+            run("palu", GROUP, tmp_path / "rows.jsonl", state_in=file)
+    with pytest.raises(BadInput, match="keeps no state"):
+        file.write_text('{"budget": {"prompts": {}}}')
+        run("grpo", GROUP, tmp_path / "rows.jsonl", state_in=file)
+
+
+def test_scoring_twice_with_one_recipe_gives_the_same(tmp_path: Path) -> None:
+    recipe, file = compose("palu"), tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row | {"correct": True}) + "\n" for row in GROUP))
+    assert score(recipe, file) == score(recipe, file)
+
+
+def test_ten_thousand_rows_are_quick(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    rows = [row | {"prompt": f"q{i}"} for i in range(2500) for row in GROUP]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    code = (
+        "import sys; from lenrl.config import compose; from lenrl.dryrun.score import main; "
+        f"main(compose('grpo_lambda'), {str(file)!r}); "
+        "assert not {'trl', 'transformers'} & set(sys.modules)"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 10_000
+    assert time.perf_counter() - start < 10  # seconds, start-up included

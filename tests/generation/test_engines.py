@@ -1,0 +1,275 @@
+"""Evaluations by a server against those of transformers; what servers do wrong; vLLM as far as it goes without it."""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lenrl.errors import BadInput, RunFailed
+from lenrl.evaluation.evaluate import evaluate
+from lenrl.evaluation.fingerprint import differences
+from lenrl.generation import openai_engine as server
+from lenrl.generation import vllm_engine as offline
+from lenrl.generation.base import Completion, Decoding
+from lenrl.generation.engines import opened
+from lenrl.generation.names import TINY
+from lenrl.generation.sampling import sample
+from lenrl.generation.transformers_engine import load
+
+GREEDY = Decoding("greedy", max_new_tokens=50)
+TASK = {"name": "chain", "test": 12}
+HANG_S = 100.0
+ROOT = Path(__file__).parents[2]
+SECRET = "sk-0123456789abcdef"
+
+
+class Fake(ThreadingHTTPServer):
+    """The protocol over the tiny model: greedy whatever it is asked, one request at a time."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.model = load("tiny")
+        self.lock = threading.Lock()
+        self.asked: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.faults: list[Any] = []  # of the next requests: a status, or "drop"
+        self.extended = True  # knows vLLM's fields
+        self.always: int | None = None
+        self.hang = False  # once there are no faults left
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Fake
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        own = self.server
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if own.hang and not own.faults:
+            time.sleep(HANG_S)
+        with own.lock:
+            own.keys.append(self.headers.get("Authorization"))
+            own.asked.append(body)
+            fault = own.always or (own.faults.pop(0) if own.faults else None)
+            if fault == "drop":
+                self.connection.close()
+                return
+            if fault is None and not own.extended and "return_token_ids" in body:
+                fault = 400
+            if fault is not None:
+                self.answer(fault, {"error": f"fault {fault}"})
+                return
+            loaded = own.model
+            (found,) = sample(
+                loaded.model,
+                loaded.tokenizer,
+                [body["prompt"]],
+                max_new_tokens=body["max_tokens"],
+                greedy=True,
+            )
+        stop = not found.truncated
+        choice: dict[str, Any] = {
+            "text": loaded.tokenizer.decode(found.ids[:-1] if stop else found.ids),
+            "finish_reason": "stop" if stop else "length",
+        }
+        if own.extended:
+            choice["token_ids"] = found.ids
+        self.answer(200, {"choices": [choice]})
+
+    def answer(self, status: int, content: Any) -> None:
+        data = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+
+@pytest.fixture
+def fake():
+    found = Fake()
+    thread = threading.Thread(target=found.serve_forever, daemon=True)
+    thread.start()
+    yield found
+    found.shutdown()
+    found.server_close()
+
+
+def connect(fake, **options):
+    return server.connect("served", fake.url, tokenizer=str(TINY), first_wait_s=0.01, **options)
+
+
+def ask(engine, prompts, plan=GREEDY, done=None):
+    kept: dict[int, Completion] = {}
+    found = engine.sample(
+        prompts, plan, batch_size=None, done=done or {}, keep=kept.update, progress=lambda count: None
+    )
+    return found, kept
+
+
+def prompts_of(loaded, texts=("3+4*2", "9*2", "7*4+8")):
+    return [loaded.tokenizer(text)["input_ids"] for text in texts]
+
+
+@pytest.mark.parametrize("extended", [True, False])
+def test_a_server_gives_the_figures_that_transformers_gives(fake, extended, tmp_path):
+    fake.extended = extended
+    options: dict[str, Any] = {"greedy": True, "max_new_tokens": 60, "tokenizer": str(TINY)}
+    (here,) = evaluate(["tiny"], TASK, **options)["models"]
+    (there,) = evaluate(["tiny"], TASK, engine="server", server_url=fake.url, out_dir=tmp_path, **options)[
+        "models"
+    ]
+    for key in ("accuracy", "tokens_mean", "tokens_p95", "truncated_share", "tokens_correct"):
+        assert there[key] == here[key], key
+    said = differences(here["fingerprint"], there["fingerprint"])
+    assert any("engine" in line for line in said), "figures of two engines are not taken for alike"
+    lengths = there["fingerprint"]["lengths"]
+    assert lengths == ("token ids" if extended else "text encoded again")
+    count = len(fake.asked)
+    again = evaluate(["tiny"], TASK, engine="server", server_url=fake.url, out_dir=tmp_path, **options)
+    assert again["models"][0]["resumed"] == 12 and len(fake.asked) == count + (1 if extended else 2)
+
+
+def test_prompts_are_token_ids_and_the_decoding_is_said(fake):
+    engine = connect(fake)
+    plan = Decoding("sampled", samples=2, temperature=0.7, top_p=0.9, top_k=5, max_new_tokens=7, seed=3)
+    prompts = prompts_of(fake.model, ["1+1", "1+1"])
+    fake.asked.clear()
+    ask(engine, prompts, plan)
+    for body in fake.asked:
+        assert body["prompt"] == prompts[0] and body["max_tokens"] == 7
+        assert (body["temperature"], body["top_p"], body["top_k"]) == (0.7, 0.9, 5)
+    assert len({body["seed"] for body in fake.asked}) == 2, "two samples of a prompt are two draws"
+
+
+def test_what_passes_is_tried_again(fake):
+    engine = connect(fake)
+    prompts = prompts_of(fake.model)
+    expected, _ = ask(engine, prompts)
+    fake.faults = [429, "drop", 503, 500]
+    assert ask(engine, prompts)[0] == expected
+
+
+def test_what_is_done_is_not_asked_for(fake):
+    engine = connect(fake)
+    prompts = prompts_of(fake.model)
+    known = {1: Completion([5, 1], False)}
+    fake.asked.clear()
+    found, kept = ask(engine, prompts, done=known)
+    assert found[1] == known[1] and sorted(kept) == [0, 2] and len(fake.asked) == 2
+
+
+def test_a_server_that_stays_busy_ends_it_and_keeps_what_came(fake, monkeypatch):
+    engine = connect(fake)
+    fake.always = 503
+    with pytest.raises(RunFailed, match="503.*the same command continues"):
+        ask(engine, prompts_of(fake.model))
+
+
+def test_a_refusal_ends_it(fake):
+    engine = connect(fake)
+    fake.always = 400
+    with pytest.raises(RunFailed, match="refuses a request: 400"):
+        ask(engine, prompts_of(fake.model))
+
+
+def test_an_evaluation_that_ends_does_not_wait_for_a_request_that_hangs(tmp_path):
+    script = """
+import threading, time
+from tests.generation.test_engines import Fake, GREEDY, ask, connect, prompts_of
+fake = Fake()
+threading.Thread(target=fake.serve_forever, daemon=True).start()
+engine = connect(fake)
+fake.hang, fake.faults = True, [400]
+ask(engine, prompts_of(fake.model))
+"""
+    began = time.monotonic()
+    line = [sys.executable, "-c", script]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120, check=False, cwd=ROOT)
+    assert "refuses a request: 400" in done.stderr and time.monotonic() - began < HANG_S
+
+
+def test_the_key_is_sent_and_never_said(fake, monkeypatch):
+    monkeypatch.setenv(server.KEY, SECRET)
+    engine = connect(fake)
+    assert fake.keys[-1] == f"Bearer {SECRET}"
+    assert SECRET not in json.dumps(engine.identity())
+    fake.always = 401
+    with pytest.raises(BadInput, match="401") as fault:
+        connect(fake)
+    assert SECRET not in str(fault.value)
+
+
+def test_nothing_is_sampled_with_another_decoding_than_was_asked(fake):
+    fake.extended = False
+    engine = connect(fake)
+    with pytest.raises(BadInput, match="no top_k"):
+        ask(engine, prompts_of(fake.model), Decoding("sampled", top_k=5, max_new_tokens=5))
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"engine": "sglang"}, "there are transformers, vllm, server"),
+        ({"engine": "server"}, "needs a server_url"),
+        ({"engine": "transformers", "server_url": "http://localhost:1"}, "no other does"),
+        ({"engine": "server", "server_url": "localhost:8000"}, "no address"),
+        (
+            {"engine": "server", "server_url": "http://localhost:1/v1", "dtype": "float32"},
+            "server's business",
+        ),
+        ({"engine": "vllm"}, "needs vLLM"),
+    ],
+)
+def test_refusals(options, words):
+    given = {"server_url": None} | options
+    with pytest.raises(BadInput, match=words):
+        opened(name="tiny", **given)
+
+
+def test_no_server_at_the_address(monkeypatch):
+    monkeypatch.setattr(server, "TRIES", 2)
+    with pytest.raises(BadInput, match="does not answer after 2 tries"):
+        server.connect("tiny", "http://127.0.0.1:9/v1", first_wait_s=0.01)
+
+
+def test_how_vllm_is_called(monkeypatch):
+    """The shape of the calls; scripts/test_vllm runs the real one."""
+    calls: list[Any] = []
+
+    class LLM:
+        def generate(self, prompts, params, use_tqdm):
+            calls.append((prompts, params))
+            reasons = ["length", "stop"]
+            return [
+                SimpleNamespace(outputs=[SimpleNamespace(token_ids=(7, 1), finish_reason=reasons[i % 2])])
+                for i in range(len(prompts))
+            ]
+
+    module = ModuleType("vllm")
+    module.SamplingParams = lambda **given: given  # type: ignore[attr-defined]
+    monkeypatch.setitem(__import__("sys").modules, "vllm", module)
+    speech = server.spoken("tiny", revision=None, tokenizer=None, think=None, trust_remote_code=False)
+    engine = offline.Offline("tiny", LLM(), speech, "float32")
+    plan = Decoding("sampled", temperature=0.6, top_p=0.9, max_new_tokens=2, seed=1)
+    found = engine.sample(
+        [[3], [4], [5]], plan, batch_size=2, done={1: Completion([9], False)}, keep=lambda _: None,
+        progress=lambda _: None,
+    )  # fmt: skip
+    assert found == [Completion([7, 1], True), Completion([9], False), Completion([7, 1], False)]
+    (prompts, params), *rest = calls
+    assert prompts == [{"prompt_token_ids": [3]}, {"prompt_token_ids": [5]}] and not rest
+    assert params[0]["top_k"] == -1 and params[0]["stop_token_ids"] == engine.eos_ids
+    assert params[0]["seed"] != params[1]["seed"]

@@ -1,0 +1,84 @@
+"""`lenrl compare`: what folders hold, differences, files."""
+
+import csv
+import json
+
+import pytest
+
+from lenrl.cli import main
+from lenrl.errors import BadInput
+from lenrl.report import compare as report
+from lenrl.report import figures, sources
+from lenrl.sweep import ledger
+from tests.report.test_compare_page import evaluation, trained
+
+
+@pytest.fixture
+def folders(tmp_path):
+    found = [evaluation(tmp_path / "base", "base", 0.3, 90), evaluation(tmp_path / "a", "a", 0.9, 40)]
+    trained(found[1], 0.1)
+    return found
+
+
+def test_differences_are_paired_with_the_first_model(folders):
+    compared = report.Compared(sources.read(folders))
+    base, other = compared.entries
+    pair = compared.pairs[1]
+    assert compared.pairs[0] is None and pair is not None and pair.accuracy_diff is not None
+    assert pair.accuracy_diff.value == pytest.approx(other.figures["accuracy"] - base.figures["accuracy"])
+    assert pair.tokens_ratio.value == pytest.approx(
+        other.figures["tokens_mean"] / base.figures["tokens_mean"]
+    )
+
+
+def test_models_that_answered_other_problems_have_no_difference(folders):
+    import pyarrow.parquet as pq
+
+    path = folders[1] / "completions.parquet"
+    pq.write_table(pq.read_table(path).slice(2), path)
+    assert report.Compared(sources.read(folders)).pairs == {0: None, 1: None}
+
+
+def test_a_sweep_gives_its_finished_trials_and_one_base(tmp_path):
+    for trial, status in ((0, ledger.FINISHED), (1, ledger.CRASHED), (2, ledger.FINISHED)):
+        run = evaluation(tmp_path / ledger.run_name(trial), f"model{trial}", 0.5 + trial / 10, 50)
+        trained(run, trial / 10)
+        result = json.loads((run / "eval.json").read_text())
+        after = result["models"][0]
+        result["models"] = [{**after, "model": "tiny"}, after]
+        (run / "eval.json").write_text(json.dumps(result))
+        ledger.append(tmp_path, trial, status, [f"reward.alpha={trial / 10}"])
+    entries = sources.read([tmp_path])
+    assert [entry.name for entry in entries] == ["tiny", "reward.alpha=0.0", "reward.alpha=0.2"]
+    assert sources.varied(entries) == ["reward.alpha"]
+    drawn = figures.effects(entries)
+    assert drawn is not None and drawn["data"][0]["x"] == ["0.0", "0.2"]
+
+
+def test_the_verb_writes_the_page_and_every_figure(folders, tmp_path, capsys):
+    page, pictures = tmp_path / "out" / "r.html", tmp_path / "figures"
+    assert main(["compare", *map(str, folders), "--out", str(page), "--figures", str(pictures)]) == 0
+    assert "written:" in capsys.readouterr().out and page.stat().st_size < 10 * 2**20
+    for name in ("front", "lengths", "curves"):
+        assert (pictures / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+        assert "<svg" in (pictures / f"{name}.svg").read_text()
+        assert len(list(csv.reader((pictures / f"{name}.csv").open()))) > 2
+    table = list(csv.DictReader((pictures / "table.csv").open()))
+    assert [row["model"] for row in table] == ["base", "a"] and table[0]["accuracy diff."] == ""
+
+
+@pytest.mark.parametrize("what", ["nothing", "empty", "broken"])
+def test_folders_that_hold_no_figures_are_refused(tmp_path, what):
+    folder = tmp_path / what
+    if what != "nothing":
+        folder.mkdir()
+    if what == "broken":
+        (folder / "eval.json").write_text("{")
+    with pytest.raises(BadInput, match=what):
+        sources.read([folder])
+
+
+def test_twenty_runs_stay_below_ten_megabytes(tmp_path):
+    folders = [evaluation(tmp_path / f"r{n}", f"r{n}", 0.5, 4000, samples=4) for n in range(20)]
+    path = report.write(report.Compared(sources.read(folders)), tmp_path / "r.html")
+    assert path.stat().st_size < 10 * 2**20

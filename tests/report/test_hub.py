@@ -1,0 +1,123 @@
+"""What goes to the hub, and what is refused before a run; up to the network."""
+
+import json
+
+import pytest
+import yaml
+from huggingface_hub import HfApi, constants
+
+from lenrl.config import compose
+from lenrl.errors import BadInput
+from lenrl.report import hub
+from lenrl.report.card import model_card
+
+SECRET = "hf_a1b2c3d4e5f6"
+
+
+@pytest.fixture
+def run(tmp_path):
+    recipe = compose("drpo", ["model.path=org/base", "advantage.lam=0.2"])
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe.resolved()))
+    (tmp_path / "training.json").write_text(json.dumps({"steps": 60, "best_step": 40}))
+    for folder in ("model", "checkpoint-40"):
+        (tmp_path / folder).mkdir()
+        for name in [
+            "config.json",
+            "model.safetensors",
+            "tokenizer.json",
+            "optimizer.pt",
+            "random-0.safetensors",
+            "rollout-0.safetensors",
+            "training_args.bin",
+            "lenrl.json",
+            "manifest.json",
+            "reference.safetensors",
+        ]:
+            (tmp_path / folder / name).write_text(folder)
+    (tmp_path / "report.html").write_text("<html>")
+    entry = {
+        "decoding": "sampled",
+        "samples": 1,
+        "prompts": 9,
+        "split": "test",
+        "task": "chain",
+        "accuracy": 0.5,
+        "accuracy_ci95": [0.4, 0.6],
+        "tokens_mean": 80.0,
+        "tokens_mean_ci95": [70.0, 90.0],
+        "truncated_share": 0.0,
+    }
+    after = entry | {"accuracy": 0.75, "tokens_mean": 40.0}
+    (tmp_path / "eval.json").write_text(json.dumps({"models": [entry, after], "pairs": []}))
+    return tmp_path
+
+
+def test_the_card_states_method_source_figures_and_settings(run):
+    card = model_card(run)
+    data = card.data.to_dict()
+    assert data["base_model"] == "org/base" and "lenrl" in data["tags"]
+    for words in (
+        "arXiv 2510.04474",
+        "lam 0.2",
+        "75.0% [40.0%, 60.0%]",
+        "80.0 [70.0, 90.0]",
+        "60 optimizer steps",
+    ):
+        assert words in card.text, words
+    assert "output_dir" not in card.text
+
+
+def test_exactly_the_model_its_card_and_its_report_go(run, monkeypatch):
+    sent = {}
+    monkeypatch.setattr(HfApi, "create_repo", lambda self, repo, **options: sent.update(repo=repo, **options))
+
+    def commit(self, repo, operations, **_):
+        sent["files"] = {o.path_in_repo: o.path_or_fileobj for o in operations}
+        return type("Commit", (), {"commit_url": "there"})
+
+    monkeypatch.setattr(HfApi, "create_commit", commit)
+    assert hub.push(run, "me/model", private=True) == "there"
+    assert sent["repo"] == "me/model" and sent["private"] is True
+    assert set(sent["files"]) == {
+        *("README.md", "config.json", "model.safetensors", "tokenizer.json"),
+        *("report.html", "recipe.yaml", "eval.json"),
+    }
+    assert sent["files"]["model.safetensors"] == str(run / "checkpoint-40" / "model.safetensors")
+
+
+def test_without_a_best_checkpoint_the_final_model_goes(run):
+    (run / "training.json").write_text(json.dumps({"steps": 60, "best_step": None}))
+    assert hub.best_folder(run) == run / "model"
+
+
+def test_a_failed_push_is_said_without_the_secret(run, monkeypatch, caplog):
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+
+    def fails(*_, **__):
+        raise OSError(f"403 for token {SECRET}")
+
+    monkeypatch.setattr(HfApi, "create_repo", fails)
+    assert hub.push(run, "me/model", private=True) is None
+    assert "was not pushed" in caplog.text and SECRET not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "offline", "token", "words"),
+    [
+        ([], False, SECRET, "needs hub.repo"),
+        (["hub.repo='a b'"], False, SECRET, "no repository's name"),
+        (["hub.repo=me/model"], True, SECRET, "HF_HUB_OFFLINE"),
+        (["hub.repo=me/model"], False, None, "hf auth login"),
+    ],
+)
+def test_what_would_fail_at_the_end_is_refused_at_the_start(monkeypatch, options, offline, token, words):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr(hub, "get_token", lambda: token)
+    with pytest.raises(BadInput, match=words) as fault:
+        hub.check(compose("grpo", ["hub.push=true", *options]))
+    assert SECRET not in str(fault.value)
+
+
+def test_where_a_model_goes_does_not_name_the_run():
+    named = [compose("grpo", more).run_dir() for more in ([], ["hub.push=true", "hub.repo=me/model"])]
+    assert named[0] == named[1]

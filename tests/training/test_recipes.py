@@ -1,0 +1,65 @@
+"""Every shipped recipe composes, passes its checks and trains."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from lenrl.config import compose, recipe_files
+from lenrl.train import build
+from lenrl.training.prepare import grpo_config, prepare
+from tests.training.runs import METRICS, lines_of
+
+SMALL = [
+    "task.train=64",
+    "task.dev=4",
+    "trainer.per_device_train_batch_size=16",
+    "trainer.max_steps=2",
+    "trainer.warmup_steps=0",  # else the first step has a learning rate of 0
+    "trainer.save_steps=0",
+    "trainer.eval_steps=0",
+    "verifier.workers=1",
+]
+NAMES = sorted(
+    name for name in recipe_files() if "/" not in name and name != "base"
+)  # recipes/paper/ needs GPUs and the hub
+BUDGET = {"budget_mean", "budget_within_share"}
+CUT = {"cut_completions", "cut_tokens", "cut_broken_share"}
+SAMPLING = {"sampling_factor", "prompts_sampled", "prompts_kept", "prompts_filled"}
+FIGURES = {
+    "curriculum": BUDGET,
+    "thinkprune": BUDGET | CUT,
+    "palu": {"palu_at_max_share", "palu_switches", *BUDGET, *CUT},
+    "dot": {"dot_eligible_share", "kl_cov_share", "kl_cov_idle", *CUT, *SAMPLING},
+    "dler": SAMPLING,
+    "laser_d": {"laser_target_easy", "laser_target_medium", "laser_target_hard"},
+    "grpo_lambda": {"grpo_lambda_selected_share", "grpo_lambda_selected_accuracy"},
+    "gfpo": {"gfpo_kept_correct_share"},
+    "drpo": {"drpo_mixed_share", "drpo_kl", "drpo_hinge"},
+}
+TABLE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()
+DOCUMENTED = {
+    name
+    for row in TABLE.splitlines()
+    if row.startswith("|")
+    for name in re.findall(r"`(\w+)`", row.split("|")[1])
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_trains_two_steps(name, tmp_path):
+    prepared = prepare(compose(name, SMALL))
+    trainer, verifier = build(prepared, grpo_config(prepared, tmp_path))
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    with verifier:
+        trainer.train()
+    lines = lines_of(tmp_path)
+    assert [line["step"] for line in lines] == [1, 2]
+    for line in lines:
+        names = {key for key in line if not key.startswith("reward_")}
+        assert METRICS | FIGURES.get(name, set()) <= names <= DOCUMENTED
+        json.dumps(line, allow_nan=False)
+    assert all(line["grad_norm"] is not None and line["grad_norm"] >= 0 for line in lines)
+    moved = any(not (a == b).all() for a, b in zip(before, trainer.model.parameters(), strict=True))
+    assert moved == any(line["groups_with_signal"] for line in lines)

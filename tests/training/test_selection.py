@@ -1,0 +1,125 @@
+"""Sampling more prompts than an update takes, and keeping the groups that teach something."""
+
+import json
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from lenrl.training.selection import PromptCursor, filled, prompts_to_sample
+from tests.training.runs import small_run
+
+
+def test_the_cursor_passes_over_all_prompts_in_an_order_that_its_position_decides():
+    names = [f"q{i}" for i in range(10)]
+    cursor = PromptCursor(names, seed=3)
+    first, second = cursor.take(10), cursor.take(10)
+    assert sorted(first) == sorted(second) == names
+    assert first != second
+    assert cursor.epoch == 2.0
+    resumed = PromptCursor(names, seed=3)
+    resumed.position = 7
+    assert resumed.take(9) == (first + second)[7:16]
+
+
+@pytest.mark.parametrize(
+    ("factor", "processes", "expected"), [(1.0, 1, 16), (1.5, 1, 24), (1.45, 3, 24), (5, 2, 80)]
+)
+def test_prompts_to_sample(factor, processes, expected):
+    assert prompts_to_sample(16, factor, 8, processes) == expected
+
+
+def test_filled_keeps_batch_order():
+    assert filled([], 3, 2) == [0, 1]
+    assert filled([2, 4], 5, 3) == [0, 2, 4]
+    assert filled([0, 1], 5, 2) == [0, 1]
+
+
+def test_predictive_sampling_trains_on_the_first_informative_groups(tmp_path):
+    trainer, verifier = small_run(
+        "base", tmp_path, "sampling=predictive", "trainer.max_completion_length=120"
+    )
+    with verifier:
+        trainer.train()
+    first = pq.read_table(tmp_path / "completions" / "step000001-0.parquet").to_pylist()
+    assert len(first) == 6 * 4, "4 prompts times the initial factor 1.5, 4 completions each"
+    groups = [first[i : i + 4] for i in range(0, len(first), 4)]
+    differing = [len({row["reward"] for row in group}) > 1 for group in groups]
+    used = [group[0]["in_update"] for group in groups]
+    expected = [d and sum(differing[:i]) < 4 for i, d in enumerate(differing)]
+    assert used == expected
+    assert any(used), "no informative group: the test shows nothing"
+    lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert all(1.2 <= line["sampling_factor"] <= 5 for line in lines)
+    assert trainer.cursor.position >= 6 + 4
+
+
+def test_rows_of_dropped_groups_count_in_no_normaliser(tmp_path):
+    """The gradient is that of the informative groups alone."""
+    trainer, verifier = small_run(
+        "base",
+        tmp_path,
+        "sampling=drop_flat",
+        "trainer.loss_type=grpo",
+        "trainer.max_steps=1",
+        "trainer.max_grad_norm=0",
+        "trainer.per_device_train_batch_size=64",
+        "trainer.max_completion_length=120",
+    )
+    found = {}
+    from transformers import TrainerCallback
+
+    class Capture(TrainerCallback):
+        def on_pre_optimizer_step(self, args, state, control, **kwargs):
+            found["ours"] = {n: p.grad.clone() for n, p in trainer.model.named_parameters()}
+            batch = trainer._buffered_inputs[0]
+            keep = batch["row_weight"].bool()
+            found["dropped"] = int((~keep).sum())
+            ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)[keep]
+            attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)[keep]
+            width = batch["completion_ids"].size(1)
+            trainer.model.zero_grad()
+            logits = trainer.model(input_ids=ids, attention_mask=attention).logits[:, -width - 1 : -1]
+            logp = logits.log_softmax(-1).gather(-1, batch["completion_ids"][keep][..., None])[..., 0]
+            mask = batch["completion_mask"][keep]
+            ratio = (logp - logp.detach()).exp() * batch["advantages"][keep][:, None]
+            (-(ratio * mask).sum(-1) / mask.sum(-1)).mean().backward()
+            found["expected"] = {n: p.grad.clone() for n, p in trainer.model.named_parameters()}
+
+    trainer.add_callback(Capture())
+    with verifier:
+        trainer.train()
+    assert found["dropped"] > 0, "every group was informative: the test shows nothing"
+    for name, expected in found["expected"].items():
+        assert torch.allclose(found["ours"][name], expected, atol=1e-6, rtol=1e-3), name
+
+
+def test_a_step_without_an_informative_group_moves_nothing_but_the_counter(tmp_path):
+    """All completions are cut after 3 tokens, so all are wrong; momentum of earlier steps must not act either."""
+    trainer, verifier = small_run(
+        "base",
+        tmp_path,
+        "sampling=drop_flat",
+        "trainer.max_completion_length=120",
+        "trainer.max_steps=3",
+        "trainer.learning_rate=0.01",
+        "trainer.warmup_steps=0",
+    )
+    before = [p.detach().clone() for p in trainer.model.parameters()]
+    weights = []
+    from transformers import TrainerCallback
+
+    class Watch(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            weights.append([p.detach().clone() for p in trainer.model.parameters()])
+            trainer.max_completion_length = 3
+            trainer.generation_config.max_new_tokens = 3
+
+    trainer.add_callback(Watch())
+    with verifier:
+        trainer.train()
+    assert trainer.state.global_step == 3
+    moved = any(not torch.equal(a, b) for a, b in zip(before, weights[0], strict=True))
+    assert moved, "the first step made no momentum: the test shows nothing"
+    assert all(torch.equal(a, b) for a, b in zip(weights[0], weights[1], strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(weights[1], weights[2], strict=True))
