@@ -117,7 +117,7 @@ class Rollouts:
 
 
 @dataclass(frozen=True)
-class Reward:
+class RewardResult:
     """What a reward strategy pays, (P, G) in float64; NaN leaves a row out of everything.
 
     `parts` names its addends for the logs and for `advantage: decoupled`; none: the total is the one part.

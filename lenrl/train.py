@@ -22,7 +22,7 @@ from typing import Any
 from lenrl.config import Recipe, compose
 from lenrl.errors import BadInput, LenrlError
 from lenrl.redact import Redacting, redacted
-from lenrl.training.signals import Stop, Stopped
+from lenrl.training.signals import Stopped, StopSignal
 
 log = logging.getLogger("lenrl")
 
@@ -30,7 +30,7 @@ log = logging.getLogger("lenrl")
 def main(
     arguments: Sequence[str] | None = None,
     say: Callable[[str], None] | None = None,
-    stop: Stop | None = None,
+    stop: StopSignal | None = None,
     end: Callable[[int, str], None] | None = None,
 ) -> int:
     """Entry of a training process; the exit code follows from the error (`LenrlError.exit_code`).
@@ -69,7 +69,9 @@ def main(
     return 0
 
 
-def run(recipe: Recipe, stop: Stop | None = None, end: Callable[[int, str], None] | None = None) -> Path:
+def run(
+    recipe: Recipe, stop: StopSignal | None = None, end: Callable[[int, str], None] | None = None
+) -> Path:
     """Train as the recipe says and write the final model to `model/` of the run's folder, which is returned.
 
     Raises:
@@ -83,21 +85,21 @@ def run(recipe: Recipe, stop: Stop | None = None, end: Callable[[int, str], None
     from lenrl.monitors import trackers
     from lenrl.training import checkpoint
     from lenrl.training.prepare import grpo_config, prepare
-    from lenrl.training.watchdog import Watch, store_of
+    from lenrl.training.watchdog import Watchdog, store_of
 
-    prepared = prepare(recipe, int(os.environ.get("WORLD_SIZE", "1")))
+    checked_run = prepare(recipe, int(os.environ.get("WORLD_SIZE", "1")))
     run_dir = recipe.run_dir().absolute()
     run_dir.mkdir(parents=True, exist_ok=True)
-    stop = stop or Stop()
+    stop = stop or StopSignal()
     start = None
     if os.environ.get("RANK", "0") == "0":  # checksums are read once; a refusal ends all processes
-        start = starting_point(recipe, run_dir, prepared.arithmetic.processes)
-    config = grpo_config(prepared, run_dir)  # it tells the process group whether there is a GPU
+        start = starting_point(recipe, run_dir, checked_run.layout.processes)
+    config = grpo_config(checked_run, run_dir)  # it tells the process group whether there is a GPU
     state = PartialState()
     [start] = broadcast_object_list([start])
-    trainer, verifier = build(prepared, config, stop)
+    trainer, verifier = build(checked_run, config, stop)
     with (
-        Watch(
+        Watchdog(
             stop,
             run_dir,
             rank=state.process_index,
@@ -114,7 +116,7 @@ def run(recipe: Recipe, stop: Stop | None = None, end: Callable[[int, str], None
             # The run's own first evaluation stands in the checkpoint.
             trainer.args.eval_on_start = trainer.evaluation.due
         step = -1 if start is None else checkpoint.step_of(start)
-        trainer.journal.resume(step, trainer.evaluation.due)
+        trainer.monitor.resume(step, trainer.evaluation.due)
         if state.is_main_process:
             checkpoint.set_aside_after(run_dir, start)
         stop.begin()
@@ -151,7 +153,7 @@ def save_model(trainer: Any, folder: Path) -> None:
     from lenrl.training import checkpoint
 
     main = trainer.accelerator.is_main_process
-    with checkpoint.written_aside(folder.parent, folder.name, is_main=main) as part:
+    with checkpoint.atomic_folder(folder.parent, folder.name, is_main=main) as part:
         trainer.save_model(str(part))
         trainer.accelerator.wait_for_everyone()
         if main:
@@ -172,11 +174,11 @@ def starting_point(recipe: Recipe, run_dir: Path, processes: int) -> Path | None
     start = checkpoint.chosen(run_dir, recipe.resume)
     if start is not None:
         with_changes = recipe.resume_with_changes
-        checkpoint.accept(start, recipe=recipe.shaping(), processes=processes, with_changes=with_changes)
+        checkpoint.accept(start, recipe=recipe.identity(), processes=processes, with_changes=with_changes)
     return start
 
 
-def build(prepared: Any, config: Any, stop: Stop | None = None) -> tuple[Any, Any]:
+def build(checked_run: Any, config: Any, stop: StopSignal | None = None) -> tuple[Any, Any]:
     """The trainer of a prepared run, and the verifier that it uses.
 
     Args:
@@ -195,7 +197,7 @@ def build(prepared: Any, config: Any, stop: Stop | None = None) -> tuple[Any, An
 
     from lenrl.generation import pretrained
     from lenrl.generation.names import find
-    from lenrl.monitors.local import Journal
+    from lenrl.monitors.local import LocalMonitor
     from lenrl.monitors.progress import Progress
     from lenrl.monitors.trackers import set_aside
     from lenrl.tasks.base import digest
@@ -207,7 +209,7 @@ def build(prepared: Any, config: Any, stop: Stop | None = None) -> tuple[Any, An
     from lenrl.training.trl_fields import peft_config
     from lenrl.verify.pool import Verifier
 
-    recipe = prepared.recipe
+    recipe = checked_run.recipe
     transformers_logging.disable_progress_bar()
     os.environ.setdefault("WANDB_PROJECT", recipe.logging.project)  # its callback reads nothing else
     run_dir = Path(config.output_dir)
@@ -216,27 +218,29 @@ def build(prepared: Any, config: Any, stop: Stop | None = None) -> tuple[Any, An
     prefilled = recipe.model.think_prefilled
     if prefilled is None:
         prefilled = think_prefilled(tokenizer)
-    prompts = Prompts(prepared.task, tokenizer)
-    verifier = Verifier(prepared.verifier)
-    longest = pretrained.room(pretrained.configuration(recipe.model), prepared.setting.max_length)
-    kept, audits, setting = audited(prepared, tokenizer, verifier, longest)
+    prompts = Prompts(checked_run.task, tokenizer)
+    verifier = Verifier(checked_run.verifier)
+    longest = pretrained.room(pretrained.configuration(recipe.model), checked_run.run_info.max_length)
+    kept, audits, run_info = audited(checked_run, tokenizer, verifier, longest)
     train, dev = kept["train"], kept.get("dev", [])
-    data_digest = digest(prepared.task, train)
+    data_digest = digest(checked_run.task, train)
     same_on_every_process(recipe.digest(), data_digest)
     if state.is_main_process:
-        for warning in [*prepared.warnings, *(w for audit in audits for w in audit.warnings)]:
+        for warning in [*checked_run.warnings, *(w for audit in audits for w in audit.warnings)]:
             log.warning(warning)
     trainer = LenrlTrainer(
         method=recipe.method,
-        setting=setting,
+        run_info=run_info,
         verifier=verifier,
-        journal=Journal(run_dir, state.is_main_process, recipe.logging.completions, recipe.logging.every),
+        monitor=LocalMonitor(
+            run_dir, state.is_main_process, recipe.logging.completions, recipe.logging.every
+        ),
         dev=None,
         think_prefilled=prefilled,
         guard=recipe.guard,
         problems={p.id: p for p in train},
         prompts=prompts,
-        origin={"recipe": recipe.shaping(), "data": data_digest},
+        origin={"recipe": recipe.identity(), "data": data_digest},
         stop=stop,
         model=find(recipe.model.path),
         args=config,
@@ -253,11 +257,11 @@ def build(prepared: Any, config: Any, stop: Stop | None = None) -> tuple[Any, An
         trainer.dev = DevEvaluation(
             dev,
             prompts,
-            partial(recipe.budget.evaluation, setting=setting),
+            partial(recipe.budget.evaluation, run_info=run_info),
             verifier,
             eos_ids=trainer.eos_token_ids,
             think_prefilled=prefilled,
-            max_new_tokens=setting.max_length,
+            max_new_tokens=run_info.max_length,
             temperature=config.temperature,
             top_p=config.top_p,
             top_k=config.top_k or 0,

@@ -23,11 +23,11 @@ from transformers import GenerationConfig
 
 from lenrl.generation.base import Completion
 from lenrl.generation.sampling import sample
-from lenrl.generation.transformers_engine import Loaded, load
+from lenrl.generation.transformers_engine import TransformersEngine, load
 from lenrl.tasks import build, encode, messages
 
 
-def plain(loaded: Loaded, prompts: list[list[int]], cap: int, size: int) -> list[Completion]:
+def plain(loaded: TransformersEngine, prompts: list[list[int]], cap: int, size: int) -> list[Completion]:
     """What one writes first: batches in the order of the problems, padded on the left."""
     tokenizer, found = loaded.tokenizer, []
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else loaded.eos_ids[0]

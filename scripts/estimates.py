@@ -45,13 +45,13 @@ BEGIN, END = "<!-- estimates:begin -->\n", "<!-- estimates:end -->"
 
 def line(name: str, problems: str) -> str:
     recipe = compose(name, [f"task.path={problems}"] if "surrogate" in name else [])
-    prepared = prepare(recipe)
+    checked_run = prepare(recipe)
     config = next(config for size, config in CONFIGS.items() if name.endswith(size))
     of = shape(config, recipe.model.peft)
-    found = estimate(of, prepared)
+    found = estimate(of, checked_run)
     stage = (recipe.launch.get("deepspeed_config") or {}).get("zero_stage")
-    a = prepared.arithmetic
-    rollouts = -(-(prepared.setting.max_steps or 0) // a.updates_per_rollout)
+    a = checked_run.arithmetic
+    rollouts = -(-(checked_run.run_info.max_steps or 0) // a.updates_per_rollout)
     cells = [
         f"`{name.split('/')[1]}`",
         f"`zero{stage}`" if stage else "`fsdp2`",
@@ -65,8 +65,8 @@ def line(name: str, problems: str) -> str:
                 "memory_gib",
             )
         ),
-        f"{checkpoint_bytes(of, prepared) / GIB:.0f}",
-        f"{rollouts * a.rows_per_rollout * prepared.setting.max_length / 1e9:.2f}",
+        f"{checkpoint_bytes(of, checked_run) / GIB:.0f}",
+        f"{rollouts * a.rows_per_rollout * checked_run.run_info.max_length / 1e9:.2f}",
         f"{found['hours_updates_at_most']:.0f}",
         f"{found['hours_sampling_at_most']:.0f}",
     ]

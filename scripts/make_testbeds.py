@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from lenrl.strategies.base import Setting  # noqa: E402
+from lenrl.strategies.base import RunInfo  # noqa: E402
 from lenrl.strategies.registry import build as strategy  # noqa: E402
 from lenrl.tasks.chain import ChainTask, sft_trace  # noqa: E402
 from lenrl.tasks.chat import NOTHING  # noqa: E402
@@ -93,9 +93,9 @@ def asked(prompt: str, rng: random.Random) -> Messages:
     given = NOTHING
     if rng.random() < SPOKEN_SHARE:
         name, options = rng.choice(BUDGETS)
-        setting = Setting(num_generations=8, max_length=CAP, max_steps=40)
+        run_info = RunInfo(num_generations=8, max_length=CAP, max_steps=40)
         budget = strategy("budget", {"name": name, **options})
-        given = budget([prompt] * 8, [{}] * 8, rng.randrange(40), setting)[rng.randrange(8)]
+        given = budget([prompt] * 8, [{}] * 8, rng.randrange(40), run_info)[rng.randrange(8)]
     return with_system(messages(PLAIN, Problem(prompt, prompt, answer=None), given.hint), given.system)
 
 

@@ -207,7 +207,7 @@ def main() -> None:
     torch.manual_seed(options.seed)
     tokenizer = make_tokenizer()
     model = make_model(tokenizer)
-    # Arithmetic first: a re-check repeats what stands above and teaches none, but costs tokens.
+    # BatchLayout first: a re-check repeats what stands above and teaches none, but costs tokens.
     first = int(options.steps * SINGLE_PASS_SHARE)
     short, long = batches(tokenizer, options.seed, False), batches(tokenizer, options.seed + 1, True)
     train(model, itertools.chain(itertools.islice(short, first), long), options.steps)

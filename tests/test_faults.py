@@ -17,7 +17,7 @@ from lenrl.config import pins as pins_module
 from lenrl.launch import supervise as launch_run
 from lenrl.train import main as rank
 from lenrl.training import trainer as trainer_module
-from lenrl.training.batching import Arithmetic, batch_faults
+from lenrl.training.batching import BatchLayout, batch_faults
 from lenrl.training.prepare import prepare
 from tests.training.runs import SMALL
 
@@ -171,7 +171,7 @@ def test_every_suggested_number_of_the_batch_arithmetic_is_valid():
     fields = {"per_device_train_batch_size": "rows_per_process"}
     suggested = 0
     for shape in itertools.product((1, 3, 8, 12), (1, 2, 3), (1, 2, 3), (1, 3, 4), (1, 2), (2, 5, 8)):
-        a = Arithmetic(*shape)
+        a = BatchLayout(*shape)
         faults = batch_faults(a)
         assert bool(faults) != a.valid
         for remedy in faults[0].split(". Set ")[1].rstrip(".").split(", or ") if faults else ():
@@ -181,8 +181,8 @@ def test_every_suggested_number_of_the_batch_arithmetic_is_valid():
                 assert replace(a, **{fields.get(name, name): int(value)}).valid, (a, remedy)
                 suggested += 1
     assert suggested > 500
-    assert "to 2 or 3." in batch_faults(Arithmetic(3, 2, 1, 1, 1, 1))[0]
-    assert "to 2, and" in batch_faults(Arithmetic(1, 1, 1, 1, 1, 1))[0]
+    assert "to 2 or 3." in batch_faults(BatchLayout(3, 2, 1, 1, 1, 1))[0]
+    assert "to 2, and" in batch_faults(BatchLayout(1, 1, 1, 1, 1, 1))[0]
 
 
 def test_a_penalty_without_leverage_is_warned_of_once(ask, tmp_path, caplog):
@@ -383,10 +383,10 @@ import random
 from typing import Literal
 import torch
 from lenrl.rollouts import Reward
-from lenrl.strategies.base import RewardRule
+from lenrl.strategies.base import Reward
 
 
-class Hostile(RewardRule):
+class Hostile(Reward):
     \"\"\"Does what it is told to do wrong.\"\"\"
 
     name = "hostile_of_the_faults"

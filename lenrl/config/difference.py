@@ -22,7 +22,7 @@ def difference(former: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
     Args:
         former: a recipe as it was written down; sections that `now` does not have are left out.
-        now: `Recipe.shaping()` of the other one.
+        now: `Recipe.identity()` of the other one.
 
     >>> difference({"seed": 0, "name": "a"}, {"seed": 1})
     '- seed: 0\\n+ seed: 1'

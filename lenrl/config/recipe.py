@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from lenrl.config.difference import ADDRESSES
 from lenrl.strategies import registry
-from lenrl.strategies.base import Advantage, Budget, Objective, RewardRule, Sampling, Strategy, Truncation
+from lenrl.strategies.base import Advantage, Budget, Objective, Reward, Sampling, Strategy, Truncation
 from lenrl.strategies.method import Method
 
 SLOTS = ("budget", "truncation", "reward", "advantage", "objective", "sampling")
@@ -99,7 +99,7 @@ class Recipe(Settings):
     verifier: dict[str, Any]
     budget: Budget
     truncation: Truncation
-    reward: RewardRule
+    reward: Reward
     advantage: Advantage
     objective: Objective
     sampling: Sampling
@@ -152,7 +152,7 @@ class Recipe(Settings):
                 plain[field] = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
         return json.loads(json.dumps(plain))
 
-    def shaping(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """The part of `resolved()` that shapes the result."""
         found = {key: value for key, value in self.resolved().items() if key not in UNHASHED}
         found["trainer"] = {key: value for key, value in found["trainer"].items() if key not in ADDRESSES}
@@ -160,7 +160,7 @@ class Recipe(Settings):
 
     def digest(self) -> str:
         """Eight hex digits of what shapes the result."""
-        canonical = json.dumps(self.shaping(), sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(canonical.encode(), digest_size=4).hexdigest()
 
     def run_dir(self) -> Path:

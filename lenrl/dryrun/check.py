@@ -16,7 +16,7 @@ from lenrl.dryrun import leverage as trial
 from lenrl.dryrun import memory as sizes
 from lenrl.rollouts import Verdict
 from lenrl.tasks import Problem
-from lenrl.training.prepare import Prepared, audited, prepare
+from lenrl.training.prepare import CheckedRun, audited, prepare
 from lenrl.verify.pool import Claim, Verifier
 
 TIMED = 200  # verdicts that the timing takes
@@ -33,17 +33,17 @@ def check(recipe: Recipe) -> dict[str, Any]:
     Raises:
         BadInput: the recipe or its data can't be trained.
     """
-    prepared = prepare(recipe)
+    checked_run = prepare(recipe)
     found: dict[str, Any] = {"recipe": recipe.resolved(), "digest": recipe.digest()}
     found["run_dir"] = str(recipe.run_dir())
-    warnings = list(prepared.warnings)
-    found["batch"] = _batch(prepared)
-    model, tokenizer, longest = sizes.measure(prepared, warnings)
+    warnings = list(checked_run.warnings)
+    found["batch"] = _batch(checked_run)
+    model, tokenizer, longest = sizes.measure(checked_run, warnings)
     found["model"] = model
-    with Verifier(prepared.verifier) as verifier:
-        found["data"], train = _audit(prepared, verifier, tokenizer, longest, warnings)
-        found["verifier"] = _time(prepared, verifier, train, warnings)
-    found["penalty"] = trial.penalty(prepared, train, warnings)
+    with Verifier(checked_run.verifier) as verifier:
+        found["data"], train = _audit(checked_run, verifier, tokenizer, longest, warnings)
+        found["verifier"] = _time(checked_run, verifier, train, warnings)
+    found["penalty"] = trial.penalty(checked_run, train, warnings)
     return {**found, "warnings": list(dict.fromkeys(warnings))}
 
 
@@ -62,9 +62,9 @@ def show(found: dict[str, Any], console: Console | None = None) -> None:
     console.print(Text(f"{found['recipe']['recipe']} can be trained; its run goes to {found['run_dir']}"))
 
 
-def _batch(prepared: Prepared) -> dict[str, Any]:
-    a, setting = prepared.arithmetic, prepared.setting
-    steps = setting.max_steps or 0
+def _batch(checked_run: CheckedRun) -> dict[str, Any]:
+    a, run_info = checked_run.layout, checked_run.run_info
+    steps = run_info.max_steps or 0
     rollouts = -(-steps // a.updates_per_rollout)
     return {
         "processes": a.processes,
@@ -74,16 +74,16 @@ def _batch(prepared: Prepared) -> dict[str, Any]:
         "optimizer_steps_per_rollout": a.updates_per_rollout,
         "optimizer_steps": steps,
         "rollouts": rollouts,
-        "tokens_per_rollout_at_most": a.rows_per_rollout * setting.max_length,
-        "tokens_at_most": rollouts * a.rows_per_rollout * setting.max_length,
+        "tokens_per_rollout_at_most": a.rows_per_rollout * run_info.max_length,
+        "tokens_at_most": rollouts * a.rows_per_rollout * run_info.max_length,
     }
 
 
 def _audit(
-    prepared: Prepared, verifier: Verifier, tokenizer: Any, longest: int | None, warnings: list[str]
+    checked_run: CheckedRun, verifier: Verifier, tokenizer: Any, longest: int | None, warnings: list[str]
 ) -> tuple[dict[str, Any], list[Problem]]:
-    kept, audits, _ = audited(prepared, tokenizer, verifier, longest)
-    counts: dict[str, Any] = {"task": prepared.task.name}
+    kept, audits, _ = audited(checked_run, tokenizer, verifier, longest)
+    counts: dict[str, Any] = {"task": checked_run.task.name}
     for audit in audits:
         counts[audit.split] = {name: n for name, n in audit.counts().items() if n or name == "kept"}
         warnings += audit.warnings
@@ -91,12 +91,12 @@ def _audit(
 
 
 def _time(
-    prepared: Prepared, verifier: Verifier, train: Sequence[Problem], warnings: list[str]
+    checked_run: CheckedRun, verifier: Verifier, train: Sequence[Problem], warnings: list[str]
 ) -> dict[str, Any]:
     golds = [p.answer for p in train[:TIMED] if p.answer]
-    if not golds or prepared.verifier.kind == "gym":
-        return {"kind": prepared.verifier.kind, "timed": 0}
-    boxed = prepared.verifier.format == "boxed"
+    if not golds or checked_run.verifier.kind == "gym":
+        return {"kind": checked_run.verifier.kind, "timed": 0}
+    boxed = checked_run.verifier.format == "boxed"
     claims = [Claim(f"\\boxed{{{g}}}" if boxed else f"<answer>{g}</answer>", g) for g in golds]
     claims += [Claim(c.text, golds[i - 1]) for i, c in enumerate(claims)]  # each against another's gold
     first = verifier.verify(claims)  # starts the workers
@@ -109,8 +109,8 @@ def _time(
     if limited > SLOW_SHARE:
         warnings.append(f"{limited:.0%} of the gold answers overrun its limits: raise verifier.timeout_s")
     return {
-        "kind": prepared.verifier.kind,
-        "workers": prepared.verifier.workers,
+        "kind": checked_run.verifier.kind,
+        "workers": checked_run.verifier.workers,
         "timed": len(claims),
         "verdicts_per_second": round(len(claims) / seconds) if seconds else None,
     }

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from lenrl.training.prepare import Prepared
+from lenrl.training.prepare import CheckedRun
 from lenrl.training.trl_fields import QUANTIZATION, peft_config, value_of
 
 GIB = 2**30
@@ -71,16 +71,16 @@ def shape(config: Any, peft: Any = None) -> Shape:
     )
 
 
-def estimate(of: Shape, prepared: Prepared) -> dict[str, Any]:
+def estimate(of: Shape, checked_run: CheckedRun) -> dict[str, Any]:
     """Sizes in GiB a process, operations of the whole run, hours; None: cannot be said.
 
     `memory_gib` is the sum of what is held always (weights, gradients, Adam, a reference) and the greater of what
     sampling (keys and values) and the update (activations, logits) take in turn. Beside it stand CUDA's own
     workspaces and fragments, some GiB.
     """
-    recipe, a, tokens = prepared.recipe, prepared.arithmetic, prepared.setting.max_length
+    recipe, a, tokens = checked_run.recipe, checked_run.layout, checked_run.run_info.max_length
     size = BYTES[recipe.model.dtype]
-    states, reference = _states(of, prepared, size)
+    states, reference = _states(of, checked_run, size)
     vllm = bool(value_of(recipe.trainer, "use_vllm"))
     rows = a.rows_per_process
     checkpointed = bool(value_of(recipe.trainer, "gradient_checkpointing"))
@@ -90,8 +90,8 @@ def estimate(of: Shape, prepared: Prepared) -> dict[str, Any]:
     at_once = rows * a.steps_per_generation
     row_cache = 2 * of.layers * of.heads * of.head_dim * tokens * size
     cache = None if vllm else at_once * row_cache
-    rollouts = -(-(prepared.setting.max_steps or 0) // a.updates_per_rollout)
-    operations = _operations(of, prepared, tokens) * rollouts * a.rows_per_rollout * tokens
+    rollouts = -(-(checked_run.run_info.max_steps or 0) // a.updates_per_rollout)
+    operations = _operations(of, checked_run, tokens) * rollouts * a.rows_per_rollout * tokens
     found = {
         "processes": a.processes,
         "weights_gradients_adam_gib": round(states / GIB, 2),
@@ -114,18 +114,22 @@ def estimate(of: Shape, prepared: Prepared) -> dict[str, Any]:
     return found
 
 
-def checkpoint_bytes(of: Shape, prepared: Prepared) -> int:
+def checkpoint_bytes(of: Shape, checked_run: CheckedRun) -> int:
     """Of one checkpoint: what is trained, its two moments, and float32 weights where a sharded engine holds them."""
-    size = BYTES[prepared.recipe.model.dtype]
-    launch = prepared.recipe.launch
+    size = BYTES[checked_run.recipe.model.dtype]
+    launch = checked_run.recipe.launch
     aside = size == 2 and (launch.get("deepspeed_config") or launch.get("fsdp_config"))
     return of.trained * (size + 12 if aside else 3 * size)
 
 
-def _states(of: Shape, prepared: Prepared, size: int) -> tuple[float, float]:
+def _states(of: Shape, checked_run: CheckedRun, size: int) -> tuple[float, float]:
     """Bytes a process of weights, gradients and Adam's moments, and of the reference."""
-    launch, trainer, peft = prepared.recipe.launch, prepared.recipe.trainer, prepared.recipe.model.peft
-    processes = prepared.arithmetic.processes
+    launch, trainer, peft = (
+        checked_run.recipe.launch,
+        checked_run.recipe.trainer,
+        checked_run.recipe.model.peft,
+    )
+    processes = checked_run.layout.processes
     stage = (launch.get("deepspeed_config") or {}).get("zero_stage")
     sharded = stage == 3 or bool(launch.get("fsdp_config"))
     master = 16 if size == 2 else 4 * size  # 16 bit beside float32 weights and moments, or everything in one
@@ -143,11 +147,11 @@ def _states(of: Shape, prepared: Prepared, size: int) -> tuple[float, float]:
     return of.trained * trained + max(0, frozen) * each * of_base, of.parameters * size * of_base * needed
 
 
-def _operations(of: Shape, prepared: Prepared, tokens: int) -> float:
+def _operations(of: Shape, checked_run: CheckedRun, tokens: int) -> float:
     """Floating-point operations that the updates make of one token."""
-    trainer, a = prepared.recipe.trainer, prepared.arithmetic
+    trainer, a = checked_run.recipe.trainer, checked_run.layout
     forward = 2 * of.parameters + 2 * of.layers * of.width * tokens  # attention sees half the row on average
-    passes = 2 if prepared.recipe.model.peft else 3  # a backward pass is two, or one where weights stay
+    passes = 2 if checked_run.recipe.model.peft else 3  # a backward pass is two, or one where weights stay
     passes += bool(value_of(trainer, "gradient_checkpointing"))
     passes *= a.num_iterations
     old = a.updates_per_rollout > 1 or bool(value_of(trainer, "use_vllm"))  # log-probs before the update

@@ -12,14 +12,14 @@ from lenrl.dryrun import estimate
 from lenrl.errors import BadInput
 from lenrl.generation import pretrained
 from lenrl.generation.names import find
-from lenrl.training.prepare import Prepared
+from lenrl.training.prepare import CheckedRun
 
 MIB = 2**20
 
 
-def measure(prepared: Prepared, warnings: list[str]) -> tuple[dict[str, Any], Any, int | None]:
+def measure(checked_run: CheckedRun, warnings: list[str]) -> tuple[dict[str, Any], Any, int | None]:
     """Sizes by name, the tokenizer, and the longest prompt that the context leaves room for, tokens."""
-    settings = prepared.recipe.model
+    settings = checked_run.recipe.model
     source = find(settings.path)
     try:
         config, tokenizer = pretrained.configuration(settings), pretrained.tokenizer(settings)
@@ -28,14 +28,14 @@ def measure(prepared: Prepared, warnings: list[str]) -> tuple[dict[str, Any], An
             raise
         warnings.append(f"{fault} Sizes are unknown")
         return {"path": settings.path, "parameters": None}, None, None
-    longest = pretrained.room(config, prepared.setting.max_length)
+    longest = pretrained.room(config, checked_run.run_info.max_length)
     of = estimate.shape(config, settings.peft)
     size = estimate.BYTES[settings.dtype]
-    saved = estimate.checkpoint_bytes(of, prepared) / MIB
-    kept = prepared.grpo.get("save_total_limit") or max(
-        1, (prepared.setting.max_steps or 0) // int(prepared.grpo.get("save_steps") or 10**9)
+    saved = estimate.checkpoint_bytes(of, checked_run) / MIB
+    kept = checked_run.grpo.get("save_total_limit") or max(
+        1, (checked_run.run_info.max_steps or 0) // int(checked_run.grpo.get("save_steps") or 10**9)
     )
-    free = shutil.disk_usage(_existing(prepared.recipe.run_dir().absolute())).free / MIB
+    free = shutil.disk_usage(_existing(checked_run.recipe.run_dir().absolute())).free / MIB
     need = saved * (kept + 1) + of.trained * size / MIB
     if need > free:
         warnings.append(
@@ -46,7 +46,7 @@ def measure(prepared: Prepared, warnings: list[str]) -> tuple[dict[str, Any], An
         "path": settings.path,
         "parameters": of.parameters,
         **({"parameters_trained": of.trained} if settings.peft else {}),
-        **estimate.estimate(of, prepared),
+        **estimate.estimate(of, checked_run),
         "disk_needed_mib": round(need, 1),
         "disk_free_mib": round(free),
     }

@@ -20,9 +20,9 @@ from lenrl.dryrun.logged_rows import Row, grouped, read
 from lenrl.dryrun.state import read_state, write_state
 from lenrl.dryrun.verdicts import verdicts_of
 from lenrl.errors import BadInput
-from lenrl.rollouts import Reward, Rollouts
+from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups, registry
-from lenrl.strategies.base import Allowance, Setting
+from lenrl.strategies.base import PromptBudget, RunInfo
 from lenrl.strategies.method import Method
 
 if TYPE_CHECKING:
@@ -80,16 +80,16 @@ def score(
         method.load_state_dict(read_state(Path(state_in)))
     rows = read(Path(path))
     order = grouped(rows)
-    setting = _setting(recipe, len(order[0]), max_length or DEFAULT_MAX_LENGTH)
-    problems = method.errors(setting)
+    run_info = _setting(recipe, len(order[0]), max_length or DEFAULT_MAX_LENGTH)
+    problems = method.errors(run_info)
     if problems:
         raise BadInput("\n".join(problems))
     _require_fields(method, rows)
 
-    batch, answered = _batch(recipe, method, rows, order, step=step, setting=setting)
-    batch = _cut(batch, method.cut(batch), answered, capped=method.truncation.caps)
-    reward = method.pay(batch, recipe.guard.nonfinite)
-    advantage = method.push(reward, batch)
+    batch, answered = _batch(recipe, method, rows, order, step=step, run_info=run_info)
+    batch = _cut(batch, method.truncate(batch), answered, capped=method.truncation.caps)
+    reward = method.rewards(batch, recipe.guard.nonfinite)
+    advantage = method.advantages(reward, batch)
     method.observe(batch, reward)
     found = _output(rows, order, batch, reward, advantage)
     if state_out is not None:
@@ -103,9 +103,9 @@ def _fresh(method: Method) -> Method:
     return Method(**slots)
 
 
-def _setting(recipe: Recipe, group_size: int, max_length: int) -> Setting:
+def _setting(recipe: Recipe, group_size: int, max_length: int) -> RunInfo:
     steps = recipe.trainer.get("max_steps")
-    return Setting(
+    return RunInfo(
         num_generations=group_size,
         max_length=max_length,
         max_steps=steps if isinstance(steps, int) and steps > 0 else None,
@@ -140,12 +140,12 @@ def _batch(
     order: list[list[int]],
     *,
     step: int,
-    setting: Setting,
+    run_info: RunInfo,
 ) -> tuple[Rollouts, Tensor]:
     """The rollouts after the budget's caps, and the tokens (P, G) after which each answer is complete."""
     verdicts = verdicts_of(recipe, method, rows)
     flat = [index for members in order for index in members]
-    allowed = method.allow([rows[i].prompt for i in flat], [rows[i].given for i in flat], step, setting)
+    allowed = method.budgets([rows[i].prompt for i in flat], [rows[i].given for i in flat], step, run_info)
 
     def table(values: Sequence[Any], dtype: torch.dtype) -> Tensor:
         return torch.tensor(list(values), dtype=dtype).reshape(len(order), -1)
@@ -164,7 +164,7 @@ def _batch(
         prompt_ids=tuple(rows[members[0]].prompt for members in order),
         length_PG=lengths,
         correct_PG=table([verdicts[i].get("correct", math.nan) for i in flat], torch.float64),
-        max_length=setting.max_length,
+        max_length=run_info.max_length,
         step=step,
         truncated_PG=table([rows[i].given.get("truncated", False) for i in flat], torch.bool),
         formatted_PG=flag("formatted", True),
@@ -175,7 +175,7 @@ def _batch(
         columns=columns,
     )
     answered = table([rows[i].given.get("answer_length", rows[i].length) for i in flat], torch.int64)
-    caps = table([setting.max_length if a.cap is None else a.cap for a in allowed], torch.int64)
+    caps = table([run_info.max_length if a.cap is None else a.cap for a in allowed], torch.int64)
     has_cap = table([a.cap is not None for a in allowed], torch.bool)
     kept = torch.where(has_cap, torch.minimum(lengths, caps), lengths)
     sampled = _cut(natural, kept, answered, capped=True)
@@ -196,7 +196,7 @@ def _cut(batch: Rollouts, kept: Tensor, answered: Tensor, *, capped: bool) -> Ro
     )
 
 
-def _budgets(allowed: Sequence[Allowance], prompts: int) -> Tensor | None:
+def _budgets(allowed: Sequence[PromptBudget], prompts: int) -> Tensor | None:
     budgets = [math.nan if a.budget is None else float(a.budget) for a in allowed]
     if all(math.isnan(budget) for budget in budgets):
         return None
@@ -204,7 +204,7 @@ def _budgets(allowed: Sequence[Allowance], prompts: int) -> Tensor | None:
 
 
 def _output(
-    rows: Sequence[Row], order: list[list[int]], batch: Rollouts, reward: Reward, advantage: Tensor
+    rows: Sequence[Row], order: list[list[int]], batch: Rollouts, reward: RewardResult, advantage: Tensor
 ) -> list[dict[str, Any]]:
     pushed = groups.token_mean(advantage, batch.length_PG)
     budgets = batch.budget_PG if batch.budget_PG is not None else torch.full_like(pushed, math.nan)

@@ -16,7 +16,7 @@ from lenrl.generation.base import Completion
 KEY = b"lenrl"  # in the parquet file's metadata: what its completions were sampled from
 
 
-class Kept:
+class CompletionCache:
     """The completions of one model and decoding: those found in a folder, and those added to it.
 
     They stand in `completions-STEM.part.jsonl`, of which the first line says what they were sampled from,

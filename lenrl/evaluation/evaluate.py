@@ -20,10 +20,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lenrl import measures
 from lenrl.errors import BadInput
 from lenrl.evaluation import sft as sft_rows
-from lenrl.evaluation.cache import Kept
+from lenrl.evaluation.cache import CompletionCache
 from lenrl.evaluation.fingerprint import fingerprint
 from lenrl.evaluation.output import plain, stem, write
-from lenrl.evaluation.results import Outcome, describe, mark_front, pairs, warnings
+from lenrl.evaluation.results import ModelResults, describe, mark_front, pairs, warnings
 from lenrl.generation.base import Decoding
 from lenrl.generation.engines import Engine, opened
 from lenrl.generation.names import find
@@ -107,7 +107,7 @@ def evaluate(
         sft_rows.refuse(sft, len(models), len(plans))
     task = task if isinstance(task, Task) else build(task)
     folder = None if out_dir is None else Path(out_dir)
-    measured: list[tuple[Outcome, dict[str, Any]]] = []
+    measured: list[tuple[ModelResults, dict[str, Any]]] = []
     sources: list[dict[str, Any]] = []
     spoken: Any = None  # the last model's tokenizer
     with Verifier(_verifier_settings(verifier_settings, task)) as verifier:
@@ -130,7 +130,7 @@ def evaluate(
                 for plan in plans:
                     fitting, prompt_ids, lowered = bench.fit(loaded, plan)
                     source = bench.source(loaded, fitting, prompt_ids)
-                    kept = Kept(folder, stem(len(measured), plan.name), source, replace_other)
+                    kept = CompletionCache(folder, stem(len(measured), plan.name), source, replace_other)
                     outcome, counts = bench.run(loaded, fitting, prompt_ids, kept)
                     entry = describe(outcome, budget or max_new_tokens, vote_width) | source
                     entry |= {"task": _task_name(task), "split": split, "verifier": counts}
@@ -182,8 +182,8 @@ class _Bench:
         return {"fingerprint": found, "weights": loaded.weights()}
 
     def run(
-        self, loaded: Engine, plan: Decoding, prompt_ids: list[list[int]], kept: Kept
-    ) -> tuple[Outcome, dict[str, int]]:
+        self, loaded: Engine, plan: Decoding, prompt_ids: list[list[int]], kept: CompletionCache
+    ) -> tuple[ModelResults, dict[str, int]]:
         """Sample what is not kept, verify all; the outcome, and what the verifier counted."""
         self.bar(loaded.name, plan.name, 0)
         before = dict(self.verifier.counts)
@@ -203,7 +203,7 @@ class _Bench:
         verdicts = self.verifier.verify(claims)
         seconds = {"generate": sampled - began, "verify": time.perf_counter() - sampled}
         counts = {name: count - before[name] for name, count in self.verifier.counts.items()}
-        return Outcome(loaded.name, plan, self.problems, completions, texts, verdicts, seconds), counts
+        return ModelResults(loaded.name, plan, self.problems, completions, texts, verdicts, seconds), counts
 
 
 def _verifier_settings(given: VerifierSettings | Mapping[str, Any] | None, task: Task) -> VerifierSettings:

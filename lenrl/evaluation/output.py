@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from lenrl.errors import BadInput
 from lenrl.evaluation.cache import KEY
-from lenrl.evaluation.results import Outcome
+from lenrl.evaluation.results import ModelResults
 
 
 def stem(number: int, decoding: str) -> str:
@@ -25,7 +25,7 @@ def stem(number: int, decoding: str) -> str:
 def write(
     folder: Path,
     result: dict[str, Any],
-    outcomes: Sequence[Outcome],
+    outcomes: Sequence[ModelResults],
     sources: Sequence[Mapping[str, Any]],
 ) -> None:
     """`completions-*.parquet` and `prompts-*.parquet` first, `eval.json` last and at once: where it stands,
@@ -57,7 +57,7 @@ def _put(table: pa.Table, path: Path) -> None:
     draft.replace(path)
 
 
-def _by_prompt(outcome: Outcome) -> dict[str, Any]:
+def _by_prompt(outcome: ModelResults) -> dict[str, Any]:
     """Of each prompt: its share of correct among known verdicts, and how its lengths spread."""
     correct_PS = outcome.correct_PS
     known = [row[~np.isnan(row)] for row in correct_PS]
@@ -68,7 +68,7 @@ def _by_prompt(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _columns(outcome: Outcome) -> dict[str, Any]:
+def _columns(outcome: ModelResults) -> dict[str, Any]:
     problems = [problem for problem in outcome.problems for _ in range(outcome.decoding.samples)]
     return {
         "prompt_id": [problem.id for problem in problems],

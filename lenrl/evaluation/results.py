@@ -27,7 +27,7 @@ FIRST_BUDGET = 16  # tokens; accuracies are given within it, twice it, four time
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ModelResults:
     """What one model did under one decoding: P prompts, S samples; lists run prompt by prompt."""
 
     model: str
@@ -66,7 +66,7 @@ class Outcome:
         return measures.prompt_lengths(self.tokens_PS, self.degenerate_PS)
 
 
-def describe(outcome: Outcome, budget: int, vote_width: int = measures.VOTE_WIDTH) -> dict[str, Any]:
+def describe(outcome: ModelResults, budget: int, vote_width: int = measures.VOTE_WIDTH) -> dict[str, Any]:
     """The figures of one model under one decoding, plain values.
 
     Args:
@@ -115,7 +115,7 @@ def _headline(correct_PS: np.ndarray, tokens_PS: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _within(outcome: Outcome, budget: int) -> dict[str, Any]:
+def _within(outcome: ModelResults, budget: int) -> dict[str, Any]:
     """Accuracy of what is finished within budgets of tokens, doubling up to the last one, and the area."""
     table = outcome.correct_PS, outcome.tokens_PS, outcome.truncated_PS
     budgets = [FIRST_BUDGET * 2**n for n in range(64) if FIRST_BUDGET * 2**n < budget]
@@ -130,7 +130,7 @@ def _within(outcome: Outcome, budget: int) -> dict[str, Any]:
     }
 
 
-def _votes(outcome: Outcome, width: int) -> dict[str, Any]:
+def _votes(outcome: ModelResults, width: int) -> dict[str, Any]:
     """Accuracy of the majority's answer and of the length-filtered one's; answers equal up to spelling."""
     P = len(outcome.problems)
     spelled = [None if v.answer is None else key(v.answer) for v in outcome.verdicts]
@@ -160,7 +160,7 @@ def mark_front(entries: Sequence[dict[str, Any]]) -> None:
             entry["on_front"] = on_front
 
 
-def pairs(measured: Sequence[tuple[Outcome, Mapping[str, Any]]], seed: int) -> Iterator[dict[str, Any]]:
+def pairs(measured: Sequence[tuple[ModelResults, Mapping[str, Any]]], seed: int) -> Iterator[dict[str, Any]]:
     """Each model against the first one, under the same decoding; `differs` says what else is not the same."""
     for outcome, entry in measured[1:]:
         base, base_entry = next(pair for pair in measured if pair[0].decoding.name == outcome.decoding.name)

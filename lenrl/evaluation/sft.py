@@ -8,7 +8,7 @@ from typing import Any
 
 from lenrl import measures
 from lenrl.errors import BadInput
-from lenrl.evaluation.results import Outcome
+from lenrl.evaluation.results import ModelResults
 from lenrl.tasks import Task, encode, messages, render
 
 
@@ -29,7 +29,7 @@ def refuse(path: Path, models: int, decodings: int) -> None:
         raise BadInput(f"--sft {path}: no folder {path.parent}; make it first")
 
 
-def write(path: Path, task: Task, outcome: Outcome, tokenizer: Any) -> int:
+def write(path: Path, task: Task, outcome: ModelResults, tokenizer: Any) -> int:
     """A row for each prompt that was solved: its shortest correct completion; how many rows there are.
 
     `prompt` is the text that the model read, template included, and `completion` what it wrote, without

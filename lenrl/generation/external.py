@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Spoken:
+class TokenizerInfo:
     """Tokenizer, end-of-text ids, context."""
 
     tokenizer: Any
@@ -38,10 +38,10 @@ class Request:
     seed: int  # of its sampling, below 2^31
 
 
-class Elsewhere(abc.ABC):
+class ExternalEngine(abc.ABC):
     """An engine (`lenrl.generation.engines.Engine`) that has the weights to itself."""
 
-    def __init__(self, name: str, speech: Spoken) -> None:
+    def __init__(self, name: str, speech: TokenizerInfo) -> None:
         self.name = name
         self.tokenizer, self.eos_ids = speech.tokenizer, speech.eos_ids
         self.think_prefilled, self.context = speech.think_prefilled, speech.context
@@ -84,7 +84,7 @@ class Elsewhere(abc.ABC):
 
 def spoken(
     name: str, *, revision: str | None, tokenizer: str | None, think: bool | None, trust_remote_code: bool
-) -> Spoken:
+) -> TokenizerInfo:
     """Read the files of a model beside its weights.
 
     Raises:
@@ -111,4 +111,4 @@ def spoken(
         generation = GenerationConfig.from_pretrained(source)
     ends = end_ids(SimpleNamespace(config=config, generation_config=generation), read)
     context = None if config is None else getattr(config.get_text_config(), "max_position_embeddings", None)
-    return Spoken(read, ends, think_prefilled(read) if think is None else think, context)
+    return TokenizerInfo(read, ends, think_prefilled(read) if think is None else think, context)

@@ -17,7 +17,7 @@ from pebble import ThreadPool
 
 from lenrl.errors import BadInput, RunFailed
 from lenrl.generation.base import Completion
-from lenrl.generation.external import Elsewhere, Request, Spoken, spoken
+from lenrl.generation.external import ExternalEngine, Request, TokenizerInfo, spoken
 from lenrl.redact import redacted
 
 if TYPE_CHECKING:
@@ -30,10 +30,12 @@ SECONDS = 3600.0  # that an answer may take
 BUSY = (408, 429, 500, 502, 503, 504)
 
 
-class Served(Elsewhere):
+class OpenAIEngine(ExternalEngine):
     """A model on a server."""
 
-    def __init__(self, name: str, client: httpx.Client, speech: Spoken, first_wait_s: float = 1.0) -> None:
+    def __init__(
+        self, name: str, client: httpx.Client, speech: TokenizerInfo, first_wait_s: float = 1.0
+    ) -> None:
         super().__init__(name, speech)
         self._client = client
         self._first_wait_s = first_wait_s
@@ -48,7 +50,7 @@ class Served(Elsewhere):
     def completed(
         self, requests: Sequence[Request], plan: Decoding, batch_size: int | None
     ) -> Iterator[dict[int, Completion]]:
-        """See `Elsewhere`; `batch_size` requests are under way at a time.
+        """See `ExternalEngine`; `batch_size` requests are under way at a time.
 
         Raises:
             RunFailed: the server refuses a request, or does not answer after several tries.
@@ -139,7 +141,7 @@ def connect(
     device: str | None = None,
     dtype: str | None = None,
     first_wait_s: float = 1.0,
-) -> Served:
+) -> OpenAIEngine:
     """A model on a server.
 
     Args:
@@ -163,7 +165,7 @@ def connect(
     client = httpx.Client(
         base_url=url, timeout=SECONDS, headers={"Authorization": f"Bearer {key}"} if key else {}
     )
-    return Served(name, client, speech, first_wait_s)
+    return OpenAIEngine(name, client, speech, first_wait_s)
 
 
 def _said(answer: httpx.Response) -> str:

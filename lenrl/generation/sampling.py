@@ -266,7 +266,7 @@ class _Draw(LogitsProcessor):
         cumulative = scores.to(real).softmax(-1).cumsum(-1)
         uniform = self.uniform_NT[:, self.place, None].to(scores.device, real)
         self.place += 1
-        # Kept below the last sum, so that rounding can't push the draw past the last possible token.
+        # CompletionCache below the last sum, so that rounding can't push the draw past the last possible token.
         uniform = uniform.clamp(max=1 - torch.finfo(real).eps)
         token = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
         return torch.full_like(scores, float("-inf")).scatter(-1, token, 0.0)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class TransformersEngine:
     """A model ready to be sampled."""
 
     name: str  # as it was asked for
@@ -86,7 +86,7 @@ def load(
     tokenizer: str | None = None,
     think: bool | None = None,
     trust_remote_code: bool = False,
-) -> Loaded:
+) -> TransformersEngine:
     """Load a model (adapters on their base) with its tokenizer for sampling.
 
     Args:
@@ -122,7 +122,7 @@ def load(
         )
         raise BadInput(f"model {name!r} could not be loaded ({reason}); {remedy}") from error
     prefilled = think_prefilled(spoken) if think is None else think
-    return Loaded(name, model, spoken, end_ids(model, spoken), prefilled)
+    return TransformersEngine(name, model, spoken, end_ids(model, spoken), prefilled)
 
 
 def weights_hash(model: Any) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lenrl.errors import BadInput
 from lenrl.generation.base import Completion
-from lenrl.generation.external import Elsewhere, Request, Spoken, spoken
+from lenrl.generation.external import ExternalEngine, Request, TokenizerInfo, spoken
 from lenrl.generation.names import find
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 AT_A_TIME = 512  # completions between two writes to disk
 
 
-class Offline(Elsewhere):
+class VllmEngine(ExternalEngine):
     """A model in vLLM's offline engine."""
 
-    def __init__(self, name: str, llm: Any, speech: Spoken, dtype: str) -> None:
+    def __init__(self, name: str, llm: Any, speech: TokenizerInfo, dtype: str) -> None:
         super().__init__(name, speech)
         self._llm = llm
         self._dtype = dtype
@@ -34,7 +34,7 @@ class Offline(Elsewhere):
     def completed(
         self, requests: Sequence[Request], plan: Decoding, batch_size: int | None
     ) -> Iterator[dict[int, Completion]]:
-        """See `Elsewhere`; within `batch_size` requests vLLM makes its own batches."""
+        """See `ExternalEngine`; within `batch_size` requests vLLM makes its own batches."""
         from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
 
         shared: dict[str, Any] = {"max_tokens": plan.max_new_tokens, "stop_token_ids": self.eos_ids}
@@ -64,7 +64,7 @@ def load(
     trust_remote_code: bool = False,
     device: str | None = None,
     dtype: str | None = None,
-) -> Offline:
+) -> VllmEngine:
     """A model in vLLM; the arguments are those of `lenrl.generation.transformers_engine.load`.
 
     Raises:
@@ -87,4 +87,4 @@ def load(
     from vllm import LLM  # pyright: ignore[reportMissingImports]
 
     llm = LLM(model=source, dtype=dtype or "auto", revision=revision, trust_remote_code=trust_remote_code)
-    return Offline(name, llm, speech, dtype or "auto")
+    return VllmEngine(name, llm, speech, dtype or "auto")

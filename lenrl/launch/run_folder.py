@@ -63,7 +63,7 @@ class RunFolder:
             assert start is not None
             checkpoint.accept(
                 start,
-                recipe=self.recipe.shaping(),
+                recipe=self.recipe.identity(),
                 processes=self.processes,
                 with_changes=self.recipe.resume_with_changes,
             )
@@ -83,7 +83,7 @@ class RunFolder:
                 f"{self.path} is not empty ({_some(content)}) and holds no run (no recipe.yaml). Choose "
                 "another folder with name=... or output_dir=..."
             )
-        changes = difference(former, self.recipe.shaping())
+        changes = difference(former, self.recipe.identity())
         if changes and not self.recipe.resume_with_changes:
             raise BadInput(
                 f"{self.path} holds the run of another recipe:\n{changes}\nChoose another folder with "
@@ -121,7 +121,7 @@ class RunFolder:
 
     def _put_former_away(self) -> None:
         former = self._former()
-        if former is not None and difference(former, self.recipe.shaping()):
+        if former is not None and difference(former, self.recipe.identity()):
             number = 1 + len(list(self.path.glob("recipe-*.yaml")))
             shutil.copyfile(self.path / "recipe.yaml", self.path / f"recipe-{number}.yaml")
         for stale in ("training.json", "summary.json"):

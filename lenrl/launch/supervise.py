@@ -33,9 +33,9 @@ def supervise(
     line = [sys.executable, "-m", "lenrl.launch.supervisor", str(processes), "--", *command]
     with _forwarding() as target:
         # A session of its own: Ctrl-C in a terminal reaches this process only, which passes it on once.
-        keeper = subprocess.Popen(line, start_new_session=True, pass_fds=tuple(hold), env=env)
-        target(keeper)
-        code = keeper.wait()
+        supervisor = subprocess.Popen(line, start_new_session=True, pass_fds=tuple(hold), env=env)
+        target(supervisor)
+        code = supervisor.wait()
     return code if code >= 0 else 128 - code
 
 

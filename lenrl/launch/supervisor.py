@@ -36,7 +36,7 @@ KILLS = 3  # so many signals end everything at once
 _SET_CHILD_SUBREAPER = 36
 
 
-class Keeper:
+class Supervisor:
     """Runs one launcher to the end of the last process under it."""
 
     def __init__(self, command: Sequence[str], processes: int) -> None:
@@ -200,4 +200,4 @@ def _adopt_orphans() -> None:
 
 if __name__ == "__main__":
     processes, _, *command = sys.argv[1:]
-    sys.exit(Keeper(command, int(processes)).run())
+    sys.exit(Supervisor(command, int(processes)).run())

@@ -30,9 +30,9 @@ STATUS = "LENRL_STATUS"  # environment variable: a folder, files named by a proc
 
 
 def main() -> int:
-    from lenrl.training.signals import Stop
+    from lenrl.training.signals import StopSignal
 
-    stop = Stop()
+    stop = StopSignal()
     stop.install()
     faulthandler.enable()
     _end_with_launcher()

@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from lenrl.rollouts import Reward, Rollouts
-from lenrl.strategies.base import Allowance
+from lenrl.rollouts import RewardResult, Rollouts
+from lenrl.strategies.base import PromptBudget
 from lenrl.strategies.groups import token_mean
 
 log = logging.getLogger("lenrl")
@@ -33,7 +33,7 @@ PART = ".part"  # ends the names of files that are being written
 COMPLETION_CHARS = 100_000  # of a logged text: a hostile completion must not fill the disk
 
 
-class Journal:
+class LocalMonitor:
     """Collects what belongs to one optimizer step and writes it as one line.
 
     A rollout that serves several optimizer steps has its figures on each of their lines, and its seconds on
@@ -94,9 +94,9 @@ class Journal:
     def completions(
         self,
         step: int,
-        texts: Sequence[tuple[str, str, str | None, Allowance]],
+        texts: Sequence[tuple[str, str, str | None, PromptBudget]],
         rollouts: Rollouts,
-        reward: Reward,
+        reward: RewardResult,
         advantage_PG: Tensor,
         *,
         kept: Sequence[int],
@@ -132,10 +132,10 @@ class Journal:
         if rollouts.budget_PG is not None:
             budgets = [_finite(b) for b in rollouts.budget_PG.reshape(-1).tolist()]
             flat["budget"] = pa.array(budgets, pa.float64())  # typed: a column of nothing has no type
-        allowances = [allowance for *_, allowance in texts]
-        flat["cap"] = pa.array([allowance.cap for allowance in allowances], pa.int64())
-        for name in sorted({name for allowance in allowances for name in allowance.columns}):
-            flat[name] = [allowance.columns.get(name) for allowance in allowances]
+        prompt_budgets = [prompt_budget for *_, prompt_budget in texts]
+        flat["cap"] = pa.array([prompt_budget.cap for prompt_budget in prompt_budgets], pa.int64())
+        for name in sorted({name for prompt_budget in prompt_budgets for name in prompt_budget.columns}):
+            flat[name] = [prompt_budget.columns.get(name) for prompt_budget in prompt_budgets]
         part = self._parts[step]
         self._parts[step] += 1
         path = self.run_dir / "completions" / f"step{step + 1:06d}-{part}.parquet"

@@ -16,12 +16,12 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from lenrl.rollouts import Reward, Rollouts
+from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
 
 
 @dataclass(frozen=True)
-class Setting:
+class RunInfo:
     """What a strategy's start-up check may know of the run (None: not known, as in `lenrl score`)."""
 
     num_generations: int | None  # G
@@ -55,18 +55,18 @@ class Strategy(BaseModel, abc.ABC):
     forbids: ClassVar[tuple[Forbidden, ...]] = ()  # trainer settings that would defeat it
     declares: ClassVar[tuple[str, ...]] = ()  # properties of the common battery that it breaks by its nature
 
-    def errors(self, setting: Setting) -> list[str]:
+    def errors(self, run_info: RunInfo) -> list[str]:
         """Why this cannot work in that setting: value found, rule, remedy. Empty: it can."""
         return []
 
-    def warnings(self, setting: Setting) -> list[str]:
+    def warnings(self, run_info: RunInfo) -> list[str]:
         """What will do less, or other, than its user expects."""
         return []
 
-    def observe(self, rollouts: Rollouts, reward: Reward) -> None:
+    def observe(self, rollouts: Rollouts, reward: RewardResult) -> None:
         """Update the state from a finished generation batch (all its groups); the same on every process."""
 
-    def metrics(self, rollouts: Rollouts, reward: Reward) -> dict[str, float | None]:
+    def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
         """What the logs should say of a batch that was observed, and of the state: the same names for every
         batch, None where there is nothing to average. `docs/metrics.md` says what each name means.
         """
@@ -83,7 +83,7 @@ class Strategy(BaseModel, abc.ABC):
 
 
 @dataclass(frozen=True)
-class Allowance:
+class PromptBudget:
     """What a budget gives one row: words for the prompt, a cap, and fields for the reward."""
 
     values: Mapping[str, Any] = field(default_factory=dict)  # template values of the prompt's hint
@@ -103,20 +103,20 @@ class Budget(Strategy):
 
     @abc.abstractmethod
     def __call__(
-        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, setting: Setting
-    ) -> list[Allowance]:
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
+    ) -> list[PromptBudget]:
         """One allowance a row. `prompt_ids` and `columns` have a row each, groups adjacent, G rows a group.
 
         `step` is the number of completed optimizer steps.
         """
 
     def evaluation(
-        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, setting: Setting
-    ) -> list[Allowance]:
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
+    ) -> list[PromptBudget]:
         """What rows get outside training: nothing, unless the rule says otherwise."""
-        return [Allowance() for _ in prompt_ids]
+        return [PromptBudget() for _ in prompt_ids]
 
-    def metrics(self, rollouts: Rollouts, reward: Reward) -> dict[str, float | None]:
+    def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
         """The budget in force, and the share of completions that ended within theirs."""
         if not self.gives_budget or rollouts.budget_PG is None:
             return {}
@@ -136,9 +136,9 @@ class Truncation(Strategy):
 
     @abc.abstractmethod
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        """Kept lengths, int64 (P, G), each at most `length_PG`."""
+        """CompletionCache lengths, int64 (P, G), each at most `length_PG`."""
 
-    def metrics(self, rollouts: Rollouts, reward: Reward) -> dict[str, float | None]:
+    def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
         """What was cut, and the share of the cut completions that it turned from correct to wrong."""
         removed = rollouts.sampled_length_PG - rollouts.length_PG
         broken = (rollouts.sampled_correct_PG > 0.5) & rollouts.wrong_PG
@@ -149,7 +149,7 @@ class Truncation(Strategy):
         }
 
 
-class RewardRule(Strategy):
+class Reward(Strategy):
     """Pays each completion."""
 
     slot: ClassVar[str] = "reward"
@@ -158,8 +158,8 @@ class RewardRule(Strategy):
     reads_format: ClassVar[bool] = False  # reads `formatted_PG`, `think_tags_PG` or `answer_tags_PG`
 
     @abc.abstractmethod
-    def __call__(self, rollouts: Rollouts) -> Tensor | Reward:
-        """float64 (P, G), NaN where a row is not valid; or a `Reward` with named parts."""
+    def __call__(self, rollouts: Rollouts) -> Tensor | RewardResult:
+        """float64 (P, G), NaN where a row is not valid; or a `RewardResult` with named parts."""
 
 
 class Advantage(Strategy):
@@ -170,7 +170,7 @@ class Advantage(Strategy):
     scales_by_group_std: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def __call__(self, reward: Reward, rollouts: Rollouts) -> Tensor:
+    def __call__(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         """float64 (P, G) or (P, G, T); rows that are not valid get 0."""
 
 
@@ -240,6 +240,6 @@ class Sampling(Strategy):
         differ."""
 
 
-def as_reward(value: Tensor | Reward) -> Reward:
+def as_reward(value: Tensor | RewardResult) -> RewardResult:
     """A plain tensor becomes a reward of one part."""
-    return value if isinstance(value, Reward) else Reward(value.to(torch.float64))
+    return value if isinstance(value, RewardResult) else RewardResult(value.to(torch.float64))

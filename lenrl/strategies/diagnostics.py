@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lenrl.rollouts import Reward, Rollouts
+from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
 from lenrl.strategies.method import Method
 
 
 def diagnose(
-    method: Method, reward: Reward, advantage: Tensor, rollouts: Rollouts
+    method: Method, reward: RewardResult, advantage: Tensor, rollouts: Rollouts
 ) -> dict[str, float | None]:
     """Metrics of a batch by name; None where there is nothing to average.
 
-    `advantage` is (P, G) or (P, G, T), `reward` what `method.pay` returned for these rollouts.
+    `advantage` is (P, G) or (P, G, T), `reward` what `method.rewards` returned for these rollouts.
     """
     kept, sampled = rollouts.tokens_PG, rollouts.sampled_length_PG.to(torch.float64)
     pushed = groups.token_mean(advantage, rollouts.length_PG)
@@ -44,6 +44,6 @@ def penalty_leverage(method: Method, advantage: Tensor, rollouts: Rollouts) -> f
     everything = torch.ones_like(rollouts.length_PG, dtype=torch.bool)
     level = groups.mean(rollouts.tokens_PG, everything).expand(rollouts.P, rollouts.G)
     flat = rollouts.with_(length_PG=level, sampled_length_PG=level)
-    counterfactual = method.push(method.pay(flat, "drop"), flat)
+    counterfactual = method.advantages(method.rewards(flat, "drop"), flat)
     pushed = groups.token_mean(advantage, rollouts.length_PG)
     return (pushed - groups.token_mean(counterfactual, level)).abs().mean().item()

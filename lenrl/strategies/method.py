@@ -15,16 +15,16 @@ import torch
 from torch import Tensor
 
 from lenrl.errors import BadInput, RunFailed
-from lenrl.rollouts import Reward, Rollouts
+from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies.base import (
     Advantage,
-    Allowance,
     Budget,
     Forbidden,
     Objective,
-    RewardRule,
+    PromptBudget,
+    Reward,
+    RunInfo,
     Sampling,
-    Setting,
     Strategy,
     Truncation,
 )
@@ -47,7 +47,7 @@ class Method:
 
     budget: Budget
     truncation: Truncation
-    reward: RewardRule
+    reward: Reward
     advantage: Advantage
     objective: Objective
     sampling: Sampling
@@ -77,22 +77,22 @@ class Method:
         """Trainer settings that would defeat one of its strategies."""
         return tuple(entry for strategy in self.slots.values() for entry in strategy.forbids)
 
-    def allow(
-        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, setting: Setting
-    ) -> list[Allowance]:
+    def budgets(
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
+    ) -> list[PromptBudget]:
         """What the budget gives each row (groups adjacent, G rows a group), checked.
 
         Raises:
             BadStrategy: not one allowance a row, or a budget or cap that is not positive.
         """
-        allowances = self.budget(tuple(prompt_ids), copy.deepcopy(list(columns)), step, setting)
+        prompt_budgets = self.budget(tuple(prompt_ids), copy.deepcopy(list(columns)), step, run_info)
         where = f"budget {self.budget.name!r}"
-        if len(allowances) != len(prompt_ids):
-            raise BadStrategy(f"{where} returned {len(allowances)} allowances for {len(prompt_ids)} rows")
-        for row, given in enumerate(allowances):
-            if not isinstance(given, Allowance):
+        if len(prompt_budgets) != len(prompt_ids):
+            raise BadStrategy(f"{where} returned {len(prompt_budgets)} allowances for {len(prompt_ids)} rows")
+        for row, given in enumerate(prompt_budgets):
+            if not isinstance(given, PromptBudget):
                 raise BadStrategy(
-                    f"{where} returned {type(given).__name__} for row {row}, expected Allowance"
+                    f"{where} returned {type(given).__name__} for row {row}, expected PromptBudget"
                 )
             if given.budget is not None and not 0 < given.budget < float("inf"):
                 raise BadStrategy(
@@ -102,10 +102,10 @@ class Method:
                 raise BadStrategy(
                     f"{where} gave row {row} a cap of {given.cap!r}, must be an integer of at least 1"
                 )
-        return list(allowances)
+        return list(prompt_budgets)
 
-    def cut(self, rollouts: Rollouts) -> Tensor:
-        """Kept lengths, int64 (P, G). The caller verifies again what was cut.
+    def truncate(self, rollouts: Rollouts) -> Tensor:
+        """CompletionCache lengths, int64 (P, G). The caller verifies again what was cut.
 
         Raises:
             BadStrategy: wrong type or shape, or a length outside [0, length].
@@ -125,7 +125,7 @@ class Method:
             )
         return kept
 
-    def pay(self, rollouts: Rollouts, nonfinite: Literal["fail", "drop"] = "fail") -> Reward:
+    def rewards(self, rollouts: Rollouts, nonfinite: Literal["fail", "drop"] = "fail") -> RewardResult:
         """Rewards in float64. NaN where the verdict is unknown: the row is not valid.
 
         `nonfinite="drop"` turns faulty rewards into NaN and counts them in `Reward.dropped`.
@@ -136,7 +136,7 @@ class Method:
         """
         where = f"reward {self.reward.name!r}"
         value = self.reward(_copied(rollouts))
-        paid = value if isinstance(value, Reward) else Reward(value)
+        paid = value if isinstance(value, RewardResult) else RewardResult(value)
         _check_shape(where, paid.total_PG, rollouts.length_PG.shape)
         parts = {}
         for name, part in paid.parts.items():
@@ -145,16 +145,16 @@ class Method:
         total = paid.total_PG.detach().to(torch.float64)
         faulty = (total.isnan() & rollouts.known_PG) | (total.abs() > MAX_REWARD)
         if not faulty.any():
-            return Reward(total, parts)
+            return RewardResult(total, parts)
         if nonfinite == "drop":
-            return Reward(total.masked_fill(faulty, float("nan")), parts, dropped=int(faulty.sum()))
+            return RewardResult(total.masked_fill(faulty, float("nan")), parts, dropped=int(faulty.sum()))
         p, g = faulty.nonzero()[0].tolist()
         raise NonfiniteReward(
             f"{where} paid {total[p, g].item()} for prompt {rollouts.prompt_ids[p]!r}, completion {g}: must "
             f"be finite and at most {MAX_REWARD:g}; repair it, or leave such rows out: guard.nonfinite=drop"
         )
 
-    def push(self, reward: Reward, rollouts: Rollouts) -> Tensor:
+    def advantages(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         """Advantages in float64, (P, G) or (P, G, T); 0 for rows that are not valid.
 
         Raises:
@@ -166,7 +166,7 @@ class Method:
                 f"{where} needs mean_logp, the mean token log-prob under the sampling policy, of every row"
             )
         parts = {name: part.clone() for name, part in reward.parts.items()}
-        pushed = self.advantage(Reward(reward.total_PG.clone(), parts), _copied(rollouts))
+        pushed = self.advantage(RewardResult(reward.total_PG.clone(), parts), _copied(rollouts))
         if isinstance(pushed, Tensor) and pushed.dim() == 3:
             _check_shape(where, pushed[..., :1].sum(dim=2), rollouts.length_PG.shape)
             longest = int(rollouts.length_PG.max())
@@ -184,13 +184,13 @@ class Method:
             raise BadStrategy(f"{where} is not finite for prompt {rollouts.prompt_ids[p]!r}, completion {g}")
         return pushed
 
-    def observe(self, rollouts: Rollouts, reward: Reward | None = None) -> None:
+    def observe(self, rollouts: Rollouts, reward: RewardResult | None = None) -> None:
         """Let every strategy update its state; the reward is paid again where the caller has none at hand."""
-        paid = self.pay(rollouts, "drop") if reward is None else reward
+        paid = self.rewards(rollouts, "drop") if reward is None else reward
         for strategy in self.slots.values():
             strategy.observe(_copied(rollouts), paid)
 
-    def metrics(self, rollouts: Rollouts, reward: Reward) -> dict[str, float | None]:
+    def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
         """What the strategies say of a batch that was observed, and of their states, for the logs."""
         found: dict[str, float | None] = {}
         for strategy in self.slots.values():
@@ -216,9 +216,9 @@ class Method:
             except (ValueError, TypeError, KeyError, AttributeError) as error:
                 raise BadInput(f"strategy state of {slot} {strategy.name!r} is refused: {error}") from error
 
-    def errors(self, setting: Setting) -> list[str]:
+    def errors(self, run_info: RunInfo) -> list[str]:
         """What cannot work in that setting: each strategy's own errors, and what does not fit together."""
-        known = self._known(setting)
+        known = self._known(run_info)
         found = [message for strategy in self.slots.values() for message in strategy.errors(known)]
         if self.reward.reads_budget and not self.budget.gives_budget:
             found.append(
@@ -234,14 +234,14 @@ class Method:
                 )
         return found
 
-    def warnings(self, setting: Setting) -> list[str]:
+    def warnings(self, run_info: RunInfo) -> list[str]:
         """What will do less, or other, than its user expects."""
-        known = self._known(setting)
+        known = self._known(run_info)
         return [message for strategy in self.slots.values() for message in strategy.warnings(known)]
 
-    def _known(self, setting: Setting) -> Setting:
+    def _known(self, run_info: RunInfo) -> RunInfo:
         scaled = self.advantage.scales_by_group_std
-        return replace(setting, scaled_by_group_std=scaled)
+        return replace(run_info, scaled_by_group_std=scaled)
 
 
 def _copied(rollouts: Rollouts) -> Rollouts:

@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lenrl.errors import BadInput, did_you_mean, explain
-from lenrl.strategies.base import Advantage, Budget, Objective, RewardRule, Sampling, Strategy, Truncation
+from lenrl.strategies.base import Advantage, Budget, Objective, Reward, Sampling, Strategy, Truncation
 
 FOLDERS = {
     "budget": "budgets",
@@ -42,7 +42,7 @@ ENTRY_POINTS = {
 BASES: dict[str, type[Strategy]] = {
     "budget": Budget,
     "truncation": Truncation,
-    "reward": RewardRule,
+    "reward": Reward,
     "advantage": Advantage,
     "objective": Objective,
     "sampling": Sampling,

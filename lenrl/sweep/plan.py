@@ -103,7 +103,7 @@ class Plan:
     def digest(self) -> str:
         """Eight hex digits of what shapes the results: recipe and axes; not `launch`, `logging` or how many draws."""
         shape = [
-            self.first.shaping(),
+            self.first.identity(),
             [asdict(axis) for axis in self.grid.axes],
             self.draws is not None,
         ]

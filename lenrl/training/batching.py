@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
-class Arithmetic:
+class BatchLayout:
     """How rows, groups, rollouts and optimizer steps fit together."""
 
     processes: int
@@ -51,7 +51,7 @@ class Arithmetic:
         )
 
 
-def batch_faults(a: Arithmetic) -> list[str]:
+def batch_faults(a: BatchLayout) -> list[str]:
     """Why these numbers cannot work: the arithmetic, and the nearest ones that do. Empty: they can."""
     rows = (
         f"a rollout has {a.rows_per_process} rows a process x {a.processes} processes x "
@@ -86,7 +86,7 @@ def batch_faults(a: Arithmetic) -> list[str]:
     return [f"{'; '.join(wrong)}. Set {', or '.join(remedies)}."]
 
 
-def _nearest_valid(a: Arithmetic, field_name: str, most: int) -> list[int]:
+def _nearest_valid(a: BatchLayout, field_name: str, most: int) -> list[int]:
     """The two values of a field nearest to its own with which everything divides, in order."""
     now = getattr(a, field_name)
     good = [v for v in range(1, most + 1) if replace(a, **{field_name: v}).valid]

@@ -19,9 +19,9 @@ from lenrl.errors import BadInput
 from lenrl.strategies.method import Method
 from lenrl.training import checkpoint
 from lenrl.training.checkpoint import optimizer, tensors
-from lenrl.training.distributed import Group
+from lenrl.training.distributed import ProcessGroup
 from lenrl.training.selection import PromptCursor
-from lenrl.training.signals import Stop
+from lenrl.training.signals import StopSignal
 
 log = logging.getLogger("lenrl")
 
@@ -50,11 +50,11 @@ class Saving(GRPOTrainer):
     ref_model: Any
     cursor: PromptCursor
     dev_baseline: dict[str, Any] | None
-    group: Group
+    group: ProcessGroup
     method: Method
     origin: Mapping[str, Any]
     stateful: dict[str, Any]
-    stop: Stop
+    stop: StopSignal
     recipe_changed = False  # since the checkpoint that is continued
     saved_step: int | None = None  # of this process's newest checkpoint
 
@@ -84,7 +84,7 @@ class Saving(GRPOTrainer):
         run_dir = Path(self.args.output_dir)
         name = f"checkpoint-{self.state.global_step}"
         main = self.accelerator.is_main_process
-        with checkpoint.written_aside(run_dir, name, is_main=main) as folder:
+        with checkpoint.atomic_folder(run_dir, name, is_main=main) as folder:
             elsewhere = swapped(
                 self.args, output_dir=str(folder.parent), save_total_limit=None, push_to_hub=False
             )

@@ -9,7 +9,7 @@ from accelerate.utils import gather_object
 from torch import Tensor
 
 
-class Group:
+class ProcessGroup:
     """The process group as the engine uses it."""
 
     def __init__(self, accelerator: Any) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lenrl.generation.sampling import completion_text, sample
-from lenrl.strategies.base import Allowance
+from lenrl.strategies.base import PromptBudget
 from lenrl.tasks.chat import Prompts
 from lenrl.tasks.problem import Problem
 from lenrl.verify.pool import Claim, Verifier
@@ -37,7 +37,7 @@ class DevEvaluation:
         self,
         problems: Sequence[Problem],
         prompts: Prompts,
-        allow: Callable[..., list[Allowance]],
+        budgets: Callable[..., list[PromptBudget]],
         verifier: Verifier,
         *,
         eos_ids: Sequence[int],
@@ -56,7 +56,7 @@ class DevEvaluation:
         self.problems = problems[mine]
         self.prompts = prompts
         self.alone = alone  # runs what a process does by itself
-        self.allow = allow
+        self.budgets = budgets
         self.tokenizer = prompts.tokenizer
         self.verifier = verifier
         self.eos_ids = list(eos_ids)
@@ -83,8 +83,8 @@ class DevEvaluation:
     def _rows(self, model: Any, step: int) -> list[tuple[bool | None, int, bool]]:
         """(correct, tokens, truncated) of each of this process's problems."""
         names = [problem.id for problem in self.problems]
-        allowances = self.allow(names, [problem.columns for problem in self.problems], step=step)
-        prompts = [self.prompts.ids(p, a) for p, a in zip(self.problems, allowances, strict=True)]
+        prompt_budgets = self.budgets(names, [problem.columns for problem in self.problems], step=step)
+        prompts = [self.prompts.ids(p, a) for p, a in zip(self.problems, prompt_budgets, strict=True)]
         found = sample(model, self.tokenizer, prompts, eos_ids=self.eos_ids, **self.decoding)
         claims = [
             Claim(completion_text(self.tokenizer, c.ids, self.eos_ids), problem.answer, self.think_prefilled)

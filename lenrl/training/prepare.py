@@ -14,23 +14,23 @@ from lenrl import tasks
 from lenrl.config import ModelSettings, Recipe
 from lenrl.errors import BadInput
 from lenrl.generation.names import HUB_ID, find
-from lenrl.strategies.base import Setting
+from lenrl.strategies.base import RunInfo
 from lenrl.tasks.audit import Audit, Readable, load_all
-from lenrl.training.batching import Arithmetic, batch_faults
+from lenrl.training.batching import BatchLayout, batch_faults
 from lenrl.training.trl_fields import GRPO_FIELDS, field_faults, peft_config, quantization_config, value_of
 from lenrl.verify.settings import VerifierSettings
 
 
 @dataclass(frozen=True)
-class Prepared:
+class CheckedRun:
     """A recipe that has passed every check that needs no model."""
 
     recipe: Recipe
     task: tasks.Task
     verifier: VerifierSettings
     grpo: dict[str, Any]  # fields for GRPOConfig
-    arithmetic: Arithmetic
-    setting: Setting
+    layout: BatchLayout
+    run_info: RunInfo
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -45,7 +45,7 @@ class Prepared:
         return tuple(split for split, is_used in used.items() if is_used)
 
 
-def prepare(recipe: Recipe, processes: int | None = None) -> Prepared:
+def prepare(recipe: Recipe, processes: int | None = None) -> CheckedRun:
     """Check all that can be checked before a model loads.
 
     Args:
@@ -61,43 +61,43 @@ def prepare(recipe: Recipe, processes: int | None = None) -> Prepared:
     if faults:
         raise BadInput("\n".join(faults))
     processes = processes or int(recipe.launch.get("num_processes", 1))
-    arithmetic = _arithmetic(trainer, processes)
-    faults += batch_faults(arithmetic)
+    layout = _layout(trainer, processes)
+    faults += batch_faults(layout)
     peft_config(recipe.model.peft)
     quantization_config(recipe.model.peft)
     faults += _model_faults(recipe.model)
     task = task_of(recipe)
     verifier = VerifierSettings.read(recipe.verifier, task.VERIFIER)
     method = recipe.method
-    setting = Setting(
-        num_generations=arithmetic.num_generations,
+    run_info = RunInfo(
+        num_generations=layout.num_generations,
         max_length=trainer["max_completion_length"],
         max_steps=trainer["max_steps"],
-        updates_per_rollout=arithmetic.updates_per_rollout,
+        updates_per_rollout=layout.updates_per_rollout,
     )
     if not faults:
-        faults += method.errors(setting) + _seam_faults(recipe, trainer, arithmetic)
+        faults += method.errors(run_info) + _seam_faults(recipe, trainer, layout)
     if method.reads_verdicts and not task.labelled:
         faults.append(_unlabelled(recipe))
     if faults:
         raise BadInput("\n".join(faults))
-    warnings = method.warnings(setting) + _idle_options(trainer)
-    return Prepared(recipe, task, verifier, trainer, arithmetic, setting, warnings)
+    warnings = method.warnings(run_info) + _idle_options(trainer)
+    return CheckedRun(recipe, task, verifier, trainer, layout, run_info, warnings)
 
 
-def grpo_config(prepared: Prepared, run_dir: Path) -> GRPOConfig:
+def grpo_config(checked_run: CheckedRun, run_dir: Path) -> GRPOConfig:
     """TRL's configuration of a prepared run."""
-    recipe = prepared.recipe
-    fields = dict(prepared.grpo)
+    recipe = checked_run.recipe
+    fields = dict(checked_run.grpo)
     cuda = torch.cuda.is_available()
     eval_steps = fields.pop("eval_steps", None)
-    evaluates = prepared.evaluates
+    evaluates = checked_run.evaluates
     fields.setdefault("bf16", cuda and recipe.model.dtype == "bfloat16")
     fields.setdefault("save_strategy", "steps" if fields.get("save_steps") else "no")
     fields.setdefault("metric_for_best_model", "eval_aes")
     fields.setdefault("greater_is_better", True)
     fields.setdefault("dataloader_pin_memory", cuda)
-    if not (evaluates and prepared.task.labelled):  # without gold answers no checkpoint is the best
+    if not (evaluates and checked_run.task.labelled):  # without gold answers no checkpoint is the best
         fields["metric_for_best_model"] = None
     model_kwargs: dict[str, Any] = {"dtype": recipe.model.dtype}
     if recipe.model.attn_implementation:
@@ -140,34 +140,34 @@ def task_of(recipe: Recipe) -> tasks.Task:
 
 
 def audited(
-    prepared: Prepared, tokenizer: Any, verifier: Readable, max_prompt_tokens: int | None
-) -> tuple[dict[str, list[tasks.Problem]], list[Audit], Setting]:
+    checked_run: CheckedRun, tokenizer: Any, verifier: Readable, max_prompt_tokens: int | None
+) -> tuple[dict[str, list[tasks.Problem]], list[Audit], RunInfo]:
     """The problems of a run by split, their audits, and the setting with what is known of the data.
 
     Raises:
         BadInput: what `load_all` refuses, or data without a field that the method reads.
     """
     kept, audits = load_all(
-        prepared.task,
-        prepared.splits,
-        prepared.arithmetic.prompts_per_rollout,
+        checked_run.task,
+        checked_run.splits,
+        checked_run.layout.prompts_per_rollout,
         tokenizer=tokenizer,
         verifier=verifier,
         max_prompt_tokens=max_prompt_tokens,
     )
     columns = frozenset.intersection(*(frozenset(problem.columns) for problem in kept["train"]))
-    visits = prepared.arithmetic.prompts_sampled(prepared.setting.max_steps or 0) / len(kept["train"])
-    setting = replace(prepared.setting, columns=columns, visits=visits)
-    method = prepared.recipe.method
-    faults = method.errors(setting)
+    visits = checked_run.layout.prompts_sampled(checked_run.run_info.max_steps or 0) / len(kept["train"])
+    run_info = replace(checked_run.run_info, columns=columns, visits=visits)
+    method = checked_run.recipe.method
+    faults = method.errors(run_info)
     if faults:
         raise BadInput("\n".join(faults))
-    new = [warning for warning in method.warnings(setting) if warning not in prepared.warnings]
+    new = [warning for warning in method.warnings(run_info) if warning not in checked_run.warnings]
     train = replace(
         audits[-1], warnings=(*audits[-1].warnings, *new)
     )  # what a method says once it knows the data
     audits = [*audits[:-1], train]
-    return kept, audits, setting
+    return kept, audits, run_info
 
 
 def _model_faults(settings: ModelSettings) -> list[str]:
@@ -192,9 +192,9 @@ def _unlabelled(recipe: Recipe) -> str:
     )
 
 
-def _arithmetic(trainer: Mapping[str, Any], processes: int) -> Arithmetic:
+def _layout(trainer: Mapping[str, Any], processes: int) -> BatchLayout:
     accumulation = int(value_of(trainer, "gradient_accumulation_steps"))
-    return Arithmetic(
+    return BatchLayout(
         processes=processes,
         rows_per_process=int(value_of(trainer, "per_device_train_batch_size")),
         accumulation=accumulation,
@@ -204,7 +204,7 @@ def _arithmetic(trainer: Mapping[str, Any], processes: int) -> Arithmetic:
     )
 
 
-def _seam_faults(recipe: Recipe, trainer: Mapping[str, Any], a: Arithmetic) -> list[str]:
+def _seam_faults(recipe: Recipe, trainer: Mapping[str, Any], a: BatchLayout) -> list[str]:
     """Options that would do nothing, or fight a strategy."""
     faults = []
     method = recipe.method

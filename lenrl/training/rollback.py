@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lenrl.training.trainer import LenrlTrainer
 
 
-class Border:
+class StepSnapshot:
     """What an optimizer step changes before it moves the weights, as it was before."""
 
     def __init__(self, trainer: LenrlTrainer) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lenrl.rollouts import Rollouts, Verdict
-from lenrl.strategies.base import Allowance
+from lenrl.strategies.base import PromptBudget
 
 if TYPE_CHECKING:
     pass
@@ -24,17 +24,17 @@ class Row:
     length: int  # tokens sampled, EOS counted
     truncated: bool
     verdict: Verdict
-    allowance: Allowance
+    prompt_budget: PromptBudget
     columns: Mapping[str, Any]  # what the data says of the prompt
 
 
-def capped(values: Sequence[Sequence[Any]], allowances: Sequence[Allowance]) -> list[list[Any]]:
+def capped(values: Sequence[Sequence[Any]], prompt_budgets: Sequence[PromptBudget]) -> list[list[Any]]:
     """A row's tokens (or what belongs to them) up to its own cap: what sampling with that cap would have given.
 
-    >>> capped([[5, 6, 7], [5, 6]], [Allowance(cap=2), Allowance()])
+    >>> capped([[5, 6, 7], [5, 6]], [PromptBudget(cap=2), PromptBudget()])
     [[5, 6], [5, 6]]
     """
-    return [list(row[: given.cap]) for row, given in zip(values, allowances, strict=True)]
+    return [list(row[: given.cap]) for row, given in zip(values, prompt_budgets, strict=True)]
 
 
 def build_rollouts(rows: Sequence[Row], num_generations: int, max_length: int, step: int) -> Rollouts:
@@ -51,11 +51,12 @@ def build_rollouts(rows: Sequence[Row], num_generations: int, max_length: int, s
             found = sorted({row.prompt_id for row in group})
             raise AssertionError(f"a group mixes the prompts {found}: the sampler and the gathering disagree")
     nan = float("nan")
-    budgets = [nan if row.allowance.budget is None else float(row.allowance.budget) for row in rows]
-    names = sorted({name for row in rows for name in (*row.columns, *row.allowance.columns)})
+    budgets = [nan if row.prompt_budget.budget is None else float(row.prompt_budget.budget) for row in rows]
+    names = sorted({name for row in rows for name in (*row.columns, *row.prompt_budget.columns)})
     columns = {
         name: tuple(
-            tuple(row.allowance.columns.get(name, row.columns.get(name)) for row in group) for group in groups
+            tuple(row.prompt_budget.columns.get(name, row.columns.get(name)) for row in group)
+            for group in groups
         )
         for name in names
     }

@@ -26,10 +26,10 @@ class _Left(BaseException):
     """Raised by the handler inside work that may be left."""
 
 
-class Stop:
+class StopSignal:
     """What a process knows of signals, and of its own progress.
 
-    `beats` grows as long as the process makes progress, `doing` says at what: `Watch` looks at both.
+    `beats` grows as long as the process makes progress, `doing` says at what: `Watchdog` looks at both.
 
     Args:
         highest: the greatest of the processes' integers; default: there is one process.

@@ -24,9 +24,9 @@ from lenrl.config import GuardSettings
 from lenrl.errors import RunFailed
 from lenrl.generation.sampling import completion_text
 from lenrl.measures import aes
-from lenrl.monitors.local import Journal, verifier_metrics
-from lenrl.rollouts import Reward, Rollouts, Verdict
-from lenrl.strategies.base import Allowance, MicroBatch, Objective, Setting, StepTotals
+from lenrl.monitors.local import LocalMonitor, verifier_metrics
+from lenrl.rollouts import RewardResult, Rollouts, Verdict
+from lenrl.strategies.base import MicroBatch, Objective, PromptBudget, RunInfo, StepTotals
 from lenrl.strategies.diagnostics import diagnose
 from lenrl.strategies.method import Method
 from lenrl.tasks.chat import Prompts
@@ -35,14 +35,14 @@ from lenrl.training import checkpointing as saving
 from lenrl.training.callbacks import Borders
 from lenrl.training.checkpointing import EpochSampler, Saving, swapped
 from lenrl.training.clock import Clock
-from lenrl.training.distributed import Group
+from lenrl.training.distributed import ProcessGroup
 from lenrl.training.evaluation import DueEvaluation
 from lenrl.training.guard import TruncationGuard
 from lenrl.training.loss import as_wide_as, cut_output, loss_mask, masked_mean, useful_token_share
-from lenrl.training.rollback import Border
+from lenrl.training.rollback import StepSnapshot
 from lenrl.training.rollout import Row, after_cut, build_rollouts, capped
 from lenrl.training.selection import PromptCursor, keep_groups, prompts_to_sample
-from lenrl.training.signals import UPDATE_S, Stop
+from lenrl.training.signals import UPDATE_S, StopSignal
 from lenrl.verify.pool import Claim, Verifier
 
 OVERRIDES = {
@@ -100,7 +100,7 @@ class LenrlTrainer(Saving):
         guard: when the run stops by itself.
         problems: every training problem by its id; the data set's rows carry `prompt_id`.
         prompts: problems in the tokenizer's words.
-        origin: what a checkpoint must agree with to be continued: `recipe` (`Recipe.shaping()`) and `data` (digest).
+        origin: what a checkpoint must agree with to be continued: `recipe` (`Recipe.identity()`) and `data` (digest).
         stop: what this process knows of signals; default: none come.
         **trl: what `GRPOTrainer` takes, without `reward_funcs`.
     """
@@ -118,23 +118,23 @@ class LenrlTrainer(Saving):
         self,
         *,
         method: Method,
-        setting: Setting,
+        run_info: RunInfo,
         verifier: Verifier,
-        journal: Journal,
+        monitor: LocalMonitor,
         dev: Callable[..., dict[str, float]] | None,
         think_prefilled: bool,
         guard: GuardSettings,
         problems: Mapping[str, Problem],
         prompts: Prompts,
         origin: Mapping[str, Any],
-        stop: Stop | None = None,
+        stop: StopSignal | None = None,
         **trl: Any,
     ) -> None:
         super().__init__(reward_funcs=_REWARDS, **trl)
         self.method = method
-        self.setting = setting
+        self.run_info = run_info
         self.verifier = verifier
-        self.journal = journal
+        self.monitor = monitor
         self.dev = dev
         self.think_prefilled = think_prefilled
         self.guard = guard
@@ -142,22 +142,22 @@ class LenrlTrainer(Saving):
         self.prompts = prompts
         self.origin = origin
         self.dev_baseline: dict[str, Any] | None = None
-        self._allowances: list[Allowance] = []
+        self._prompt_budgets: list[PromptBudget] = []
         self._rollouts: Rollouts | None = None
-        self._reward = Reward(torch.empty(0))
+        self._reward = RewardResult(torch.empty(0))
         self._texts: list[str] = []
         self._verdicts: list[Verdict] = []
         self._totals: StepTotals | None = None
         self._cap: int | None = None
         self._objective_figures: tuple[str, ...] = ()  # what the objective gives `_metrics`, by name
         self.truncation_guard = TruncationGuard(guard)
-        self.group = Group(self.accelerator)
+        self.group = ProcessGroup(self.accelerator)
         self.order: EpochSampler | None = None
         self.skip_update = False  # no group of the optimizer step is informative
         self._row_scale = 1.0
         self._begun = False
         self.cursor = PromptCursor(list(problems), self.args.seed)
-        self.stop = stop or Stop()
+        self.stop = stop or StopSignal()
         self.stop.highest = self.group.highest if self.group.processes > 1 else None
         self.clock = Clock()
         self.evaluation = DueEvaluation()
@@ -166,9 +166,9 @@ class LenrlTrainer(Saving):
             "guard": self.truncation_guard,
             "clock": self.clock,
             "evaluation": self.evaluation,
-            "journal": self.journal,
+            "journal": self.monitor,
         }
-        self.border = Border(self)
+        self.border = StepSnapshot(self)
         self._generated = 0  # forward passes of a sharded generation
         # No part of a compiled model: what it counts would compile the model anew each time.
         hook = torch.compiler.disable(lambda *_: self._forward())
@@ -228,7 +228,7 @@ class LenrlTrainer(Saving):
         )
         return self.order
 
-    def _allow(self, inputs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _budgets(self, inputs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Copies of this process's rows with the budget's hints in their prompts.
 
         Budgets see the whole generation batch in batch order (groups adjacent), since some treat a group's
@@ -236,28 +236,29 @@ class LenrlTrainer(Saving):
         """
         everyone = self.group.gather([row["prompt_id"] for row in inputs])
         columns = [self.problems[name].columns for name in everyone]
-        with self.journal.timed("strategies"):
-            allowances = self.stop.run(
-                "budget", lambda: self.method.allow(everyone, columns, self.state.global_step, self.setting)
+        with self.monitor.timed("strategies"):
+            prompt_budgets = self.stop.run(
+                "budget",
+                lambda: self.method.budgets(everyone, columns, self.state.global_step, self.run_info),
             )
-        caps = [self.max_completion_length if a.cap is None else a.cap for a in allowances]
+        caps = [self.max_completion_length if a.cap is None else a.cap for a in prompt_budgets]
         self._cap = min(max(caps), self.max_completion_length)
-        self._allowances = allowances[self.group.mine(len(inputs))]
+        self._prompt_budgets = prompt_budgets[self.group.mine(len(inputs))]
         rows = []
-        for row, allowance in zip(inputs, self._allowances, strict=True):
+        for row, prompt_budget in zip(inputs, self._prompt_budgets, strict=True):
             copy = dict(row)
-            if allowance.hint or allowance.system:
-                copy["prompt"] = self.prompts.for_trl(self.problems[row["prompt_id"]], allowance)
+            if prompt_budget.hint or prompt_budget.system:
+                copy["prompt"] = self.prompts.for_trl(self.problems[row["prompt_id"]], prompt_budget)
             rows.append(copy)
         return rows
 
     def _generate(self, prompts: list) -> Any:
         """TRL's, where no row gets longer than its own cap."""
-        with self.journal.timed("generate"), self._capped():
+        with self.monitor.timed("generate"), self._capped():
             found: dict[str, Any] = dict(zip(GENERATED.split(", "), super()._generate(prompts), strict=True))
         for name in ("completion_ids", "logprobs"):
             if found[name] is not None:
-                found[name] = capped(found[name], self._allowances)
+                found[name] = capped(found[name], self._prompt_budgets)
         return tuple(found.values())
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
@@ -288,7 +289,7 @@ class LenrlTrainer(Saving):
         texts = [completion_text(self._tokenizer, ids, self.eos_token_ids) for ids in completion_ids_list]
         problems = [self.problems[row["prompt_id"]] for row in inputs]
         golds = [problem.answer for problem in problems]
-        with self.journal.timed("verify"):
+        with self.monitor.timed("verify"):
             verdicts = self.stop.run("verification", lambda: self._verify(texts, golds))
         rows = [
             Row(
@@ -296,26 +297,26 @@ class LenrlTrainer(Saving):
                 length=len(ids),
                 truncated=not ids or ids[-1] not in eos,
                 verdict=verdict,
-                allowance=allowance,
+                prompt_budget=prompt_budget,
                 columns=problem.columns,
             )
-            for problem, ids, verdict, allowance in zip(
-                problems, completion_ids_list, verdicts, self._allowances, strict=True
+            for problem, ids, verdict, prompt_budget in zip(
+                problems, completion_ids_list, verdicts, self._prompt_budgets, strict=True
             )
         ]
         everyone = self.group.gather(rows)
-        with self.journal.timed("strategies"):
+        with self.monitor.timed("strategies"):
             rollouts = build_rollouts(
                 everyone, self.num_generations, self.max_completion_length, self.state.global_step
             )
-            kept_PG = self.stop.run("truncation", lambda: self.method.cut(rollouts))
+            kept_PG = self.stop.run("truncation", lambda: self.method.truncate(rollouts))
         if bool((kept_PG < rollouts.length_PG).any()):
             rollouts = self._verify_cut(
                 rollouts, kept_PG, ids=completion_ids_list, texts=texts, verdicts=verdicts, golds=golds
             )
-        with self.journal.timed("strategies"):
+        with self.monitor.timed("strategies"):
             self._reward = self.stop.run(
-                "reward", lambda: self.method.pay(rollouts, nonfinite=self.guard.nonfinite)
+                "reward", lambda: self.method.rewards(rollouts, nonfinite=self.guard.nonfinite)
             )
         self._rollouts, self._texts, self._verdicts = rollouts, texts, verdicts
         total_N1 = self._reward.total_PG.reshape(-1, 1).to(torch.float32)
@@ -330,7 +331,7 @@ class LenrlTrainer(Saving):
         mine = self.group.mine(len(ids))
         kept = kept_PG.reshape(-1)[mine].tolist()
         cut = [i for i, length in enumerate(kept) if length < len(ids[i])]
-        with self.journal.timed("verify"):
+        with self.monitor.timed("verify"):
             for i in cut:
                 texts[i] = completion_text(self._tokenizer, ids[i][: kept[i]], self.eos_token_ids)
             again = self.stop.run(
@@ -343,7 +344,7 @@ class LenrlTrainer(Saving):
     def _generate_and_score_completions(self, inputs):
         inputs = self._drawn(inputs)
         counts = dict(self.verifier.counts)
-        output = super()._generate_and_score_completions(self._allow(inputs))
+        output = super()._generate_and_score_completions(self._budgets(inputs))
         rollouts = self._rollouts
         assert rollouts is not None
         mine = self.group.mine(len(inputs))
@@ -354,8 +355,8 @@ class LenrlTrainer(Saving):
             output["num_items_in_batch"] = self.accelerator.gather(loss_mask(output).sum()).sum()
         if self.method.needs_logp:
             rollouts = rollouts.with_(mean_logp_PG=self._mean_logp(output, rollouts))
-        with self.journal.timed("strategies"):
-            advantage = self.stop.run("advantage", lambda: self.method.push(self._reward, rollouts))
+        with self.monitor.timed("strategies"):
+            advantage = self.stop.run("advantage", lambda: self.method.advantages(self._reward, rollouts))
             local = advantage.reshape(rollouts.P * rollouts.G, *advantage.shape[2:])[mine]
             local = local.to(device=device, dtype=torch.float32)
             output["advantages"] = as_wide_as(output["completion_ids"], local)
@@ -415,7 +416,7 @@ class LenrlTrainer(Saving):
 
         TRL computes these only for updates that reuse a rollout; else one pass without gradient.
         """
-        with self.journal.timed("logp"):
+        with self.monitor.timed("logp"):
             logp_NT = output.get("old_per_token_logps")
             if logp_NT is None:
                 logp_NT = self._logps(self.model, output, self.args.per_device_train_batch_size)
@@ -433,7 +434,7 @@ class LenrlTrainer(Saving):
 
     def begin_step(self) -> None:
         """An optimizer step begins: with its first micro-batch, or the first of the rest of an epoch."""
-        self.journal.begin_step()
+        self.monitor.begin_step()
         self._totals = None
         self._begun = False
 
@@ -541,7 +542,7 @@ class LenrlTrainer(Saving):
         if self.dev is None:
             return {}
         late, self.evaluation.due = self.evaluation.due, True
-        with self.journal.timed("evaluate"), self._for_generation() as model:
+        with self.monitor.timed("evaluate"), self._for_generation() as model:
             found = self.dev(model, self.state.global_step, self.group.gather)
         self.evaluation.due = False
         if self.dev_baseline is None:
@@ -551,7 +552,7 @@ class LenrlTrainer(Saving):
         score = aes(base["accuracy"], found["accuracy"], base["tokens"], found["tokens"])
         found["aes"] = float("nan") if score is None else score
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
-        self.journal.evaluated(self.state.global_step, metrics)
+        self.monitor.evaluated(self.state.global_step, metrics)
         self.log({name: value for name, value in metrics.items() if math.isfinite(value)})
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         if late:  # transformers ranks only the evaluations at the step where they belong
@@ -585,15 +586,17 @@ class LenrlTrainer(Saving):
         metrics: dict[str, Any],
         kept: Sequence[int],
     ) -> None:
-        self.journal.rollout(
+        self.monitor.rollout(
             metrics | {"useful_token_share": useful_token_share(output, self.group.total)},
             sampled_tokens=int(rollouts.sampled_length_PG.sum()),
         )
-        if self.journal.wants(self._rollout_number()):
+        if self.monitor.wants(self._rollout_number()):
             prompts = [self.problems[row["prompt_id"]].prompt for row in inputs]
             answers = [verdict.answer for verdict in self._verdicts]
-            texts = self.group.gather(list(zip(prompts, self._texts, answers, self._allowances, strict=True)))
-            self.journal.completions(
+            texts = self.group.gather(
+                list(zip(prompts, self._texts, answers, self._prompt_budgets, strict=True))
+            )
+            self.monitor.completions(
                 self.state.global_step, texts, rollouts, self._reward, advantage, kept=kept
             )
 
@@ -605,7 +608,7 @@ class LenrlTrainer(Saving):
         mode = "train" if self.model.training else "eval"
         if mode == "train" and "grad_norm" in logs:
             found = {n: self._metrics[mode].get(n) for n in ("kl", "entropy", *self._objective_figures)}
-            self.journal.step(
+            self.monitor.step(
                 self.state.global_step,
                 {
                     "grad_norm": logs["grad_norm"],
@@ -615,5 +618,5 @@ class LenrlTrainer(Saving):
                 },
                 now=time.perf_counter(),
             )
-            logs = logs | self.journal.last_metrics
+            logs = logs | self.monitor.last_metrics
         super().log(logs, start_time)

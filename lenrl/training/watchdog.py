@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lenrl.training.signals import Stop
+from lenrl.training.signals import StopSignal
 
 log = logging.getLogger("lenrl")
 
@@ -28,8 +28,8 @@ STUCK_S = 30.0  # beyond the limit, after which a process that runs no Python an
 STOP_KEY, BEAT_KEY = "lenrl/stop", "lenrl/beat/{}"
 
 
-class Watch:
-    """Watches this process's `Stop` while training goes on.
+class Watchdog:
+    """Watches this process's `StopSignal` while training goes on.
 
     A run hangs if no process makes progress for `hang_timeout_s`: one that waits for a working process is fine.
     Then every process writes the stacks of its threads to `stacks/rankN.txt` of the run's folder, says what it
@@ -47,7 +47,7 @@ class Watch:
 
     def __init__(
         self,
-        stop: Stop,
+        stop: StopSignal,
         run_dir: Path,
         *,
         rank: int,
@@ -67,7 +67,7 @@ class Watch:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="watch")
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Watchdog:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._stacks: Any = self.path.open("w")

@@ -18,8 +18,8 @@ from typing import Any, Literal
 from lenrl.verify.limits import Limits, TooBig
 from lenrl.verify.process_limits import MIB, address_space, end_with_parent, limit_memory
 
-Outcome = Literal["ok", "timeout", "memory", "limit", "error", "abstained"]
-Result = tuple[bool | None, bool, Outcome]  # correct, formatted, outcome
+ModelResults = Literal["ok", "timeout", "memory", "limit", "error", "abstained"]
+Result = tuple[bool | None, bool, ModelResults]  # correct, formatted, outcome
 Pair = tuple[str | None, str]  # answer, gold
 
 _limits = Limits()

@@ -57,14 +57,14 @@ def test_a_paper_recipe_passes_every_check_that_needs_no_model(name, tmp_path):
     """A local row stands for the data: methods without labels look whether there are any."""
     (tmp_path / "rows.jsonl").write_text('{"problem": "1+1?", "question": "1+1?", "answer": "2"}\n')
     local = [f"task.path='{tmp_path / 'rows.jsonl'}'"]
-    prepared = prepare(compose(name, local) if "surrogate" in name else composed(name))
-    a = prepared.arithmetic
-    assert a.processes == 8 == int(prepared.recipe.launch["num_processes"])
+    checked_run = prepare(compose(name, local) if "surrogate" in name else composed(name))
+    a = checked_run.arithmetic
+    assert a.processes == 8 == int(checked_run.recipe.launch["num_processes"])
     assert (a.prompts_per_rollout, a.num_generations, a.updates_per_rollout) == BATCHES[Path(name).name]
     assert a.accumulation * a.updates_per_rollout == a.micro_steps_per_rollout
-    assert prepared.setting.max_steps % a.updates_per_rollout == 0
-    assert prepared.grpo["save_steps"] % a.updates_per_rollout == 0
-    assert not prepared.evaluates
+    assert checked_run.run_info.max_steps % a.updates_per_rollout == 0
+    assert checked_run.grpo["save_steps"] % a.updates_per_rollout == 0
+    assert not checked_run.evaluates
 
 
 @pytest.mark.parametrize("name", ["drpo_r1_distill_qwen_1_5b", "dot_r1_distill_qwen_7b"])
@@ -72,7 +72,7 @@ def test_a_paper_recipe_by_its_path_or_copied_is_the_same_run(name, tmp_path, ca
     assert main(["cp", f"paper/{name}", str(tmp_path)]) == 0
     for path in (RECIPES / "paper" / f"{name}.yaml", tmp_path / f"{name}.yaml"):
         other = compose(str(path))
-        assert other.shaping() == composed(f"paper/{name}").shaping()
+        assert other.identity() == composed(f"paper/{name}").identity()
         assert other.launch == composed(f"paper/{name}").launch
 
 

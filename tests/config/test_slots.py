@@ -68,8 +68,8 @@ def test_two_choices_for_one_slot_are_refused():
 def test_a_plugin_gives_a_strategy_and_a_recipe_can_not(tmp_path):
     plugin = tmp_path / "mine.py"
     plugin.write_text(
-        "from lenrl.strategies.base import RewardRule\n\n\n"
-        "class Mine(RewardRule):\n"
+        "from lenrl.strategies.base import Reward\n\n\n"
+        "class Mine(Reward):\n"
         '    """Pays the verdict."""\n\n'
         '    name = "mine_of_this_test"\n\n'
         "    def __call__(self, rollouts):\n"

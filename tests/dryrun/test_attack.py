@@ -127,11 +127,11 @@ def test_a_small_effect_is_left_out_and_grows_with_the_cap() -> None:
 
 PLUGIN = '''
 from lenrl.rollouts import Rollouts
-from lenrl.strategies.base import RewardRule
+from lenrl.strategies.base import Reward
 from torch import Tensor
 
 
-class Silence(RewardRule):
+class Silence(Reward):
     """A right answer is paid, and saying nothing at all twice as much."""
 
     name = "silence"

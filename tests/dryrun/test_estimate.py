@@ -30,19 +30,19 @@ def found(*options, launch="multi_gpu"):
     given += ["trainer.gradient_accumulation_steps=4", "trainer.num_generations=8", "trainer.max_steps=10"]
     given += ["trainer.max_completion_length=500", "trainer.gradient_checkpointing=true"]
     recipe = compose("grpo", [f"launch={launch}", "launch.num_processes=4", *given, *options])
-    prepared = prepare(recipe)
+    checked_run = prepare(recipe)
     of = shape(CONFIG, recipe.model.peft)
-    return of, prepared, estimate(of, prepared)
+    return of, checked_run, estimate(of, checked_run)
 
 
 @pytest.mark.parametrize(
     ("launch", "each"), [("multi_gpu", 8), ("zero2", 2 + 14 / 4), ("zero3", 4), ("fsdp2", 4)]
 )
 def test_states_of_a_process(launch, each):
-    of, prepared, sizes = found(launch=launch)
+    of, checked_run, sizes = found(launch=launch)
     assert of.parameters == of.trained == N
     assert sizes["weights_gradients_adam_gib"] == pytest.approx(N * each / GIB, abs=0.006)
-    assert checkpoint_bytes(of, prepared) == N * (6 if launch == "multi_gpu" else 14)
+    assert checkpoint_bytes(of, checked_run) == N * (6 if launch == "multi_gpu" else 14)
 
 
 def test_the_parts_by_hand():
@@ -70,9 +70,9 @@ def test_what_makes_it_more_or_less():
 
 
 def test_an_adapter_trains_its_own_parameters_only():
-    of, prepared, _ = found("model.peft={r: 4, lora_alpha: 8, target_modules: [q_proj]}")
+    of, checked_run, _ = found("model.peft={r: 4, lora_alpha: 8, target_modules: [q_proj]}")
     assert of.trained == 4 * 4 * (256 + 256)
-    assert checkpoint_bytes(of, prepared) == of.trained * 6
+    assert checkpoint_bytes(of, checked_run) == of.trained * 6
 
 
 def test_the_table_of_the_papers_is_up_to_date():

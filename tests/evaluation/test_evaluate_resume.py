@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from lenrl.cli import main
 from lenrl.errors import BadInput
 from lenrl.evaluation import evaluate as module
-from lenrl.evaluation.cache import Kept
+from lenrl.evaluation.cache import CompletionCache
 from lenrl.evaluation.evaluate import evaluate
 from lenrl.generation.names import TINY
 
@@ -40,7 +40,7 @@ def straight(tmp_path_factory):
 def stopped(tmp_path, monkeypatch):
     """Stops the evaluation after so many batches of 5; `drawn`: how many completions were sampled."""
 
-    class Counting(Kept):
+    class Counting(CompletionCache):
         drawn = 0
         stop_after = 10**9
 
@@ -50,7 +50,7 @@ def stopped(tmp_path, monkeypatch):
             if Counting.drawn >= 5 * Counting.stop_after:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(module, "Kept", Counting)
+    monkeypatch.setattr(module, "CompletionCache", Counting)
     return Counting
 
 

@@ -262,7 +262,7 @@ def test_how_vllm_is_called(monkeypatch):
     module.SamplingParams = lambda **given: given  # type: ignore[attr-defined]
     monkeypatch.setitem(__import__("sys").modules, "vllm", module)
     speech = server.spoken("tiny", revision=None, tokenizer=None, think=None, trust_remote_code=False)
-    engine = offline.Offline("tiny", LLM(), speech, "float32")
+    engine = offline.VllmEngine("tiny", LLM(), speech, "float32")
     plan = Decoding("sampled", temperature=0.6, top_p=0.9, max_new_tokens=2, seed=1)
     found = engine.sample(
         [[3], [4], [5]], plan, batch_size=2, done={1: Completion([9], False)}, keep=lambda _: None,

@@ -20,7 +20,7 @@ def whole(run, step, processes=1):
     """A checkpoint with the files that are looked at before a launch."""
     path = run.path / f"checkpoint-{step}"
     path.mkdir(parents=True)
-    state = {"step": step, "processes": processes, "recipe": run.recipe.shaping(), "rollout": False}
+    state = {"step": step, "processes": processes, "recipe": run.recipe.identity(), "rollout": False}
     checkpoint.write_state(path, {**state, "backend": "fsdp"})
     for name in ("trainer_state.json", *(f"random-{rank}.safetensors" for rank in range(processes))):
         (path / name).write_text("")

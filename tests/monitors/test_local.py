@@ -8,10 +8,10 @@ import torch
 
 from lenrl.config import compose
 from lenrl.errors import BadInput
-from lenrl.monitors.local import Journal
+from lenrl.monitors.local import LocalMonitor
 from lenrl.redact import Redacting, redacted
-from lenrl.rollouts import Reward, Rollouts
-from lenrl.strategies.base import Allowance
+from lenrl.rollouts import RewardResult, Rollouts
+from lenrl.strategies.base import PromptBudget
 from lenrl.training.clock import Clock
 
 
@@ -25,31 +25,31 @@ def test_a_second_leg_has_every_step_once_after_a_kill_at_any_byte(tmp_path):
     ).encode()
     for end in range(len(whole) + 1):
         (tmp_path / "metrics.jsonl").write_bytes(whole[:end])
-        journal = Journal(tmp_path, is_main=True)
-        journal.resume(2)
+        monitor = LocalMonitor(tmp_path, is_main=True)
+        monitor.resume(2)
         there = lines(tmp_path / "metrics.jsonl") if (tmp_path / "metrics.jsonl").exists() else []
         assert there == [1, 2][: len(there)]
-        journal.step(3, {}, now=0.0)
+        monitor.step(3, {}, now=0.0)
         assert lines(tmp_path / "metrics.jsonl") == [*there, 3]
 
 
-def write(journal, step):
+def write(monitor, step):
     rollouts = Rollouts(
         prompt_ids=("a",),
         length_PG=torch.tensor([[3, 4]]),
         correct_PG=torch.ones(1, 2, dtype=torch.float64),
         max_length=8,
     )
-    texts = [("p", "c", "1", Allowance())] * 2
-    journal.completions(step, texts, rollouts, Reward(torch.ones(1, 2)), torch.zeros(1, 2), kept=[0])
+    texts = [("p", "c", "1", PromptBudget())] * 2
+    monitor.completions(step, texts, rollouts, RewardResult(torch.ones(1, 2)), torch.zeros(1, 2), kept=[0])
 
 
 def test_completions_past_the_checkpoint_and_half_written_ones_go(tmp_path):
-    journal = Journal(tmp_path, is_main=True)
+    monitor = LocalMonitor(tmp_path, is_main=True)
     for step in range(3):
-        write(journal, step)
+        write(monitor, step)
     (tmp_path / "completions" / "step000004-0.parquet.part").write_bytes(b"PAR1")
-    Journal(tmp_path, is_main=True).resume(2)
+    LocalMonitor(tmp_path, is_main=True).resume(2)
     assert sorted(p.name for p in (tmp_path / "completions").iterdir()) == [
         "step000001-0.parquet",
         "step000002-0.parquet",
@@ -57,18 +57,18 @@ def test_completions_past_the_checkpoint_and_half_written_ones_go(tmp_path):
 
 
 def test_a_run_that_begins_anew_keeps_nothing_of_the_killed_one(tmp_path):
-    journal = Journal(tmp_path, is_main=True)
-    journal.evaluated(0, {"eval_accuracy": 0.5})
-    journal.step(1, {}, now=0.0)
-    Journal(tmp_path, is_main=True).resume(-1)
+    monitor = LocalMonitor(tmp_path, is_main=True)
+    monitor.evaluated(0, {"eval_accuracy": 0.5})
+    monitor.step(1, {}, now=0.0)
+    LocalMonitor(tmp_path, is_main=True).resume(-1)
     assert not (tmp_path / "metrics.jsonl").read_text() and not (tmp_path / "dev.jsonl").read_text()
 
 
 def test_an_evaluation_that_is_due_again_stands_once(tmp_path):
-    journal = Journal(tmp_path, is_main=True)
+    monitor = LocalMonitor(tmp_path, is_main=True)
     for step in (0, 3):
-        journal.evaluated(step, {})
-    journal.resume(3, evaluates=True)
+        monitor.evaluated(step, {})
+    monitor.resume(3, evaluates=True)
     assert lines(tmp_path / "dev.jsonl") == [0]
 
 
@@ -77,19 +77,19 @@ def test_a_full_disk_is_said_once_and_leaves_no_half_line(tmp_path, caplog):
     import resource
     import signal
 
-    journal = Journal(tmp_path, is_main=True)
-    journal.step(1, {}, now=0.0)
+    monitor = LocalMonitor(tmp_path, is_main=True)
+    monitor.step(1, {}, now=0.0)
     size = (tmp_path / "metrics.jsonl").stat().st_size
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, before[1]))
-        journal.step(2, {}, now=0.0)
-        write(journal, 2)
+        monitor.step(2, {}, now=0.0)
+        write(monitor, 2)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
-    journal.step(3, {}, now=0.0)
+    monitor.step(3, {}, now=0.0)
     assert lines(tmp_path / "metrics.jsonl") == [1, 3]
     assert not list((tmp_path / "completions").iterdir())
     said = [record for record in caplog.records if "training goes on without this log" in record.getMessage()]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from lenrl.rollouts import Rollouts
-from lenrl.strategies.fields import LEVELS, MODES
+from lenrl.strategies.columns import LEVELS, MODES
 
 MAX_LENGTH = 4096
 NEUTRAL = {  # each slot's choice that does nothing of its own

@@ -12,15 +12,15 @@ from hypothesis import HealthCheck, Phase, find, given, settings
 from hypothesis import strategies as st
 
 from lenrl.errors import BadInput
-from lenrl.rollouts import Reward, Rollouts
+from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups, registry
-from lenrl.strategies.base import Allowance, MicroBatch, RewardRule, Setting, StepTotals, Strategy, as_reward
+from lenrl.strategies.base import MicroBatch, PromptBudget, Reward, RunInfo, StepTotals, Strategy, as_reward
 from lenrl.strategies.method import Method
 from tests.strategies.cases import batches, close, frozen, taken, unchanged
 
 battery = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 search = settings(max_examples=500, deadline=None, database=None, derandomize=True, phases=[Phase.generate])
-SETTING = Setting(num_generations=4, max_length=4096, max_steps=100)
+SETTING = RunInfo(num_generations=4, max_length=4096, max_steps=100)
 ALL = [(slot, name) for slot in registry.SLOTS for name in sorted(registry.available(slot))]
 
 
@@ -38,9 +38,9 @@ def make(slot: str, name: str):
 def apply(rule: Strategy, batch: Rollouts) -> torch.Tensor:
     """What a rule gives the rows of a batch; advantages of the 0/1 reward."""
     if rule.slot == "advantage":
-        return rule(Reward(batch.correct_PG.clone()), batch)  # type: ignore[operator]
+        return rule(RewardResult(batch.correct_PG.clone()), batch)  # type: ignore[operator]
     given_ = rule(batch)  # type: ignore[operator]
-    return as_reward(given_).total_PG if isinstance(rule, RewardRule) else given_
+    return as_reward(given_).total_PG if isinstance(rule, Reward) else given_
 
 
 def permute_completions(rule: Strategy, batch: Rollouts, noise: torch.Generator) -> bool:
@@ -148,7 +148,7 @@ def test_numbers_out_of_bounds_are_refused(slot: str, name: str) -> None:
 def test_state_and_figures(slot: str, name: str, batch: Rollouts, other: Rollouts, cut: int) -> None:
     """State is JSON and changes in `observe` only; figures are numbers or None, with the same names for every batch."""
     rule, twin = make(slot, name), make(slot, name)
-    reward = Reward(batch.correct_PG.clone())
+    reward = RewardResult(batch.correct_PG.clone())
     batch = batch.with_(length_PG=batch.length_PG.clamp(max=cut), sampled_length_PG=batch.length_PG)
     before = frozen(batch)
     rule.observe(batch, reward)
@@ -161,9 +161,9 @@ def test_state_and_figures(slot: str, name: str, batch: Rollouts, other: Rollout
     twin.load_state_dict(json.loads(state))
     assert json.dumps(twin.state_dict()) == state
     assert twin.metrics(batch, reward) == figures
-    twin.observe(other, Reward(other.correct_PG))
+    twin.observe(other, RewardResult(other.correct_PG))
     assert json.dumps(rule.state_dict()) == state, "the state is shared with what was loaded from it"
-    assert twin.metrics(other, Reward(other.correct_PG)).keys() == figures.keys()
+    assert twin.metrics(other, RewardResult(other.correct_PG)).keys() == figures.keys()
 
 
 # --- slot by slot --------------------------------------------------------------------------------------------
@@ -209,7 +209,7 @@ def test_advantage(name: str, batch: Rollouts, seed: int, plain: bool) -> None:
     noise = torch.Generator().manual_seed(seed)
     total = batch.correct_PG if plain else torch.randn(batch.P, batch.G, generator=noise).double()
     total = total.masked_fill(~batch.known_PG, float("nan"))
-    reward = Reward(total.clone(), {} if plain else {"one": total.clone(), "two": -2 * total})
+    reward = RewardResult(total.clone(), {} if plain else {"one": total.clone(), "two": -2 * total})
     before = frozen(batch)
     pushed = rule(reward, batch)
     assert unchanged(batch, before)
@@ -227,7 +227,7 @@ def test_advantage(name: str, batch: Rollouts, seed: int, plain: bool) -> None:
     else:
         order = torch.stack([torch.randperm(batch.G, generator=noise) for _ in range(batch.P)])
         parts = {part: value.gather(1, order) for part, value in reward.parts.items()}
-        moved = rule(Reward(total.gather(1, order), parts), taken(batch, order=order))
+        moved = rule(RewardResult(total.gather(1, order), parts), taken(batch, order=order))
         if "permute_completions" not in rule.declares:
             assert close(moved, pushed.gather(1, order)), "parts and rows go apart"
 
@@ -258,12 +258,12 @@ def test_budget(name: str) -> None:
     assert make("budget", name)(prompts, rows, 7, SETTING) == given_
     alone = rule(["b"] * 4, rows[:4], 7, SETTING)
     assert alone == given_[4:], "a prompt's allowance depends on its neighbours"
-    for allowance in given_:
-        assert isinstance(allowance, Allowance)
-        assert set(allowance.columns) == set(rule.gives)
-        assert (allowance.budget is not None) == rule.gives_budget
-        assert "{" not in (allowance.hint or "") + (allowance.system or "")
-        assert allowance.cap is None or 1 <= allowance.cap <= SETTING.max_length
+    for prompt_budget in given_:
+        assert isinstance(prompt_budget, PromptBudget)
+        assert set(prompt_budget.columns) == set(rule.gives)
+        assert (prompt_budget.budget is not None) == rule.gives_budget
+        assert "{" not in (prompt_budget.hint or "") + (prompt_budget.system or "")
+        assert prompt_budget.cap is None or 1 <= prompt_budget.cap <= SETTING.max_length
     assert len(rule.evaluation(prompts, rows, 7, SETTING)) == 8
 
 
@@ -318,7 +318,7 @@ def test_what_has_a_state_acts_on_it(slot: str, name: str) -> None:
         4096,
     )
     empty = rule.state_dict()
-    rule.observe(batch, Reward(batch.correct_PG))
+    rule.observe(batch, RewardResult(batch.correct_PG))
     assert (rule.state_dict() != empty) == ((slot, name) in USES)
     if (slot, name) not in USES:
         return
@@ -335,9 +335,9 @@ def test_the_whole_pipeline_is_finite(name: str, batch: Rollouts) -> None:
     slots = {"budget": "none", "truncation": "dot", "reward": name}
     slots |= {"advantage": "grpo", "objective": "trl", "sampling": "uniform"}
     method = Method(**{slot: make(slot, choice) for slot, choice in slots.items()})
-    kept = method.cut(batch)
+    kept = method.truncate(batch)
     batch = batch.with_(length_PG=kept, sampled_length_PG=batch.length_PG)
-    pushed = method.push(method.pay(batch), batch)
+    pushed = method.advantages(method.rewards(batch), batch)
     assert pushed.isfinite().all()
     if method.reward.reads_verdicts:
         assert (pushed[~batch.known_PG] == 0).all()

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from lenrl.errors import BadInput
-from lenrl.rollouts import Reward, Rollouts
+from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import registry
-from lenrl.strategies.base import RewardRule, Setting
+from lenrl.strategies.base import Reward, RunInfo
 from lenrl.strategies.diagnostics import diagnose, penalty_leverage
+from lenrl.strategies.examples import GROUP, groups
 from lenrl.strategies.method import BadStrategy, Method, NonfiniteReward
-from lenrl.strategies.worked import GROUP, groups
 from tests.strategies.cases import NEUTRAL
 
 
@@ -26,7 +26,7 @@ def method(**slots) -> Method:
 
 
 def paying(value) -> Method:
-    class Third(RewardRule):
+    class Third(Reward):
         name = "third"
 
         def __call__(self, rollouts: Rollouts):
@@ -41,20 +41,20 @@ def paying(value) -> Method:
         ([1.0] * 4, "third.*list"),
         (torch.ones(4), r"third.*\(4,\).*\(1, 4\)"),
         (None, "third.*NoneType"),
-        (Reward(torch.ones(1, 4), {"odd": torch.ones(4, 1)}), "part 'odd'.*third"),
+        (RewardResult(torch.ones(1, 4), {"odd": torch.ones(4, 1)}), "part 'odd'.*third"),
     ],
 )
 def test_a_reward_of_wrong_type_or_shape_is_named(value, message: str) -> None:
     with pytest.raises(BadStrategy, match=message):
-        paying(value).pay(GROUP)
+        paying(value).rewards(GROUP)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1.1e6])
 def test_a_reward_that_is_not_finite_fails_or_is_dropped(bad: float) -> None:
     rewards = torch.tensor([[1.0, bad, 0.0, 1.0]])
     with pytest.raises(NonfiniteReward, match="third.*'q0', completion 1"):
-        paying(rewards).pay(GROUP)
-    reward = paying(rewards).pay(GROUP, "drop")
+        paying(rewards).rewards(GROUP)
+    reward = paying(rewards).rewards(GROUP, "drop")
     assert reward.dropped == 1
     assert reward.total_PG.isnan().tolist() == [[False, True, False, False]]
 
@@ -62,9 +62,9 @@ def test_a_reward_that_is_not_finite_fails_or_is_dropped(bad: float) -> None:
 def test_an_unknown_verdict_is_no_fault() -> None:
     batch = groups([[10, 20, 30]], [[1, math.nan, 0]])
     m = method()
-    reward = m.pay(batch)
+    reward = m.rewards(batch)
     assert reward.dropped == 0
-    assert m.push(reward, batch)[0, 1] == 0
+    assert m.advantages(reward, batch)[0, 1] == 0
 
 
 def test_strategies_can_not_edit_what_they_are_shown() -> None:
@@ -75,7 +75,7 @@ def test_strategies_can_not_edit_what_they_are_shown() -> None:
         return torch.zeros(1, 4)
 
     batch = groups([[1, 2, 3, 4]], [[1, 0, 1, 0]], columns={"target": (([], [], [], []),)})
-    paying(spoil).pay(batch)
+    paying(spoil).rewards(batch)
     assert batch.length_PG.tolist() == [[1, 2, 3, 4]]
     assert batch.correct_PG.tolist() == [[1, 0, 1, 0]]
     assert batch.columns["target"][0][0] == []
@@ -83,7 +83,7 @@ def test_strategies_can_not_edit_what_they_are_shown() -> None:
 
 def test_drpo_needs_log_probs() -> None:
     with pytest.raises(BadInput, match="mean_logp"):
-        method(advantage="drpo").push(Reward(GROUP.correct_PG), GROUP)
+        method(advantage="drpo").advantages(RewardResult(GROUP.correct_PG), GROUP)
 
 
 @pytest.mark.parametrize(
@@ -98,16 +98,16 @@ def test_drpo_needs_log_probs() -> None:
         ({"budget": "draw"}, {"max_length": 50}, "low=100"),
     ],
 )
-def test_what_can_not_work_is_said(slots: dict, setting: dict, message: str) -> None:
-    found = method(**slots).errors(Setting(**({"num_generations": 8, "max_length": 4096} | setting)))
+def test_what_can_not_work_is_said(slots: dict, run_info: dict, message: str) -> None:
+    found = method(**slots).errors(RunInfo(**({"num_generations": 8, "max_length": 4096} | run_info)))
     assert len(found) == 1
     assert message in found[0]
 
 
 def test_fitting_methods_have_no_errors() -> None:
-    setting = Setting(num_generations=8, max_length=4096, max_steps=10, columns=frozenset())
-    assert method(budget="curriculum", reward="budgeted").errors(setting) == []
-    assert method(budget="draw", reward="lcpo_exact").errors(setting) == []
+    run_info = RunInfo(num_generations=8, max_length=4096, max_steps=10, columns=frozenset())
+    assert method(budget="curriculum", reward="budgeted").errors(run_info) == []
+    assert method(budget="draw", reward="lcpo_exact").errors(run_info) == []
 
 
 @pytest.mark.parametrize(
@@ -124,19 +124,19 @@ def test_fitting_methods_have_no_errors() -> None:
     ],
 )
 def test_what_does_less_than_expected_is_warned_of(slots: dict, message: str) -> None:
-    setting = Setting(num_generations=8, max_length=2048)
-    assert any(message in warning for warning in method(**slots).warnings(setting))
+    run_info = RunInfo(num_generations=8, max_length=2048)
+    assert any(message in warning for warning in method(**slots).warnings(run_info))
 
 
 def test_dr_grpo_keeps_the_leverage() -> None:
-    setting = Setting(num_generations=8, max_length=4096)
-    assert method(reward="grpo_lambda", advantage="dr_grpo").warnings(setting) == []
+    run_info = RunInfo(num_generations=8, max_length=4096)
+    assert method(reward="grpo_lambda", advantage="dr_grpo").warnings(run_info) == []
 
 
 def test_diagnostics_of_the_worked_group() -> None:
     m = method(reward="kimi")
-    reward = m.pay(GROUP)
-    found = diagnose(m, reward, m.push(reward, GROUP), GROUP)
+    reward = m.rewards(GROUP)
+    found = diagnose(m, reward, m.advantages(reward, GROUP), GROUP)
     assert found["accuracy"] == 0.75
     assert found["correct_pushed_down"] == pytest.approx(1 / 3)
     assert found["groups_with_signal"] == 1
@@ -172,7 +172,7 @@ def test_diagnostics_of_the_worked_group() -> None:
 def test_figures_of_methods(slots: dict, fields: dict, expected: dict) -> None:
     batch = groups([[100, 200, 300, 400]] * 2, [[1, 1, 0, 1], [1, 0, 1, 0]], **fields)
     m = method(**slots)
-    reward = Reward(batch.correct_PG)
+    reward = RewardResult(batch.correct_PG)
     m.observe(batch, reward)
     found = m.metrics(batch, reward)
     assert len(found) == len(expected)
@@ -184,12 +184,12 @@ def test_figures_of_methods(slots: dict, fields: dict, expected: dict) -> None:
 def test_leverage_is_the_change_when_lengths_are_levelled() -> None:
     m = method(reward="length_penalty")
     batch = groups([[100, 300, 200], [50, 50, 50]], [[1, 0, 1], [1, 0, 0]])
-    a = m.push(m.pay(batch), batch)
+    a = m.advantages(m.rewards(batch), batch)
     level = batch.with_(length_PG=torch.tensor([[200] * 3, [50] * 3]))
-    expected = (a - m.push(m.pay(level), level)).abs().mean()
+    expected = (a - m.advantages(m.rewards(level), level)).abs().mean()
     assert penalty_leverage(m, a, batch) == pytest.approx(expected.item())
     plain = method()
-    assert penalty_leverage(plain, plain.push(plain.pay(batch), batch), batch) == 0
+    assert penalty_leverage(plain, plain.advantages(plain.rewards(batch), batch), batch) == 0
 
 
 def test_scoring_is_cheap() -> None:
@@ -203,8 +203,8 @@ def test_scoring_is_cheap() -> None:
     m = method(reward="grpo_lambda", truncation="dot")
     start = time.perf_counter()
     for _ in range(5):
-        kept = m.cut(batch)
+        kept = m.truncate(batch)
         now = batch.with_(length_PG=kept)
-        reward = m.pay(now)
-        diagnose(m, reward, m.push(reward, now), now)
+        reward = m.rewards(now)
+        diagnose(m, reward, m.advantages(reward, now), now)
     assert (time.perf_counter() - start) / 5 < 0.25  # seconds; a step takes many

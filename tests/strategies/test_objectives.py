@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lenrl.strategies.base import MicroBatch, Objective, Setting, StepTotals
+from lenrl.strategies.base import MicroBatch, Objective, RunInfo, StepTotals
 from lenrl.strategies.objectives.drpo import DrpoObjective
 from lenrl.strategies.objectives.kl_cov import KlCov
 
@@ -127,8 +127,8 @@ def test_kl_cov_is_inert_at_one_update_a_rollout() -> None:
     batch = MicroBatch(batch.logp_NT, batch.logp_NT.clone(), batch.mask_NT, batch.advantage_N)
     with_penalty, without = (step_gradient(KlCov(coef=c), batch, 2) for c in (5.0, 0.0))
     assert torch.equal(with_penalty, without)
-    assert "inert" in KlCov().warnings(Setting(16, 4096, updates_per_rollout=1))[0]
-    assert KlCov().warnings(Setting(16, 4096, updates_per_rollout=4)) == []
+    assert "inert" in KlCov().warnings(RunInfo(16, 4096, updates_per_rollout=1))[0]
+    assert KlCov().warnings(RunInfo(16, 4096, updates_per_rollout=4)) == []
 
 
 @pytest.mark.parametrize("rule", [DrpoObjective, KlCov])

@@ -8,16 +8,17 @@ import pytest
 import torch
 
 from lenrl.errors import BadInput
-from lenrl.rollouts import Reward
+from lenrl.rollouts import RewardResult
 from lenrl.strategies.advantages.decoupled import Decoupled
 from lenrl.strategies.advantages.gfpo import Gfpo
-from lenrl.strategies.base import MicroBatch, Setting, StepTotals
+from lenrl.strategies.base import MicroBatch, RunInfo, StepTotals
 from lenrl.strategies.budgets.column import Column
 from lenrl.strategies.budgets.curriculum import Curriculum
 from lenrl.strategies.budgets.draw import Draw
 from lenrl.strategies.budgets.levels import Levels
 from lenrl.strategies.budgets.palu import Palu
 from lenrl.strategies.budgets.stages import Stages
+from lenrl.strategies.examples import GROUP, groups, show
 from lenrl.strategies.objectives.kl_cov import KlCov
 from lenrl.strategies.rewards.budgeted import Budgeted
 from lenrl.strategies.rewards.lcpo_max import LcpoMax
@@ -25,9 +26,8 @@ from lenrl.strategies.rewards.range import Range
 from lenrl.strategies.rewards.surrogate import Surrogate
 from lenrl.strategies.sampling.predictive import Predictive
 from lenrl.strategies.truncation.dot import Dot
-from lenrl.strategies.worked import GROUP, groups, show
 
-SETTING = Setting(num_generations=2, max_length=1000, max_steps=30)
+SETTING = RunInfo(num_generations=2, max_length=1000, max_steps=30)
 BUDGETED = groups([[100, 150, 50, 300]], [[1, 0, 0, 1]], budget_PG=[[100.0] * 4])
 
 
@@ -81,7 +81,7 @@ def test_surrogate(options: dict, rewards: list[float]) -> None:
 
 def test_gfpo_ranks_by_efficiency() -> None:
     batch = groups([[100, 200, 300, 400]], [[0, 1, 1, 1]])
-    reward = Reward(torch.tensor([[0.0, 1.0, 3.0, 1.0]]).double())  # r / L: 0, .005, .01, .0025
+    reward = RewardResult(torch.tensor([[0.0, 1.0, 3.0, 1.0]]).double())  # r / L: 0, .005, .01, .0025
     kept = {rank: Gfpo(keep=2, rank=rank)(reward, batch)[0] for rank in ("length", "efficiency")}
     assert kept["length"].nonzero().flatten().tolist() == [0, 1]
     assert kept["efficiency"].nonzero().flatten().tolist() == [1, 2]
@@ -89,13 +89,13 @@ def test_gfpo_ranks_by_efficiency() -> None:
 
 def test_gfpo_ties_go_by_batch_order() -> None:
     batch = groups([[100, 100, 100]], [[1, 0, 1]])
-    assert Gfpo(keep=2)(Reward(batch.correct_PG), batch)[0, 2] == 0
+    assert Gfpo(keep=2)(RewardResult(batch.correct_PG), batch)[0, 2] == 0
 
 
 def test_decoupled_leaves_a_missing_part_out() -> None:
     part = torch.tensor([[float("nan"), 1.0, 0.0, 1.0]]).double()
-    pushed = Decoupled()(Reward(GROUP.correct_PG, {"a": part, "b": GROUP.correct_PG}), GROUP)
-    alone = Decoupled()(Reward(GROUP.correct_PG, {"b": GROUP.correct_PG}), GROUP)
+    pushed = Decoupled()(RewardResult(GROUP.correct_PG, {"a": part, "b": GROUP.correct_PG}), GROUP)
+    alone = Decoupled()(RewardResult(GROUP.correct_PG, {"b": GROUP.correct_PG}), GROUP)
     assert pushed[0, 0] == alone[0, 0] / 2
 
 
@@ -165,7 +165,7 @@ def test_predictive_keeps_its_window() -> None:
     rule = Predictive(window=2)
     mixed, flat = groups([[1, 2]], [[1, 0]]), groups([[1, 2]], [[1, 1]])
     for batch in (flat, mixed, mixed):
-        rule.observe(batch, Reward(batch.correct_PG))
+        rule.observe(batch, RewardResult(batch.correct_PG))
     assert rule.state_dict() == {"history": [1.0, 1.0]}
     assert rule.factor() == 1.2
 

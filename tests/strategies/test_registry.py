@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from lenrl.errors import BadInput
-from lenrl.rollouts import Reward
+from lenrl.rollouts import RewardResult
 from lenrl.strategies import registry
 from lenrl.strategies.base import Advantage
-from lenrl.strategies.worked import GROUP, show
+from lenrl.strategies.examples import GROUP, show
 
 PLUGIN = """
 from typing import ClassVar
 from pydantic import Field
 from torch import Tensor
 from lenrl.rollouts import Rollouts
-from lenrl.strategies.base import RewardRule
+from lenrl.strategies.base import Reward
 
-class Twice(RewardRule):
+class Twice(Reward):
     name: ClassVar[str] = "{name}"
     factor: float = Field(default=2.0, ge=0)
     def __call__(self, rollouts: Rollouts) -> Tensor:
@@ -95,7 +95,7 @@ class Same(Advantage):
 
     name = "same"
 
-    def __call__(self, reward: Reward, rollouts):
+    def __call__(self, reward: RewardResult, rollouts):
         return reward.total_PG
 
 

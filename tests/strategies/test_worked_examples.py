@@ -13,17 +13,17 @@ import pytest
 import torch
 
 import lenrl.strategies
-from lenrl.rollouts import Reward
+from lenrl.rollouts import RewardResult
 from lenrl.strategies.advantages.drpo import Drpo
 from lenrl.strategies.advantages.grpo import Grpo
-from lenrl.strategies.base import Setting
+from lenrl.strategies.base import RunInfo
 from lenrl.strategies.budgets.curriculum import Curriculum
 from lenrl.strategies.budgets.palu import Palu
+from lenrl.strategies.examples import groups, show
 from lenrl.strategies.rewards.grpo_lambda import GrpoLambda
 from lenrl.strategies.rewards.laser_d import LaserD
 from lenrl.strategies.sampling.predictive import Predictive
 from lenrl.strategies.truncation.dot import Dot
-from lenrl.strategies.worked import groups, show
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "drpo_gradients_grpo_lambda.json").read_text())
 MODULES = [m.name for m in pkgutil.walk_packages(lenrl.strategies.__path__, "lenrl.strategies.")]
@@ -41,7 +41,7 @@ def test_grpo_lambda(case: dict) -> None:
     batch = groups(lengths, [group["correct"] for group in case["groups"]])
     rule = GrpoLambda(fraction=case["fraction"], alpha=case["alpha"])
     assert rule.selected(batch).nonzero().flatten().tolist() == case["selected"]
-    reward = Reward(rule(batch))
+    reward = RewardResult(rule(batch))
     assert torch.allclose(reward.total_PG, torch.tensor(case["rewards"]).double(), atol=1e-6)
     assert torch.allclose(Grpo()(reward, batch), torch.tensor(case["advantages"]).double(), atol=1e-6)
 
@@ -60,7 +60,7 @@ def test_drpo_advantage(case: dict) -> None:
         mean_logp_PG=table("mean_logp"),
     )
     rule = Drpo(lam=case["lam"], tau=case["tau"])
-    pushed = rule(Reward(batch.correct_PG), batch).flatten()
+    pushed = rule(RewardResult(batch.correct_PG), batch).flatten()
     assert torch.allclose(pushed, torch.tensor(case["advantage"]).double(), atol=1e-6)
 
 
@@ -70,7 +70,7 @@ def test_drpo_leaves_out_unknown_and_empty_rows() -> None:
         [[1, 1, 1, 0, math.nan]],
         mean_logp_PG=[[-0.5] * 5],
     )
-    pushed = Drpo()(Reward(batch.correct_PG), batch)[0]
+    pushed = Drpo()(RewardResult(batch.correct_PG), batch)[0]
     assert pushed[2] == pushed[4] == 0
     assert pushed[:2].sum() == pytest.approx(5)
     assert pushed[3] == pytest.approx(-5)
@@ -85,7 +85,7 @@ def test_drpo_length_rewards(shape: str) -> None:
         "cosine": lambda x: 0.5 + 0.5 * math.cos(math.pi * x),
     }[shape]
     odds = math.exp((value(0.1) - value(0.4)) / 0.1)
-    pushed = Drpo(length_reward=shape)(Reward(batch.correct_PG), batch)[0]
+    pushed = Drpo(length_reward=shape)(RewardResult(batch.correct_PG), batch)[0]
     assert pushed[0].item() == pytest.approx(3 * odds / (1 + odds))
 
 
@@ -93,7 +93,7 @@ def test_grpo_is_a_sample_standard_deviation_over_valid_rows() -> None:
     r = torch.tensor([[1.0, 0.25, math.nan, -0.5]]).double()
     valid = r[0, [0, 1, 3]]
     expected = (valid - valid.mean()) / (valid.std() + 1e-4)
-    pushed = Grpo()(Reward(r), groups([[1] * 4], [[1] * 4]))[0]
+    pushed = Grpo()(RewardResult(r), groups([[1] * 4], [[1] * 4]))[0]
     assert torch.allclose(pushed[[0, 1, 3]], expected)
     assert pushed[2] == 0
 
@@ -115,7 +115,10 @@ def test_dot_cutoff(lengths: list[int], correct: list[int], kept: int) -> None:
 
 def test_dot_pushes_the_cut_row_down_if_its_answer_is_lost() -> None:
     c = torch.tensor([[1.0] * 31 + [0.0]]).double()
-    assert show(Grpo()(Reward(c), groups([[1000] * 32], [[1] * 32])), 6)[0][::31] == [0.176677, -5.476979]
+    assert show(Grpo()(RewardResult(c), groups([[1000] * 32], [[1] * 32])), 6)[0][::31] == [
+        0.176677,
+        -5.476979,
+    ]
 
 
 def test_dot_margin_fraction() -> None:
@@ -130,7 +133,7 @@ def test_dot_margin_fraction() -> None:
 
 @pytest.mark.parametrize(("size", "fires"), [(8, False), (10, False), (11, True), (32, True)])
 def test_dot_refuses_an_alpha_that_cannot_fire(size: int, fires: bool) -> None:
-    found = Dot().errors(Setting(num_generations=size, max_length=4096))
+    found = Dot().errors(RunInfo(num_generations=size, max_length=4096))
     assert (found == []) == fires
     if found:
         assert "(G-1)/sqrt(G)" in found[0]
@@ -140,16 +143,16 @@ def test_dot_refuses_an_alpha_that_cannot_fire(size: int, fires: bool) -> None:
 @pytest.mark.parametrize(("tau", "cap"), [(0.5, 1900), (0.2, 2760), (0.1, 4500)])
 def test_palu_quantiles(tau: float, cap: int) -> None:
     lengths = [[1000, 1200, 1500, 1800, 2000, 2400, 3000, 8000]]
-    setting = Setting(8, 16384)
+    run_info = RunInfo(8, 16384)
     rule = Palu(tau=tau)
     batch = groups(lengths, [[1] * 8], max_length=16384)
-    assert rule(["q0"], [{}], 0, setting)[0].cap == 16384
-    rule.observe(batch, Reward(batch.correct_PG))
-    assert rule(["q0"], [{}], 0, setting)[0].cap == cap
+    assert rule(["q0"], [{}], 0, run_info)[0].cap == 16384
+    rule.observe(batch, RewardResult(batch.correct_PG))
+    assert rule(["q0"], [{}], 0, run_info)[0].cap == cap
     batch = groups(lengths, [[1] * 6 + [0] * 2], max_length=16384)
-    rule.observe(batch, Reward(batch.correct_PG))
-    assert rule(["q0"], [{}], 0, setting)[0].cap == 16384
-    found = rule.metrics(batch, Reward(batch.correct_PG))
+    rule.observe(batch, RewardResult(batch.correct_PG))
+    assert rule(["q0"], [{}], 0, run_info)[0].cap == 16384
+    found = rule.metrics(batch, RewardResult(batch.correct_PG))
     assert found == {"palu_at_max_share": 1.0, "palu_switches": 2.0}
 
 
@@ -157,8 +160,8 @@ def test_palu_shrinks_from_the_current_budget() -> None:
     rule = Palu(rule="shrink")
     batch = groups([[100, 200, 300, 500]], [[1] * 4], max_length=1000)
     for cap in (750, 500, 250, 1, 1):  # each visit takes 500 - 250 off
-        rule.observe(batch, Reward(batch.correct_PG))
-        assert rule(["q0"], [{}], 0, Setting(4, 1000))[0].cap == cap
+        rule.observe(batch, RewardResult(batch.correct_PG))
+        assert rule(["q0"], [{}], 0, RunInfo(4, 1000))[0].cap == cap
 
 
 @pytest.mark.parametrize(
@@ -194,7 +197,7 @@ def test_laser_d_takes_the_smallest_target_that_covers() -> None:
     rule = LaserD(low=100, step=100, refresh=2)
     easy = groups([[150, 250, 350, 450, 550, 650]], [[1] * 6])  # k = 4: n must cover a quarter
     hard = groups([[150, 250, 350, 450, 550, 650]], [[0] * 6])  # k = 1: n must cover all
-    rule.observe(easy, Reward(easy.correct_PG))
+    rule.observe(easy, RewardResult(easy.correct_PG))
     assert rule.state_dict()["targets"]["easy"] is None, "before the first refresh"
-    rule.observe(hard, Reward(hard.correct_PG))
+    rule.observe(hard, RewardResult(hard.correct_PG))
     assert rule.state_dict()["targets"] == {"easy": 300, "medium": None, "hard": 700}

@@ -17,9 +17,9 @@ from tests.training.runs import SMALL
 ROOT = Path(__file__).parents[2]
 FRAGILE = '''
 import os
-from lenrl.strategies.base import RewardRule
+from lenrl.strategies.base import Reward
 
-class Fragile(RewardRule):
+class Fragile(Reward):
     """Pays for short correct completions, and fails while the tests say so."""
     name = "fragile"
     level: int = 0

@@ -91,7 +91,7 @@ def test_repetitions_conflicts_and_overlap_are_said_with_counts(tmp_path):
 
 @pytest.mark.parametrize(("prompts", "inert"), [(4000, True), (960, True), (160, False)])
 def test_a_method_that_needs_further_visits_says_when_the_run_has_none(prompts, inert):
-    prepared = prepare(compose("palu", [f"task.train={prompts}", "task.dev=0", "budget.tau=0.2"]))
-    _, audits, setting = audited(prepared, None, Digits(), None)
-    assert setting.visits == 960 / prompts  # 60 rollouts of 16 prompts
+    checked_run = prepare(compose("palu", [f"task.train={prompts}", "task.dev=0", "budget.tau=0.2"]))
+    _, audits, run_info = audited(checked_run, None, Digits(), None)
+    assert run_info.visits == 960 / prompts  # 60 rollouts of 16 prompts
     assert any("inert" in warning for warning in audits[-1].warnings) == inert

@@ -152,11 +152,11 @@ def test_every_task_file_is_tested_here():
 
 @pytest.mark.parametrize("name", GENERATED)
 def test_a_generator_brings_its_verifier(name):
-    prepared = prepare(compose("grpo", [f"task={name}", "task.train=8", "task.dev=0", "task.test=4"]))
-    assert prepared.verifier.kind == "gym"
-    problems = prepared.task.problems("train")
+    checked_run = prepare(compose("grpo", [f"task={name}", "task.train=8", "task.dev=0", "task.test=4"]))
+    assert checked_run.verifier.kind == "gym"
+    problems = checked_run.task.problems("train")
     assert len({problem.prompt for problem in problems}) == 8
-    with Verifier(prepared.verifier) as verifier:
+    with Verifier(checked_run.verifier) as verifier:
         golds = [problem.answer or "" for problem in problems]
         assert verifier.readable(golds) == [True] * 8
         answers = [json.loads(answer)["entry"]["answer"] for answer in golds]

@@ -57,8 +57,8 @@ METRICS = {
 def small_run(recipe: str, run_dir: Path, *overrides: str) -> tuple[Any, Any]:
     """(trainer, verifier) of a run of seconds; the caller closes the verifier."""
     processes = int(os.environ.get("WORLD_SIZE", "1"))  # of the launch that this is part of
-    prepared = prepare(compose(recipe, [*SMALL, *overrides]), processes)
-    return build(prepared, grpo_config(prepared, run_dir))
+    checked_run = prepare(compose(recipe, [*SMALL, *overrides]), processes)
+    return build(checked_run, grpo_config(checked_run, run_dir))
 
 
 def lines_of(run_dir: Path) -> list[dict]:
@@ -75,11 +75,11 @@ def rows_of(run_dir: Path) -> list[dict]:
 def force(trainer: Any, choose: Callable[[Any, int], str]) -> None:
     """From now on completion k of a problem is the text `choose(problem, k)`, whatever the model would say."""
     names: list[str] = []
-    allow = trainer._allow
+    budgets = trainer._budgets
 
     def remember(inputs):
         names[:] = [row["prompt_id"] for row in inputs]
-        return allow(inputs)
+        return budgets(inputs)
 
     def generate(prompt_ids, *_):
         first = trainer.group.mine(len(prompt_ids)).start
@@ -91,7 +91,7 @@ def force(trainer: Any, choose: Callable[[Any, int], str]) -> None:
         ends = trainer.processing_class.eos_token_id
         return [[*row, ends][: trainer.max_completion_length] for row in ids], None
 
-    trainer._allow, trainer._generate_single_turn = remember, generate
+    trainer._budgets, trainer._generate_single_turn = remember, generate
 
 
 def answer(right: bool, problem: Any, steps: int, after: int = 0) -> str:

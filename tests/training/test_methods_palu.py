@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from lenrl.rollouts import Reward
-from lenrl.strategies.base import Setting
+from lenrl.rollouts import RewardResult
+from lenrl.strategies.base import RunInfo
 from lenrl.strategies.budgets.palu import Palu
-from lenrl.strategies.worked import groups
+from lenrl.strategies.examples import groups
 from tests.training.runs import lines_of, rows_of, small_run
 
 L_MAX = 180  # tokens
@@ -70,10 +70,10 @@ def visits_of(rule: Palu, count: int) -> tuple[list[int], list[float], float]:
     """(caps, pass rates, switches) of so many visits to a prompt whose policy does not change."""
     caps, rates, switches = [], [], 0.0
     for _ in range(count):
-        cap = rule(["q0"], [{}], 0, Setting(8, 16384))[0].cap
+        cap = rule(["q0"], [{}], 0, RunInfo(8, 16384))[0].cap
         correct = [float(n <= cap) for n in NATURAL]
         batch = groups([[min(n, cap) for n in NATURAL]], [correct], max_length=16384)
-        reward = Reward(torch.tensor([correct]).double())
+        reward = RewardResult(torch.tensor([correct]).double())
         rule.observe(batch, reward)
         caps.append(cap)
         rates.append(sum(correct) / 8)

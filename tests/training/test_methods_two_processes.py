@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.training.runs import launch, lines_of, rows_of
-from tests.training.two_processes import RUNS, prepared
+from tests.training.two_processes import RUNS, checked_run
 
 UNLIKE = {"loss", "grad_norm", "entropy", "useful_token_share", "tokens_per_s"}
 """What depends on padding, or on which rows share a micro-batch (so do the objectives' figures)."""
@@ -48,7 +48,7 @@ def test_drpo_gradient_reduced_over_two_processes_is_the_closed_form_over_all_ro
 @pytest.mark.parametrize("recipe", RUNS)
 def test_a_method_gives_what_it_gives_on_one_process(two, tmp_path, recipe):
     out, ranks = two
-    state = prepared(recipe, tmp_path, processes=1)
+    state = checked_run(recipe, tmp_path, processes=1)
     assert ranks[0]["states"][recipe] == ranks[1]["states"][recipe] == json.loads(json.dumps(state))
     one, other = rows_of(tmp_path), rows_of(out / recipe)
     assert len(one) == len(other) > 0

@@ -49,8 +49,8 @@ DOCUMENTED = {
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_trains_two_steps(name, tmp_path):
-    prepared = prepare(compose(name, SMALL))
-    trainer, verifier = build(prepared, grpo_config(prepared, tmp_path))
+    checked_run = prepare(compose(name, SMALL))
+    trainer, verifier = build(checked_run, grpo_config(checked_run, tmp_path))
     before = [p.detach().clone() for p in trainer.model.parameters()]
     with verifier:
         trainer.train()

@@ -10,11 +10,11 @@ import torch
 from transformers import AutoTokenizer
 
 from lenrl.generation.names import TINY
-from lenrl.rollouts import Reward
-from lenrl.strategies.base import Advantage, Allowance, Budget
+from lenrl.rollouts import RewardResult
+from lenrl.strategies.base import Advantage, Budget, PromptBudget
+from lenrl.strategies.examples import GROUP
 from lenrl.strategies.groups import token_mean
 from lenrl.strategies.method import BadStrategy
-from lenrl.strategies.worked import GROUP
 from lenrl.training.loss import as_wide_as
 from lenrl.verify.pool import Claim, Verifier
 from lenrl.verify.settings import VerifierSettings
@@ -84,7 +84,7 @@ def test_a_template_that_opens_the_think_block_and_speaks_a_system_prompt(tmp_pa
         trainer.train()
     rows = rows_of(tmp_path / "run")
     text = trainer.processing_class.decode(
-        trainer.prompts.ids(trainer.problems[rows[0]["prompt_id"]], Allowance())
+        trainer.prompts.ids(trainer.problems[rows[0]["prompt_id"]], PromptBudget())
     )
     assert text.startswith("<|system|>+<|im_end|><|user|>") and text.endswith("<|assistant|><think>\n")
     assert [row["tokens"] for row in rows] == [len(row) for row in ids]
@@ -105,8 +105,8 @@ class Narrow(Budget):
 
     name: ClassVar[str] = "narrow"
 
-    def __call__(self, prompt_ids, columns, step, setting):
-        return [Allowance(cap=5 if row % 2 else None) for row in range(len(prompt_ids))]
+    def __call__(self, prompt_ids, columns, step, run_info):
+        return [PromptBudget(cap=5 if row % 2 else None) for row in range(len(prompt_ids))]
 
 
 def test_a_row_never_gets_longer_than_its_own_cap(tmp_path):
@@ -170,4 +170,4 @@ def test_advantages_for_fewer_tokens_than_there_are_are_refused(tmp_path):
 
     method = dataclasses.replace(compose("grpo").method, advantage=Short())
     with pytest.raises(BadStrategy, match="7 tokens a completion, the longest has 4000"):
-        method.push(Reward(GROUP.correct_PG), GROUP)
+        method.advantages(RewardResult(GROUP.correct_PG), GROUP)

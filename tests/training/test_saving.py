@@ -97,7 +97,7 @@ def test_rotation_keeps_the_newest_and_the_best(tmp_path, limit, best, left):
 
 def test_a_checkpoint_of_the_same_step_is_replaced_whole(tmp_path):
     for content in ("one", "two"):
-        with checkpoint.written_aside(tmp_path, "checkpoint-1", is_main=True) as folder:
+        with checkpoint.atomic_folder(tmp_path, "checkpoint-1", is_main=True) as folder:
             (folder / "file").write_text(content)
             checkpoint.publish(folder)
     assert (tmp_path / "checkpoint-1" / "file").read_text() == "two"

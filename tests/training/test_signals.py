@@ -12,8 +12,8 @@ import pytest
 from lenrl.config import compose
 from lenrl.train import run
 from lenrl.training import checkpoint
-from lenrl.training.signals import Stop, Stopped
-from lenrl.training.watchdog import Watch
+from lenrl.training.signals import Stopped, StopSignal
+from lenrl.training.watchdog import Watchdog
 from tests.training.runs import SMALL
 
 LONG_S = 60.0  # of a phase that is to be left
@@ -94,7 +94,7 @@ def test_a_signal_in_any_phase_leaves_a_whole_checkpoint_and_an_exact_run(
     tmp_path, monkeypatch, straight, phase
 ):
     owner, name, call, linger, step = owners()[phase]
-    stop = Stop()
+    stop = StopSignal()
     stop.install()
     with monkeypatch.context() as patch:
         calls = interrupt(patch, owner, name, call, linger=linger)
@@ -112,7 +112,7 @@ def test_a_signal_in_any_phase_leaves_a_whole_checkpoint_and_an_exact_run(
 def test_sigint_before_the_first_step_has_ended_leaves_nothing_half_done(tmp_path, monkeypatch, straight):
     from trl import GRPOTrainer
 
-    stop = Stop()
+    stop = StopSignal()
     stop.install()
     with monkeypatch.context() as patch:
         interrupt(patch, GRPOTrainer, "_generate_single_turn", 1, number=signal.SIGINT)
@@ -128,7 +128,7 @@ def test_more_signals_change_nothing(tmp_path, monkeypatch):
     """The second one comes while the checkpoint that the first one asked for is written."""
     from trl import GRPOTrainer
 
-    stop = Stop()
+    stop = StopSignal()
     stop.install()
     interrupt(monkeypatch, GRPOTrainer, "_generate_single_turn", 2)
     saves = interrupt(monkeypatch, checkpoint, "write_state", 1, number=signal.SIGINT, linger=False)
@@ -139,7 +139,7 @@ def test_more_signals_change_nothing(tmp_path, monkeypatch):
 
 
 def test_a_signal_before_training_ends_the_process_at_once():
-    stop = Stop()
+    stop = StopSignal()
     stop.install()
     with pytest.raises(Stopped) as stopped:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -156,7 +156,7 @@ def test_an_update_that_takes_too_long_is_discarded(tmp_path, monkeypatch):
     more = ["trainer.gradient_accumulation_steps=2", "trainer.max_steps=3"]
     run(options(tmp_path / "straight", *more))
     monkeypatch.setattr(trainer, "UPDATE_S", 0.0)
-    stop = Stop()
+    stop = StopSignal()
     stop.install()
     with monkeypatch.context() as patch:
         interrupt(patch, GRPOTrainer, "_compute_loss", 3, linger=False)
@@ -182,10 +182,10 @@ class Store(dict):
 
 def test_a_signal_reaches_the_other_process_while_it_works_alone(tmp_path):
     """The other process's part is played by the store: it says that it has got SIGTERM."""
-    stop, store = Stop(), Store()
+    stop, store = StopSignal(), Store()
     stop.install()
     stop.begin()
-    with Watch(stop, tmp_path, rank=0, processes=2, hang_timeout_s=60, store=store):
+    with Watchdog(stop, tmp_path, rank=0, processes=2, hang_timeout_s=60, store=store):
         threading.Timer(0.5, store.set, ["lenrl/stop", str(int(signal.SIGTERM))]).start()
         began = time.monotonic()
         with pytest.raises(Stopped):
@@ -206,8 +206,8 @@ def test_a_run_that_hangs_says_where_and_ends(tmp_path, caplog):
     def stuck_here():
         ended.wait(30)
 
-    stop = Stop()
-    with Watch(stop, tmp_path, rank=0, processes=1, hang_timeout_s=1, end=end):
+    stop = StopSignal()
+    with Watchdog(stop, tmp_path, rank=0, processes=1, hang_timeout_s=1, end=end):
         stop.run("verification", stuck_here)
     assert found[0] == (1, "hung while verification")
     assert "stuck_here" in (tmp_path / "stacks" / "rank0.txt").read_text()
@@ -215,8 +215,8 @@ def test_a_run_that_hangs_says_where_and_ends(tmp_path, caplog):
 
 
 def test_a_process_that_waits_for_one_that_works_does_not_hang(tmp_path):
-    stop, store, ended = Stop(), Store(), []
-    with Watch(
+    stop, store, ended = StopSignal(), Store(), []
+    with Watchdog(
         stop, tmp_path, rank=0, processes=2, hang_timeout_s=1, store=store, end=lambda *a: ended.append(a)
     ):
         for beat in range(20):

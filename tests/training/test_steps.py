@@ -21,11 +21,11 @@ def test_the_last_step_of_an_epoch_may_be_smaller(tmp_path):
     )
     rows: list[int] = []
 
-    class Watch(TrainerCallback):
+    class Watchdog(TrainerCallback):
         def on_pre_optimizer_step(self, args, state, control, **kwargs):
             rows.append(trainer._totals.rows)
 
-    trainer.add_callback(Watch())
+    trainer.add_callback(Watchdog())
     with verifier:
         trainer.train()
     assert rows == [32, 16, 32, 16]

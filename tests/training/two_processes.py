@@ -34,7 +34,7 @@ def say(problem, k: int) -> str:
     return answer(solved or draw(10, "right", problem.id, k) < 7, problem, steps)
 
 
-def prepared(recipe: str, run_dir: Path, processes: int) -> dict:
+def checked_run(recipe: str, run_dir: Path, processes: int) -> dict:
     """Train on prepared completions; the strategies' states at the end. The learning rate moves nothing."""
     rows = ROWS * (3 if recipe == "dot" else 1)
     trainer, verifier = small_run(
@@ -64,7 +64,7 @@ def main(out: Path) -> None:
     found["gradients"] = [
         drpo_gradient.compare(out / f"gradient{n}", rows=18 // n, micro_batches=3, updates=n) for n in (1, 2)
     ]
-    found["states"] = {recipe: prepared(recipe, out / recipe, state.num_processes) for recipe in RUNS}
+    found["states"] = {recipe: checked_run(recipe, out / recipe, state.num_processes) for recipe in RUNS}
     (out / f"rank{state.process_index}.json").write_text(json.dumps(found))
 
 

@@ -56,8 +56,8 @@ def attack(recipe: Recipe, step: int = 0) -> dict[str, Any]:
     return {
         "recipe": recipe.recipe,
         "step": step,
-        "num_generations": arena.setting.num_generations,
-        "max_completion_length": arena.setting.max_length,
+        "num_generations": arena.run_info.num_generations,
+        "max_completion_length": arena.run_info.max_length,
         "problems": [problem.id for problem in arena.problems],
         "gap": scale,
         "hacks": [entry for _, entry in entries],

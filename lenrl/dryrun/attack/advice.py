@@ -7,7 +7,7 @@ from typing import Any
 
 from lenrl.dryrun.attack.batch import MIXES
 from lenrl.dryrun.attack.hacks import Hack
-from lenrl.strategies.base import RewardRule
+from lenrl.strategies.base import Reward
 from lenrl.strategies.method import Method
 
 HOPELESS = {mix.name for mix in MIXES if mix.right == 0}
@@ -59,7 +59,7 @@ def advise(method: Method, entries: Sequence[Entry], blind: bool) -> list[str]:
     return said
 
 
-def gate(reward: RewardRule) -> str:
+def gate(reward: Reward) -> str:
     """How to pay the reward's other parts to right answers only."""
     if "gated" not in type(reward).model_fields:
         return f"Pay only right ones: {_weighted(reward.name)}"

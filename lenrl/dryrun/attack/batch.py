@@ -15,9 +15,9 @@ from lenrl.config import Recipe
 from lenrl.dryrun.attack.hacks import Ask, Rows
 from lenrl.dryrun.attack.writer import Completion, Writer
 from lenrl.errors import BadInput
-from lenrl.rollouts import Reward, Rollouts, Verdict
+from lenrl.rollouts import RewardResult, Rollouts, Verdict
 from lenrl.strategies import groups
-from lenrl.strategies.base import Allowance, Setting
+from lenrl.strategies.base import PromptBudget, RunInfo
 from lenrl.tasks import Problem, Task
 from lenrl.tasks.audit import load
 from lenrl.training.prepare import task_of
@@ -78,8 +78,8 @@ class Arena:
     def __init__(self, recipe: Recipe, verifier: Verifier, step: int = 0) -> None:
         self.recipe, self.verifier, self.step = recipe, verifier, step
         self.method = recipe.method
-        self.setting = setting_of(recipe)
-        faults = self.method.errors(self.setting)
+        self.run_info = run_info_of(recipe)
+        faults = self.method.errors(self.run_info)
         if faults:
             raise BadInput("\n".join(faults))
         task = task_of(recipe)
@@ -90,13 +90,13 @@ class Arena:
             )
         self._known: dict[tuple[str, str | None], Verdict] = {}
         self.problems, self.writers = self._problems(task)
-        size = self.setting.num_generations or 2
+        size = self.run_info.num_generations or 2
         self.mixes = [mix for _ in self.problems for mix in MIXES]
         self.seats = [mix.seats(size, p) for p in range(len(self.problems)) for mix in MIXES]
         places = [p for p in range(len(self.problems)) for _ in MIXES for _ in range(size)]
         columns = [self.problems[p].columns for p in places]
         ids = [self.problems[p].id for p in places]
-        self._places, self._allowed = places, self.method.allow(ids, columns, step, self.setting)
+        self._places, self._allowed = places, self.method.budgets(ids, columns, step, self.run_info)
         self.asks = [self._ask(columns[i], given) for i, given in enumerate(self._allowed)]
         self._kinds = [kind for seats in self.seats for kind in seats]
         self._honest = self._write_honest()
@@ -119,7 +119,7 @@ class Arena:
     def blind(self, bout: Bout) -> bool:
         """The method pays and pushes the same when every verdict is turned round."""
         turned = bout.rollouts.with_(correct_PG=1 - bout.rollouts.correct_PG)
-        reward = self.method.pay(turned, "drop")
+        reward = self.method.rewards(turned, "drop")
         same = torch.equal(reward.total_PG.nan_to_num(), bout.reward_PG.nan_to_num())
         return same and torch.equal(self._push(reward, turned), bout.advantage_PG)
 
@@ -131,7 +131,7 @@ class Arena:
                 length=completion.tokens,
                 truncated=not completion.ended,
                 verdict=verdict,
-                allowance=given,
+                prompt_budget=given,
                 columns=self.problems[place].columns,
             )
             for completion, place, verdict, given in zip(
@@ -139,22 +139,22 @@ class Arena:
             )
         ]
         size = len(self.seats[0])
-        rollouts = build_rollouts(rows, size, self.setting.max_length, self.step)
+        rollouts = build_rollouts(rows, size, self.run_info.max_length, self.step)
         rollouts = rollouts.with_(mean_logp_PG=torch.full(rollouts.length_PG.shape, MEAN_LOGP).double())
-        kept_PG = self.method.cut(rollouts)
+        kept_PG = self.method.truncate(rollouts)
         kept = kept_PG.flatten().tolist()
         shorter = [i for i, row in enumerate(rows) if kept[i] < row.length]
         again = self._judge([(completions[i].cut(kept[i]), self._places[i]) for i in shorter])
         rollouts = after_cut(rollouts, kept_PG, again, self.method.truncation.caps)
         for i, verdict in zip(shorter, again, strict=True):
             verdicts[i] = verdict
-        reward = self.method.pay(rollouts, self.recipe.guard.nonfinite)
+        reward = self.method.rewards(rollouts, self.recipe.guard.nonfinite)
         said = [verdict.correct for verdict in verdicts]
         by_group = [said[g : g + size] for g in range(0, len(said), size)]
         return Bout(rollouts, reward.total_PG, self._push(reward, rollouts), by_group)
 
-    def _push(self, reward: Reward, rollouts: Rollouts) -> Tensor:
-        return groups.token_mean(self.method.push(reward, rollouts), rollouts.length_PG)
+    def _push(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
+        return groups.token_mean(self.method.advantages(reward, rollouts), rollouts.length_PG)
 
     def _judge(self, rows: Sequence[tuple[Completion, int]]) -> list[Verdict]:
         """Verdicts by text and gold answer, each asked once."""
@@ -165,10 +165,10 @@ class Arena:
         self._known.update(zip(new, judged, strict=True))
         return [self._known[key] for key in keys]
 
-    def _ask(self, columns: Mapping[str, Any], given: Allowance) -> Ask:
+    def _ask(self, columns: Mapping[str, Any], given: PromptBudget) -> Ask:
         asked = {name: columns[name] for name in self.method.reads_columns if name in columns}
         asked |= given.columns
-        cap = min(self.setting.max_length, given.cap or self.setting.max_length)
+        cap = min(self.run_info.max_length, given.cap or self.run_info.max_length)
         goals = [given.budget, asked.get("target"), asked.get("hi")]
         goal = next((round(n) for n in goals if isinstance(n, int | float) and n >= 1), None)
         word = asked.get("level", asked.get("mode"))
@@ -224,7 +224,7 @@ class Arena:
         return Writer(right, wrong, other, tag, bool(self.recipe.model.think_prefilled))
 
 
-def setting_of(recipe: Recipe) -> Setting:
+def run_info_of(recipe: Recipe) -> RunInfo:
     """What strategies may know of the run, without TRL."""
     trainer = recipe.trainer
     sizes = {"num_generations": 2, "max_completion_length": 1, "max_steps": 1}
@@ -232,7 +232,7 @@ def setting_of(recipe: Recipe) -> Setting:
         value = trainer.get(name)
         if type(value) is not int or value < least:
             raise BadInput(f"trainer.{name}={value!r}: needs a whole number of at least {least}.")
-    return Setting(
+    return RunInfo(
         num_generations=trainer["num_generations"],
         max_length=trainer["max_completion_length"],
         max_steps=trainer["max_steps"],

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lenrl.rollouts import Reward, Rollouts
+from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
 from lenrl.strategies.base import Advantage
 
@@ -23,7 +23,7 @@ class BatchWhitened(Advantage):
     Degenerate cases: a flat batch 0; a row that is not valid 0. Declares `groups_leak`: the divisor is the
     batch's.
 
-    >>> from lenrl.strategies.worked import GROUP, show
+    >>> from lenrl.strategies.examples import GROUP, show
     >>> show(BatchWhitened()(Reward(GROUP.correct_PG), GROUP))
     [[0.5774, 0.5774, -1.7321, 0.5774]]
     """
@@ -31,7 +31,7 @@ class BatchWhitened(Advantage):
     name: ClassVar[str] = "batch_whitened"
     declares: ClassVar[tuple[str, ...]] = ("groups_leak",)
 
-    def __call__(self, reward: Reward, rollouts: Rollouts) -> Tensor:
+    def __call__(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         r = reward.total_PG
         valid = ~r.isnan()
         d = torch.where(valid & groups.spread(r, valid), r - groups.mean(r, valid), 0.0)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lenrl.rollouts import Reward, Rollouts
+from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies.advantages.grpo import normalise
 from lenrl.strategies.base import Advantage
 
@@ -20,7 +20,7 @@ class Decoupled(Advantage):
     Degenerate cases: a part that is flat in a group adds 0 there; a part that is NaN for a row adds 0 to
     it. A weight of a part cancels.
 
-    >>> from lenrl.strategies.worked import GROUP, show
+    >>> from lenrl.strategies.examples import GROUP, show
     >>> parts = {"correct": GROUP.correct_PG, "length": -GROUP.tokens_PG}
     >>> show(Decoupled()(Reward(GROUP.correct_PG, parts), GROUP))
     [[0.8309, 0.4436, -0.9435, -0.331]]
@@ -29,7 +29,7 @@ class Decoupled(Advantage):
     name: ClassVar[str] = "decoupled"
     scales_by_group_std: ClassVar[bool] = True
 
-    def __call__(self, reward: Reward, rollouts: Rollouts) -> Tensor:
+    def __call__(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         invalid = reward.total_PG.isnan()
         parts = list(reward.parts.values()) or [reward.total_PG]
         pushed = torch.stack([normalise(part.masked_fill(invalid, float("nan"))) for part in parts])

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lenrl.rollouts import Reward, Rollouts
+from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
 from lenrl.strategies.base import Advantage
 
@@ -19,14 +19,14 @@ class DrGrpo(Advantage):
 
     Degenerate cases: flat group 0; one valid row 0; a row that is not valid 0.
 
-    >>> from lenrl.strategies.worked import GROUP, show
+    >>> from lenrl.strategies.examples import GROUP, show
     >>> show(DrGrpo()(Reward(GROUP.correct_PG), GROUP))
     [[0.25, 0.25, -0.75, 0.25]]
     """
 
     name: ClassVar[str] = "dr_grpo"
 
-    def __call__(self, reward: Reward, rollouts: Rollouts) -> Tensor:
+    def __call__(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         r = reward.total_PG
         valid = ~r.isnan()
         return torch.where(valid & groups.spread(r, valid), r - groups.mean(r, valid), 0.0)

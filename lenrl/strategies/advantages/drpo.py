@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lenrl.rollouts import Reward, Rollouts
+from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
 from lenrl.strategies.base import Advantage, Forbidden
 
@@ -29,7 +29,7 @@ class Drpo(Advantage):
     again beyond `max_length`, so x is held at 1 there. It reads verdicts; of the rewards only whether they
     are NaN.
 
-    >>> from lenrl.strategies.worked import groups, show
+    >>> from lenrl.strategies.examples import groups, show
     >>> batch = groups([[100, 200, 400, 300, 500, 800]], [[1, 1, 1, 0, 0, 0]], max_length=1000,
     ...                mean_logp_PG=[[-.4, -.5, -.6, -.7, -.3, -.9]])
     >>> show(Drpo()(Reward(batch.correct_PG), batch), 6)
@@ -52,7 +52,7 @@ class Drpo(Advantage):
     max_length: int | None = Field(default=None, gt=0)  # tokens; None: L_max
     length_reward: Literal["linear", "concave", "cosine"] = "linear"
 
-    def __call__(self, reward: Reward, rollouts: Rollouts) -> Tensor:
+    def __call__(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         if rollouts.mean_logp_PG is None:
             raise ValueError("advantage 'drpo' needs mean_logp_PG, the mean token log-prob when sampling")
         right, wrong = _sets(reward, rollouts)
@@ -60,7 +60,7 @@ class Drpo(Advantage):
         down = groups.softmax(rollouts.mean_logp_PG.to(torch.float64) / self.tau, wrong)
         return torch.where(_mixed(right, wrong), rollouts.G * (up - down), 0.0)
 
-    def metrics(self, rollouts: Rollouts, reward: Reward) -> dict[str, float | None]:
+    def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
         return {"drpo_mixed_share": _mixed(*_sets(reward, rollouts)).double().mean().item()}
 
     def _length_reward(self, rollouts: Rollouts) -> Tensor:
@@ -72,7 +72,7 @@ class Drpo(Advantage):
         return 1 - x
 
 
-def _sets(reward: Reward, rollouts: Rollouts) -> tuple[Tensor, Tensor]:
+def _sets(reward: RewardResult, rollouts: Rollouts) -> tuple[Tensor, Tensor]:
     """bool (P, G): the correct and the wrong completions that count."""
     counted = (rollouts.length_PG > 0) & ~reward.total_PG.isnan()
     return rollouts.right_PG & counted, rollouts.wrong_PG & counted

@@ -8,10 +8,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lenrl.rollouts import Reward, Rollouts
+from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
 from lenrl.strategies.advantages.grpo import normalise
-from lenrl.strategies.base import Advantage, Setting
+from lenrl.strategies.base import Advantage, RunInfo
 
 
 class Gfpo(Advantage):
@@ -26,7 +26,7 @@ class Gfpo(Advantage):
     as 1 in `r / L`. Declares `permute_completions`: which of two equally long completions is kept depends
     on their order.
 
-    >>> from lenrl.strategies.worked import GROUP, show
+    >>> from lenrl.strategies.examples import GROUP, show
     >>> show(Gfpo(keep=3)(Reward(GROUP.correct_PG), GROUP))
     [[0.5773, 0.5773, -1.1545, 0.0]]
     """
@@ -38,23 +38,23 @@ class Gfpo(Advantage):
     keep: int = Field(default=4, ge=2)  # completions a group
     rank: Literal["length", "efficiency"] = "length"
 
-    def __call__(self, reward: Reward, rollouts: Rollouts) -> Tensor:
+    def __call__(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         return normalise(torch.where(self._kept(reward, rollouts), reward.total_PG, float("nan")))
 
-    def _kept(self, reward: Reward, rollouts: Rollouts) -> Tensor:
+    def _kept(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         """bool (P, G): the completions learned from; a NaN reward among them is left out by `normalise`."""
         r, tokens = reward.total_PG, rollouts.tokens_PG
         score = tokens if self.rank == "length" else -r / tokens.clamp(min=1.0)
         return groups.ranks(score, ~r.isnan()) < self.keep
 
-    def metrics(self, rollouts: Rollouts, reward: Reward) -> dict[str, float | None]:
+    def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
         kept = self._kept(reward, rollouts) & rollouts.known_PG
         return {"gfpo_kept_correct_share": groups.average(rollouts.correct_PG, kept)}
 
-    def warnings(self, setting: Setting) -> list[str]:
-        if setting.num_generations is None or self.keep < setting.num_generations:
+    def warnings(self, run_info: RunInfo) -> list[str]:
+        if run_info.num_generations is None or self.keep < run_info.num_generations:
             return []
         return [
-            f"advantage.keep={self.keep} keeps every one of {setting.num_generations} completions: gfpo is "
+            f"advantage.keep={self.keep} keeps every one of {run_info.num_generations} completions: gfpo is "
             "grpo then; raise num_generations or lower advantage.keep"
         ]

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lenrl.rollouts import Reward, Rollouts
+from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
 from lenrl.strategies.base import Advantage
 
@@ -28,7 +28,7 @@ class Grpo(Advantage):
 
     Degenerate cases: flat group 0; one valid row 0; a row that is not valid 0.
 
-    >>> from lenrl.strategies.worked import GROUP, show
+    >>> from lenrl.strategies.examples import GROUP, show
     >>> show(Grpo()(Reward(GROUP.correct_PG), GROUP))
     [[0.4999, 0.4999, -1.4997, 0.4999]]
     """
@@ -36,5 +36,5 @@ class Grpo(Advantage):
     name: ClassVar[str] = "grpo"
     scales_by_group_std: ClassVar[bool] = True
 
-    def __call__(self, reward: Reward, rollouts: Rollouts) -> Tensor:
+    def __call__(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         return normalise(reward.total_PG)

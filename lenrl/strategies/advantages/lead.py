@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lenrl.rollouts import Reward, Rollouts
+from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
 from lenrl.strategies.advantages.grpo import normalise
 from lenrl.strategies.base import Advantage
@@ -25,7 +25,7 @@ class LeadAdvantage(Advantage):
     Degenerate cases: p is over valid rows with known verdicts; a group without any has advantage 0. Flat
     groups stay 0.
 
-    >>> from lenrl.strategies.worked import GROUP, show
+    >>> from lenrl.strategies.examples import GROUP, show
     >>> show(LeadAdvantage()(Reward(GROUP.correct_PG), GROUP))
     [[0.4749, 0.4749, -2.2385, 0.4749]]
     """
@@ -39,7 +39,7 @@ class LeadAdvantage(Advantage):
     slope: float = Field(default=10.0, ge=0)
     middle: float = Field(default=0.75, ge=0, le=1)  # accuracy at half the gain
 
-    def __call__(self, reward: Reward, rollouts: Rollouts) -> Tensor:
+    def __call__(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         a = normalise(reward.total_PG)
         valid = ~reward.total_PG.isnan() & rollouts.known_PG
         p = groups.mean(rollouts.right_PG.double(), valid).nan_to_num(0.5).expand_as(a)

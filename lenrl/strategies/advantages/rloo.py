@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from lenrl.rollouts import Reward, Rollouts
+from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
 from lenrl.strategies.base import Advantage
 
@@ -19,14 +19,14 @@ class Rloo(Advantage):
 
     Degenerate cases: one valid row 0; flat group 0; a row that is not valid 0.
 
-    >>> from lenrl.strategies.worked import GROUP, show
+    >>> from lenrl.strategies.examples import GROUP, show
     >>> show(Rloo()(Reward(GROUP.correct_PG), GROUP))
     [[0.3333, 0.3333, -1.0, 0.3333]]
     """
 
     name: ClassVar[str] = "rloo"
 
-    def __call__(self, reward: Reward, rollouts: Rollouts) -> Tensor:
+    def __call__(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         r = reward.total_PG
         valid = ~r.isnan()
         n = groups.count(valid)

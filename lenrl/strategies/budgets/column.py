@@ -9,7 +9,7 @@ from pydantic import Field
 
 from lenrl.errors import BadInput
 from lenrl.strategies import hints
-from lenrl.strategies.base import Allowance, Budget, Setting
+from lenrl.strategies.base import Budget, PromptBudget, RunInfo
 
 HINT = "Use at most {budget} tokens of reasoning."
 
@@ -38,11 +38,11 @@ class Column(Budget):
         return (self.field,)
 
     def __call__(
-        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, setting: Setting
-    ) -> list[Allowance]:
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
+    ) -> list[PromptBudget]:
         budgets = [self._read(prompt, row) for prompt, row in zip(prompt_ids, columns, strict=True)]
         return [
-            Allowance(values={"budget": n}, hint=hints.fill(self.hint, HINT, budget=n), budget=n)
+            PromptBudget(values={"budget": n}, hint=hints.fill(self.hint, HINT, budget=n), budget=n)
             for n in budgets
         ]
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from lenrl.strategies import hints
-from lenrl.strategies.base import Allowance, Budget, Setting
+from lenrl.strategies.base import Budget, PromptBudget, RunInfo
 
 HINT = "Use at most {budget} tokens of reasoning."
 
@@ -74,37 +74,37 @@ class Curriculum(Budget):
         return self.start - (self.start - self.end) * k / self.steps
 
     def __call__(
-        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, setting: Setting
-    ) -> list[Allowance]:
-        budget = self.tokens(step, setting.max_steps)
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
+    ) -> list[PromptBudget]:
+        budget = self.tokens(step, run_info.max_steps)
         text = hints.fill(self.hint, HINT, budget=budget)
-        return [Allowance(values={"budget": budget}, hint=text, budget=budget) for _ in prompt_ids]
+        return [PromptBudget(values={"budget": budget}, hint=text, budget=budget) for _ in prompt_ids]
 
     def evaluation(
-        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, setting: Setting
-    ) -> list[Allowance]:
-        budget = self.tokens(step, setting.max_steps)
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
+    ) -> list[PromptBudget]:
+        budget = self.tokens(step, run_info.max_steps)
         text = hints.fill(self.eval_hint, HINT, budget=budget)
-        return [Allowance(values={"budget": budget}, hint=text) for _ in prompt_ids]
+        return [PromptBudget(values={"budget": budget}, hint=text) for _ in prompt_ids]
 
-    def errors(self, setting: Setting) -> list[str]:
+    def errors(self, run_info: RunInfo) -> list[str]:
         found = []
-        if self.schedule in ("geometric", "linear") and not (self.total_steps or setting.max_steps):
+        if self.schedule in ("geometric", "linear") and not (self.total_steps or run_info.max_steps):
             found.append(f"budget.schedule={self.schedule} needs budget.total_steps or trainer.max_steps")
-        if setting.training and self.start > setting.max_length:
+        if run_info.training and self.start > run_info.max_length:
             found.append(
-                f"budget.start={self.start:g} is above max_completion_length={setting.max_length}: nothing "
+                f"budget.start={self.start:g} is above max_completion_length={run_info.max_length}: nothing "
                 "that long can be generated; lower budget.start or raise trainer.max_completion_length"
             )
         return found
 
-    def warnings(self, setting: Setting) -> list[str]:
-        if not setting.max_steps or self.schedule == "constant":
+    def warnings(self, run_info: RunInfo) -> list[str]:
+        if not run_info.max_steps or self.schedule == "constant":
             return []
-        last = self.tokens(setting.max_steps - 1, setting.max_steps)
-        if last == self.tokens(0, setting.max_steps):
+        last = self.tokens(run_info.max_steps - 1, run_info.max_steps)
+        if last == self.tokens(0, run_info.max_steps):
             return [
                 f"budget 'curriculum' never tightens: it is {last:g} tokens from the first to the last of "
-                f"{setting.max_steps} steps; lower budget.interval={self.interval}, or budget.schedule=geometric"
+                f"{run_info.max_steps} steps; lower budget.interval={self.interval}, or budget.schedule=geometric"
             ]
         return []

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from lenrl.strategies import hints
-from lenrl.strategies.base import Allowance, Budget, Setting
+from lenrl.strategies.base import Budget, PromptBudget, RunInfo
 
 HINT = "Think for {target} tokens."
 
@@ -38,15 +38,15 @@ class Draw(Budget):
     hint: bool | str = True  # or a template with {target}
 
     def __call__(
-        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, setting: Setting
-    ) -> list[Allowance]:
-        high = max(self.low, self.high or setting.max_length)
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
+    ) -> list[PromptBudget]:
+        high = max(self.low, self.high or run_info.max_length)
         targets = {
             prompt: self.low + hints.draw(high - self.low + 1, self.seed, prompt, step)
             for prompt in dict.fromkeys(prompt_ids)
         }
         return [
-            Allowance(
+            PromptBudget(
                 values={"target": targets[prompt]},
                 hint=hints.fill(self.hint, HINT, target=targets[prompt]),
                 columns={"target": targets[prompt]},
@@ -54,14 +54,14 @@ class Draw(Budget):
             for prompt in prompt_ids
         ]
 
-    def errors(self, setting: Setting) -> list[str]:
-        high = self.high or setting.max_length
+    def errors(self, run_info: RunInfo) -> list[str]:
+        high = self.high or run_info.max_length
         found = []
-        if self.low > high and (setting.training or self.high):
+        if self.low > high and (run_info.training or self.high):
             found.append(f"budget.low={self.low} is above high={high}; lower budget.low or raise the cap")
-        if setting.training and high > setting.max_length:
+        if run_info.training and high > run_info.max_length:
             found.append(
-                f"budget.high={high} is above max_completion_length={setting.max_length}: targets could not "
+                f"budget.high={high} is above max_completion_length={run_info.max_length}: targets could not "
                 "be reached; lower budget.high"
             )
         return found

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from lenrl.strategies import hints
-from lenrl.strategies.base import Allowance, Budget, Setting
+from lenrl.strategies.base import Budget, PromptBudget, RunInfo
 
 HINT = "Answer with {lo} to {hi} tokens."
 
@@ -34,17 +34,17 @@ class Interval(Budget):
     hint: bool | str = True  # or a template with {lo} and {hi}
 
     def __call__(
-        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, setting: Setting
-    ) -> list[Allowance]:
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
+    ) -> list[PromptBudget]:
         asked = {"lo": self.lo, "hi": self.hi}
         text = hints.fill(self.hint, HINT, **asked)
-        return [Allowance(values=asked, hint=text, columns=asked) for _ in prompt_ids]
+        return [PromptBudget(values=asked, hint=text, columns=asked) for _ in prompt_ids]
 
-    def errors(self, setting: Setting) -> list[str]:
+    def errors(self, run_info: RunInfo) -> list[str]:
         if self.hi < self.lo:
             return [f"budget.hi={self.hi} is below lo={self.lo}; a range needs lo <= hi"]
-        if setting.training and self.hi > setting.max_length:
+        if run_info.training and self.hi > run_info.max_length:
             return [
-                f"budget.hi={self.hi} is above max_completion_length={setting.max_length}; lower budget.hi"
+                f"budget.hi={self.hi} is above max_completion_length={run_info.max_length}; lower budget.hi"
             ]
         return []

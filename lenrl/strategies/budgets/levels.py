@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from lenrl.strategies import hints
-from lenrl.strategies.base import Allowance, Budget, Setting
-from lenrl.strategies.fields import LEVELS
+from lenrl.strategies.base import Budget, PromptBudget, RunInfo
+from lenrl.strategies.columns import LEVELS
 
 
 class Levels(Budget):
@@ -32,14 +32,14 @@ class Levels(Budget):
     long: str = "Think at length."
 
     def __call__(
-        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, setting: Setting
-    ) -> list[Allowance]:
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
+    ) -> list[PromptBudget]:
         drawn = {
             prompt: LEVELS[hints.draw(len(LEVELS), self.seed, prompt, step)]
             for prompt in dict.fromkeys(prompt_ids)
         }
         return [
-            Allowance(
+            PromptBudget(
                 values={"level": drawn[prompt]},
                 hint=getattr(self, drawn[prompt]) or None,
                 columns={"level": drawn[prompt]},

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from lenrl.strategies.base import Allowance, Budget, Forbidden, Setting
+from lenrl.strategies.base import Budget, Forbidden, PromptBudget, RunInfo
 
 
 class Modes(Budget):
@@ -31,11 +31,11 @@ class Modes(Budget):
     short: str = "Answer with as little thinking as you can."
 
     def __call__(
-        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, setting: Setting
-    ) -> list[Allowance]:
-        size = setting.num_generations or len(prompt_ids)
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
+    ) -> list[PromptBudget]:
+        size = run_info.num_generations or len(prompt_ids)
         modes = ["long" if row % size % 2 == 0 else "short" for row in range(len(prompt_ids))]
         return [
-            Allowance(values={"mode": mode}, hint=getattr(self, mode) or None, columns={"mode": mode})
+            PromptBudget(values={"mode": mode}, hint=getattr(self, mode) or None, columns={"mode": mode})
             for mode in modes
         ]

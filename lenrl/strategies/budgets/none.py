@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from lenrl.strategies.base import Allowance, Budget, Setting
+from lenrl.strategies.base import Budget, PromptBudget, RunInfo
 
 
 class NoBudget(Budget):
@@ -19,6 +19,6 @@ class NoBudget(Budget):
     gives_budget: ClassVar[bool] = False
 
     def __call__(
-        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, setting: Setting
-    ) -> list[Allowance]:
-        return [Allowance() for _ in prompt_ids]
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
+    ) -> list[PromptBudget]:
+        return [PromptBudget() for _ in prompt_ids]

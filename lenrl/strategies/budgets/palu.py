@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr
 
-from lenrl.rollouts import Reward, Rollouts
+from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
-from lenrl.strategies.base import Allowance, Budget, Setting
+from lenrl.strategies.base import Budget, PromptBudget, RunInfo
 
 
 class Palu(Budget):
@@ -25,7 +25,7 @@ class Palu(Budget):
     Degenerate cases: first visit L_max; a visit without valid rows changes nothing but the count. Lengths and
     verdicts are those after the cap. State: per prompt id pass rate, quantile, budget (null: L_max), visits.
 
-    >>> from lenrl.strategies.worked import groups
+    >>> from lenrl.strategies.examples import groups
     >>> rule = Palu()
     >>> batch = groups([[1000, 1200, 1500, 1800, 2000, 2400, 3000, 8000]], [[1] * 8], max_length=16384)
     >>> rule.observe(batch, Reward(batch.correct_PG))
@@ -45,16 +45,16 @@ class Palu(Budget):
     _switches: int = PrivateAttr(default=0)  # budgets that fell below L_max or went back to it, of the run
 
     def __call__(
-        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, setting: Setting
-    ) -> list[Allowance]:
-        caps = [self._cap(prompt, setting.max_length) for prompt in prompt_ids]
-        return [Allowance(values={"budget": cap}, budget=float(cap), cap=cap) for cap in caps]
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
+    ) -> list[PromptBudget]:
+        caps = [self._cap(prompt, run_info.max_length) for prompt in prompt_ids]
+        return [PromptBudget(values={"budget": cap}, budget=float(cap), cap=cap) for cap in caps]
 
     def _cap(self, prompt: str, max_length: int) -> int:
         budget = self._prompts.get(prompt, {}).get("budget")
         return max_length if budget is None else min(budget, max_length)
 
-    def observe(self, rollouts: Rollouts, reward: Reward) -> None:
+    def observe(self, rollouts: Rollouts, reward: RewardResult) -> None:
         right, known = rollouts.right_PG, rollouts.known_PG
         rate = groups.mean(right.double(), known).squeeze(1).tolist()
         quantile = groups.quantile(rollouts.tokens_PG, right, 1 - self.tau).squeeze(1).tolist()
@@ -81,7 +81,7 @@ class Palu(Budget):
         tokens = max(self.min_length, int(quantile + 1e-6))
         return None if tokens >= max_length else tokens
 
-    def metrics(self, rollouts: Rollouts, reward: Reward) -> dict[str, float | None]:
+    def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
         at_max = [entry["budget"] is None for entry in self._prompts.values()]
         return super().metrics(rollouts, reward) | {
             "palu_at_max_share": sum(at_max) / len(at_max) if at_max else None,
@@ -104,12 +104,12 @@ class Palu(Budget):
             prompts[prompt] = dict(entry)
         self._prompts, self._switches = prompts, int(state.get("switches", 0))
 
-    def warnings(self, setting: Setting) -> list[str]:
+    def warnings(self, run_info: RunInfo) -> list[str]:
         found = []
-        if setting.visits is not None and setting.visits <= 1:
+        if run_info.visits is not None and run_info.visits <= 1:
             found.append(
-                f"budget 'palu' is inert: the run samples a prompt {setting.visits:.2g} times, and a budget comes from "
-                "an earlier visit; raise trainer.max_steps, or train on fewer prompts (task.train)"
+                f"budget 'palu' is inert: the run samples a prompt {run_info.visits:.2g} times, and a budget comes "
+                "from an earlier visit; raise trainer.max_steps, or train on fewer prompts (task.train)"
             )
         if self.tau >= 0.5 and self.threshold >= 0.8:
             found.append(

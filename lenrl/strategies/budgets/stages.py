@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, field_validator
 
 from lenrl.strategies import hints
-from lenrl.strategies.base import Allowance, Budget, Setting
+from lenrl.strategies.base import Budget, PromptBudget, RunInfo
 
 HINT = "The output must not exceed {budget} tokens."
 
@@ -44,29 +44,29 @@ class Stages(Budget):
         return caps
 
     def __call__(
-        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, setting: Setting
-    ) -> list[Allowance]:
-        total = self.total_steps or setting.max_steps
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
+    ) -> list[PromptBudget]:
+        total = self.total_steps or run_info.max_steps
         if total is None:
             raise ValueError("budget 'stages' needs budget.total_steps or trainer.max_steps")
         stage = min(len(self.caps) - 1, step * len(self.caps) // total)
-        cap = min(self.caps[stage], setting.max_length)
+        cap = min(self.caps[stage], run_info.max_length)
         text = hints.fill(self.hint, HINT, budget=cap)
         return [
-            Allowance(values={"budget": cap}, system=text, budget=float(cap), cap=cap) for _ in prompt_ids
+            PromptBudget(values={"budget": cap}, system=text, budget=float(cap), cap=cap) for _ in prompt_ids
         ]
 
-    def errors(self, setting: Setting) -> list[str]:
-        if self.total_steps or setting.max_steps:
+    def errors(self, run_info: RunInfo) -> list[str]:
+        if self.total_steps or run_info.max_steps:
             return []
         return [
             "budget 'stages' divides the run into equal stages: set budget.total_steps or trainer.max_steps"
         ]
 
-    def warnings(self, setting: Setting) -> list[str]:
-        if setting.training and max(self.caps) > setting.max_length:
+    def warnings(self, run_info: RunInfo) -> list[str]:
+        if run_info.training and max(self.caps) > run_info.max_length:
             return [
-                f"budget.caps={list(self.caps)}: caps above max_completion_length={setting.max_length} "
+                f"budget.caps={list(self.caps)}: caps above max_completion_length={run_info.max_length} "
                 "are that; set budget.caps to lengths that the run can reach"
             ]
         return []

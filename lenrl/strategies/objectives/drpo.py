@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lenrl.strategies.base import MicroBatch, Objective, Setting, StepTotals
-from lenrl.strategies.objectives.fields import LOSS_FIELDS
+from lenrl.strategies.base import MicroBatch, Objective, RunInfo, StepTotals
+from lenrl.strategies.loss_fields import LOSS_FIELDS
 
 
 class DrpoObjective(Objective):
@@ -64,8 +64,8 @@ class DrpoObjective(Objective):
         share = mask.shape[0] / totals.rows
         return own.item(), share * self.beta / 2 * (own - self.delta).clamp(min=0.0).square()
 
-    def warnings(self, setting: Setting) -> list[str]:
-        if self.beta > 0 and setting.updates_per_rollout == 1:
+    def warnings(self, run_info: RunInfo) -> list[str]:
+        if self.beta > 0 and run_info.updates_per_rollout == 1:
             return ["objective 'drpo': with one update a rollout the KL is 0 and the constraint idles"]
         return []
 

@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lenrl.strategies.base import MicroBatch, Objective, Setting, StepTotals
-from lenrl.strategies.objectives.fields import LOSS_FIELDS
+from lenrl.strategies.base import MicroBatch, Objective, RunInfo, StepTotals
+from lenrl.strategies.loss_fields import LOSS_FIELDS
 
 
 class KlCov(Objective):
@@ -92,8 +92,8 @@ class KlCov(Objective):
     def _count(self, tokens: int) -> int:
         return max(1, int(self.ratio * tokens + 1e-9))
 
-    def warnings(self, setting: Setting) -> list[str]:
-        if setting.updates_per_rollout > 1:
+    def warnings(self, run_info: RunInfo) -> list[str]:
+        if run_info.updates_per_rollout > 1:
             return []
         return [
             "objective 'kl_cov' is inert at one update a rollout: log-probs and old log-probs are equal and "

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from lenrl.rollouts import Rollouts
 from lenrl.strategies import groups
-from lenrl.strategies.base import RewardRule
-from lenrl.strategies.fields import MODES, choice
+from lenrl.strategies.base import Reward
+from lenrl.strategies.columns import MODES, choice
 
 PREFERRED, OTHER = 1.5, 1.0
 
 
-class AdaptiveThinking(RewardRule):
+class AdaptiveThinking(Reward):
     """Pays the mode that suits the group: short in easy groups, long in hard ones.
 
     A group is easy if its accuracy is at least `easy`. Correct in the mode that suits it 1.5, correct in
@@ -26,7 +26,7 @@ class AdaptiveThinking(RewardRule):
 
     Degenerate cases: accuracy is over valid rows; another mode is refused. Lengths are not read, modes are.
 
-    >>> from lenrl.strategies.worked import GROUP, show
+    >>> from lenrl.strategies.examples import GROUP, show
     >>> show(AdaptiveThinking()(GROUP.with_(columns={"mode": (("short", "long", "short", "long"),)})))
     [[1.5, 1.0, 0.0, 1.0]]
     """

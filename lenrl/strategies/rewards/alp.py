@@ -6,13 +6,13 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from lenrl.rollouts import Reward, Rollouts
-from lenrl.strategies import groups, notes
+from lenrl.rollouts import RewardResult, Rollouts
+from lenrl.strategies import groups, warnings
 from lenrl.strategies.advantages.grpo import EPS
-from lenrl.strategies.base import RewardRule, Setting
+from lenrl.strategies.base import Reward, RunInfo
 
 
-class Alp(RewardRule):
+class Alp(Reward):
     """A price a token that grows with the group's accuracy p: `r = c - beta L max(p, 1/G)`.
 
     Parts `correct` and `length`.
@@ -21,7 +21,7 @@ class Alp(RewardRule):
 
     Degenerate cases: p is over valid rows; an all-wrong group still pays 1/G of the price.
 
-    >>> from lenrl.strategies.worked import GROUP, show
+    >>> from lenrl.strategies.examples import GROUP, show
     >>> show(Alp()(GROUP).total_PG, 6)
     [[0.999925, 0.99985, -0.000225, 0.9997]]
     """
@@ -30,18 +30,18 @@ class Alp(RewardRule):
 
     beta: float = Field(default=1e-7, ge=0)  # a token
 
-    def __call__(self, rollouts: Rollouts) -> Reward:
+    def __call__(self, rollouts: Rollouts) -> RewardResult:
         accuracy = groups.mean(rollouts.right_PG.double(), rollouts.known_PG)
         length = -self.beta * rollouts.tokens_PG * accuracy.clamp(min=1 / rollouts.G)
-        return Reward(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
+        return RewardResult(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
 
-    def warnings(self, setting: Setting) -> list[str]:
-        spread = self.beta * setting.max_length / 2  # the largest standard deviation a tied group can have
-        if not setting.scaled_by_group_std or spread > 10 * EPS:
-            return notes.cancels(self.name, "beta", "all-correct and all-wrong", setting)
+    def warnings(self, run_info: RunInfo) -> list[str]:
+        spread = self.beta * run_info.max_length / 2  # the largest standard deviation a tied group can have
+        if not run_info.scaled_by_group_std or spread > 10 * EPS:
+            return warnings.cancels(self.name, "beta", "all-correct and all-wrong", run_info)
         return [
-            f"reward.beta={self.beta:g} of 'alp' is faint at {setting.max_length} tokens: rewards of a group that ties "
-            f"on the verdict deviate by at most {spread:.1g}, and GRPO adds {EPS:g} to the deviation it divides by, "
+            f"reward.beta={self.beta:g} of 'alp' is faint at {run_info.max_length} tokens: rewards of a group that "
+            f"ties on the verdict deviate by at most {spread:.1g}, and GRPO adds {EPS:g} to the deviation it divides by, "
             f"so advantages by length stay below {spread / (spread + EPS):.2g}. Raise reward.beta for short "
             "completions (penalty_leverage shows what it does)"
         ]

@@ -8,11 +8,11 @@ import torch
 from pydantic import Field
 
 from lenrl.errors import BadInput
-from lenrl.rollouts import Reward, Rollouts
-from lenrl.strategies.base import RewardRule, Setting
+from lenrl.rollouts import RewardResult, Rollouts
+from lenrl.strategies.base import Reward, RunInfo
 
 
-class Budgeted(RewardRule):
+class Budgeted(Reward):
     """Pays tokens up to a budget, then takes the pay back.
 
     `r = w_correct c + w_length len(L; B) + w_format (0.5 [think tags] + 0.5 [answer tags])`; parts
@@ -25,7 +25,7 @@ class Budgeted(RewardRule):
     it. The paper pays the length of wrong answers too; `gated` pays it only to correct ones. Declares
     `monotone_length`: the triangle pays more tokens more, up to the budget.
 
-    >>> from lenrl.strategies.worked import groups, show
+    >>> from lenrl.strategies.examples import groups, show
     >>> batch = groups([[128, 256, 384, 600]], [[1, 1, 0, 0]])
     >>> show(Budgeted()(batch.with_(budget_PG=torch.full((1, 4), 256.0))).total_PG)
     [[0.85, 1.0, 0.25, 0.1]]
@@ -42,7 +42,7 @@ class Budgeted(RewardRule):
     shape: Literal["triangular", "band"] = "triangular"
     gated: bool = False
 
-    def __call__(self, rollouts: Rollouts) -> Reward:
+    def __call__(self, rollouts: Rollouts) -> RewardResult:
         if rollouts.budget_PG is None or rollouts.budget_PG.isnan().any():
             raise BadInput(
                 "reward 'budgeted' compares lengths with a budget, and rows have none; choose a budget"
@@ -59,9 +59,9 @@ class Budgeted(RewardRule):
             "length": self.w_length * length,
             "format": self.w_format * form,
         }
-        return Reward(parts["correct"] + parts["length"] + parts["format"], parts)
+        return RewardResult(parts["correct"] + parts["length"] + parts["format"], parts)
 
-    def warnings(self, setting: Setting) -> list[str]:
+    def warnings(self, run_info: RunInfo) -> list[str]:
         found = []
         if self.w_length > self.w_correct and not self.gated:
             found.append(
@@ -72,7 +72,7 @@ class Budgeted(RewardRule):
             found.append(
                 "reward.shape=band pays an empty completion the full length term; triangular does not"
             )
-        if setting.scaled_by_group_std:
+        if run_info.scaled_by_group_std:
             found.append(
                 "reward 'budgeted': in groups that tie on correctness and format the weights cancel under "
                 "group-std scaling, w_length then has no leverage; advantage=dr_grpo keeps it"

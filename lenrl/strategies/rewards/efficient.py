@@ -9,11 +9,11 @@ from pydantic import Field
 from torch import Tensor
 
 from lenrl.rollouts import Rollouts
-from lenrl.strategies import groups, notes
-from lenrl.strategies.base import RewardRule, Setting
+from lenrl.strategies import groups, warnings
+from lenrl.strategies.base import Reward, RunInfo
 
 
-class Efficient(RewardRule):
+class Efficient(Reward):
     """Correct answers are paid more when they are short for their group.
 
     `r = c * (1 - alpha * sigma((L - mean_correct) / (psd_correct + 1e-7)))`, statistics over the group's
@@ -23,7 +23,7 @@ class Efficient(RewardRule):
 
     Degenerate cases: a lone correct completion gets `1 - alpha/2`; wrong ones get 0.
 
-    >>> from lenrl.strategies.worked import GROUP, show
+    >>> from lenrl.strategies.examples import GROUP, show
     >>> show(Efficient()(GROUP))
     [[0.9744, 0.9566, 0.0, 0.9208]]
     """
@@ -37,5 +37,5 @@ class Efficient(RewardRule):
         z = groups.z_scores(rollouts.tokens_PG, right, population=True, eps=1e-7)
         return torch.where(right, 1 - self.alpha * torch.sigmoid(z), rollouts.correct_PG)
 
-    def warnings(self, setting: Setting) -> list[str]:
-        return notes.cancels(self.name, "alpha", "all-correct", setting)
+    def warnings(self, run_info: RunInfo) -> list[str]:
+        return warnings.cancels(self.name, "alpha", "all-correct", run_info)

@@ -9,17 +9,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lenrl.rollouts import Reward, Rollouts
-from lenrl.strategies import groups, notes
-from lenrl.strategies.base import RewardRule, Setting
+from lenrl.rollouts import RewardResult, Rollouts
+from lenrl.strategies import groups, warnings
+from lenrl.strategies.base import Reward, RunInfo
 
 
-class GrpoLambda(RewardRule):
+class GrpoLambda(Reward):
     """Length penalty in the groups with the highest share of correct completions, 0/1 in all others.
 
     In the top `ceil(fraction * P - 1e-9)` groups of the batch by share of correct (at least one group when
     `fraction > 0`; ties in batch order): `r = 1 - alpha * sigma(z)` if correct, else 0, with
-    `z = (L - mean_correct) / (psd_correct + 1e-7)` over the group's correct completions. Elsewhere `r = c`.
+    `z = (L - mean_correct) / (psd_correct + 1e-7)` over the group's correct completions. ExternalEngine `r = c`.
 
     Source: GRPO-lambda, arXiv 2505.18086.
 
@@ -28,7 +28,7 @@ class GrpoLambda(RewardRule):
     good groups is selected depends on their order. Declares `groups_leak`: the ranking is over the whole
     batch.
 
-    >>> from lenrl.strategies.worked import groups, show
+    >>> from lenrl.strategies.examples import groups, show
     >>> show(GrpoLambda()(groups([[500, 900, 600, 700]], [[0, 1, 1, 1]])), 6)
     [[0.0, 0.841624, 0.948883, 0.913284]]
     >>> show(GrpoLambda(fraction=0)(groups([[500, 900, 600, 700]], [[0, 1, 1, 1]])))
@@ -58,7 +58,7 @@ class GrpoLambda(RewardRule):
         chosen[torch.argsort(ratio, descending=True, stable=True)[:top]] = True
         return chosen
 
-    def metrics(self, rollouts: Rollouts, reward: Reward) -> dict[str, float | None]:
+    def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
         selected = self.selected(rollouts)
         return {
             "grpo_lambda_selected_share": selected.double().mean().item(),
@@ -67,7 +67,7 @@ class GrpoLambda(RewardRule):
             ),
         }
 
-    def warnings(self, setting: Setting) -> list[str]:
+    def warnings(self, run_info: RunInfo) -> list[str]:
         if self.fraction == 0 or self.alpha == 0:
             return ["reward 'grpo_lambda' with fraction=0 or alpha=0 is plain 0/1: no length is penalised"]
-        return notes.cancels(self.name, "alpha", "all-correct", setting)
+        return warnings.cancels(self.name, "alpha", "all-correct", run_info)

@@ -7,12 +7,12 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from lenrl.rollouts import Reward, Rollouts
-from lenrl.strategies import groups, notes
-from lenrl.strategies.base import RewardRule, Setting
+from lenrl.rollouts import RewardResult, Rollouts
+from lenrl.strategies import groups, warnings
+from lenrl.strategies.base import Reward, RunInfo
 
 
-class Kimi(RewardRule):
+class Kimi(Reward):
     """Short completions of a group are paid extra, long ones less.
 
     `lam = 0.5 - (L - min) / (max - min)` over the group's valid rows; `r = c + weight lam` if correct,
@@ -23,7 +23,7 @@ class Kimi(RewardRule):
     Degenerate cases: equal lengths give lam = 0. A weight above 2 pays the longest
     correct completion less than a short wrong one.
 
-    >>> from lenrl.strategies.worked import GROUP, show
+    >>> from lenrl.strategies.examples import GROUP, show
     >>> show(Kimi()(GROUP).total_PG)
     [[1.5, 1.1667, -0.1667, 0.5]]
     """
@@ -32,16 +32,16 @@ class Kimi(RewardRule):
 
     weight: float = Field(default=1.0, ge=0)
 
-    def __call__(self, rollouts: Rollouts) -> Reward:
+    def __call__(self, rollouts: Rollouts) -> RewardResult:
         tokens, known = rollouts.tokens_PG, rollouts.known_PG
         shortest, longest = groups.lowest(tokens, known), groups.highest(tokens, known)
         lam = 0.5 - (tokens - shortest) / (longest - shortest)
         lam = torch.where(known & (longest > shortest), lam, 0.0)
         length = self.weight * torch.where(rollouts.right_PG, lam, lam.clamp(max=0.0))
-        return Reward(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
+        return RewardResult(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
 
-    def warnings(self, setting: Setting) -> list[str]:
-        found = notes.cancels(self.name, "weight", "all-correct and all-wrong", setting)
+    def warnings(self, run_info: RunInfo) -> list[str]:
+        found = warnings.cancels(self.name, "weight", "all-correct and all-wrong", run_info)
         if self.weight > 2:
             found.append(
                 f"reward.weight={self.weight:g} is above 2: the longest correct answer is paid less than a "

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from lenrl.rollouts import Rollouts
-from lenrl.strategies.base import RewardRule, Setting
+from lenrl.strategies.base import Reward, RunInfo
 
 WRONG, UNREADABLE, BONUS = -0.5, -1.0, 0.5
 
@@ -22,14 +22,14 @@ def pay(rollouts: Rollouts, target: Tensor | float) -> Tensor:
     return paid.masked_fill(~rollouts.known_PG, float("nan"))
 
 
-class Laser(RewardRule):
+class Laser(Reward):
     """A step at one length: correct 1, and 0.5 more if `L <= target`; wrong -0.5; no readable answer -1.
 
     Source: LASER, arXiv 2505.15612.
 
     Degenerate cases: a correct answer counts as readable whatever `formatted` says.
 
-    >>> from lenrl.strategies.worked import GROUP, show
+    >>> from lenrl.strategies.examples import GROUP, show
     >>> show(Laser()(GROUP))
     [[1.5, 1.5, -0.5, 1.0]]
     """
@@ -42,10 +42,10 @@ class Laser(RewardRule):
     def __call__(self, rollouts: Rollouts) -> Tensor:
         return pay(rollouts, self.target)
 
-    def warnings(self, setting: Setting) -> list[str]:
-        if self.target < setting.max_length:
+    def warnings(self, run_info: RunInfo) -> list[str]:
+        if self.target < run_info.max_length:
             return []
         return [
-            f"reward.target={self.target} is not below L_max={setting.max_length}: every correct answer gets "
+            f"reward.target={self.target} is not below L_max={run_info.max_length}: every correct answer gets "
             "the bonus and no length is penalised; lower reward.target"
         ]

@@ -10,14 +10,14 @@ import torch
 from pydantic import Field, PrivateAttr
 from torch import Tensor
 
-from lenrl.rollouts import Reward, Rollouts
-from lenrl.strategies.base import RewardRule
+from lenrl.rollouts import RewardResult, Rollouts
+from lenrl.strategies.base import Reward
 from lenrl.strategies.rewards.laser import pay
 
 BANDS = ("easy", "medium", "hard")
 
 
-class LaserD(RewardRule):
+class LaserD(Reward):
     """LASER whose target follows what the policy needs, apart for easy, medium and hard groups.
 
     A group is easy at an accuracy of at least 2/3, medium at 1/3, else hard. A band's target is the
@@ -32,7 +32,7 @@ class LaserD(RewardRule):
     A group without known verdicts is in no band and not valid. State: the windows, the targets, the number
     of rollouts.
 
-    >>> from lenrl.strategies.worked import GROUP, show
+    >>> from lenrl.strategies.examples import GROUP, show
     >>> rule = LaserD(refresh=1)
     >>> show(rule(GROUP))
     [[1.5, 1.5, -0.5, 1.5]]
@@ -58,7 +58,7 @@ class LaserD(RewardRule):
         targets = [self._targets.get(band) or rollouts.max_length for band in bands(rollouts)]
         return pay(rollouts, torch.tensor(targets, dtype=torch.float64)[:, None])
 
-    def observe(self, rollouts: Rollouts, reward: Reward) -> None:
+    def observe(self, rollouts: Rollouts, reward: RewardResult) -> None:
         known = rollouts.known_PG
         for p, band in enumerate(bands(rollouts)):
             if band:
@@ -77,7 +77,7 @@ class LaserD(RewardRule):
                 return n
         return None
 
-    def metrics(self, rollouts: Rollouts, reward: Reward) -> dict[str, float | None]:
+    def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
         return {f"laser_target_{band}": float(n or rollouts.max_length) for band, n in self._targets.items()}
 
     def state_dict(self) -> dict[str, Any]:

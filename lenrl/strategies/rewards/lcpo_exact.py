@@ -6,13 +6,13 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from lenrl.rollouts import Reward, Rollouts
-from lenrl.strategies import notes
-from lenrl.strategies.base import RewardRule, Setting
-from lenrl.strategies.fields import targets
+from lenrl.rollouts import RewardResult, Rollouts
+from lenrl.strategies import warnings
+from lenrl.strategies.base import Reward, RunInfo
+from lenrl.strategies.columns import targets
 
 
-class LcpoExact(RewardRule):
+class LcpoExact(Reward):
     """Correctness minus the distance from the length asked for: `r = c - alpha |n - L|`, n its `target`.
 
     Parts `correct` and `length`.
@@ -23,7 +23,7 @@ class LcpoExact(RewardRule):
     answer on target can beat a correct one that is 3,334 tokens or more off. Declares `monotone_length`:
     below the target more tokens pay more.
 
-    >>> from lenrl.strategies.worked import GROUP, show
+    >>> from lenrl.strategies.examples import GROUP, show
     >>> show(LcpoExact()(GROUP.with_(columns={"target": ((2500,) * 4,)})).total_PG)
     [[0.55, 0.85, -0.15, 0.55]]
     """
@@ -34,9 +34,9 @@ class LcpoExact(RewardRule):
 
     alpha: float = Field(default=3e-4, ge=0)  # a token
 
-    def __call__(self, rollouts: Rollouts) -> Reward:
+    def __call__(self, rollouts: Rollouts) -> RewardResult:
         length = -self.alpha * (targets(rollouts) - rollouts.tokens_PG).abs()
-        return Reward(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
+        return RewardResult(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
 
-    def warnings(self, setting: Setting) -> list[str]:
-        return notes.cancels(self.name, "alpha", "all-correct and all-wrong", setting)
+    def warnings(self, run_info: RunInfo) -> list[str]:
+        return warnings.cancels(self.name, "alpha", "all-correct and all-wrong", run_info)

@@ -8,11 +8,11 @@ from pydantic import Field
 from torch import Tensor
 
 from lenrl.rollouts import Rollouts
-from lenrl.strategies.base import RewardRule
-from lenrl.strategies.fields import targets
+from lenrl.strategies.base import Reward
+from lenrl.strategies.columns import targets
 
 
-class LcpoMax(RewardRule):
+class LcpoMax(Reward):
     """Correct answers are paid by how far they stay below the length asked for.
 
     `r = c clip(alpha (n - L) + 0.5, 0, 1)`, n the row's `target`. The paper's slope; its card says what
@@ -23,7 +23,7 @@ class LcpoMax(RewardRule):
     Degenerate cases: wrong answers get 0; a target of 0 or none is refused. A correct
     answer far over its target gets 0, as a wrong one does.
 
-    >>> from lenrl.strategies.worked import GROUP, show
+    >>> from lenrl.strategies.examples import GROUP, show
     >>> show(LcpoMax()(GROUP.with_(columns={"target": ((2500,) * 4,)})))
     [[0.95, 0.65, 0.0, 0.05]]
     """

@@ -9,11 +9,11 @@ from pydantic import Field
 from torch import Tensor
 
 from lenrl.rollouts import Rollouts
-from lenrl.strategies import groups, notes
-from lenrl.strategies.base import RewardRule, Setting
+from lenrl.strategies import groups, warnings
+from lenrl.strategies.base import Reward, RunInfo
 
 
-class Lead(RewardRule):
+class Lead(Reward):
     """Correct answers decay with their length, wrong ones get -1.
 
     `r = exp(-alpha z)` if correct, `z = (L - mean) / (sd + 1e-6)` over the group's correct completions;
@@ -23,7 +23,7 @@ class Lead(RewardRule):
 
     Degenerate cases: a lone correct completion gets 1.
 
-    >>> from lenrl.strategies.worked import GROUP, show
+    >>> from lenrl.strategies.examples import GROUP, show
     >>> show(Lead()(GROUP))
     [[1.0446, 1.011, -1.0, 0.9469]]
     """
@@ -38,5 +38,5 @@ class Lead(RewardRule):
         paid = torch.where(right, torch.exp(-self.alpha * z), -1.0)
         return paid.masked_fill(~rollouts.known_PG, float("nan"))
 
-    def warnings(self, setting: Setting) -> list[str]:
-        return notes.cancels(self.name, "alpha", "all-correct", setting)
+    def warnings(self, run_info: RunInfo) -> list[str]:
+        return warnings.cancels(self.name, "alpha", "all-correct", run_info)

@@ -6,12 +6,12 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from lenrl.rollouts import Reward, Rollouts
-from lenrl.strategies import notes
-from lenrl.strategies.base import RewardRule, Setting
+from lenrl.rollouts import RewardResult, Rollouts
+from lenrl.strategies import warnings
+from lenrl.strategies.base import Reward, RunInfo
 
 
-class LengthPenalty(RewardRule):
+class LengthPenalty(Reward):
     """Every token costs, right or wrong: `r = c - weight * L / L_max`; parts `correct` and `length`.
 
     Source: the common baseline; it is here to be compared with.
@@ -19,7 +19,7 @@ class LengthPenalty(RewardRule):
     Degenerate cases: in groups that are all wrong the shortest failure gets the largest push, and the weight
     cancels under group-std scaling; both are said at start.
 
-    >>> from lenrl.strategies.worked import GROUP, show
+    >>> from lenrl.strategies.examples import GROUP, show
     >>> show(LengthPenalty()(GROUP).total_PG)
     [[0.7559, 0.5117, -0.7324, 0.0234]]
     """
@@ -28,14 +28,14 @@ class LengthPenalty(RewardRule):
 
     weight: float = Field(default=1.0, ge=0)
 
-    def __call__(self, rollouts: Rollouts) -> Reward:
+    def __call__(self, rollouts: Rollouts) -> RewardResult:
         length = -self.weight * rollouts.tokens_PG / rollouts.max_length
-        return Reward(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
+        return RewardResult(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
 
-    def warnings(self, setting: Setting) -> list[str]:
+    def warnings(self, run_info: RunInfo) -> list[str]:
         found = [
-            notes.ungated(self.name),
-            *notes.cancels(self.name, "weight", "all-correct and all-wrong", setting),
+            warnings.ungated(self.name),
+            *warnings.cancels(self.name, "weight", "all-correct and all-wrong", run_info),
         ]
         if self.weight > 1:
             found.append(

@@ -6,11 +6,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from lenrl.rollouts import Reward, Rollouts
-from lenrl.strategies.base import RewardRule, Setting
+from lenrl.rollouts import RewardResult, Rollouts
+from lenrl.strategies.base import Reward, RunInfo
 
 
-class Overlong(RewardRule):
+class Overlong(Reward):
     """Correctness, minus a ramp over the last `cache` tokens below L_max.
 
     `r = c + clip((L_max - cache - L) / cache, -1, 0)`; parts `correct` and `length`.
@@ -19,7 +19,7 @@ class Overlong(RewardRule):
 
     Degenerate cases: rows longer than L_max keep -1; a cache of L_max or more punishes every length.
 
-    >>> from lenrl.strategies.worked import GROUP, show
+    >>> from lenrl.strategies.examples import GROUP, show
     >>> show(Overlong()(GROUP).total_PG)
     [[1.0, 1.0, 0.0, 0.0938]]
     """
@@ -28,14 +28,14 @@ class Overlong(RewardRule):
 
     cache: int = Field(default=1024, gt=0)  # tokens
 
-    def __call__(self, rollouts: Rollouts) -> Reward:
+    def __call__(self, rollouts: Rollouts) -> RewardResult:
         length = ((rollouts.max_length - self.cache - rollouts.tokens_PG) / self.cache).clamp(-1.0, 0.0)
-        return Reward(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
+        return RewardResult(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
 
-    def warnings(self, setting: Setting) -> list[str]:
-        if self.cache < setting.max_length:
+    def warnings(self, run_info: RunInfo) -> list[str]:
+        if self.cache < run_info.max_length:
             return []
         return [
-            f"reward.cache={self.cache} is not below L_max={setting.max_length}: every token is punished, "
+            f"reward.cache={self.cache} is not below L_max={run_info.max_length}: every token is punished, "
             "not only the last ones; choose a cache below max_completion_length"
         ]

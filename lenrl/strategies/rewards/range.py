@@ -7,12 +7,12 @@ from typing import ClassVar
 import torch
 
 from lenrl.errors import BadInput
-from lenrl.rollouts import Reward, Rollouts
-from lenrl.strategies.base import RewardRule
-from lenrl.strategies.fields import tokens
+from lenrl.rollouts import RewardResult, Rollouts
+from lenrl.strategies.base import Reward
+from lenrl.strategies.columns import tokens
 
 
-class Range(RewardRule):
+class Range(Reward):
     """Pays lengths in the prompt's range [lo, hi], less the further outside.
 
     Part `range`: 1 inside, `L / lo` below, `(L_max - L) / (L_max - hi)` above, never under 0. Part
@@ -25,7 +25,7 @@ class Range(RewardRule):
     with an unknown verdict is paid by its range alone; `hi < lo` is refused. Declares `monotone_length`:
     below `lo` more tokens pay more.
 
-    >>> from lenrl.strategies.worked import GROUP, show
+    >>> from lenrl.strategies.examples import GROUP, show
     >>> reward = Range()(GROUP.with_(columns={"lo": ((1500,) * 4,), "hi": ((2500,) * 4,)}))
     >>> show(reward.parts["range"])
     [[0.6667, 1.0, 0.6867, 0.0602]]
@@ -38,7 +38,7 @@ class Range(RewardRule):
     reads_columns: ClassVar[tuple[str, ...]] = ("lo", "hi")
     declares: ClassVar[tuple[str, ...]] = ("monotone_length",)
 
-    def __call__(self, rollouts: Rollouts) -> Reward:
+    def __call__(self, rollouts: Rollouts) -> RewardResult:
         lo, hi = tokens(rollouts, "lo"), tokens(rollouts, "hi")
         if (hi < lo).any():
             p, g = (hi < lo).nonzero()[0].tolist()
@@ -50,7 +50,7 @@ class Range(RewardRule):
         above = ((cap - n) / (cap - hi).clamp(min=1.0)).clamp(min=0.0)
         inside = torch.where(n < lo, n / lo, torch.where(n > hi, above, 1.0))
         if not rollouts.known_PG.any():
-            return Reward(inside, {"range": inside})
+            return RewardResult(inside, {"range": inside})
         correct = rollouts.correct_PG
         total = torch.where(rollouts.known_PG, (inside + correct) / 2, inside)
-        return Reward(total, {"range": inside, "correct": correct})
+        return RewardResult(total, {"range": inside, "correct": correct})

@@ -9,10 +9,10 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from lenrl.rollouts import Rollouts
-from lenrl.strategies.base import Forbidden, RewardRule, Setting
+from lenrl.strategies.base import Forbidden, Reward, RunInfo
 
 
-class Surrogate(RewardRule):
+class Surrogate(Reward):
     """Pays a readable answer and a length near a peak; needs no gold answer.
 
     `x = min(1, L / horizon)`. `shape=quadratic`: `len = 1 - (1 - x/peak)^2` for `x <= peak`, else `1 - 2
@@ -25,7 +25,7 @@ class Surrogate(RewardRule):
     Degenerate cases: truncated completions sit at the horizon and get -1, which is the signal: keep them in
     the loss. Declares `monotone_length`: up to the peak more tokens pay more.
 
-    >>> from lenrl.strategies.worked import GROUP, show
+    >>> from lenrl.strategies.examples import GROUP, show
     >>> show(Surrogate()(GROUP))
     [[1.2381, 1.4995, 1.0678, -0.3169]]
     """
@@ -61,8 +61,8 @@ class Surrogate(RewardRule):
             length = torch.where(x <= self.peak, rise, fall)
         return torch.where(rollouts.formatted_PG, self.w_format + length, length.clamp(max=0.0))
 
-    def warnings(self, setting: Setting) -> list[str]:
-        best = self.peak * (self.horizon or setting.max_length)
+    def warnings(self, run_info: RunInfo) -> list[str]:
+        best = self.peak * (self.horizon or run_info.max_length)
         return [
             f"reward 'surrogate' pays most at {best:g} tokens and lengthens completions shorter than that; "
             "for concise reasoning lower reward.peak or reward.horizon"

@@ -9,13 +9,13 @@ import torch
 from pydantic import Field, PrivateAttr, field_validator
 from torch import Tensor
 
-from lenrl.rollouts import Reward, Rollouts
-from lenrl.strategies.base import RewardRule, Setting, as_reward
+from lenrl.rollouts import RewardResult, Rollouts
+from lenrl.strategies.base import Reward, RunInfo, as_reward
 
 DEFAULT_PARTS = ({"name": "correctness", "weight": 1.0}, {"name": "overlong", "weight": 0.5})
 
 
-class Weighted(RewardRule):
+class Weighted(Reward):
     """The weighted sum of other rewards: `r = sum_k weight_k * r_k`, parts named after the rewards.
 
     Each part is `{name, weight, option: ...}`, with the options of the reward it names; `weight` is the
@@ -27,7 +27,7 @@ class Weighted(RewardRule):
     Degenerate cases: a row that one part calls not valid (NaN) is not valid; a name used twice is numbered
     (`kimi`, `kimi_2`); weights cancel under `advantage: decoupled`. A part's own properties hold for the sum.
 
-    >>> from lenrl.strategies.worked import GROUP, show
+    >>> from lenrl.strategies.examples import GROUP, show
     >>> reward = Weighted()(GROUP)
     >>> show(reward.total_PG), list(reward.parts)
     ([[1.5, 1.5, 0.0, 1.0469]], ['correctness', 'overlong'])
@@ -38,7 +38,7 @@ class Weighted(RewardRule):
     parts: tuple[dict[str, Any], ...] = Field(default=DEFAULT_PARTS, min_length=1, validate_default=True)
     gated: bool = False
 
-    _rules: tuple[tuple[str, float, RewardRule], ...] = PrivateAttr(default=())
+    _rules: tuple[tuple[str, float, Reward], ...] = PrivateAttr(default=())
 
     @field_validator("parts")
     @classmethod
@@ -55,7 +55,7 @@ class Weighted(RewardRule):
             rules.append((rule.name if seen == 1 else f"{rule.name}_{seen}", weight, rule))
         self._rules = tuple(rules)
 
-    def __call__(self, rollouts: Rollouts) -> Reward:
+    def __call__(self, rollouts: Rollouts) -> RewardResult:
         parts = {}
         for label, weight, rule in self._rules:
             paid = weight * as_reward(rule(rollouts)).total_PG
@@ -63,7 +63,7 @@ class Weighted(RewardRule):
                 paid = torch.where(rollouts.right_PG | paid.isnan(), paid, 0.0 * rollouts.correct_PG)
             parts[label] = paid
         total: Tensor = torch.stack(list(parts.values())).sum(dim=0)
-        return Reward(total, parts)
+        return RewardResult(total, parts)
 
     @property
     def reads_verdicts(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -85,17 +85,17 @@ class Weighted(RewardRule):
         """What its parts read, each once."""
         return tuple(dict.fromkeys(name for _, _, rule in self._rules for name in rule.reads_columns))
 
-    def errors(self, setting: Setting) -> list[str]:
-        return [message for _, _, rule in self._rules for message in rule.errors(setting)]
+    def errors(self, run_info: RunInfo) -> list[str]:
+        return [message for _, _, rule in self._rules for message in rule.errors(run_info)]
 
-    def warnings(self, setting: Setting) -> list[str]:
-        return [message for _, _, rule in self._rules for message in rule.warnings(setting)]
+    def warnings(self, run_info: RunInfo) -> list[str]:
+        return [message for _, _, rule in self._rules for message in rule.warnings(run_info)]
 
-    def observe(self, rollouts: Rollouts, reward: Reward) -> None:
+    def observe(self, rollouts: Rollouts, reward: RewardResult) -> None:
         for _, _, rule in self._rules:
             rule.observe(rollouts, reward)
 
-    def metrics(self, rollouts: Rollouts, reward: Reward) -> dict[str, float | None]:
+    def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
         found: dict[str, float | None] = {}
         for _, _, rule in self._rules:
             found |= rule.metrics(rollouts, reward)
@@ -112,7 +112,7 @@ class Weighted(RewardRule):
             rule.load_state_dict(state.get(label, {}))
 
 
-def _build(index: int, part: Mapping[str, Any]) -> tuple[float, RewardRule]:
+def _build(index: int, part: Mapping[str, Any]) -> tuple[float, Reward]:
     """A part's weight and rule. Raises ValueError (pydantic's validators turn it into their own error)."""
     from lenrl.errors import BadInput
     from lenrl.strategies.registry import build  # it walks this package
@@ -128,5 +128,5 @@ def _build(index: int, part: Mapping[str, Any]) -> tuple[float, RewardRule]:
     return float(weight), rule  # pyright: ignore[reportReturnType]
 
 
-def _spec(weight: float, rule: RewardRule) -> dict[str, Any]:
+def _spec(weight: float, rule: Reward) -> dict[str, Any]:
     return {**rule.model_dump(mode="json"), "name": rule.name, "weight": weight}

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, PrivateAttr, model_validator
 from torch import Tensor
 
-from lenrl.rollouts import Reward, Rollouts
+from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
 from lenrl.strategies.base import Sampling
 
@@ -61,7 +61,7 @@ class Predictive(Sampling):
     def keep(self, signal_P: Tensor, prompts: int) -> Tensor:
         return signal_P.nonzero().squeeze(1)[:prompts]
 
-    def observe(self, rollouts: Rollouts, reward: Reward) -> None:
+    def observe(self, rollouts: Rollouts, reward: RewardResult) -> None:
         signal = groups.spread(reward.total_PG, ~reward.total_PG.isnan())
         self._history = [*self._history, signal.double().mean().item()][-self.window :]
 

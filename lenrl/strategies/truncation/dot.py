@@ -9,9 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from lenrl.rollouts import Reward, Rollouts
+from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
-from lenrl.strategies.base import Forbidden, Setting, Truncation
+from lenrl.strategies.base import Forbidden, RunInfo, Truncation
 
 
 class Dot(Truncation):
@@ -28,7 +28,7 @@ class Dot(Truncation):
     rows no length is more than `(G - 1) / sqrt(G)` deviations above the mean: an alpha from there on is
     refused.
 
-    >>> from lenrl.strategies.worked import groups
+    >>> from lenrl.strategies.examples import groups
     >>> batch = groups([[1000] * 31 + [4000]], [[1] * 32])
     >>> Dot()(batch)[0, -2:].tolist()
     [1000, 2684]
@@ -60,12 +60,12 @@ class Dot(Truncation):
         success = groups.mean((correct_PG > 0.5).double(), ~correct_PG.isnan())
         return success >= self.success_threshold - 1e-9
 
-    def metrics(self, rollouts: Rollouts, reward: Reward) -> dict[str, float | None]:
+    def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
         solved = self._solved(rollouts.sampled_correct_PG)
         return super().metrics(rollouts, reward) | {"dot_eligible_share": solved.double().mean().item()}
 
-    def errors(self, setting: Setting) -> list[str]:
-        size = setting.num_generations
+    def errors(self, run_info: RunInfo) -> list[str]:
+        size = run_info.num_generations
         if size is None or self.alpha < (size - 1) / math.sqrt(size):
             return []
         needed = next((g for g in range(size, 100_000) if self.alpha < (g - 1) / math.sqrt(g)), None)

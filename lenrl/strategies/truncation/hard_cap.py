@@ -20,7 +20,7 @@ class HardCap(Truncation):
 
     Degenerate cases: rows without a budget are kept whole.
 
-    >>> from lenrl.strategies.worked import GROUP
+    >>> from lenrl.strategies.examples import GROUP
     >>> HardCap()(GROUP.with_(budget_PG=torch.tensor([[2500.5, 2500.5, 2500.5, float("nan")]]))).tolist()
     [[1000, 2000, 2500, 4000]]
     """

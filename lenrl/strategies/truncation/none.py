@@ -6,14 +6,14 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from lenrl.rollouts import Reward, Rollouts
+from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies.base import Truncation
 
 
 class NoTruncation(Truncation):
     """Every completion is kept whole.
 
-    >>> from lenrl.strategies.worked import GROUP
+    >>> from lenrl.strategies.examples import GROUP
     >>> NoTruncation()(GROUP).tolist()
     [[1000, 2000, 3000, 4000]]
     """
@@ -23,5 +23,5 @@ class NoTruncation(Truncation):
     def __call__(self, rollouts: Rollouts) -> Tensor:
         return rollouts.length_PG.clone()
 
-    def metrics(self, rollouts: Rollouts, reward: Reward) -> dict[str, float | None]:
+    def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
         return {}

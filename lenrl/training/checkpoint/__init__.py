@@ -14,7 +14,7 @@ A checkpoint is a folder `checkpoint-STEP`:
 and `weights` know what is inside.
 """
 
-from lenrl.training.checkpoint.atomic import PARTIAL, publish, written_aside
+from lenrl.training.checkpoint.atomic import PARTIAL, atomic_folder, publish
 from lenrl.training.checkpoint.folders import (
     SET_ASIDE,
     accept,
@@ -56,5 +56,5 @@ __all__ = [
     "weight_faults",
     "write_manifest",
     "write_state",
-    "written_aside",
+    "atomic_folder",
 ]

@@ -17,7 +17,7 @@ PARTIAL = ".partial"  # in the run's folder: what is being written; removed when
 
 
 @contextmanager
-def written_aside(run_dir: Path, name: str, *, is_main: bool) -> Iterator[Path]:
+def atomic_folder(run_dir: Path, name: str, *, is_main: bool) -> Iterator[Path]:
     """The folder in which to write `name` until `publish` puts it in its place; removed if anything fails.
 
     All processes write into the same folder, so the file system must be shared.

@@ -90,7 +90,7 @@ def accept(start: Path, *, recipe: Mapping[str, Any], processes: int, with_chang
 
     Args:
         start: a whole checkpoint.
-        recipe: what shapes the result now (`Recipe.shaping()`).
+        recipe: what shapes the result now (`Recipe.identity()`).
         processes: of this launch.
         with_changes: the recipe may differ (`resume_with_changes`).
 

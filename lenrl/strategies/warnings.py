@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from lenrl.strategies.base import Setting
+from lenrl.strategies.base import RunInfo
 
 
-def cancels(reward: str, option: str, where: str, setting: Setting) -> list[str]:
+def cancels(reward: str, option: str, where: str, run_info: RunInfo) -> list[str]:
     """Under `(r - mean) / sd` a coefficient that scales all of a group's spread drops out of it."""
-    if not setting.scaled_by_group_std:
+    if not run_info.scaled_by_group_std:
         return []
     return [
         f"reward.{option} of {reward!r} has no leverage in {where} groups: dividing by the group's standard "
