@@ -50,7 +50,7 @@ def line(name: str, problems: str) -> str:
     of = shape(config, recipe.model.peft)
     found = estimate(of, checked_run)
     stage = (recipe.launch.get("deepspeed_config") or {}).get("zero_stage")
-    a = checked_run.arithmetic
+    a = checked_run.layout
     rollouts = -(-(checked_run.run_info.max_steps or 0) // a.updates_per_rollout)
     cells = [
         f"`{name.split('/')[1]}`",

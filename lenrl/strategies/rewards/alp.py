@@ -41,7 +41,7 @@ class Alp(Reward):
             return warnings.cancels(self.name, "beta", "all-correct and all-wrong", run_info)
         return [
             f"reward.beta={self.beta:g} of 'alp' is faint at {run_info.max_length} tokens: rewards of a group that "
-            f"ties on the verdict deviate by at most {spread:.1g}, and GRPO adds {EPS:g} to the deviation it divides by, "
-            f"so advantages by length stay below {spread / (spread + EPS):.2g}. Raise reward.beta for short "
+            f"ties on the verdict deviate by at most {spread:.1g}, and GRPO adds {EPS:g} to the deviation it divides "
+            f"by, so advantages by length stay below {spread / (spread + EPS):.2g}. Raise reward.beta for short "
             "completions (penalty_leverage shows what it does)"
         ]
