@@ -87,7 +87,7 @@ def test_drpo_needs_log_probs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slots", "setting", "message"),
+    ("slots", "run_info", "message"),
     [
         ({"reward": "budgeted"}, {}, "gives none"),
         ({"reward": "lcpo_exact"}, {"columns": frozenset()}, "target"),
