@@ -98,8 +98,8 @@ class Budget(Strategy):
     """Decides before sampling what each row is told and how long it may get."""
 
     slot: ClassVar[str] = "budget"
-    gives: ClassVar[tuple[str, ...]] = ()  # row fields it puts into `Allowance.columns`
-    gives_budget: ClassVar[bool] = True  # fills `Allowance.budget`
+    gives: ClassVar[tuple[str, ...]] = ()  # row fields it puts into `PromptBudget.columns`
+    gives_budget: ClassVar[bool] = True  # fills `PromptBudget.budget`
 
     @abc.abstractmethod
     def __call__(

@@ -24,7 +24,7 @@ class BatchWhitened(Advantage):
     batch's.
 
     >>> from lenrl.strategies.examples import GROUP, show
-    >>> show(BatchWhitened()(Reward(GROUP.correct_PG), GROUP))
+    >>> show(BatchWhitened()(RewardResult(GROUP.correct_PG), GROUP))
     [[0.5774, 0.5774, -1.7321, 0.5774]]
     """
 

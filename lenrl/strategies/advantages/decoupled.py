@@ -22,7 +22,7 @@ class Decoupled(Advantage):
 
     >>> from lenrl.strategies.examples import GROUP, show
     >>> parts = {"correct": GROUP.correct_PG, "length": -GROUP.tokens_PG}
-    >>> show(Decoupled()(Reward(GROUP.correct_PG, parts), GROUP))
+    >>> show(Decoupled()(RewardResult(GROUP.correct_PG, parts), GROUP))
     [[0.8309, 0.4436, -0.9435, -0.331]]
     """
 

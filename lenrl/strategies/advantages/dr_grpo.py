@@ -20,7 +20,7 @@ class DrGrpo(Advantage):
     Degenerate cases: flat group 0; one valid row 0; a row that is not valid 0.
 
     >>> from lenrl.strategies.examples import GROUP, show
-    >>> show(DrGrpo()(Reward(GROUP.correct_PG), GROUP))
+    >>> show(DrGrpo()(RewardResult(GROUP.correct_PG), GROUP))
     [[0.25, 0.25, -0.75, 0.25]]
     """
 

@@ -32,7 +32,7 @@ class Drpo(Advantage):
     >>> from lenrl.strategies.examples import groups, show
     >>> batch = groups([[100, 200, 400, 300, 500, 800]], [[1, 1, 1, 0, 0, 0]], max_length=1000,
     ...                mean_logp_PG=[[-.4, -.5, -.6, -.7, -.3, -.9]])
-    >>> show(Drpo()(Reward(batch.correct_PG), batch), 6)
+    >>> show(Drpo()(RewardResult(batch.correct_PG), batch), 6)
     [[4.232307, 1.556979, 0.210714, -1.986091, -2.067145, -1.946764]]
     """
 

@@ -27,7 +27,7 @@ class Gfpo(Advantage):
     on their order.
 
     >>> from lenrl.strategies.examples import GROUP, show
-    >>> show(Gfpo(keep=3)(Reward(GROUP.correct_PG), GROUP))
+    >>> show(Gfpo(keep=3)(RewardResult(GROUP.correct_PG), GROUP))
     [[0.5773, 0.5773, -1.1545, 0.0]]
     """
 

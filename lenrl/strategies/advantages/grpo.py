@@ -29,7 +29,7 @@ class Grpo(Advantage):
     Degenerate cases: flat group 0; one valid row 0; a row that is not valid 0.
 
     >>> from lenrl.strategies.examples import GROUP, show
-    >>> show(Grpo()(Reward(GROUP.correct_PG), GROUP))
+    >>> show(Grpo()(RewardResult(GROUP.correct_PG), GROUP))
     [[0.4999, 0.4999, -1.4997, 0.4999]]
     """
 

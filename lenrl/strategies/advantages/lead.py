@@ -26,7 +26,7 @@ class LeadAdvantage(Advantage):
     groups stay 0.
 
     >>> from lenrl.strategies.examples import GROUP, show
-    >>> show(LeadAdvantage()(Reward(GROUP.correct_PG), GROUP))
+    >>> show(LeadAdvantage()(RewardResult(GROUP.correct_PG), GROUP))
     [[0.4749, 0.4749, -2.2385, 0.4749]]
     """
 

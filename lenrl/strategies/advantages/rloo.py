@@ -20,7 +20,7 @@ class Rloo(Advantage):
     Degenerate cases: one valid row 0; flat group 0; a row that is not valid 0.
 
     >>> from lenrl.strategies.examples import GROUP, show
-    >>> show(Rloo()(Reward(GROUP.correct_PG), GROUP))
+    >>> show(Rloo()(RewardResult(GROUP.correct_PG), GROUP))
     [[0.3333, 0.3333, -1.0, 0.3333]]
     """
 

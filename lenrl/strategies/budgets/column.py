@@ -23,7 +23,7 @@ class Column(Budget):
 
     Degenerate cases: a row without the field, or one that is not above 0, is refused.
 
-    >>> Column()(["q"], [{"target": 300}], 0, Setting(1, 4096))[0].budget
+    >>> Column()(["q"], [{"target": 300}], 0, RunInfo(1, 4096))[0].budget
     300.0
     """
 

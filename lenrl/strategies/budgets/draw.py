@@ -23,7 +23,7 @@ class Draw(Budget):
 
     Degenerate cases: `high` is L_max unless set; a `low` above it is refused.
 
-    >>> given = Draw(low=100, high=100)(["q"], [{}], 0, Setting(1, 4096))[0]
+    >>> given = Draw(low=100, high=100)(["q"], [{}], 0, RunInfo(1, 4096))[0]
     >>> given.columns, given.hint
     ({'target': 100}, 'Think for 100 tokens.')
     """

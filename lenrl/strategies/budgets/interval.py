@@ -21,7 +21,7 @@ class Interval(Budget):
 
     Degenerate cases: `hi` below `lo`, or above L_max, is refused.
 
-    >>> Interval(lo=10, hi=20)(["q"], [{}], 0, Setting(1, 4096))[0].columns
+    >>> Interval(lo=10, hi=20)(["q"], [{}], 0, RunInfo(1, 4096))[0].columns
     {'lo': 10, 'hi': 20}
     """
 

@@ -17,7 +17,7 @@ class Levels(Budget):
 
     Source: TLDR, arXiv 2505.07961; the wording is ours.
 
-    >>> given = Levels()(["q", "q"], [{}, {}], 0, Setting(2, 4096))
+    >>> given = Levels()(["q", "q"], [{}, {}], 0, RunInfo(2, 4096))
     >>> given[0] == given[1], given[0].columns["level"] in LEVELS
     (True, True)
     """

@@ -16,7 +16,7 @@ class Modes(Budget):
     Degenerate cases: an odd group has one long row more. The prompts of a group differ, so nothing may
     sample it from one prompt: TRL's vLLM server does and is refused.
 
-    >>> [given.columns["mode"] for given in Modes()(["q"] * 4, [{}] * 4, 0, Setting(4, 4096))]
+    >>> [given.columns["mode"] for given in Modes()(["q"] * 4, [{}] * 4, 0, RunInfo(4, 4096))]
     ['long', 'short', 'long', 'short']
     """
 

@@ -11,7 +11,7 @@ from lenrl.strategies.base import Budget, PromptBudget, RunInfo
 class NoBudget(Budget):
     """No hint, no cap: completions end at EOS or at L_max.
 
-    >>> NoBudget()(["q"], [{}], 0, Setting(1, 4096))[0].budget is None
+    >>> NoBudget()(["q"], [{}], 0, RunInfo(1, 4096))[0].budget is None
     True
     """
 

@@ -28,8 +28,8 @@ class Palu(Budget):
     >>> from lenrl.strategies.examples import groups
     >>> rule = Palu()
     >>> batch = groups([[1000, 1200, 1500, 1800, 2000, 2400, 3000, 8000]], [[1] * 8], max_length=16384)
-    >>> rule.observe(batch, Reward(batch.correct_PG))
-    >>> rule(["q0", "q1"], [{}, {}], 0, Setting(8, 16384))[0].cap
+    >>> rule.observe(batch, RewardResult(batch.correct_PG))
+    >>> rule(["q0", "q1"], [{}, {}], 0, RunInfo(8, 16384))[0].cap
     1900
     """
 

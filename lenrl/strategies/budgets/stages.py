@@ -23,7 +23,7 @@ class Stages(Budget):
     Degenerate cases: a cap above L_max is L_max; caps that rise are refused.
 
     >>> rule = Stages(total_steps=300)
-    >>> [rule(["q"], [{}], t, Setting(1, 4096))[0].cap for t in (0, 99, 100, 299, 1000)]
+    >>> [rule(["q"], [{}], t, RunInfo(1, 4096))[0].cap for t in (0, 99, 100, 299, 1000)]
     [4000, 4000, 3000, 2000, 2000]
     """
 

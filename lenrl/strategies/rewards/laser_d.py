@@ -36,7 +36,7 @@ class LaserD(Reward):
     >>> rule = LaserD(refresh=1)
     >>> show(rule(GROUP))
     [[1.5, 1.5, -0.5, 1.5]]
-    >>> rule.observe(GROUP, Reward(GROUP.correct_PG)); rule.state_dict()["targets"]
+    >>> rule.observe(GROUP, RewardResult(GROUP.correct_PG)); rule.state_dict()["targets"]
     {'easy': 2048, 'medium': None, 'hard': None}
     >>> show(rule(GROUP))
     [[1.5, 1.5, -0.5, 1.0]]
