@@ -199,7 +199,7 @@ def measure(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=ROOT / "lenrl" / "models" / "tiny")
+    parser.add_argument("--out", type=Path, default=ROOT / "lenrl" / "generation" / "tiny")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=3600)
     options = parser.parse_args()

@@ -2,15 +2,13 @@
 
 import itertools
 import random
-from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-import lenrl.tasks
+from lenrl.generation.names import TINY
 from lenrl.tasks.chain import SPLIT_PERCENT, ChainTask, evaluate, sft_trace, split_of
 
-MODEL = Path(lenrl.tasks.__path__[0]).parent / "models" / "tiny"
 TRACE = "<think>\n3+4=7\n7*2=4\n4-7=7\nWait\n3+4=7\n7*2=4\n4-7=7\n</think>\n\\boxed{7}"
 
 PINNED = {"3+4": "dev", "2-7": "sft", "9*9": "train", "5*5*5*5*5*5*5*5": "train", "1+2": "test"}
@@ -132,7 +130,7 @@ def test_traces_hold_every_style_and_mostly_the_answer():
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return pytest.importorskip("transformers").AutoTokenizer.from_pretrained(MODEL)
+    return pytest.importorskip("transformers").AutoTokenizer.from_pretrained(TINY)
 
 
 def test_task_text_survives_the_tokenizer(tokenizer):
@@ -178,18 +176,18 @@ def test_the_chat_template_opens_the_turn_but_not_the_thought(tokenizer):
 
 def test_the_model_loads_and_is_small(tokenizer):
     transformers = pytest.importorskip("transformers")
-    model = transformers.AutoModelForCausalLM.from_pretrained(MODEL)
+    model = transformers.AutoModelForCausalLM.from_pretrained(TINY)
     assert model.config.head_dim == 32  # vLLM refuses less
     assert model.config.vocab_size == len(tokenizer)
     assert model.config.tie_word_embeddings
     assert model.config.max_position_embeddings >= 1024
     assert {str(p.dtype) for p in model.parameters()} == {"torch.float32"}
-    assert sum(path.stat().st_size for path in MODEL.rglob("*") if path.is_file()) < 2_000_000
+    assert sum(path.stat().st_size for path in TINY.rglob("*") if path.is_file()) < 2_000_000
 
 
 def test_the_model_solves_a_chain(tokenizer):
     transformers = pytest.importorskip("transformers")
-    model = transformers.AutoModelForCausalLM.from_pretrained(MODEL)
+    model = transformers.AutoModelForCausalLM.from_pretrained(TINY)
     problem = ChainTask().problems("dev", 4)[3]
     inputs = tokenizer.apply_chat_template(
         [{"role": "user", "content": problem.prompt}],
