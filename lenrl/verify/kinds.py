@@ -1,108 +1,156 @@
-"""Scoring by reasoning-gym, in a worker. The gold column is JSON that names an entry of a data set:
+"""Kinds of answers, one class a kind: what it needs, what text alone decides, what a worker decides.
 
-    {"dataset": "leg_counting", "seed": 7, "index": 3, "config": {...}}
-    {"dataset": "leg_counting", "config": {...}, "entry": {...}}
-
-Where the entry had a tuple, JSON has `{"__tuple__": [...]}`.
-Some of its scorers evaluate the answer as Python: there it must be bare arithmetic or a bare literal.
+Standard library only on the outside: a worker imports this module, and loads a kind's parsers when it is set up.
 """
 
 from __future__ import annotations
 
-import inspect
-import json
-import re
-from functools import lru_cache
-from typing import Any
+import abc
+import sys
+from typing import ClassVar, Literal
 
-_STRING = re.compile(r"'[^'\"\\\n]*'|\"[^'\"\\\n]*\"")
-_PLAIN = re.compile(r"[A-Za-z0-9_\s+\-*/().,^\[\]{}:]*")
-_WORD = re.compile(r"[A-Za-z_]\w*")
-_CALLABLE = frozenset("sin cos tan exp log ln sqrt asin acos atan sinh cosh tanh Abs".split())  # noqa: SIM905
-_EVALUATES = re.compile(r"\b(?:eval|exec|parse_expr|sympify)\(|\bS\(")
-_EVALUATES_ANSWER = re.compile(
-    r"\b(?:eval|exec|parse_expr|sympify|S)\(\s*(?:\w*answer|user\w*|response|pred\w*|text)\b"
-)
+from lenrl.verify.limits import Limits, TooBig, Unreadable
+
+Outcome = Literal["ok", "timeout", "memory", "limit", "error", "abstained"]
+Result = tuple[bool | None, bool, Outcome]  # correct, formatted, outcome
+
+NO_GOLD = "0"  # in place of a gold answer that is not there: the format is judged all the same
 
 
-def score(answer: str | None, gold: str) -> tuple[bool | None, bool]:
-    """(correct, formatted): correct iff the data set's own scorer gives 1; None if the entry is unknown."""
-    found = _entry(gold)
-    if found is None:
-        return None, False
-    if answer is None:
-        return False, False
-    dataset, entry = found
-    if _evaluates(type(dataset)) and not harmless(answer):
-        return answer.strip() == str(entry["answer"]).strip(), True
-    try:
-        return dataset.score_answer(answer, entry) >= 1.0, True
-    except (ValueError, SyntaxError):  # of a scorer that parses without care: wrong, not unknown
-        return False, False
+class Kind(abc.ABC):
+    """A kind of answers. What compares texts of a model runs in a worker, which is killed if it takes too long."""
 
+    package: ClassVar[str | None] = None  # that it needs
+    installed_by: ClassVar[str] = ""  # pip install ...
+    in_worker: ClassVar[bool] = True  # False: comparing costs next to nothing, the caller's process does it
 
-def known(gold: str) -> bool:
-    """Whether the gold column names an entry that exists."""
-    return _entry(gold) is not None
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
 
-
-def harmless(answer: str) -> bool:
-    """Whether evaluating the text as Python can only do arithmetic or build a literal.
-
-    Words are single letters or elementary functions, only functions are called, nothing is looked up in an
-    object, and text with quotes holds no words at all (a string given to sympy would be evaluated in turn).
-    """
-    bare = _STRING.sub("", answer)
-    if (
-        _PLAIN.fullmatch(bare) is None
-        or "__" in answer
-        or re.search(r"\.\s*[A-Za-z_]|[A-Za-z_)\]}]\s*\.", bare)
-    ):
-        return False
-    found = _WORD.findall(bare)
-    if bare != answer:
-        return not found
-    called = set(re.findall(r"([A-Za-z_]\w*)\s*\(", bare))
-    if re.search(r"[)\]}]\s*[(\[{]|\d\s*[(\[{]", bare) or re.search(r"\*\*[^*]*\*\*|\d{7}", bare):
-        return False
-    return called <= _CALLABLE and all(word in _CALLABLE or len(word) == 1 for word in found)
-
-
-@lru_cache(maxsize=256)
-def _entry(gold: str) -> tuple[Any, dict[str, Any]] | None:
-    try:
-        wanted = json.loads(gold, object_hook=_tuples_back)
-        name = wanted["dataset"]
-        if "entry" in wanted:
-            return _dataset(name, json.dumps(wanted.get("config", {}), sort_keys=True)), wanted["entry"]
-        config = {**wanted.get("config", {}), "seed": wanted["seed"]}
-        index = int(wanted["index"])
-        dataset = _dataset(name, json.dumps(config, sort_keys=True))
-        if index >= len(dataset):
-            dataset = _dataset(name, json.dumps({**config, "size": index + 1}, sort_keys=True))
-        return dataset, dataset[index]
-    except (ValueError, KeyError, TypeError, IndexError, AssertionError):
+    def by_text(self, answer: str | None, gold: str) -> Result | None:
+        """The result where no worker is needed, else None. Called in the caller's process."""
         return None
 
+    def warm_up(self) -> None:  # noqa: B027
+        """Import and exercise what judging needs, before the memory limit and outside any claim's time."""
 
-def _tuples_back(found: dict[str, Any]) -> Any:
-    return tuple(found["__tuple__"]) if found.keys() == {"__tuple__"} else found
+    @abc.abstractmethod
+    def compare(self, answer: str, gold: str) -> tuple[bool | None, bool]:
+        """(correct, formatted); correct is None where nobody can say. Raises TooBig for the answer."""
+
+    @abc.abstractmethod
+    def readable(self, gold: str) -> bool:
+        """A gold answer parses within the limits and equals itself."""
+
+    def same_text(self, answer: str, gold: str) -> bool:
+        """An answer equals a gold answer that is not readable."""
+        return False
+
+    def drop_caches(self) -> None:  # noqa: B027
+        """Let go of what a claim beyond its limits left behind."""
+
+    def too_long(self, text: str | None) -> bool:
+        return text is not None and len(text) > self.limits.max_answer_chars
 
 
-@lru_cache(maxsize=64)
-def _dataset(name: str, config: str) -> Any:
-    import reasoning_gym  # pyright: ignore[reportMissingImports]
+class Math(Kind):
+    """Mathematics: numbers, expressions, sets, intervals, relations, units, words."""
 
-    return reasoning_gym.create_dataset(name, **json.loads(config))
+    package, installed_by = "math_verify", "math-verify[antlr4_9_3]"
+
+    def by_text(self, answer: str | None, gold: str) -> Result | None:
+        from lenrl.verify.math.quick import quick
+
+        try:
+            decided = quick(answer or "0", gold, self.limits)
+        except TooBig:
+            return (True, True, "ok") if answer == gold else (False, False, "limit")
+        except Unreadable:
+            return (None, False, "abstained") if self.too_long(answer) or self.too_long(gold) else None
+        if decided is None:
+            return None
+        return (False, False, "ok") if answer is None else (*decided, "ok")
+
+    def warm_up(self) -> None:
+        from lenrl.verify.math.compare import compare
+
+        for answer, gold in (
+            (r"\sqrt{3}/2", r"\frac{\sqrt{3}}{2}"),
+            ("(x+1)^2", "x^2+2x+1"),
+            (r"3 \ge x", r"x \le 3"),
+            (r"\begin{pmatrix}1\\3\end{pmatrix}", r"\begin{pmatrix}1\\2\end{pmatrix}"),
+            ("(1,2]", r"(-\infty, 2] \cup (3,4)"),
+        ):
+            compare(answer, gold, Limits())
+
+    def compare(self, answer: str, gold: str) -> tuple[bool | None, bool]:
+        from lenrl.verify.math.compare import compare
+
+        return compare(answer, gold, self.limits)
+
+    def readable(self, gold: str) -> bool:
+        from lenrl.verify.math.compare import readable
+
+        return readable(gold, self.limits)
+
+    def same_text(self, answer: str, gold: str) -> bool:
+        from lenrl.verify.math.normalize import key
+
+        return not self.too_long(answer) and key(answer) == key(gold)
+
+    def drop_caches(self) -> None:
+        if "sympy" in sys.modules:
+            from sympy.core.cache import clear_cache
+
+            from lenrl.verify.math.algebra import parse
+
+            parse.cache_clear()
+            clear_cache()
 
 
-@lru_cache(maxsize=256)
-def _evaluates(dataset: type) -> bool:
-    """Whether the scorer evaluates text as Python; one whose source cannot be read counts as if it did."""
-    try:
-        scorer = inspect.getsource(dataset.score_answer)  # type: ignore[attr-defined]
-        module = inspect.getsource(inspect.getmodule(dataset) or dataset)
-    except (OSError, TypeError):
-        return True
-    own_parser = "def parse_expr(" in module
-    return not own_parser and bool(_EVALUATES.search(scorer) or _EVALUATES_ANSWER.search(module))
+class Exact(Kind):
+    """Text in one spelling: spaces and LaTeX's wrappers apart, every character counts."""
+
+    in_worker = False
+
+    def by_text(self, answer: str | None, gold: str) -> Result | None:
+        if answer is None or self.too_long(answer):
+            return False, answer is not None, "ok" if answer is None else "limit"
+        return *self.compare(answer, gold), "ok"
+
+    def compare(self, answer: str, gold: str) -> tuple[bool | None, bool]:
+        from lenrl.verify.math.normalize import key
+
+        return key(answer) == key(gold), True
+
+    def readable(self, gold: str) -> bool:
+        from lenrl.verify.math.normalize import key
+
+        return bool(key(gold))
+
+
+class Gym(Kind):
+    """Answers to reasoning-gym's problems, judged by their generator's own scorer."""
+
+    package, installed_by = "reasoning_gym", "lenrl[gym]"
+
+    def by_text(self, answer: str | None, gold: str) -> Result | None:
+        if gold == NO_GOLD:  # no entry of a generator
+            return None, answer is not None, "abstained"
+        return (False, False, "limit") if self.too_long(answer) else None
+
+    def warm_up(self) -> None:
+        import reasoning_gym  # noqa: F401  # pyright: ignore[reportMissingImports]
+
+    def compare(self, answer: str, gold: str) -> tuple[bool | None, bool]:
+        from lenrl.verify.gym_scorer import score
+
+        return score(answer, gold)
+
+    def readable(self, gold: str) -> bool:
+        from lenrl.verify.gym_scorer import known
+
+        return known(gold)
+
+
+KINDS: dict[str, type[Kind]] = {"math": Math, "exact": Exact, "gym": Gym}

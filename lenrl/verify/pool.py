@@ -1,4 +1,4 @@
-"""A pool of killable workers that says of each completion whether its answer is right."""
+"""Verdicts on completions from a pool of killable workers."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from lenrl.errors import BadInput
 from lenrl.rollouts import Verdict
 from lenrl.verify.extract import extract_answer, tag_report
-from lenrl.verify.limits import Limits, TooBig, Unreadable, costly
-from lenrl.verify.math.normalize import key
-from lenrl.verify.math.quick import quick
+from lenrl.verify.kinds import KINDS, NO_GOLD, Outcome, Result
+from lenrl.verify.limits import Limits, costly
 from lenrl.verify.processes import new_pool, stop
 from lenrl.verify.settings import VerifierSettings
-from lenrl.verify.worker import Pair, Result, judge_chunk, judge_golds
+from lenrl.verify.worker import Pair, judge_chunk, judge_golds
 
-_NEEDS = {"math": ("math_verify", "math-verify[antlr4_9_3]"), "gym": ("reasoning_gym", "lenrl[gym]")}
 _COUNTERS = {
     "timeout": "timeouts",
     "memory": "memory",
@@ -30,7 +28,6 @@ _COUNTERS = {
     "abstained": "abstained",
 }
 _LOGGED_CHARS = 200
-_NO_GOLD = "0"  # in place of a gold answer that is not there: the format is judged all the same
 _CHUNK = 16  # pairs a task; a failing chunk is judged again pair by pair
 _MEMORY_EXITS = (-6,)  # abort(): what a C library does when it cannot allocate
 
@@ -52,23 +49,22 @@ class Verifier:
     """
 
     def __init__(self, settings: VerifierSettings) -> None:
-        needs, extra = _NEEDS.get(settings.kind, ("", ""))
-        if needs and importlib.util.find_spec(needs) is None:
+        kind = KINDS[settings.kind]
+        if kind.package and importlib.util.find_spec(kind.package) is None:
             raise BadInput(
-                f"verifier.kind={settings.kind!r} needs {needs}, which is not installed; "
-                f"pip install '{extra}', or choose another verifier.kind"
+                f"verifier.kind={settings.kind!r} needs {kind.package}, which is not installed; "
+                f"pip install '{kind.installed_by}', or choose another verifier.kind"
             )
         self.settings = settings
         self.counts: dict[str, int] = dict.fromkeys(("claims", *_COUNTERS.values(), "restarts"), 0)
-        names = Limits.__dataclass_fields__
-        self._limits = Limits(**{name: getattr(settings, name) for name in names})
+        self._kind = kind(Limits(**{name: getattr(settings, name) for name in Limits.__dataclass_fields__}))
         self._pool: Any = None
         self._owner = 0  # process id of the pool's owner: a forked child must not use it
 
     def verify(self, claims: Sequence[Claim]) -> list[Verdict]:
         """One verdict a claim, in order. No text makes it raise; equal claims are judged once."""
         pairs = [(self._extract(claim), _gold(claim)) for claim in claims]
-        results = [self._in_parent(*pair) for pair in pairs]
+        results = [self._kind.by_text(*pair) for pair in pairs]
         judged = self._judge(list(dict.fromkeys(p for p, r in zip(pairs, results, strict=True) if r is None)))
         return [
             self._verdict(claim, pair[0], result or judged[pair])
@@ -78,12 +74,13 @@ class Verifier:
     __call__ = verify
 
     def readable(self, golds: Sequence[str | None]) -> list[bool]:
-        """Whether each gold answer parses within the limits and verifies against itself."""
-        if self.settings.kind == "exact":
-            return [bool(g) and bool(key(g or "")) for g in golds]
-        wanted = [g for g in dict.fromkeys(golds) if g is not None and g.strip()]
-        found = self._in_chunks(wanted, judge_golds, lambda gold, error: False)
-        return [g is not None and found.get(g, False) for g in golds]
+        """For each gold answer: it parses within the limits and verifies against itself."""
+        texts = [gold for gold in dict.fromkeys(golds) if gold and gold.strip()]
+        if self._kind.in_worker:
+            known = self._in_chunks(texts, judge_golds, lambda gold, outcome: False)
+        else:
+            known = {gold: self._kind.readable(gold) for gold in texts}
+        return [gold is not None and known.get(gold, False) for gold in golds]
 
     def close(self) -> None:
         """Kill the workers. The verifier may be used again: it starts new ones."""
@@ -102,7 +99,7 @@ class Verifier:
 
     def _verdict(self, claim: Claim, answer: str | None, result: Result) -> Verdict:
         correct, formatted, outcome = result
-        if not _has_gold(claim):
+        if not (claim.answer and claim.answer.strip()):
             correct, outcome = None, "abstained" if outcome == "ok" else outcome
         self.counts["claims"] += 1
         if outcome != "ok":
@@ -114,47 +111,17 @@ class Verifier:
             answer = answer[: _LOGGED_CHARS - 1] + "…"
         return Verdict(correct, answer, formatted, think, tags, outcome)
 
-    def _in_parent(self, answer: str | None, gold: str) -> Result | None:
-        """The result if it needs no worker."""
-        too_long = answer is not None and len(answer) > self._limits.max_answer_chars
-        if self.settings.kind == "exact":
-            if answer is None or too_long:
-                return False, answer is not None, "limit" if too_long else "ok"
-            return key(answer) == key(gold), True, "ok"
-        if self.settings.kind == "gym":
-            if gold == _NO_GOLD:  # no entry of a generator
-                return None, answer is not None, "abstained"
-            return (False, False, "limit") if too_long else None
-        try:
-            decided = quick(answer or "0", gold, self._limits)
-        except TooBig:
-            return self._oversized(answer or "", gold)
-        except Unreadable:
-            return (
-                None
-                if not too_long and len(gold) <= self._limits.max_answer_chars
-                else (None, False, "abstained")
-            )
-        if decided is None:
-            return None
-        return (False, False, "ok") if answer is None else (*decided, "ok")
-
-    def _oversized(self, answer: str, gold: str) -> Result:
-        return (True, True, "ok") if answer == gold else (False, False, "limit")
-
     def _judge(self, pairs: list[Pair]) -> dict[Pair, Result]:
-        def alone(pair: Pair, outcome: str) -> Result:
+        def alone(pair: Pair, outcome: Outcome) -> Result:
             if outcome == "error":
                 return None, False, "error"
             if pair[0] is not None and not self.readable([pair[1]])[0]:
                 return None, False, "abstained"
-            return False, False, outcome  # type: ignore[return-value]
+            return False, False, outcome
 
         return self._in_chunks(pairs, judge_chunk, alone)
 
-    def _in_chunks(
-        self, items: list, work: Callable[..., list], alone: Callable[[Any, str], Any]
-    ) -> dict[Any, Any]:
+    def _in_chunks(self, items: list, work: Callable[..., list], alone: Callable[[Any, Any], Any]) -> dict:
         """Run `work` on chunks of items; `alone` decides for a single item that a worker did not survive."""
         results: dict[Any, Any] = {}
         waiting = list(reversed(self._chunks(items)))
@@ -169,10 +136,10 @@ class Verifier:
                 chunk = running.pop(future)
                 outcome = _outcome(future)
                 if outcome == "ok":
-                    found = future.result()
-                    results.update(zip(chunk, found, strict=False))
-                    if len(found) < len(chunk):
-                        waiting.append(chunk[len(found) :])
+                    judged = future.result()
+                    results.update(zip(chunk, judged, strict=False))
+                    if len(judged) < len(chunk):
+                        waiting.append(chunk[len(judged) :])
                     continue
                 self.counts["restarts"] += 1
                 if outcome == "broken":
@@ -198,8 +165,8 @@ class Verifier:
         if self._pool is not None and self._owner != os.getpid():
             self._pool = None
         if self._pool is None:
-            limits = {name: getattr(self._limits, name) for name in Limits.__dataclass_fields__}
-            self._pool = new_pool(self.settings.workers, self.settings.kind, self.settings.memory_mib, limits)
+            settings, limits = self.settings, asdict(self._kind.limits)
+            self._pool = new_pool(settings.workers, settings.kind, settings.memory_mib, limits)
             self._owner = os.getpid()
         try:
             return self._pool.schedule(work, args=args, timeout=timeout_s)
@@ -209,12 +176,8 @@ class Verifier:
             return failed
 
 
-def _has_gold(claim: Claim) -> bool:
-    return bool(claim.answer and claim.answer.strip())
-
-
 def _gold(claim: Claim) -> str:
-    return claim.answer if claim.answer and claim.answer.strip() else _NO_GOLD
+    return claim.answer if claim.answer and claim.answer.strip() else NO_GOLD
 
 
 def _outcome(future: Future) -> str:

@@ -1,5 +1,6 @@
 """Preloaded into the fork server, whose import does the work once: a replaced worker then starts at once."""
 
-from lenrl.verify.worker import warm_up
+from lenrl.verify.kinds import Math
+from lenrl.verify.limits import Limits
 
-warm_up("math")
+Math(Limits()).warm_up()

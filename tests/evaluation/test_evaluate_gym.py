@@ -9,7 +9,7 @@ from lenrl.cli.eval import divide
 from lenrl.errors import BadInput
 from lenrl.evaluation.evaluate import evaluate
 from lenrl.tasks import GymTask, build
-from lenrl.verify import kinds as gym
+from lenrl.verify import gym_scorer as gym
 
 factory = pytest.importorskip("reasoning_gym.factory")
 
