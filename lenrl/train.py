@@ -201,8 +201,7 @@ def build(checked_run: Any, config: Any, stop: StopSignal | None = None) -> tupl
     from lenrl.monitors.progress import Progress
     from lenrl.monitors.trackers import set_aside
     from lenrl.tasks.base import digest
-    from lenrl.tasks.chat import Prompts
-    from lenrl.tasks.prompts import think_prefilled
+    from lenrl.tasks.prompts import Prompts, think_prefilled
     from lenrl.training.evaluation import DevEvaluation
     from lenrl.training.prepare import audited
     from lenrl.training.trainer import LenrlTrainer

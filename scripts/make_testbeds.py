@@ -23,10 +23,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from lenrl.strategies.base import RunInfo  # noqa: E402
+from lenrl.strategies.base import PromptBudget, RunInfo  # noqa: E402
 from lenrl.strategies.registry import build as strategy  # noqa: E402
 from lenrl.tasks.chain import ChainTask, sft_trace  # noqa: E402
-from lenrl.tasks.chat import NOTHING  # noqa: E402
 from lenrl.tasks.gym import GymTask  # noqa: E402
 from lenrl.tasks.problem import Problem  # noqa: E402
 from lenrl.tasks.prompts import Messages, messages, with_system  # noqa: E402
@@ -90,13 +89,15 @@ def _sum_trace(question: str, rng: random.Random) -> str:
 
 def asked(prompt: str, rng: random.Random) -> Messages:
     """The chat of a problem; in some of them a budget speaks."""
-    given = NOTHING
+    prompt_budget = PromptBudget()
     if rng.random() < SPOKEN_SHARE:
         name, options = rng.choice(BUDGETS)
         run_info = RunInfo(num_generations=8, max_length=CAP, max_steps=40)
         budget = strategy("budget", {"name": name, **options})
-        given = budget([prompt] * 8, [{}] * 8, rng.randrange(40), run_info)[rng.randrange(8)]
-    return with_system(messages(PLAIN, Problem(prompt, prompt, answer=None), given.hint), given.system)
+        prompt_budget = budget([prompt] * 8, [{}] * 8, rng.randrange(40), run_info)[rng.randrange(8)]
+    return with_system(
+        messages(PLAIN, Problem(prompt, prompt, answer=None), prompt_budget.hint), prompt_budget.system
+    )
 
 
 def fine_tune(traces: Iterable[tuple[str, str]], out: Path, learning_rate: float) -> None:

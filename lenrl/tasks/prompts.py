@@ -1,15 +1,45 @@
-"""From a problem to what the model reads: chat messages, their text, their token ids."""
+"""Prompts of a task: chat messages, their text, their token ids."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lenrl.tasks.base import Task
 from lenrl.tasks.problem import Problem
 
+if TYPE_CHECKING:  # it loads torch
+    from lenrl.strategies.base import PromptBudget
+
 Messages = list[dict[str, str]]
+
+
+class Prompts:
+    """Prompts of a task, rendered by a tokenizer, with what a budget adds to them."""
+
+    def __init__(self, task: Task, tokenizer: Any) -> None:
+        self.task = task
+        self.tokenizer = tokenizer
+
+    def chat(self, problem: Problem, prompt_budget: PromptBudget | None = None) -> Messages:
+        """Messages, with the budget's hint in the user's and its words in the system's."""
+        if prompt_budget is None:
+            return messages(self.task, problem)
+        return with_system(messages(self.task, problem, prompt_budget.hint), prompt_budget.system)
+
+    def for_trl(self, problem: Problem, prompt_budget: PromptBudget | None = None) -> Any:
+        """Messages for TRL, or text for a tokenizer without a chat template."""
+        chat = self.chat(problem, prompt_budget)
+        return chat if getattr(self.tokenizer, "chat_template", None) else render(self.tokenizer, chat)
+
+    def ids(self, problem: Problem, prompt_budget: PromptBudget | None = None) -> list[int]:
+        """Token ids, generation prompt included."""
+        return encode(self.tokenizer, self.chat(problem, prompt_budget))
+
+    def row(self, problem: Problem) -> dict[str, Any]:
+        """A row of the data set that TRL's trainer iterates over."""
+        return {"prompt_id": problem.id, "prompt": self.for_trl(problem)}
 
 
 def messages(task: Task, problem: Problem, hint: str | None = None) -> Messages:
@@ -23,10 +53,10 @@ def messages(task: Task, problem: Problem, hint: str | None = None) -> Messages:
     user = _fill(task.template, {"{prompt}": problem.prompt, "{hint}": hint or ""})
     if hint and not any("{hint}" in text for text in holders):
         user = f"{user}\n\n{hint}"
-    found = [{"role": "user", "content": user}]
+    chat = [{"role": "user", "content": user}]
     if task.system_prompt is not None:
-        found.insert(0, {"role": "system", "content": _fill(task.system_prompt, {"{hint}": hint or ""})})
-    return found
+        chat.insert(0, {"role": "system", "content": _fill(task.system_prompt, {"{hint}": hint or ""})})
+    return chat
 
 
 def with_system(chat: Messages, text: str | None) -> Messages:
@@ -61,4 +91,4 @@ def think_prefilled(tokenizer: Any) -> bool:
 
 def _fill(template: str, values: Mapping[str, str]) -> str:
     """Replaces the keys in one pass: what a value brings in is not looked at again."""
-    return re.sub("|".join(map(re.escape, values)), lambda found: values[found[0]], template)
+    return re.sub("|".join(map(re.escape, values)), lambda key: values[key[0]], template)

@@ -7,8 +7,8 @@ from typing import Any
 
 from lenrl.generation.sampling import completion_text, sample
 from lenrl.strategies.base import PromptBudget
-from lenrl.tasks.chat import Prompts
 from lenrl.tasks.problem import Problem
+from lenrl.tasks.prompts import Prompts
 from lenrl.verify.pool import Claim, Verifier
 
 

@@ -29,8 +29,8 @@ from lenrl.rollouts import RewardResult, Rollouts, Verdict
 from lenrl.strategies.base import MicroBatch, Objective, PromptBudget, RunInfo, StepTotals
 from lenrl.strategies.diagnostics import diagnose
 from lenrl.strategies.method import Method
-from lenrl.tasks.chat import Prompts
 from lenrl.tasks.problem import Problem
+from lenrl.tasks.prompts import Prompts
 from lenrl.training import checkpointing as saving
 from lenrl.training.callbacks import Borders
 from lenrl.training.checkpointing import EpochSampler, Saving, swapped
