@@ -18,7 +18,7 @@ from lenrl.report import run_page as report
 from lenrl.report.measure_again import eval_command
 from lenrl.report.tables import before_after, before_after_table, models_table, more_table, pairs_table
 from lenrl.tasks import Task
-from lenrl.training.prepare import task_of
+from lenrl.training.run_info import task_of
 
 if TYPE_CHECKING:
     from lenrl.config import Recipe

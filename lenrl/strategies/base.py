@@ -10,7 +10,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -206,17 +206,19 @@ class Objective(Strategy):
     replaces_loss: ClassVar[bool] = True  # False: TRL's own loss is used and this object is never called
 
     @property
-    def needs_totals(self) -> bool:
-        """Needs a pass without gradient over the whole step before its first backward."""
-        return False
+    def surveys(self) -> Literal["nothing", "drift", "tokens"]:
+        """For which a pass without gradient over the whole step goes before its first backward.
+
+        `drift`: `StepTotals.kl_tokens`, which is 0 without a pass where a rollout is used once. `tokens`: `survey`.
+        """
+        return "nothing"
 
     def survey(
         self, batches: Sequence[MicroBatch], gather: Callable[[Tensor], Tensor]
     ) -> Mapping[str, float]:
-        """What it wants to know of the step beyond the sums (`StepTotals.extra`), from that pass.
+        """`StepTotals.extra`, from that pass: this process's micro-batches without gradient.
 
-        `batches` are this process's micro-batches without gradient; `gather` concatenates a 1-D tensor
-        of any length over all processes. Called only where `needs_totals`.
+        `gather` concatenates a 1-D tensor of any length over all processes.
         """
         return {}
 
@@ -229,6 +231,7 @@ class Sampling(Strategy):
     """How many prompts to sample, and which groups to keep."""
 
     slot: ClassVar[str] = "sampling"
+    selects: ClassVar[bool] = True  # False: the step's prompts are sampled and kept as they come
 
     @abc.abstractmethod
     def factor(self) -> float:

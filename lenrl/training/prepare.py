@@ -17,6 +17,7 @@ from lenrl.generation.names import HUB_ID, find
 from lenrl.strategies.base import RunInfo
 from lenrl.tasks.audit import Audit, Readable, load_all
 from lenrl.training.batching import BatchLayout, batch_faults
+from lenrl.training.run_info import run_info_of, task_of
 from lenrl.training.trl_fields import GRPO_FIELDS, field_faults, peft_config, quantization_config, value_of
 from lenrl.verify.settings import VerifierSettings
 
@@ -69,16 +70,12 @@ def prepare(recipe: Recipe, processes: int | None = None) -> CheckedRun:
     task = task_of(recipe)
     verifier = VerifierSettings.read(recipe.verifier, task.VERIFIER)
     method = recipe.method
-    run_info = RunInfo(
-        num_generations=layout.num_generations,
-        max_length=trainer["max_completion_length"],
-        max_steps=trainer["max_steps"],
-        updates_per_rollout=layout.updates_per_rollout,
-    )
-    if not faults:
-        faults += method.errors(run_info) + _seam_faults(recipe, trainer, layout)
-    if method.reads_verdicts and not task.labelled:
-        faults.append(_unlabelled(recipe))
+    unlabelled = [_unlabelled(recipe)] if method.reads_verdicts and not task.labelled else []
+    if faults:
+        raise BadInput("\n".join(faults + unlabelled))
+    sizes = {**trainer, "num_generations": layout.num_generations}
+    run_info = run_info_of(sizes, layout.updates_per_rollout)
+    faults = method.errors(run_info) + _seam_faults(recipe, trainer, layout) + unlabelled
     if faults:
         raise BadInput("\n".join(faults))
     warnings = method.warnings(run_info) + _idle_options(trainer)
@@ -127,16 +124,6 @@ def grpo_config(checked_run: CheckedRun, run_dir: Path) -> GRPOConfig:
         return GRPOConfig(**ours, **fields)
     except (ValueError, TypeError) as fault:  # fields that contradict each other, or this machine
         raise BadInput(f"trainer: TRL refuses these fields: {fault}") from fault
-
-
-def task_of(recipe: Recipe) -> tasks.Task:
-    """The recipe's task; without gold answers where the data has none and no strategy reads verdicts.
-
-    Raises:
-        BadInput: the task's options, or for such a method its data, can't be read.
-    """
-    task = tasks.build(recipe.task)
-    return task if recipe.method.reads_verdicts else task.where_answered()
 
 
 def audited(
@@ -218,12 +205,12 @@ def _seam_faults(recipe: Recipe, trainer: Mapping[str, Any], a: BatchLayout) -> 
         idle = entry.field.startswith("vllm_") and not trainer.get("use_vllm")
         if not idle and value_of(trainer, entry.field) == entry.value:
             faults.append(f"trainer.{entry.field}={entry.value!r}: {entry.why}")
-    if recipe.sampling.name != "uniform" and recipe.launch.get("distributed_type") == "DEEPSPEED":
+    if recipe.sampling.selects and recipe.launch.get("distributed_type") == "DEEPSPEED":
         faults.append(
             f"sampling={recipe.sampling.name!r} may have to leave a step's weights untouched, which DeepSpeed's "
             "optimizer does not allow. Use launch=multi_gpu or launch=fsdp2, or sampling=uniform."
         )
-    if recipe.sampling.name != "uniform" and a.accumulation > a.micro_steps_per_rollout:
+    if recipe.sampling.selects and a.accumulation > a.micro_steps_per_rollout:
         faults.append(
             f"sampling={recipe.sampling.name!r} leaves groups out of a whole optimizer step, and here a step of "
             f"{a.accumulation} micro-batches spans several rollouts of {a.micro_steps_per_rollout}. Set "

@@ -26,9 +26,10 @@ from lenrl.generation.sampling import completion_text
 from lenrl.measures import aes
 from lenrl.monitors.local import LocalMonitor, verifier_metrics
 from lenrl.rollouts import RewardResult, Rollouts, Verdict
-from lenrl.strategies.base import MicroBatch, Objective, PromptBudget, RunInfo, StepTotals
+from lenrl.strategies.base import MicroBatch, PromptBudget, RunInfo, StepTotals
 from lenrl.strategies.diagnostics import diagnose
 from lenrl.strategies.method import Method
+from lenrl.strategies.scoring import Row, build_rollouts, score
 from lenrl.tasks.problem import Problem
 from lenrl.tasks.prompts import Prompts
 from lenrl.training import checkpointing as saving
@@ -40,7 +41,7 @@ from lenrl.training.evaluation import DueEvaluation
 from lenrl.training.guard import TruncationGuard
 from lenrl.training.loss import as_wide_as, cut_output, loss_mask, masked_mean, useful_token_share
 from lenrl.training.rollback import StepSnapshot
-from lenrl.training.rollout import Row, after_cut, build_rollouts, capped
+from lenrl.training.rollout import capped
 from lenrl.training.selection import PromptCursor, keep_groups, prompts_to_sample
 from lenrl.training.signals import UPDATE_S, StopSignal
 from lenrl.verify.pool import Claim, Verifier
@@ -305,20 +306,17 @@ class LenrlTrainer(Saving):
             )
         ]
         everyone = self.group.gather(rows)
-        with self.monitor.timed("strategies"):
-            rollouts = build_rollouts(
+        scored = score(
+            self.method,
+            build_rollouts(
                 everyone, self.num_generations, self.max_completion_length, self.state.global_step
-            )
-            kept_PG = self.stop.run("truncation", lambda: self.method.truncate(rollouts))
-        if bool((kept_PG < rollouts.length_PG).any()):
-            rollouts = self._verify_cut(
-                rollouts, kept_PG, ids=completion_ids_list, texts=texts, verdicts=verdicts, golds=golds
-            )
-        with self.monitor.timed("strategies"):
-            self._reward = self.stop.run(
-                "reward", lambda: self.method.rewards(rollouts, nonfinite=self.guard.nonfinite)
-            )
-        self._rollouts, self._texts, self._verdicts = rollouts, texts, verdicts
+            ),
+            lambda cuts: self._judge_cut(cuts, completion_ids_list, texts, verdicts, golds),
+            self.guard.nonfinite,
+            self._stage,
+        )
+        self._reward = scored.reward
+        self._rollouts, self._texts, self._verdicts = scored.rollouts, texts, verdicts
         total_N1 = self._reward.total_PG.reshape(-1, 1).to(torch.float32)
         return total_N1.to(self.accelerator.device)
 
@@ -326,20 +324,24 @@ class LenrlTrainer(Saving):
         claims = [Claim(text, gold, self.think_prefilled) for text, gold in zip(texts, golds, strict=True)]
         return self.verifier.verify(claims)
 
-    def _verify_cut(self, rollouts, kept_PG, *, ids, texts, verdicts, golds) -> Rollouts:
+    def _stage(self, name: str, work: Callable[[], Any]) -> Any:
+        """A stage of the pipeline, timed, and left on a signal."""
+        with self.monitor.timed("strategies"):
+            return self.stop.run(name, work)
+
+    def _judge_cut(self, cuts, ids, texts, verdicts, golds) -> list[Verdict]:
         """Verify the shortened rows again; `texts` and `verdicts` of this process are replaced in place."""
         mine = self.group.mine(len(ids))
-        kept = kept_PG.reshape(-1)[mine].tolist()
-        cut = [i for i, length in enumerate(kept) if length < len(ids[i])]
+        local = {row - mine.start: kept for row, kept in cuts.items() if mine.start <= row < mine.stop}
         with self.monitor.timed("verify"):
-            for i in cut:
-                texts[i] = completion_text(self._tokenizer, ids[i][: kept[i]], self.eos_token_ids)
+            for i, kept in local.items():
+                texts[i] = completion_text(self._tokenizer, ids[i][:kept], self.eos_token_ids)
             again = self.stop.run(
-                "verification", lambda: self._verify([texts[i] for i in cut], [golds[i] for i in cut])
+                "verification", lambda: self._verify([texts[i] for i in local], [golds[i] for i in local])
             )
-        for i, verdict in zip(cut, again, strict=True):
+        for i, verdict in zip(local, again, strict=True):
             verdicts[i] = verdict
-        return after_cut(rollouts, kept_PG, self.group.gather(again), self.method.truncation.caps)
+        return self.group.gather(again)
 
     def _generate_and_score_completions(self, inputs):
         inputs = self._drawn(inputs)
@@ -375,7 +377,7 @@ class LenrlTrainer(Saving):
 
     def _drawn(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The rows to sample: the data loader's, or the cursor's where a strategy decides how many."""
-        if self.method.sampling.name == "uniform":
+        if not self.method.sampling.selects:
             return inputs
         processes = self.accelerator.num_processes
         prompts = len(inputs) * processes // self.num_generations
@@ -388,7 +390,7 @@ class LenrlTrainer(Saving):
 
     def _kept(self, output: dict[str, Any], rollouts: Rollouts) -> tuple[dict[str, Any], list[int]]:
         """The batch of the groups that the sampling strategy keeps, and which groups those are."""
-        if self.method.sampling.name == "uniform":
+        if not self.method.sampling.selects:
             return output, list(range(rollouts.P))
         output, kept = keep_groups(
             output,
@@ -402,7 +404,7 @@ class LenrlTrainer(Saving):
         return output, kept
 
     def _sampling_figures(self, sampled: int, kept: int) -> dict[str, float]:
-        if self.method.sampling.name == "uniform":
+        if not self.method.sampling.selects:
             return {}
         return {
             "sampling_factor": self._factor,
@@ -509,8 +511,8 @@ class LenrlTrainer(Saving):
             sums[1] += mask.sum()
             old_NT = inputs.get("old_per_token_logps")
             # Without old log-probs one update follows one rollout: nothing has drifted, K is 0.
-            surveys = type(objective).survey is not Objective.survey
-            if objective.needs_totals and (old_NT is not None or surveys):
+            drifted = objective.surveys == "drift" and old_NT is not None
+            if objective.surveys == "tokens" or drifted:
                 logp_NT = self._logps(self.model, inputs)
                 old_NT = logp_NT if old_NT is None else old_NT
                 sums[2] += torch.where(mask.bool(), old_NT - logp_NT, 0.0).to(torch.float64).sum()

@@ -31,7 +31,7 @@ def step_gradient(rule: Objective, whole: MicroBatch, pieces: int, processes: in
         tokens=float(mask.sum()),
         kl_tokens=float(drift[mask].sum()),
         processes=processes,
-        extra=rule.survey(gone, lambda x: x) if rule.needs_totals else {},
+        extra=rule.survey(gone, lambda x: x) if rule.surveys == "tokens" else {},
     )
     logp = whole.logp_NT.detach().clone().requires_grad_()
     parts = (x.chunk(pieces) for x in (logp, whole.old_logp_NT, mask, whole.advantage_N))
@@ -86,7 +86,7 @@ def test_drpo_against_autograd_of_the_whole_objective() -> None:
 def test_drpo_micro_batch_scope_takes_each_its_own_kl() -> None:
     batch = random_step(seed=3)
     rule = DrpoObjective(kl_scope="micro_batch")
-    assert not rule.needs_totals
+    assert rule.surveys == "nothing"
     whole, split = step_gradient(rule, batch, 1), step_gradient(rule, batch, 4)
     assert torch.allclose(whole, step_gradient(DrpoObjective(), batch, 1), atol=1e-12)
     assert not torch.allclose(whole, split)

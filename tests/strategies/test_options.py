@@ -183,8 +183,8 @@ def test_kl_cov_of_the_step_takes_the_top_of_all_micro_batches() -> None:
     assert extra == {"logp_mean": -4.5, "advantage_mean": 0.0, "threshold": 3.5}
     totals = StepTotals(rows=2, tokens=8, kl_tokens=0, processes=1, extra=extra)
     assert [rule(half, totals)[1]["kl_cov_share"] for half in halves] == [0.25, 0.25]
-    assert rule.needs_totals
-    assert not KlCov().needs_totals
+    assert rule.surveys == "tokens"
+    assert KlCov().surveys == "nothing"
 
 
 def test_budgets_that_would_do_nothing_say_so():

@@ -16,7 +16,7 @@ from lenrl.dryrun.attack.batch import Arena, Bout
 from lenrl.dryrun.attack.hacks import HACKS, Hack
 from lenrl.dryrun.attack.writer import CHARS_A_TOKEN
 from lenrl.errors import BadInput
-from lenrl.training.prepare import task_of
+from lenrl.training.run_info import task_of
 from lenrl.verify.pool import Verifier
 from lenrl.verify.settings import VerifierSettings
 

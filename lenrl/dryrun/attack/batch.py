@@ -17,11 +17,11 @@ from lenrl.dryrun.attack.writer import Completion, Writer
 from lenrl.errors import BadInput
 from lenrl.rollouts import RewardResult, Rollouts, Verdict
 from lenrl.strategies import groups
-from lenrl.strategies.base import PromptBudget, RunInfo
+from lenrl.strategies.base import PromptBudget
+from lenrl.strategies.scoring import Row, build_rollouts, score
 from lenrl.tasks import Problem, Task
 from lenrl.tasks.audit import load
-from lenrl.training.prepare import task_of
-from lenrl.training.rollout import Row, after_cut, build_rollouts
+from lenrl.training.run_info import run_info_of, task_of
 from lenrl.verify.pool import Claim, Verifier
 
 PROBLEMS = 6  # each in every mix
@@ -78,7 +78,7 @@ class Arena:
     def __init__(self, recipe: Recipe, verifier: Verifier, step: int = 0) -> None:
         self.recipe, self.verifier, self.step = recipe, verifier, step
         self.method = recipe.method
-        self.run_info = run_info_of(recipe)
+        self.run_info = run_info_of(recipe.trainer)
         faults = self.method.errors(self.run_info)
         if faults:
             raise BadInput("\n".join(faults))
@@ -133,6 +133,7 @@ class Arena:
                 verdict=verdict,
                 prompt_budget=given,
                 columns=self.problems[place].columns,
+                mean_logp=MEAN_LOGP,
             )
             for completion, place, verdict, given in zip(
                 completions, self._places, verdicts, self._allowed, strict=True
@@ -140,15 +141,15 @@ class Arena:
         ]
         size = len(self.seats[0])
         rollouts = build_rollouts(rows, size, self.run_info.max_length, self.step)
-        rollouts = rollouts.with_(mean_logp_PG=torch.full(rollouts.length_PG.shape, MEAN_LOGP).double())
-        kept_PG = self.method.truncate(rollouts)
-        kept = kept_PG.flatten().tolist()
-        shorter = [i for i, row in enumerate(rows) if kept[i] < row.length]
-        again = self._judge([(completions[i].cut(kept[i]), self._places[i]) for i in shorter])
-        rollouts = after_cut(rollouts, kept_PG, again, self.method.truncation.caps)
-        for i, verdict in zip(shorter, again, strict=True):
-            verdicts[i] = verdict
-        reward = self.method.rewards(rollouts, self.recipe.guard.nonfinite)
+
+        def judge(cuts: Mapping[int, int]) -> list[Verdict]:
+            again = self._judge([(completions[i].cut(kept), self._places[i]) for i, kept in cuts.items()])
+            for i, verdict in zip(cuts, again, strict=True):
+                verdicts[i] = verdict
+            return again
+
+        scored = score(self.method, rollouts, judge, self.recipe.guard.nonfinite)
+        rollouts, reward = scored.rollouts, scored.reward
         said = [verdict.correct for verdict in verdicts]
         by_group = [said[g : g + size] for g in range(0, len(said), size)]
         return Bout(rollouts, reward.total_PG, self._push(reward, rollouts), by_group)
@@ -222,21 +223,6 @@ class Arena:
     def _writer(self, right: str, wrong: str, other: str) -> Writer:
         tag = self.verifier.settings.format == "answer_tag"
         return Writer(right, wrong, other, tag, bool(self.recipe.model.think_prefilled))
-
-
-def run_info_of(recipe: Recipe) -> RunInfo:
-    """What strategies may know of the run, without TRL."""
-    trainer = recipe.trainer
-    sizes = {"num_generations": 2, "max_completion_length": 1, "max_steps": 1}
-    for name, least in sizes.items():
-        value = trainer.get(name)
-        if type(value) is not int or value < least:
-            raise BadInput(f"trainer.{name}={value!r}: needs a whole number of at least {least}.")
-    return RunInfo(
-        num_generations=trainer["num_generations"],
-        max_length=trainer["max_completion_length"],
-        max_steps=trainer["max_steps"],
-    )
 
 
 def value_of(problem: Problem) -> str | None:

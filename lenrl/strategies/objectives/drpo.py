@@ -42,8 +42,8 @@ class DrpoObjective(Objective):
     kl_scope: Literal["optimizer_step", "micro_batch"] = "optimizer_step"
 
     @property
-    def needs_totals(self) -> bool:
-        return self.beta > 0 and self.kl_scope == "optimizer_step"
+    def surveys(self) -> Literal["nothing", "drift", "tokens"]:
+        return "drift" if self.beta > 0 and self.kl_scope == "optimizer_step" else "nothing"
 
     def __call__(self, batch: MicroBatch, totals: StepTotals) -> tuple[Tensor, dict[str, float]]:
         mask = batch.mask_NT.to(batch.logp_NT.dtype)

@@ -41,8 +41,8 @@ class KlCov(Objective):
     scope: Literal["micro_batch", "optimizer_step"] = "micro_batch"
 
     @property
-    def needs_totals(self) -> bool:
-        return self.coef > 0 and self.scope == "optimizer_step"
+    def surveys(self) -> Literal["nothing", "drift", "tokens"]:
+        return "tokens" if self.coef > 0 and self.scope == "optimizer_step" else "nothing"
 
     def __call__(self, batch: MicroBatch, totals: StepTotals) -> tuple[Tensor, dict[str, float]]:
         mask = batch.mask_NT

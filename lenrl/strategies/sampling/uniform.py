@@ -18,6 +18,7 @@ class Uniform(Sampling):
     """
 
     name: ClassVar[str] = "uniform"
+    selects: ClassVar[bool] = False
 
     def factor(self) -> float:
         return 1.0
