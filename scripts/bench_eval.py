@@ -14,9 +14,6 @@ import argparse
 import statistics
 import sys
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from transformers import GenerationConfig
@@ -57,21 +54,21 @@ def main() -> int:
     parser.add_argument("--max-new-tokens", type=int, default=256)
     parser.add_argument("--sizes", type=int, nargs="+", default=[16, 64, 128], help="rows of a plain batch")
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    loaded = load(given.model)
-    task = build({"name": given.task})
-    problems = task.problems("test", given.problems)
+    options = parser.parse_args()
+    loaded = load(options.model)
+    task = build({"name": options.task})
+    problems = task.problems("test", options.problems)
     prompts = [encode(loaded.tokenizer, messages(task, problem)) for problem in problems]
     seconds: dict[str, list[float]] = {}
     tokens: dict[str, list[Completion]] = {}
-    for _ in range(given.rounds):
-        for size in (0, *given.sizes):
+    for _ in range(options.rounds):
+        for size in (0, *options.sizes):
             began = time.perf_counter()
             found = (
-                plain(loaded, prompts, given.max_new_tokens, size)
+                plain(loaded, prompts, options.max_new_tokens, size)
                 if size
                 else sample(
-                    loaded.model, loaded.tokenizer, prompts, max_new_tokens=given.max_new_tokens, greedy=True,
+                    loaded.model, loaded.tokenizer, prompts, max_new_tokens=options.max_new_tokens, greedy=True,
                     eos_ids=loaded.eos_ids,
                 )
             )  # fmt: skip

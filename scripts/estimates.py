@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the recipes of recipes/paper/ would take: the table of docs/scale.md, without a network.
+"""Memory and time of the recipes in recipes/paper/: the table of docs/scale.md, without a network.
 
     scripts/estimates.py            # prints it
     scripts/estimates.py --write    # puts it into docs/scale.md
@@ -15,9 +15,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
 from transformers import Qwen2Config, Qwen3Config
 
 from lenrl.config import compose, recipe_files
@@ -25,21 +22,28 @@ from lenrl.dryrun.estimate import GIB, checkpoint_bytes, estimate, shape
 from lenrl.training.prepare import prepare
 
 # From the models' published configurations.
-SMALL = dict(hidden_size=1536, num_hidden_layers=28, num_attention_heads=12, num_key_value_heads=2)
-LARGE = dict(hidden_size=3584, num_hidden_layers=28, num_attention_heads=28, num_key_value_heads=4)
+SMALL = dict(
+    hidden_size=1536, num_hidden_layers=28, num_attention_heads=12, num_key_value_heads=2,
+    intermediate_size=8960, vocab_size=151936, tie_word_embeddings=False,
+)  # fmt: skip
+LARGE = dict(
+    hidden_size=3584, num_hidden_layers=28, num_attention_heads=28, num_key_value_heads=4,
+    intermediate_size=18944, vocab_size=152064, tie_word_embeddings=False,
+)  # fmt: skip
 QWEN3 = dict(
-    hidden_size=4096, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8, head_dim=128
-)
+    hidden_size=4096, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8, head_dim=128,
+    intermediate_size=12288, vocab_size=151936, tie_word_embeddings=False,
+)  # fmt: skip
 CONFIGS = {
-    "1_5b": Qwen2Config(**SMALL, intermediate_size=8960, vocab_size=151936, tie_word_embeddings=False),
-    "7b": Qwen2Config(**LARGE, intermediate_size=18944, vocab_size=152064, tie_word_embeddings=False),
-    "8b": Qwen3Config(**QWEN3, intermediate_size=12288, vocab_size=151936, tie_word_embeddings=False),
+    "1_5b": Qwen2Config.from_dict(SMALL),
+    "7b": Qwen2Config.from_dict(LARGE),
+    "8b": Qwen3Config.from_dict(QWEN3),
 }
 HEAD = (
     "| recipe | launch | weights, gradients, Adam | activations | logits | keys, values | in all | checkpoint "
     "| tokens, 10^9 | update, hours | sampling, hours |\n" + "| --- " * 11 + "|"
 )
-DOC = ROOT / "docs" / "scale.md"
+DOC = Path(__file__).resolve().parents[1] / "docs" / "scale.md"
 BEGIN, END = "<!-- estimates:begin -->\n", "<!-- estimates:end -->"
 
 
@@ -82,15 +86,15 @@ def table() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    found = table()
+    estimates = table()
     before, _, rest = DOC.read_text().partition(BEGIN)
-    held, _, after = rest.partition(END)
+    written, _, after = rest.partition(END)
     if arguments == ["--check"]:
-        return int(held != found)
+        return int(written != estimates)
     if arguments == ["--write"]:
-        DOC.write_text(before + BEGIN + found + END + after)
+        DOC.write_text(before + BEGIN + estimates + END + after)
         return 0
-    print(found, end="")
+    print(estimates, end="")
     return 0
 
 

@@ -16,21 +16,17 @@ from __future__ import annotations
 import argparse
 import random
 import re
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from lenrl.strategies.base import Budget, PromptBudget, RunInfo
+from lenrl.strategies.registry import build as strategy
+from lenrl.tasks.chain import ChainTask, sft_trace
+from lenrl.tasks.gym import GymTask
+from lenrl.tasks.problem import Problem
+from lenrl.tasks.prompts import Messages, messages, with_system
 
-from lenrl.strategies.base import PromptBudget, RunInfo  # noqa: E402
-from lenrl.strategies.registry import build as strategy  # noqa: E402
-from lenrl.tasks.chain import ChainTask, sft_trace  # noqa: E402
-from lenrl.tasks.gym import GymTask  # noqa: E402
-from lenrl.tasks.problem import Problem  # noqa: E402
-from lenrl.tasks.prompts import Messages, messages, with_system  # noqa: E402
-
-OUT = ROOT / "outputs" / "testbeds"
+OUT = Path("outputs/testbeds")
 BATCH = 32  # traces an update
 RECHECKS = (1, 2, 4, 4, 2)  # weights of 0, 1, ... repetitions of a sum
 MOST_STEPS = 16  # over all passes of one sum
@@ -94,6 +90,7 @@ def asked(prompt: str, rng: random.Random) -> Messages:
         name, options = rng.choice(BUDGETS)
         run_info = RunInfo(num_generations=8, max_length=CAP, max_steps=40)
         budget = strategy("budget", {"name": name, **options})
+        assert isinstance(budget, Budget)
         prompt_budget = budget([prompt] * 8, [{}] * 8, rng.randrange(40), run_info)[rng.randrange(8)]
     return with_system(
         messages(PLAIN, Problem(prompt, prompt, answer=None), prompt_budget.hint), prompt_budget.system
@@ -104,7 +101,8 @@ def fine_tune(traces: Iterable[tuple[str, str]], out: Path, learning_rate: float
     """TRL's own fine-tuning of the embedded model on (prompt, completion), the loss on completions only."""
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import SFTConfig, SFTTrainer
+    from trl.trainer.sft_config import SFTConfig
+    from trl.trainer.sft_trainer import SFTTrainer
 
     from lenrl.generation.names import find
 
@@ -127,7 +125,7 @@ def fine_tune(traces: Iterable[tuple[str, str]], out: Path, learning_rate: float
         processing_class=AutoTokenizer.from_pretrained(base),
     )  # fmt: skip
     trainer.train()
-    trainer.model.generation_config = generation
+    model.generation_config = generation  # TRL puts its own
     trainer.save_model(str(out))
 
 
@@ -141,10 +139,10 @@ def main() -> None:
     )
     parser.add_argument("--only", choices=TESTBEDS)
     parser.add_argument("--out", type=Path, default=OUT)
-    given = parser.parse_args()
-    for name in [given.only] if given.only else TESTBEDS:
+    options = parser.parse_args()
+    for name in [options.only] if options.only else TESTBEDS:
         draw, updates, learning_rate = TESTBEDS[name]
-        folder = given.out / name
+        folder = options.out / name
         if (folder / "model.safetensors").exists():
             print(f"{folder} stands already")
             continue

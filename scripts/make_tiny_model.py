@@ -11,24 +11,23 @@ import argparse
 import itertools
 import math
 import random
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from lenrl.tasks.chain import ChainTask, sft_trace  # noqa: E402
+from lenrl.tasks.chain import ChainTask, sft_trace
+from lenrl.tasks.prompts import encode
 
 Batch = tuple[torch.Tensor, torch.Tensor, float]
 
 WORDS = ["<think>", "</think>", "Wait", "\\boxed{"]  # one token each, kept by skip_special_tokens
 PAD, END = "<|pad|>", "<|im_end|>"
+PAD_ID, END_ID = 0, 1  # they come first in the vocabulary
 ROLES = ["<|system|>", "<|user|>", "<|assistant|>"]
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
@@ -77,11 +76,11 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
         head_dim=32,  # vLLM refuses less
         max_position_embeddings=1024,
         tie_word_embeddings=True,
-        rope_theta=10_000.0,
+        rope_parameters={"rope_type": "default", "rope_theta": 10_000.0},
         initializer_range=0.1,  # 0.02 is too small at this width: the steps are then not learned
         bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=END_ID,
+        pad_token_id=PAD_ID,
         dtype="float32",
     )
     model = Qwen3ForCausalLM(config)
@@ -91,8 +90,8 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
         temperature=1.0,
         top_k=0,
         top_p=1.0,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=END_ID,
+        pad_token_id=PAD_ID,
     )
     return model
 
@@ -108,14 +107,12 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: int, rechecks: bool) -> It
     # By operand count: only about 120 problems have two, and they are asked as often as the others.
     prompts: dict[int, list[str]] = {}
     for problem in ChainTask(seed=seed).problems("sft", SFT_PROBLEMS):
-        prompts.setdefault(problem.difficulty, []).append(problem.prompt)
+        prompts.setdefault(int(problem.difficulty or 0), []).append(problem.prompt)
     while True:
         pairs = []
         for operands in rng.choices(sorted(prompts), k=16 * BATCH):
             text = rng.choice(prompts[operands])
-            head = tokenizer.apply_chat_template(
-                [{"role": "user", "content": text}], add_generation_prompt=True, return_dict=False
-            )
+            head = encode(tokenizer, [{"role": "user", "content": text}])
             tail = tokenizer.encode(sft_trace(text, rng, rechecks) + END)
             pairs.append((head + tail, [-100] * len(head) + tail))
         pairs.sort(key=lambda pair: len(pair[0]))
@@ -124,7 +121,7 @@ def batches(tokenizer: PreTrainedTokenizerFast, seed: int, rechecks: bool) -> It
         rng.shuffle(groups)
         for group in groups:
             longest = len(group[-1][0])
-            ids = [ids + [tokenizer.pad_token_id] * (longest - len(ids)) for ids, _ in group]
+            ids = [ids + [PAD_ID] * (longest - len(ids)) for ids, _ in group]
             labels = [labels + [-100] * (longest - len(labels)) for _, labels in group]
             yield torch.tensor(ids), torch.tensor(labels), tokens
 
@@ -154,7 +151,10 @@ def train(model: Qwen3ForCausalLM, data: Iterator[Batch], steps: int) -> None:
 
 @torch.inference_mode()
 def measure(
-    model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, samples: int, problems: int = 300
+    model: Any,  # `generate` is not typed for a Qwen3ForCausalLM
+    tokenizer: PreTrainedTokenizerFast,
+    samples: int,
+    problems: int = 300,
 ) -> dict[str, float]:
     """Accuracy and tokens of completions to `dev` problems; `samples=0` decodes greedily.
 
@@ -165,27 +165,22 @@ def measure(
     gold = [p.answer for p in asked for _ in range(max(samples, 1))]
     right, lengths, ended = [], [], []
     for start in range(0, len(chats), 400):
-        inputs = tokenizer.apply_chat_template(
-            chats[start : start + 400],
-            add_generation_prompt=True,
-            padding=True,
-            return_tensors="pt",
-            return_dict=True,
-        )
+        prompts = [encode(tokenizer, chat) for chat in chats[start : start + 400]]
+        inputs = tokenizer.pad({"input_ids": prompts}, return_tensors="pt")
         config = GenerationConfig(
             do_sample=samples > 0,
             max_new_tokens=CAP,
             top_k=0 if samples else None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=END_ID,
+            pad_token_id=PAD_ID,
         )
         out = model.generate(**inputs, generation_config=config)[:, inputs["input_ids"].shape[1] :]
         for row, answer in zip(out, gold[start:], strict=False):
-            ended.append(bool((row == tokenizer.eos_token_id).any()))
-            lengths.append(int((row != tokenizer.pad_token_id).sum()))
-            text = tokenizer.decode(row, skip_special_tokens=True)
+            ended.append(bool((row == END_ID).any()))
+            lengths.append(int((row != PAD_ID).sum()))
+            text = str(tokenizer.decode(row, skip_special_tokens=True))
             right.append(ended[-1] and text.endswith(f"\\boxed{{{answer}}}"))
-    found = {
+    figures = {
         "accuracy": sum(right) / len(right),
         "tokens": sum(lengths) / len(lengths),
         "longest": max(lengths),
@@ -193,13 +188,13 @@ def measure(
     }
     if samples:
         groups = torch.tensor(right).view(-1, samples).float().mean(1)
-        found["mixed"] = ((groups > 0) & (groups < 1)).float().mean().item()
-    return found
+        figures["mixed"] = ((groups > 0) & (groups < 1)).float().mean().item()
+    return figures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=ROOT / "lenrl" / "generation" / "tiny")
+    parser.add_argument("--out", type=Path, default=Path("lenrl/generation/tiny"))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--steps", type=int, default=3600)
     options = parser.parse_args()
@@ -207,7 +202,7 @@ def main() -> None:
     torch.manual_seed(options.seed)
     tokenizer = make_tokenizer()
     model = make_model(tokenizer)
-    # BatchLayout first: a re-check repeats what stands above and teaches none, but costs tokens.
+    # Arithmetic first: a re-check repeats what stands above and teaches none, but costs tokens.
     first = int(options.steps * SINGLE_PASS_SHARE)
     short, long = batches(tokenizer, options.seed, False), batches(tokenizer, options.seed + 1, True)
     train(model, itertools.chain(itertools.islice(short, first), long), options.steps)
@@ -216,8 +211,8 @@ def main() -> None:
     for path in options.out.iterdir():
         path.chmod(0o644)  # the weights are written readable by their owner only
     for name, samples in (("greedy", 0), ("sampled", 8)):
-        found = measure(model, tokenizer, samples)
-        print(name, "  ".join(f"{key} {value:.3f}" for key, value in found.items()), flush=True)
+        figures = measure(model, tokenizer, samples)
+        print(name, "  ".join(f"{key} {value:.3f}" for key, value in figures.items()), flush=True)
 
 
 if __name__ == "__main__":

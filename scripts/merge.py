@@ -15,8 +15,6 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from lenrl.errors import LenrlError
 from lenrl.generation.names import find
 from lenrl.generation.transformers_engine import load
@@ -28,12 +26,12 @@ def main() -> int:
     )
     parser.add_argument("adapter", help="a run's folder or an adapter's")
     parser.add_argument("out", nargs="?", type=Path, help="default: `merged`, beside the adapter's folder")
-    given = parser.parse_args()
+    options = parser.parse_args()
     try:
-        source = Path(find(given.adapter))
+        source = Path(find(options.adapter))
         if not (source / "adapter_config.json").is_file():
-            parser.error(f"{given.adapter} holds no adapter, it is whole already")
-        out = given.out or source.parent / "merged"
+            parser.error(f"{options.adapter} holds no adapter, it is whole already")
+        out = options.out or source.parent / "merged"
         if out.exists():
             parser.error(f"{out} exists; name another folder")
         loaded = load(str(source), device="cpu", dtype="auto")

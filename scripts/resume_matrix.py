@@ -22,6 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lenrl.files import read_json_lines
 from tests.training.matrix import CELLS, CUTS, Cell, pairs, resumed, uninterrupted
 
 
@@ -32,30 +33,29 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("outputs/resume_matrix"))
     parser.add_argument("--only", action="append", metavar="WORD", help="cells whose name holds the word")
     parser.add_argument("--pairs-only", action="store_true", help="only the two cuts in a row")
-    given = parser.parse_args()
+    options = parser.parse_args()
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
-    given.out.mkdir(parents=True, exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)
     work: dict[Cell, list[tuple[int, ...]]] = {}
-    if not given.pairs_only:
+    if not options.pairs_only:
         work |= {cell: [(step,) for step in CUTS] for cell in CELLS}
     for cell, cuts in pairs():
         work.setdefault(cell, []).append(cuts)
-    if given.only:
-        work = {cell: cuts for cell, cuts in work.items() if any(word in cell.name for word in given.only)}
+    if options.only:
+        work = {cell: cuts for cell, cuts in work.items() if any(word in cell.name for word in options.only)}
 
-    ledger = given.out / "ledger.jsonl"
-    done = [json.loads(line) for line in ledger.read_text().splitlines()] if ledger.exists() else []
-    known = {(line["cell"], tuple(line["cuts"])): line["equal"] for line in done}
+    ledger = options.out / "ledger.jsonl"
+    known = {(line["cell"], tuple(line["cuts"])): line["equal"] for line in read_json_lines(ledger)}
     for cell, cuts in work.items():
         if missing := [c for c in cuts if (cell.name, c) not in known]:
-            for line in measured(cell, missing, given.out / "runs"):
+            for line in measured(cell, missing, options.out / "runs"):
                 known[line["cell"], tuple(line["cuts"])] = line["equal"]
                 with ledger.open("a") as out:
                     out.write(json.dumps(line) + "\n")
-    wanted = [(cell.name, c) for cell, cuts in work.items() for c in cuts]
-    unequal = [key for key in wanted if not known[key]]
-    print(f"{len(wanted)} cuts of {len(work)} cells, {len(unequal)} differ from the uninterrupted run")
+    cases = [(cell.name, c) for cell, cuts in work.items() for c in cuts]
+    unequal = [key for key in cases if not known[key]]
+    print(f"{len(cases)} cuts of {len(work)} cells, {len(unequal)} differ from the uninterrupted run")
     for name, cuts in unequal:
         print(f"  {name} cut after {cuts}")
     return int(bool(unequal))
@@ -66,16 +66,16 @@ def measured(cell: Cell, cuts: list[tuple[int, ...]], folder: Path):
     shutil.rmtree(folder, ignore_errors=True)
     whole = uninterrupted(cell, folder / "whole")
     for steps in cuts:
-        found = resumed(cell, folder / "whole", steps, folder / "cut")
+        continued = resumed(cell, folder / "whole", steps, folder / "cut")
         yield {
             "cell": cell.name,
             "cuts": list(steps),
-            "equal": found == whole,
+            "equal": continued == whole,
             "whole": vars(whole),
-            "found": vars(found),
+            "found": vars(continued),
         }
         shutil.rmtree(folder / "cut")
-        print(f"{cell.name} cut after {steps}: {'equal' if found == whole else 'DIFFERENT'}", flush=True)
+        print(f"{cell.name} cut after {steps}: {'equal' if continued == whole else 'DIFFERENT'}", flush=True)
     shutil.rmtree(folder)
 
 

@@ -38,12 +38,12 @@ def main() -> int:
     parser.add_argument("--against", type=Path, metavar="FILE.json", help="digests to compare with")
     parser.add_argument("--steps", type=int, default=12, help="optimizer steps a run")
     parser.add_argument("--runs", nargs="+", choices=RUNS, default=list(RUNS))
-    given = parser.parse_args()
-    expected = json.loads(given.against.read_text()) if given.against else {}
+    options = parser.parse_args()
+    expected = json.loads(options.against.read_text()) if options.against else {}
     digests = {}
     differing = []
-    for name in given.runs:
-        digests[name] = train(RUNS[name], given.steps)
+    for name in options.runs:
+        digests[name] = train(RUNS[name], options.steps)
         if expected and expected.get(name) != digests[name]:
             differing.append(name)
             print(f"{name}: expected {expected.get(name)}, found {digests[name]}", file=sys.stderr)

@@ -27,12 +27,13 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from lenrl.files import read_json_lines
 from tests.training import matrix, sharded
 from tests.training.runs import launch
 
+ROOT = Path(__file__).resolve().parents[1]
 SIGNALS = {"kill": (signal.SIGKILL, 1), "term": (signal.SIGTERM, 143)}  # with the exit code of `lenrl train`
 KINDS = ("gradient", *sharded.RUNS, *SIGNALS)
 END_S = 60.0  # from the signal to the end of all
@@ -46,22 +47,21 @@ def main() -> int:
     parser.add_argument("--launch", action="append", choices=list(sharded.WRAPPED))
     parser.add_argument("--only", action="append", choices=list(KINDS))
     parser.add_argument("--table", action="store_true", help="run nothing")
-    given = parser.parse_args()
-    out = given.out.absolute()
+    options = parser.parse_args()
+    out = options.out.absolute()
     ledger = out / "ledger.jsonl"
-    lines = [json.loads(line) for line in ledger.read_text().splitlines()] if ledger.exists() else []
-    known = {(line["launch"], line["kind"]): line for line in lines}
-    for name in () if given.table else given.launch or sharded.WRAPPED:
+    known = {(line["launch"], line["kind"]): line for line in read_json_lines(ledger)}
+    for name in () if options.table else options.launch or sharded.WRAPPED:
         if name.startswith("zero") and importlib.util.find_spec("deepspeed") is None:
             print(f"{name}: deepspeed is not installed, see docs/scale.md", file=sys.stderr)
             continue
-        kinds = [k for k in given.only or KINDS if not known.get((name, k), {}).get("ok")]
+        kinds = [k for k in options.only or KINDS if not known.get((name, k), {}).get("ok")]
         for kind in kinds:
             print(f"{name} {kind} ...", file=sys.stderr, flush=True)
             line = {
                 "launch": name,
                 "kind": kind,
-                **(signalled if kind in SIGNALS else worked)(name, kind, out),
+                **(signalled if kind in SIGNALS else launched)(name, kind, out),
             }
             line["ok"] = not line["faults"]
             known[name, kind] = line
@@ -74,7 +74,7 @@ def main() -> int:
     return int(not all(line["ok"] for line in known.values()))
 
 
-def worked(name: str, kind: str, out: Path) -> dict:
+def launched(name: str, kind: str, out: Path) -> dict:
     """One launch of the worker."""
     one, folder = out / "one", out / name
     if not (one / "gradient.json").exists():
@@ -85,8 +85,8 @@ def worked(name: str, kind: str, out: Path) -> dict:
     done = launch("sharded.py", folder, kind, name=name)
     seconds = time.monotonic() - began
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if "Error" in line]
-        return {"seconds": seconds, "faults": [f"exit code {done.returncode}: {said[:1]}"]}
+        errors = [line for line in done.stderr.splitlines() if "Error" in line]
+        return {"seconds": seconds, "faults": [f"exit code {done.returncode}: {errors[:1]}"]}
     if kind == "gradient":
         files = [f"gradient-{recipe}.safetensors" for recipe in sharded.GRADIENTS]
         apart = max(sharded.difference(one / file, folder / file) for file in files)
@@ -123,19 +123,19 @@ def signalled(name: str, kind: str, out: Path) -> dict:
 
     train("whole", plain)
     began, note = time.time(), folder / "signalled"
-    code, said = train("cut", plain | {"STOP_AT": f"1:3:{int(number)}", "STOP_NOTE": str(note)})
+    code, message = train("cut", plain | {"STOP_AT": f"1:3:{int(number)}", "STOP_NOTE": str(note)})
     if not note.exists():
-        return {"seconds": 0.0, "faults": [f"ended before the signal: {said[-200:]}"]}
+        return {"seconds": 0.0, "faults": [f"ended before the signal: {message[-200:]}"]}
     took = time.time() - float(note.read_text())
-    wrong = [f"exit code {code}: {said[-200:]}"] if code != expected else []
-    if kind == "kill" and "rank 1 of 2 failed first" not in said:
-        wrong.append(f"it does not say who died: {said[-200:]}")
+    wrong = [f"exit code {code}: {message[-200:]}"] if code != expected else []
+    if kind == "kill" and "rank 1 of 2 failed first" not in message:
+        wrong.append(f"it does not say who died: {message[-200:]}")
     if took > END_S:
         wrong.append(f"it took {took:.0f} s to end")
     left = sorted(path.name for path in (folder / "cut").glob("checkpoint-*"))
-    code, said = train("cut", plain)
+    code, message = train("cut", plain)
     if code or left[-1:] != ["checkpoint-2"]:
-        wrong.append(f"{left} were left; the same command ended with {code}: {said[-200:]}")
+        wrong.append(f"{left} were left; the same command ended with {code}: {message[-200:]}")
     elif matrix.outcome(folder / "cut") != matrix.outcome(folder / "whole"):
         wrong.append("the continued run ends otherwise than the one that was not cut")
     found = f"all ended {took:.0f} s after the signal; continued from checkpoint-2, bit for bit"
