@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ PART = ".part"  # ends the name of a file that is being written
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let `write` fill a file next to `path`, then put it in its place in one step; nothing is left of a failure.
+    """Let `write` fill a file next to `path`, then put it in its place in one step; a failure leaves no trace.
 
     Raises:
         OSError: what `write` raises, or the file system.
@@ -52,17 +53,15 @@ def read_json(path: Path, default: Any = None) -> Any:
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
     """The objects of a file, one a line; a line that was cut by a killed process is left out. No file: none."""
-    found = []
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return found
-    for line in lines:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            continue
-    return [value for value in found if isinstance(value, dict)]
+        return []
+    values = []
+    for line in text.split("\n"):  # a text may hold the other characters that `splitlines` knows
+        with suppress(ValueError):
+            values.append(json.loads(line))
+    return [value for value in values if isinstance(value, dict)]
 
 
 def digest(value: Any, size: int = 8) -> str:

@@ -1,122 +1,117 @@
 #!/usr/bin/env python3
-"""Measures the tables of docs/results.md: the demo's method, plain 0/1 reward and length penalties, by seed.
+"""Tables of docs/results.md: the demo's method, plain 0/1 reward and length penalties, by seed.
 
     scripts/results.py                     # all of it, about 25 minutes on two CPU cores
     scripts/results.py --seeds 0 --only seeds
 
-Every run is a `lenrl train` of its own; finished ones are not run again, so a stopped measurement continues.
-The tables go to standard output as Markdown.
+outputs/results/ gets a `lenrl sweep` over seeds for each of the first two, and one over penalties; a rerun continues.
+The tables go to standard output as Markdown, which `lenrl compare outputs/results/*` does not write.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from lenrl.config import compose
+from lenrl.files import read_json
+from lenrl.measures.format import with_interval
 
 OUT = Path("outputs/results")
 PLAIN = ["reward=correctness", "advantage=grpo", "objective=trl", "trainer.loss_type=grpo"]
+FIGURES = (("accuracy", 3), ("tokens_mean", 1))  # of `eval.json`, with digits
+HEAD = ["sampled accuracy", "sampled tokens", "greedy accuracy", "greedy tokens"]
 PENALTIES = [0.5, 1, 2, 5, 10]  # taken off the reward per 100 tokens
+SEEDS = range(10)  # of a sweep, of which --seeds chooses
 
 
-def train(name: str, overrides: list[str]) -> Path:
-    """Run (or find) one training run; its folder."""
-    folder = OUT / name
-    if not (folder / "eval.json").exists():
-        command = [sys.executable, "-m", "lenrl.cli", "train", "demo", *overrides, f"output_dir={folder}"]
-        subprocess.run(command, check=True, stdout=sys.stderr)
-    return folder
+def run(name: str, trial: int) -> Path:
+    """The folder of a sweep's trial."""
+    return OUT / name / f"trial-{trial:03d}"
+
+
+def swept(name: str, settings: list[str], trials: Iterable[int]) -> list[dict[tuple[bool, str], dict]]:
+    """Trials of a sweep of the demo: of each, (is trained, decoding) -> entry of `eval.json`."""
+    for trial in trials:
+        command = [sys.executable, "-m", "lenrl.cli", "sweep", "demo", *settings, "--trial", str(trial)]
+        subprocess.run([*command, f"output_dir={OUT / name}"], check=True, stdout=sys.stderr)
+    return [entries(run(name, trial)) for trial in trials]
 
 
 def entries(folder: Path) -> dict[tuple[bool, str], dict]:
-    """(is trained, decoding) -> entry of `eval.json`."""
-    found = json.loads((folder / "eval.json").read_text())["models"]
-    base = found[0]["model"]
-    return {(m["model"] != base, _decoding(m)): m for m in found}
+    models = read_json(folder / "eval.json")["models"]
+    return {(entry["model"] != models[0]["model"], entry["decoding"]): entry for entry in models}
 
 
-def _decoding(entry: dict) -> str:
-    decoding = entry["decoding"]
-    kind = decoding if isinstance(decoding, str) else decoding.get("kind", "")
-    return "greedy" if "greedy" in str(kind) else "sampled"
+def cells(evaluation: dict, trained: bool) -> list[str]:
+    return [
+        with_interval(entry[key], entry[f"{key}_ci95"], f"{{:.{digits}f}}".format)
+        for entry in (evaluation[trained, "sampled"], evaluation[trained, "greedy"])
+        for key, digits in FIGURES
+    ]
 
 
-def cells(found: dict, trained: bool) -> list[str]:
-    cell = []
+def mean_cells(evaluations: list[dict], trained: bool) -> list[str]:
+    cells = []
     for decoding in ("sampled", "greedy"):
-        entry = found[trained, decoding]
-        low, high = entry["accuracy_ci95"]
-        cell.append(f"{entry['accuracy']:.3f} [{low:.3f}, {high:.3f}]")
-        low, high = entry["tokens_mean_ci95"]
-        cell.append(f"{entry['tokens_mean']:.1f} [{low:.1f}, {high:.1f}]")
-    return cell
-
-
-def table(rows: list[list[str]], first: list[str]) -> str:
-    head = [*first, "sampled accuracy", "sampled tokens", "greedy accuracy", "greedy tokens"]
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def mean_cells(founds: list[dict], trained: bool) -> list[str]:
-    cell = []
-    for decoding in ("sampled", "greedy"):
-        for key, digits in (("accuracy", 3), ("tokens_mean", 1)):
-            values = [found[trained, decoding][key] for found in founds]
+        for key, digits in FIGURES:
+            values = [evaluation[trained, decoding][key] for evaluation in evaluations]
             mean, low, high = sum(values) / len(values), min(values), max(values)
-            cell.append(f"**{mean:.{digits}f}** ({low:.{digits}f} to {high:.{digits}f})")
-    return cell
+            cells.append(f"**{mean:.{digits}f}** ({low:.{digits}f} to {high:.{digits}f})")
+    return cells
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rows])
 
 
 def seeds_table(seeds: list[int]) -> str:
-    rows, runs = [], {"demo's method": [], "0/1 reward": []}
-    for seed in seeds:
-        runs["demo's method"].append(entries(train(f"method-{seed}", [f"seed={seed}"])))
-        runs["0/1 reward"].append(entries(train(f"plain-{seed}", [*PLAIN, f"seed={seed}"])))
-    for i, seed in enumerate(seeds):
-        rows.append(["base", str(seed), *cells(runs["demo's method"][i], False)])
-        rows += [[name, str(seed), *cells(found[i], True)] for name, found in runs.items()]
-    everything = runs["demo's method"]
-    rows.append(["base", "mean (range)", *mean_cells(everything, False)])
-    rows += [[name, "mean (range)", *mean_cells(found, True)] for name, found in runs.items()]
-    return table(rows, ["run", "seed"])
+    axis = f"seed={','.join(map(str, SEEDS))}"
+    method, plain = swept("method", [axis], seeds), swept("plain", [*PLAIN, axis], seeds)
+    models = {"base": (method, False), "demo's method": (method, True), "0/1 reward": (plain, True)}
+    rows = [
+        [name, str(seed), *cells(evaluations[place], trained)]
+        for place, seed in enumerate(seeds)
+        for name, (evaluations, trained) in models.items()
+    ]
+    rows += [[name, "mean (range)", *mean_cells(*model)] for name, model in models.items()]
+    return markdown(["run", "seed", *HEAD], rows)
 
 
 def penalties_table(seed: int) -> str:
-    rows = []
-    for per_100 in PENALTIES:
-        # the reward is correct - weight * tokens / cap; the cap is the demo's own
-        weight = f"reward.weight={per_100 * demo_cap() / 100:g}"
-        overrides = ["reward=length_penalty", weight, *PLAIN[1:]]
-        found = entries(train(f"penalty-{per_100:g}-{seed}", [*overrides, f"seed={seed}"]))
-        rows.append([f"{per_100:g}", *cells(found, True)])
-    return table(rows, ["penalty per 100 tokens"])
+    # The reward is correct - weight * tokens / cap; the cap is the demo's own.
+    cap = int(compose("demo").trainer["max_completion_length"])
+    weights = ",".join(f"{per_100 * cap / 100:g}" for per_100 in PENALTIES)
+    settings = ["reward=length_penalty", f"reward.weight={weights}", *PLAIN[1:], f"seed={seed}"]
+    evaluations = swept(f"penalty-{seed}", settings, range(len(PENALTIES)))
+    rows = [[f"{p:g}", *cells(e, True)] for p, e in zip(PENALTIES, evaluations, strict=True)]
+    return markdown(["penalty per 100 tokens", *HEAD], rows)
 
 
 def rechecks_table(seeds: list[int]) -> str:
     """The base's sampled completions by how often they begin anew with `Wait`, and what a re-check is worth."""
-    import pyarrow.parquet as pq
-
-    found: dict[str, list[dict]] = {}
+    kinds: dict[str, list[dict]] = {}
     for seed in seeds:
-        for row in pq.read_table(OUT / f"method-{seed}" / "completions-0-sampled.parquet").to_pylist():
+        for row in pq.read_table(run("method", seed) / "completions-0-sampled.parquet").to_pylist():
             steps = "=" in row["completion"]
             kind = str(row["completion"].count("Wait")) if steps else "answers directly"
-            found.setdefault(kind, []).append(row)
+            kinds.setdefault(kind, []).append(row)
     rows = []
-    for kind, members in sorted(found.items()):
+    for kind, members in sorted(kinds.items()):
         operands = sum(int(m["difficulty"]) for m in members) / len(members)
         tokens = sum(m["tokens"] for m in members) / len(members)
         rows.append([kind, str(len(members)), f"{operands:.1f}", f"{right(members):.3f}", f"{tokens:.1f}"])
-    head = ["re-checks", "completions", "operands", "accuracy", "tokens"]
-    lines = "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rows])
-    again = [m for kind, members in found.items() if kind.isdigit() and kind != "0" for m in members]
+    lines = markdown(["re-checks", "completions", "operands", "accuracy", "tokens"], rows)
+    again = [m for kind, members in kinds.items() if kind.isdigit() and kind != "0" for m in members]
     worth = 0.0  # of a re-check at the same number of operands, weighted by the completions with one
     for operands in {m["difficulty"] for m in again}:
         with_one = [m for m in again if m["difficulty"] == operands]
-        without = [m for m in found["0"] if m["difficulty"] == operands]
+        without = [m for m in kinds["0"] if m["difficulty"] == operands]
         worth += len(with_one) / len(again) * (right(with_one) - right(without))
     return f"{lines}\n\nAt the same number of operands, with a re-check against without: {worth:+.3f}."
 
@@ -134,10 +129,10 @@ def picture(seeds: list[int], path: Path) -> None:
 
     matplotlib.rcParams["svg.hashsalt"] = "lenrl"
     figure, axes = plt.subplots(figsize=(7.2, 4.0))
-    groups = [("base", "#777777", "o", [OUT / f"method-{s}" for s in seeds], False)]
-    groups += [("0/1 reward", "#1f77b4", "s", [OUT / f"plain-{s}" for s in seeds], True)]
-    groups += [("demo's method", "#2ca02c", "D", [OUT / f"method-{s}" for s in seeds], True)]
-    penalties = [OUT / f"penalty-{p:g}-{seeds[0]}" for p in PENALTIES]
+    groups = [("base", "#777777", "o", [run("method", s) for s in seeds], False)]
+    groups += [("0/1 reward", "#1f77b4", "s", [run("plain", s) for s in seeds], True)]
+    groups += [("demo's method", "#2ca02c", "D", [run("method", s) for s in seeds], True)]
+    penalties = [run(f"penalty-{seeds[0]}", i) for i in range(len(PENALTIES))]
     groups += [("ungated penalty, mild to strong", "#d62728", "v", penalties, True)]
     for label, colour, marker, folders, trained in groups:
         for i, folder in enumerate(f for f in folders if (f / "eval.json").exists()):
@@ -156,27 +151,21 @@ def picture(seeds: list[int], path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
-def demo_cap() -> int:
-    from lenrl.config import compose
-
-    return int(compose("demo").trainer["max_completion_length"])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", choices=SEEDS, default=[0, 1, 2], metavar="SEED")
     parser.add_argument("--only", choices=["seeds", "penalties"])
     parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw accuracy over tokens")
-    given = parser.parse_args()
-    if given.only != "penalties":
-        print("## Three seeds\n\n" + seeds_table(given.seeds) + "\n")
-        print("## The base's re-checks\n\n" + rechecks_table(given.seeds) + "\n")
-    if given.only != "seeds":
-        print(f"## Ungated length penalties, seed {given.seeds[0]}\n\n" + penalties_table(given.seeds[0]))
-    if given.picture:
-        picture(given.seeds, given.picture)
+    options = parser.parse_args()
+    if options.only != "penalties":
+        print("## Three seeds\n\n" + seeds_table(options.seeds) + "\n")
+        print("## The base's re-checks\n\n" + rechecks_table(options.seeds) + "\n")
+    if options.only != "seeds":
+        print(f"## Ungated length penalties, seed {options.seeds[0]}\n\n" + penalties_table(options.seeds[0]))
+    if options.picture:
+        picture(options.seeds, options.picture)
 
 
 if __name__ == "__main__":
