@@ -47,31 +47,23 @@ class Rollouts:
     length_PG: Tensor  # int64, kept tokens
     correct_PG: Tensor  # float64: 1, 0, NaN unknown
     max_length: int  # L_max, `trainer.max_completion_length`, tokens
-    step: int = 0  # completed optimizer steps when the batch was sampled
-    sampled_length_PG: Tensor = None  # type: ignore[assignment]  # int64, tokens before any cut
-    sampled_correct_PG: Tensor = None  # type: ignore[assignment]  # float64, verdict before any cut
-    truncated_PG: Tensor = None  # type: ignore[assignment]  # bool, stopped at the cap without EOS
-    formatted_PG: Tensor = None  # type: ignore[assignment]  # bool, a readable answer
-    think_tags_PG: Tensor = None  # type: ignore[assignment]  # bool
-    answer_tags_PG: Tensor = None  # type: ignore[assignment]  # bool
-    budget_PG: Tensor | None = None  # float64, tokens; NaN: none given
-    mean_logp_PG: Tensor | None = None  # float64, mean token log-prob under the sampling policy
+    step: int  # completed optimizer steps when the batch was sampled
+    sampled_length_PG: Tensor  # int64, tokens before the truncation
+    sampled_correct_PG: Tensor  # float64, verdict before the truncation
+    truncated_PG: Tensor  # bool, stopped at the cap without EOS
+    formatted_PG: Tensor  # bool, a readable answer
+    think_tags_PG: Tensor  # bool, well formed
+    answer_tags_PG: Tensor  # bool, well formed
+    budget_PG: Tensor  # float64, tokens; NaN: none given
+    mean_logp_PG: Tensor | None = (
+        None  # float64, mean token log-prob under the sampling policy; None: not known
+    )
     columns: Mapping[str, tuple[tuple[Any, ...], ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = self.length_PG.shape
         if len(shape) != 2 or shape[0] != len(self.prompt_ids):
             raise ValueError(f"length_PG has shape {tuple(shape)}, expected ({len(self.prompt_ids)}, G)")
-        fill = object.__setattr__
-        if self.sampled_length_PG is None:
-            fill(self, "sampled_length_PG", self.length_PG)
-        if self.sampled_correct_PG is None:
-            fill(self, "sampled_correct_PG", self.correct_PG)
-        if self.truncated_PG is None:
-            fill(self, "truncated_PG", torch.zeros(shape, dtype=torch.bool))
-        for name in ("formatted_PG", "think_tags_PG", "answer_tags_PG"):
-            if getattr(self, name) is None:
-                fill(self, name, torch.ones(shape, dtype=torch.bool))
         for name, value in vars(self).items():
             if name.endswith("_PG") and value is not None and value.shape != shape:
                 raise ValueError(f"{name} has shape {tuple(value.shape)}, expected {tuple(shape)}")

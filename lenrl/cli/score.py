@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,19 +33,19 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--state", type=Path, metavar="IN.json", help="the strategies' state before")
     parser.add_argument("--save-state", type=Path, metavar="OUT.json", help="write their state after")
-    given = parser.read(arguments)
+    options = parser.read(arguments)
 
     from lenrl.config import compose, sets
-    from lenrl.dryrun import score
+    from lenrl.dryrun.score import score
 
-    recipe = compose(given.recipe, given.overrides, given.plugin)
-    cap = recipe.trainer["max_completion_length"] if sets(given.overrides, CAP) else None
-    score.main(
+    recipe = compose(options.recipe, options.overrides, options.plugin)
+    rows = score(
         recipe,
-        given.rollouts,
-        step=given.step,
-        state_in=given.state,
-        state_out=given.save_state,
-        max_length=cap,
+        options.rollouts,
+        step=options.step,
+        state_in=options.state,
+        state_out=options.save_state,
+        max_length=recipe.trainer["max_completion_length"] if sets(options.overrides, CAP) else None,
     )
+    sys.stdout.write("".join(json.dumps(row) + "\n" for row in rows))
     return 0

@@ -1,27 +1,25 @@
 """Rewards and advantages of logged rollouts, by the same pipeline as in training: no model, no GPU.
 
-Lengths in the file are natural lengths; the budget's caps and the truncation cut them. A completion that is
-cut to at least its `answer_length` keeps its verdict, a correct one that is cut shorter is wrong.
+Lengths in the file are natural lengths; the budget's caps and the truncation cut them. No text is cut: the line's
+`answer_length`, the tokens after which the answer is complete (all of them where it is not given), says what is lost.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
-from lenrl.dryrun.logged_rows import Row, grouped, read
-from lenrl.dryrun.state import read_state, write_state
-from lenrl.dryrun.verdicts import verdicts_of
+from lenrl.dryrun.logged_rows import LoggedRow, grouped, read
 from lenrl.errors import BadInput
-from lenrl.rollouts import RewardResult, Rollouts
-from lenrl.strategies import groups, registry
+from lenrl.files import write_text
+from lenrl.rollouts import Verdict
+from lenrl.strategies import groups, registry, scoring
 from lenrl.strategies.base import PromptBudget, RunInfo
 from lenrl.strategies.method import Method
 
@@ -30,30 +28,16 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_LENGTH = 4096  # L_max unless the command line sets it, tokens
 FIELDS = ("target", "lo", "hi", "level", "mode")  # what a row's prompt was given
-
-
-def main(
-    recipe: Recipe,
-    path: Path | str,
-    *,
-    step: int = 0,
-    state_in: Path | str | None = None,
-    state_out: Path | str | None = None,
-    max_length: int | None = None,
-    stream: TextIO | None = None,
-) -> None:
-    """`score`, written as JSON lines to `stream` (standard output) once everything has succeeded."""
-    found = score(recipe, path, step=step, state_in=state_in, state_out=state_out, max_length=max_length)
-    (stream or sys.stdout).write("".join(json.dumps(row) + "\n" for row in found))
+FORMAT = ("formatted", "think_tags", "answer_tags")
 
 
 def score(
     recipe: Recipe,
-    path: Path | str,
+    path: Path,
     *,
     step: int = 0,
-    state_in: Path | str | None = None,
-    state_out: Path | str | None = None,
+    state_in: Path | None = None,
+    state_out: Path | None = None,
     max_length: int | None = None,
 ) -> list[dict[str, Any]]:
     """Score a file that holds one generation batch.
@@ -77,24 +61,44 @@ def score(
         raise BadInput(f"trainer.max_completion_length={max_length!r}: needs a whole number of at least 1.")
     method = _fresh(recipe.method)
     if state_in is not None:
-        method.load_state_dict(read_state(Path(state_in)))
-    rows = read(Path(path))
-    order = grouped(rows)
-    run_info = _setting(recipe, len(order[0]), max_length or DEFAULT_MAX_LENGTH)
-    problems = method.errors(run_info)
-    if problems:
-        raise BadInput("\n".join(problems))
-    _require_fields(method, rows)
+        method.load_state_dict(_read_state(state_in))
+    lines = read(path)
+    order = grouped(lines)
+    run_info = _run_info(recipe, len(order[0]), max_length or DEFAULT_MAX_LENGTH)
+    faults = method.errors(run_info)
+    if faults:
+        raise BadInput("\n".join(faults))
+    _require_fields(method, lines)
 
-    batch, answered = _batch(recipe, method, rows, order, step=step, run_info=run_info)
-    batch = _cut(batch, method.truncate(batch), answered, capped=method.truncation.caps)
-    reward = method.rewards(batch, recipe.guard.nonfinite)
-    advantage = method.advantages(reward, batch)
-    method.observe(batch, reward)
-    found = _output(rows, order, batch, reward, advantage)
+    places = [index for members in order for index in members]  # of the batch's rows, in the file
+    logged = [lines[i] for i in places]
+    verdicts = _verdicts(recipe, method, logged)
+    budgets = method.budgets([row.prompt for row in logged], [row.given for row in logged], step, run_info)
+    rows = [_row(*parts) for parts in zip(logged, verdicts, budgets, strict=True)]
+    scored = scoring.score(
+        method,
+        scoring.build_rollouts(rows, len(order[0]), run_info.max_length, step),
+        lambda cuts: [after_cut(logged[i], verdicts[i], kept) for i, kept in cuts.items()],
+        recipe.guard.nonfinite,
+    )
+    advantage = method.advantages(scored.reward, scored.rollouts)
+    method.observe(scored.rollouts, scored.reward)
+    entries = _entries(scored, advantage)
     if state_out is not None:
-        write_state(Path(state_out), method.state_dict())
-    return found
+        _write_state(state_out, method.state_dict())
+    return [entry for _, entry in sorted(zip(places, entries, strict=True), key=lambda pair: pair[0])]
+
+
+def after_cut(row: LoggedRow, verdict: Verdict, kept: int) -> Verdict:
+    """The verdict of a completion's first `kept` tokens: as it was if they hold the answer, else wrong and unformatted.
+
+    A completion thinks first, so one cut before its answer is complete is taken to have lost its `</think>` as well;
+    training, which reads the text again, differs only where the cut falls between that tag and the answer's end.
+    """
+    if kept >= (row.length if row.answer_length is None else row.answer_length):
+        return verdict
+    correct = None if verdict.correct is None else False
+    return Verdict(correct, formatted=False, think_tags=False, answer_tags=False)
 
 
 def _fresh(method: Method) -> Method:
@@ -103,121 +107,126 @@ def _fresh(method: Method) -> Method:
     return Method(**slots)
 
 
-def _setting(recipe: Recipe, group_size: int, max_length: int) -> RunInfo:
+def _run_info(recipe: Recipe, group_size: int, max_length: int) -> RunInfo:
     steps = recipe.trainer.get("max_steps")
-    return RunInfo(
-        num_generations=group_size,
-        max_length=max_length,
-        max_steps=steps if isinstance(steps, int) and steps > 0 else None,
-        updates_per_rollout=1,
-        training=False,
-    )
+    max_steps = steps if isinstance(steps, int) and steps > 0 else None
+    return RunInfo(group_size, max_length, max_steps, training=False)
 
 
-def _require_fields(method: Method, rows: Sequence[Row]) -> None:
-    """What the strategies read must be in every line: only the log knows what its prompts were given."""
+def _require_fields(method: Method, rows: Sequence[LoggedRow]) -> None:
+    """Refuse lines without what the strategies read: only the log knows what its prompts were given."""
     needed = {
         name: f"{method.reward.name!r} reads what the prompt was given" for name in method.reads_columns
     }
     if method.needs_logp:
         needed["mean_logp"] = f"advantage {method.advantage.name!r} weighs by the mean token log-prob"
-    for row in rows:
+    for number, row in enumerate(rows, start=1):
         for name, why in needed.items():
-            if name not in row.given:
-                raise BadInput(f"line {row.line}: field {name!r} is missing; {why}")
-        judged = "correct" in row.given or row.unknown or {"text", "answer"} <= row.given.keys()
+            if getattr(row, name, None) is None:
+                raise BadInput(f"line {number}: field {name!r} is missing; {why}")
+        judged = row.correct is not None or row.unknown or None not in (row.text, row.answer)
         if method.reads_verdicts and not judged:
             raise BadInput(
-                f"line {row.line}: field 'correct' is missing, and there are no 'text' and 'answer' to "
+                f"line {number}: field 'correct' is missing, and there are no 'text' and 'answer' to "
                 "verify; this method reads verdicts: give true, false or null"
             )
 
 
-def _batch(
-    recipe: Recipe,
-    method: Method,
-    rows: list[Row],
-    order: list[list[int]],
-    *,
-    step: int,
-    run_info: RunInfo,
-) -> tuple[Rollouts, Tensor]:
-    """The rollouts after the budget's caps, and the tokens (P, G) after which each answer is complete."""
-    verdicts = verdicts_of(recipe, method, rows)
-    flat = [index for members in order for index in members]
-    allowed = method.budgets([rows[i].prompt for i in flat], [rows[i].given for i in flat], step, run_info)
-
-    def table(values: Sequence[Any], dtype: torch.dtype) -> Tensor:
-        return torch.tensor(list(values), dtype=dtype).reshape(len(order), -1)
-
-    def flag(name: str, default: bool) -> Tensor:
-        return table([verdicts[i].get(name, default) for i in flat], torch.bool)
-
-    columns = {
-        name: tuple(tuple(rows[i].given[name] for i in members) for members in order)
-        for name in FIELDS
-        if all(name in row.given for row in rows)
-    }
-    mean_logp = [row.given.get("mean_logp", math.nan) for row in rows]
-    lengths = table([rows[i].length for i in flat], torch.int64)
-    natural = Rollouts(
-        prompt_ids=tuple(rows[members[0]].prompt for members in order),
-        length_PG=lengths,
-        correct_PG=table([verdicts[i].get("correct", math.nan) for i in flat], torch.float64),
-        max_length=run_info.max_length,
-        step=step,
-        truncated_PG=table([rows[i].given.get("truncated", False) for i in flat], torch.bool),
-        formatted_PG=flag("formatted", True),
-        think_tags_PG=flag("think_tags", True),
-        answer_tags_PG=flag("answer_tags", True),
-        budget_PG=_budgets(allowed, len(order)),
-        mean_logp_PG=table([mean_logp[i] for i in flat], torch.float64) if method.needs_logp else None,
-        columns=columns,
-    )
-    answered = table([rows[i].given.get("answer_length", rows[i].length) for i in flat], torch.int64)
-    caps = table([run_info.max_length if a.cap is None else a.cap for a in allowed], torch.int64)
-    has_cap = table([a.cap is not None for a in allowed], torch.bool)
-    kept = torch.where(has_cap, torch.minimum(lengths, caps), lengths)
-    sampled = _cut(natural, kept, answered, capped=True)
-    as_sampled = {"sampled_length_PG": sampled.length_PG, "sampled_correct_PG": sampled.correct_PG}
-    return sampled.with_(**as_sampled), answered
+def _verdicts(recipe: Recipe, method: Method, rows: Sequence[LoggedRow]) -> list[Verdict]:
+    """What each line says of its verdict and format; what it leaves open, as its text shows, else well formed."""
+    open_rows = []
+    for index, row in enumerate(rows):
+        verdict_open = row.correct is None and not row.unknown and row.answer is not None
+        format_open = method.reward.reads_format and None in (getattr(row, name) for name in FORMAT)
+        if row.text is not None and (verdict_open or format_open):
+            open_rows.append(index)
+    read_off = dict(zip(open_rows, _verified(recipe, [rows[i] for i in open_rows]), strict=True))
+    verdicts = []
+    for index, row in enumerate(rows):
+        seen = read_off.get(index, Verdict(None, formatted=True))
+        stated = {name: value for name in FORMAT if (value := getattr(row, name)) is not None}
+        correct = seen.correct if row.correct is None and not row.unknown else row.correct
+        verdicts.append(replace(seen, correct=correct, **stated))
+    return verdicts
 
 
-def _cut(batch: Rollouts, kept: Tensor, answered: Tensor, *, capped: bool) -> Rollouts:
-    """The batch with shorter completions; those cut before their answer is complete lose it."""
-    lost = (kept < batch.length_PG) & (kept < answered)
-    correct = torch.where(lost & batch.known_PG, 0.0, batch.correct_PG)
-    return batch.with_(
-        length_PG=kept,
-        correct_PG=correct,
-        formatted_PG=batch.formatted_PG & ~lost,
-        answer_tags_PG=batch.answer_tags_PG & ~lost,
-        truncated_PG=batch.truncated_PG | (kept < batch.length_PG) if capped else batch.truncated_PG,
+def _verified(recipe: Recipe, rows: Sequence[LoggedRow]) -> list[Verdict]:
+    if not rows:
+        return []
+    from lenrl.verify.pool import Claim, Verifier  # sympy: only where texts must be verified
+    from lenrl.verify.settings import VerifierSettings
+
+    prefilled = bool(recipe.model.think_prefilled)
+    claims = [
+        Claim(row.text or "", row.answer, prefilled if row.think_prefilled is None else row.think_prefilled)
+        for row in rows
+    ]
+    with Verifier(VerifierSettings.read(recipe.verifier)) as verifier:
+        return verifier.verify(claims)
+
+
+def _row(logged: LoggedRow, verdict: Verdict, budget: PromptBudget) -> scoring.Row:
+    """A line as it would have been sampled under its cap, with the fields that the log gives."""
+    length = logged.length if budget.cap is None else min(logged.length, budget.cap)
+    return scoring.Row(
+        prompt_id=logged.prompt,
+        length=length,
+        truncated=bool(logged.truncated) or length < logged.length,
+        verdict=after_cut(logged, verdict, length) if length < logged.length else verdict,
+        prompt_budget=replace(budget, columns={}),
+        columns={name: value for name in FIELDS if (value := getattr(logged, name)) is not None},
+        mean_logp=logged.mean_logp,
     )
 
 
-def _budgets(allowed: Sequence[PromptBudget], prompts: int) -> Tensor | None:
-    budgets = [math.nan if a.budget is None else float(a.budget) for a in allowed]
-    if all(math.isnan(budget) for budget in budgets):
-        return None
-    return torch.tensor(budgets, dtype=torch.float64).reshape(prompts, -1)
-
-
-def _output(
-    rows: Sequence[Row], order: list[list[int]], batch: Rollouts, reward: RewardResult, advantage: Tensor
-) -> list[dict[str, Any]]:
-    pushed = groups.token_mean(advantage, batch.length_PG)
-    budgets = batch.budget_PG if batch.budget_PG is not None else torch.full_like(pushed, math.nan)
-    columns = (batch.length_PG, batch.correct_PG, budgets, reward.total_PG, pushed)
-    length, correct, budget, paid, push = (column.flatten().tolist() for column in columns)
-    found: list[dict[str, Any]] = [{}] * len(rows)
-    for place, index in enumerate(index for members in order for index in members):
-        found[index] = {
-            "prompt": rows[index].prompt,
-            "length": length[place],
-            "correct": None if math.isnan(correct[place]) else correct[place] > 0.5,
-            "budget": None if math.isnan(budget[place]) else budget[place],
-            "reward": None if math.isnan(paid[place]) else paid[place],
-            "advantage": push[place],
+def _entries(scored: scoring.Scored, advantage: Tensor) -> list[dict[str, Any]]:
+    """The output's rows, in batch order."""
+    rollouts = scored.rollouts
+    known = [
+        [None if math.isnan(value) else value for value in column_PG.flatten().tolist()]
+        for column_PG in (rollouts.correct_PG, rollouts.budget_PG, scored.reward.total_PG)
+    ]
+    return [
+        {
+            "prompt": rollouts.prompt_ids[i // rollouts.G],
+            "length": length,
+            "correct": None if correct is None else correct > 0.5,
+            "budget": budget,
+            "reward": reward,
+            "advantage": advantage,
         }
-    return found
+        for i, (length, correct, budget, reward, advantage) in enumerate(
+            zip(
+                rollouts.length_PG.flatten().tolist(),
+                *known,
+                groups.token_mean(advantage, rollouts.length_PG).flatten().tolist(),
+                strict=True,
+            )
+        )
+    ]
+
+
+def _read_state(path: Path) -> dict[str, Any]:
+    """The strategies' state by slot.
+
+    Raises:
+        BadInput: unreadable, or not an object of objects.
+    """
+    try:
+        state = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise BadInput(f"--state {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise BadInput(f"--state {path}: not JSON: {error}; expected what --save-state wrote") from None
+    if not isinstance(state, dict) or not all(isinstance(part, dict) for part in state.values()):
+        raise BadInput(f"--state {path}: expected an object of objects, as --save-state writes")
+    return state
+
+
+def _write_state(path: Path, state: Mapping[str, Any]) -> None:
+    try:
+        write_text(path, json.dumps(state))
+    except OSError as error:
+        raise BadInput(
+            f"--save-state {path}: {error.strerror or error}; choose a file that can be written"
+        ) from None

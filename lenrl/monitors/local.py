@@ -129,9 +129,8 @@ class LocalMonitor:
             "advantage": advantage_PG.reshape(-1).tolist(),
             "in_update": [p in set(kept) for p in range(rollouts.P) for _ in range(rollouts.G)],
         }
-        if rollouts.budget_PG is not None:
-            budgets = [_finite(b) for b in rollouts.budget_PG.reshape(-1).tolist()]
-            flat["budget"] = pa.array(budgets, pa.float64())  # typed: a column of nothing has no type
+        budgets = [_finite(b) for b in rollouts.budget_PG.reshape(-1).tolist()]
+        flat["budget"] = pa.array(budgets, pa.float64())  # typed: a column of nothing has no type
         prompt_budgets = [prompt_budget for *_, prompt_budget in texts]
         flat["cap"] = pa.array([prompt_budget.cap for prompt_budget in prompt_budgets], pa.int64())
         for name in sorted({name for prompt_budget in prompt_budgets for name in prompt_budget.columns}):

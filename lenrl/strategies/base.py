@@ -84,9 +84,8 @@ class Strategy(BaseModel, abc.ABC):
 
 @dataclass(frozen=True)
 class PromptBudget:
-    """What a budget gives one row: words for the prompt, a cap, and fields for the reward."""
+    """Words for the prompt, a cap, and fields for the reward, of one row."""
 
-    values: Mapping[str, Any] = field(default_factory=dict)  # template values of the prompt's hint
     hint: str | None = None  # text added to the prompt, already filled in
     budget: float | None = None  # tokens, what rewards compare with (`budget_PG`)
     cap: int | None = None  # tokens, hard limit on generation
@@ -118,7 +117,7 @@ class Budget(Strategy):
 
     def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
         """The budget in force, and the share of completions that ended within theirs."""
-        if not self.gives_budget or rollouts.budget_PG is None:
+        if not self.gives_budget:
             return {}
         given = ~rollouts.budget_PG.isnan()
         within = (rollouts.sampled_length_PG <= rollouts.budget_PG) & ~rollouts.truncated_PG

@@ -12,17 +12,28 @@ from lenrl.rollouts import Rollouts
 
 
 def groups(lengths: Sequence[Sequence[int]], correct: Sequence[Sequence[float]], **fields: Any) -> Rollouts:
-    """Rollouts of plain nested lists; L_max is 4096 unless given. Lists of `*_PG` fields become tensors."""
+    """Rollouts of plain nested lists (P, G). Of what is not given: nothing was cut or truncated, all is well formed,
+    there is no budget, L_max is 4096. Lists of `*_PG` fields become tensors.
+    """
+    length_PG = torch.tensor(lengths, dtype=torch.int64)
+    correct_PG = torch.tensor(correct, dtype=torch.float64)
+    true_PG = torch.ones_like(length_PG, dtype=torch.bool)
+    whole = {
+        "prompt_ids": tuple(f"q{i}" for i in range(len(lengths))),
+        "max_length": 4096,
+        "step": 0,
+        "sampled_length_PG": length_PG,
+        "sampled_correct_PG": correct_PG,
+        "truncated_PG": ~true_PG,
+        "formatted_PG": true_PG,
+        "think_tags_PG": true_PG,
+        "answer_tags_PG": true_PG,
+        "budget_PG": torch.full_like(correct_PG, float("nan")),
+    }
     fields = {
         k: torch.tensor(v) if k.endswith("_PG") and isinstance(v, list) else v for k, v in fields.items()
     }
-    return Rollouts(
-        prompt_ids=fields.pop("prompt_ids", tuple(f"q{i}" for i in range(len(lengths)))),
-        length_PG=torch.tensor(lengths, dtype=torch.int64),
-        correct_PG=torch.tensor(correct, dtype=torch.float64),
-        max_length=fields.pop("max_length", 4096),
-        **fields,
-    )
+    return Rollouts(length_PG=length_PG, correct_PG=correct_PG, **{**whole, **fields})
 
 
 GROUP = groups([[1000, 2000, 3000, 4000]], [[1, 1, 0, 1]])

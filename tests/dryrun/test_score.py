@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
@@ -13,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from lenrl.cli import main
 from lenrl.config import compose
-from lenrl.dryrun.score import main, score
+from lenrl.dryrun.score import score
 from lenrl.errors import BadInput
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -155,16 +155,18 @@ def test_what_a_method_needs(recipe: str, message: str, tmp_path: Path) -> None:
         run(recipe, GROUP, tmp_path / "rows.jsonl")
 
 
-def test_nothing_is_written_before_all_has_succeeded(tmp_path: Path) -> None:
-    file, out, state_file = tmp_path / "rows.jsonl", io.StringIO(), tmp_path / "state.json"
+def test_nothing_is_written_before_all_has_succeeded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, state_file = tmp_path / "rows.jsonl", tmp_path / "state.json"
+    line = ["score", "palu", str(file), "--save-state", str(state_file)]
     file.write_text(GOOD + "\n" + GOOD + "\n{\n")
-    with pytest.raises(BadInput):
-        main(compose("palu"), file, state_out=state_file, stream=out)
-    assert out.getvalue() == ""
+    assert main(line) == 2
+    assert capsys.readouterr().out == ""
     assert not state_file.exists()
     file.write_text(GOOD + "\n" + GOOD + "\n")
-    main(compose("palu"), file, state_out=state_file, stream=out)
-    assert [json.loads(line)["budget"] for line in out.getvalue().splitlines()] == [4096.0, 4096.0]
+    assert main(line) == 0
+    assert [json.loads(row)["budget"] for row in capsys.readouterr().out.splitlines()] == [4096.0, 4096.0]
     assert json.loads(state_file.read_text())["budget"]["prompts"]["q"]["visits"] == 1
 
 
@@ -246,8 +248,7 @@ def test_ten_thousand_rows_are_quick(tmp_path: Path) -> None:
     rows = [row | {"prompt": f"q{i}"} for i in range(2500) for row in GROUP]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     code = (
-        "import sys; from lenrl.config import compose; from lenrl.dryrun.score import main; "
-        f"main(compose('grpo_lambda'), {str(file)!r}); "
+        f"import sys; from lenrl.cli import main; assert main(['score', 'grpo_lambda', {str(file)!r}]) == 0; "
         "assert not {'trl', 'transformers'} & set(sys.modules)"
     )
     start = time.perf_counter()

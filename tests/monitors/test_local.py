@@ -10,8 +10,9 @@ from lenrl.config import compose
 from lenrl.errors import BadInput
 from lenrl.monitors.local import LocalMonitor
 from lenrl.redact import Redacting, redacted
-from lenrl.rollouts import RewardResult, Rollouts
+from lenrl.rollouts import RewardResult
 from lenrl.strategies.base import PromptBudget
+from lenrl.strategies.examples import groups
 from lenrl.training.clock import Clock
 
 
@@ -34,12 +35,7 @@ def test_a_second_leg_has_every_step_once_after_a_kill_at_any_byte(tmp_path):
 
 
 def write(monitor, step):
-    rollouts = Rollouts(
-        prompt_ids=("a",),
-        length_PG=torch.tensor([[3, 4]]),
-        correct_PG=torch.ones(1, 2, dtype=torch.float64),
-        max_length=8,
-    )
+    rollouts = groups([[3, 4]], [[1, 1]], prompt_ids=("a",), max_length=8)
     texts = [("p", "c", "1", PromptBudget())] * 2
     monitor.completions(step, texts, rollouts, RewardResult(torch.ones(1, 2)), torch.zeros(1, 2), kept=[0])
 

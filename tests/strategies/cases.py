@@ -8,6 +8,7 @@ from torch import Tensor
 
 from lenrl.rollouts import Rollouts
 from lenrl.strategies.columns import LEVELS, MODES
+from lenrl.strategies.examples import groups
 
 MAX_LENGTH = 4096
 NEUTRAL = {  # each slot's choice that does nothing of its own
@@ -57,10 +58,9 @@ def batches(draw: st.DrawFn, uniform: bool = False, known: bool = False) -> Roll
         return tuple(tuple(among[i] for i in row) for row in values.tolist())
 
     lo = 500 if uniform else int(pick(1, 2000)[0, 0])
-    return Rollouts(
-        prompt_ids=tuple(f"q{i}" for i in range(p)),
-        length_PG=length,
-        correct_PG=correct,
+    return groups(
+        length.tolist(),
+        correct.tolist(),
         max_length=MAX_LENGTH,
         truncated_PG=~flags(),
         formatted_PG=flags(),

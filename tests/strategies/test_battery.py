@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lenrl.errors import BadInput
 from lenrl.rollouts import RewardResult, Rollouts
-from lenrl.strategies import groups, registry
+from lenrl.strategies import examples, groups, registry
 from lenrl.strategies.base import MicroBatch, PromptBudget, Reward, RunInfo, StepTotals, Strategy, as_reward
 from lenrl.strategies.method import Method
 from tests.strategies.cases import batches, close, frozen, taken, unchanged
@@ -311,12 +311,7 @@ def test_what_has_a_state_acts_on_it(slot: str, name: str) -> None:
     rule, twin = (
         registry.build(slot, {"name": name} | ({"refresh": 1} if name == "laser_d" else {})) for _ in "12"
     )
-    batch = Rollouts(
-        ("q0", "q1"),
-        torch.tensor([[100, 300, 900, 700], [2000, 500, 800, 100]]),
-        torch.tensor([[1.0, 1, 1, 1], [1, 0, 0, 0]]).double(),
-        4096,
-    )
+    batch = examples.groups([[100, 300, 900, 700], [2000, 500, 800, 100]], [[1, 1, 1, 1], [1, 0, 0, 0]])
     empty = rule.state_dict()
     rule.observe(batch, RewardResult(batch.correct_PG))
     assert (rule.state_dict() != empty) == ((slot, name) in USES)

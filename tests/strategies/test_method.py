@@ -194,12 +194,7 @@ def test_leverage_is_the_change_when_lengths_are_levelled() -> None:
 
 def test_scoring_is_cheap() -> None:
     size = (128, 16)
-    batch = Rollouts(
-        tuple(map(str, range(size[0]))),
-        torch.randint(1, 4096, size),
-        torch.randint(0, 2, size).double(),
-        4096,
-    )
+    batch = groups(torch.randint(1, 4096, size).tolist(), torch.randint(0, 2, size).tolist())
     m = method(reward="grpo_lambda", truncation="dot")
     start = time.perf_counter()
     for _ in range(5):

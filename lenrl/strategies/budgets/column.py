@@ -41,10 +41,7 @@ class Column(Budget):
         self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
     ) -> list[PromptBudget]:
         budgets = [self._read(prompt, row) for prompt, row in zip(prompt_ids, columns, strict=True)]
-        return [
-            PromptBudget(values={"budget": n}, hint=hints.fill(self.hint, HINT, budget=n), budget=n)
-            for n in budgets
-        ]
+        return [PromptBudget(hint=hints.fill(self.hint, HINT, budget=n), budget=n) for n in budgets]
 
     def _read(self, prompt: str, row: Mapping[str, Any]) -> float:
         value = row.get(self.field)

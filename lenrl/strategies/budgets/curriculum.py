@@ -78,14 +78,14 @@ class Curriculum(Budget):
     ) -> list[PromptBudget]:
         budget = self.tokens(step, run_info.max_steps)
         text = hints.fill(self.hint, HINT, budget=budget)
-        return [PromptBudget(values={"budget": budget}, hint=text, budget=budget) for _ in prompt_ids]
+        return [PromptBudget(hint=text, budget=budget) for _ in prompt_ids]
 
     def evaluation(
         self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
     ) -> list[PromptBudget]:
         budget = self.tokens(step, run_info.max_steps)
         text = hints.fill(self.eval_hint, HINT, budget=budget)
-        return [PromptBudget(values={"budget": budget}, hint=text) for _ in prompt_ids]
+        return [PromptBudget(hint=text) for _ in prompt_ids]
 
     def errors(self, run_info: RunInfo) -> list[str]:
         found = []

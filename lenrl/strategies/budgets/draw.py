@@ -47,7 +47,6 @@ class Draw(Budget):
         }
         return [
             PromptBudget(
-                values={"target": targets[prompt]},
                 hint=hints.fill(self.hint, HINT, target=targets[prompt]),
                 columns={"target": targets[prompt]},
             )

@@ -38,7 +38,7 @@ class Interval(Budget):
     ) -> list[PromptBudget]:
         asked = {"lo": self.lo, "hi": self.hi}
         text = hints.fill(self.hint, HINT, **asked)
-        return [PromptBudget(values=asked, hint=text, columns=asked) for _ in prompt_ids]
+        return [PromptBudget(hint=text, columns=asked) for _ in prompt_ids]
 
     def errors(self, run_info: RunInfo) -> list[str]:
         if self.hi < self.lo:

@@ -40,7 +40,6 @@ class Levels(Budget):
         }
         return [
             PromptBudget(
-                values={"level": drawn[prompt]},
                 hint=getattr(self, drawn[prompt]) or None,
                 columns={"level": drawn[prompt]},
             )

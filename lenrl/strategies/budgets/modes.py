@@ -35,7 +35,4 @@ class Modes(Budget):
     ) -> list[PromptBudget]:
         size = run_info.num_generations or len(prompt_ids)
         modes = ["long" if row % size % 2 == 0 else "short" for row in range(len(prompt_ids))]
-        return [
-            PromptBudget(values={"mode": mode}, hint=getattr(self, mode) or None, columns={"mode": mode})
-            for mode in modes
-        ]
+        return [PromptBudget(hint=getattr(self, mode) or None, columns={"mode": mode}) for mode in modes]

@@ -48,7 +48,7 @@ class Palu(Budget):
         self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
     ) -> list[PromptBudget]:
         caps = [self._cap(prompt, run_info.max_length) for prompt in prompt_ids]
-        return [PromptBudget(values={"budget": cap}, budget=float(cap), cap=cap) for cap in caps]
+        return [PromptBudget(budget=float(cap), cap=cap) for cap in caps]
 
     def _cap(self, prompt: str, max_length: int) -> int:
         budget = self._prompts.get(prompt, {}).get("budget")

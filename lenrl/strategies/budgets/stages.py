@@ -52,9 +52,7 @@ class Stages(Budget):
         stage = min(len(self.caps) - 1, step * len(self.caps) // total)
         cap = min(self.caps[stage], run_info.max_length)
         text = hints.fill(self.hint, HINT, budget=cap)
-        return [
-            PromptBudget(values={"budget": cap}, system=text, budget=float(cap), cap=cap) for _ in prompt_ids
-        ]
+        return [PromptBudget(system=text, budget=float(cap), cap=cap) for _ in prompt_ids]
 
     def errors(self, run_info: RunInfo) -> list[str]:
         if self.total_steps or run_info.max_steps:

@@ -43,7 +43,7 @@ class Budgeted(Reward):
     gated: bool = False
 
     def __call__(self, rollouts: Rollouts) -> RewardResult:
-        if rollouts.budget_PG is None or rollouts.budget_PG.isnan().any():
+        if rollouts.budget_PG.isnan().any():
             raise BadInput(
                 "reward 'budgeted' compares lengths with a budget, and rows have none; choose a budget"
             )

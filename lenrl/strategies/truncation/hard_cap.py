@@ -29,7 +29,5 @@ class HardCap(Truncation):
     caps: ClassVar[bool] = True
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        if rollouts.budget_PG is None:
-            return rollouts.length_PG.clone()
         cap = rollouts.budget_PG.nan_to_num(float("inf"))
         return torch.minimum(rollouts.tokens_PG, cap.floor()).to(torch.int64)
