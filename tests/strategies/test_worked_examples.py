@@ -149,11 +149,12 @@ def test_palu_quantiles(tau: float, cap: int) -> None:
     assert rule(["q0"], [{}], 0, run_info)[0].cap == 16384
     rule.observe(batch, RewardResult(batch.correct_PG))
     assert rule(["q0"], [{}], 0, run_info)[0].cap == cap
-    batch = groups(lengths, [[1] * 6 + [0] * 2], max_length=16384)
+    batch = groups(lengths, [[1] * 6 + [0] * 2], max_length=16384, budget_PG=[[2000.0] * 8])
     rule.observe(batch, RewardResult(batch.correct_PG))
     assert rule(["q0"], [{}], 0, run_info)[0].cap == 16384
-    found = rule.metrics(batch, RewardResult(batch.correct_PG))
-    assert found == {"palu_at_max_share": 1.0, "palu_switches": 2.0}
+    metrics = rule.metrics(batch, RewardResult(batch.correct_PG))
+    budget = {"budget_mean": 2000.0, "budget_within_share": 5 / 8}
+    assert metrics == budget | {"palu_at_max_share": 1.0, "palu_switches": 2.0}
 
 
 def test_palu_shrinks_from_the_current_budget() -> None:
