@@ -18,8 +18,6 @@ from unittest.mock import patch
 
 import math_verify
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from lenrl.verify import worker
 from lenrl.verify.extract import extract_answer
 from lenrl.verify.kinds import Math

@@ -1,4 +1,4 @@
-"""What is measured of completions, and how sure one can be of it: pure functions of arrays and texts.
+"""Measures of completions, and how sure one can be of them: pure functions of arrays and texts.
 
 Axes: P prompts, S samples of one prompt. Verdicts are 1, 0 or NaN (unknown); tokens count the
 end-of-text token. All intervals are 95 % intervals over prompts: they speak of new problems of the same
@@ -20,35 +20,3 @@ from lenrl.measures.vote import (
     vote_verdicts,
 )
 from lenrl.measures.winrate import WinRate, win_rate
-
-__all__ = [
-    "AES_FALL",
-    "AES_RISE",
-    "RULER_RANGES",
-    "VOTE_WIDTH",
-    "Comparison",
-    "Estimate",
-    "WinRate",
-    "accuracy",
-    "accuracy_within",
-    "aes",
-    "area_within",
-    "compare",
-    "in_range",
-    "length_filtered_vote",
-    "loops",
-    "majority_vote",
-    "mean_tokens",
-    "pareto_front",
-    "pass_at_k",
-    "percentile",
-    "prompt_lengths",
-    "shortest_correct",
-    "steps",
-    "tokens_by_verdict",
-    "vote_verdicts",
-    "win_rate",
-    "words",
-    "yap_index",
-    "yap_score",
-]

@@ -42,12 +42,12 @@ def area_within(
     means_P, _ = prompt_means(_finished_correct(correct_PS, truncated_PS) * left_PS)
     if not len(means_P):
         return None
-    value, found = float(means_P.mean()), mean_interval(np.append(means_P, [0.0, 1.0]))
-    return Estimate(value, min(value, found.low), max(value, min(1.0, found.high)))
+    value, interval = float(means_P.mean()), mean_interval(np.append(means_P, [0.0, 1.0]))
+    return Estimate(value, min(value, interval.low), max(value, min(1.0, interval.high)))
 
 
 def pareto_front(accuracies: Sequence[float | None], tokens: Sequence[float]) -> list[bool]:
-    """Which models no other one beats: none is as accurate with fewer tokens, or more accurate with as few.
+    """Models, marked, that no other one beats: none is as accurate with fewer tokens, or more accurate with as few.
 
     Point estimates, without intervals; a model of unknown accuracy is not on the front. Of equals all are.
 

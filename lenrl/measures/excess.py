@@ -1,4 +1,4 @@
-"""How long answers are against what was enough, or against what was asked for."""
+"""Lengths of answers against what was enough, or against what was asked for."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How the lengths of one prompt's completions spread, and which of them ran in a loop.
+"""Spread of the lengths of one prompt's completions, and those that ran in a loop.
 
-Source of the block: CASTILLO (arXiv 2505.16881).
+Source of `prompt_lengths`: CASTILLO (arXiv 2505.16881).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def prompt_lengths(tokens_PS: ArrayLike, degenerate_PS: ArrayLike) -> dict[str, 
 
 
 def loops(ids: Sequence[int]) -> bool:
-    """Whether the token ids end in a block repeated `REPEATS` times or more, over `LOOP_TOKENS` or more.
+    """True if the token ids end in a block repeated `REPEATS` times or more, over `LOOP_TOKENS` or more.
 
     A completion counts as degenerate if it was cut at the cap while it looped; the rule is ours, by ids, so
     that it holds for any language. The last repeat may be cut.

@@ -78,8 +78,8 @@ def aes(
 
 
 def _share(correct_PS: ArrayLike) -> float | None:
-    found = accuracy(correct_PS)
-    return None if found is None else found.value
+    estimate = accuracy(correct_PS)
+    return None if estimate is None else estimate.value
 
 
 def _accuracy_difference(base_PS: Array, model_PS: Array, rng: np.random.Generator) -> Estimate | None:

@@ -1,4 +1,4 @@
-"""What several samples of a prompt say together, and where the tokens go."""
+"""Several samples of a prompt taken together, and the tokens that each verdict costs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def pass_at_k(correct_PS: ArrayLike, k: int) -> float | None:
     """
     if k < 1:
         raise ValueError(f"k={k} is below 1")
-    found = []
+    values = []
     for row in table(correct_PS):
         known = row[~np.isnan(row)]
         n, c = len(known), int(known.sum())
         if n >= k:
-            found.append(1 - math.comb(n - c, k) / math.comb(n, k))
-    return float(np.mean(found)) if found else None
+            values.append(1 - math.comb(n - c, k) / math.comb(n, k))
+    return float(np.mean(values)) if values else None
 
 
 def tokens_by_verdict(correct_PS: ArrayLike, tokens_PS: ArrayLike) -> dict[str, float | None]:

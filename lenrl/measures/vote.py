@@ -44,11 +44,11 @@ def length_filtered_vote(
     """
     if width < 1 or buckets < 1:
         raise ValueError(f"width={width} and buckets={buckets}: both are at least 1")
-    found: dict[int, list[int]] = defaultdict(list)
+    by_length: dict[int, list[int]] = defaultdict(list)
     for place, (answer, length) in enumerate(zip(answers, lengths, strict=True)):
         if answer is not None:
-            found[length // width].append(place)
-    several = [(number, places) for number, places in found.items() if len(places) > 1]
+            by_length[length // width].append(place)
+    several = [(number, places) for number, places in by_length.items() if len(places) > 1]
     if not several:
         return majority_vote(answers)
     several.sort(key=lambda item: (_entropy([answers[i] for i in item[1]]), -len(item[1]), item[0]))
@@ -80,8 +80,8 @@ def shortest_correct(
 
     Source: Yang et al., arXiv 2502.18080, who fine-tune on these.
     """
-    wanted = (table(correct_PS) == 1) & (table(truncated_PS) == 0)
-    tokens = np.where(wanted, table(tokens_PS), np.inf)
+    usable = (table(correct_PS) == 1) & (table(truncated_PS) == 0)
+    tokens = np.where(usable, table(tokens_PS), np.inf)
     return [int(row.argmin()) if math.isfinite(row.min()) else None for row in tokens]
 
 

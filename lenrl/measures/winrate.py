@@ -1,4 +1,4 @@
-"""How often a judge prefers a model's answers, also if they were as long as the other's."""
+"""Shares of a model's answers that a judge prefers, also if they were as long as the other's."""
 
 from __future__ import annotations
 

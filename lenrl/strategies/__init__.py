@@ -1,1 +1,1 @@
-"""What methods are made of: six slots, one small file a rule."""
+"""Six slots that make a method, one small file a rule."""

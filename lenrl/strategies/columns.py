@@ -1,8 +1,9 @@
-"""Row fields that a budget or the data gave, as tensors, checked."""
+"""Row fields from a budget or the data, as tensors, checked."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,21 +15,25 @@ LEVELS = ("short", "moderate", "long")  # of the field `level`
 MODES = ("short", "long")  # of the field `mode`
 
 
+def _rows(rollouts: Rollouts, name: str) -> Sequence[Sequence[Any]]:
+    if name not in rollouts.columns:
+        raise BadInput(f"the rows have no field {name!r}; choose a budget that gives it, or data that has it")
+    return rollouts.columns[name]
+
+
 def tokens(rollouts: Rollouts, name: str) -> Tensor:
     """A field that counts tokens, float64 (P, G), above 0 in every row.
 
     Raises:
         BadInput: a row has no such field, or it is not above 0.
     """
-    if name not in rollouts.columns:
-        raise BadInput(f"the rows have no field {name!r}; choose a budget that gives it, or data that has it")
+    rows = _rows(rollouts, name)
     values = rollouts.column(name)
     bad = ~(values > 0)
     if bad.any():
         p, g = bad.nonzero()[0].tolist()
-        found = rollouts.columns[name][p][g]
         raise BadInput(
-            f"field {name!r} is {found!r} for prompt {rollouts.prompt_ids[p]!r}, completion {g}: "
+            f"field {name!r} is {rows[p][g]!r} for prompt {rollouts.prompt_ids[p]!r}, completion {g}: "
             "must be above 0 tokens"
         )
     return values
@@ -45,10 +50,8 @@ def choice(rollouts: Rollouts, name: str, among: Sequence[str]) -> Tensor:
     Raises:
         BadInput: a row has no such field, or another word.
     """
-    if name not in rollouts.columns:
-        raise BadInput(f"the rows have no field {name!r}; choose a budget that gives it, or data that has it")
+    rows = _rows(rollouts, name)
     place = {word: index for index, word in enumerate(among)}
-    rows = rollouts.columns[name]
     for p, group in enumerate(rows):
         for word in group:
             if word not in place:

@@ -11,9 +11,9 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,31 +23,15 @@ from pydantic import ValidationError
 from lenrl.errors import BadInput, did_you_mean, explain
 from lenrl.strategies.base import Advantage, Budget, Objective, Reward, Sampling, Strategy, Truncation
 
-FOLDERS = {
-    "budget": "budgets",
-    "truncation": "truncation",
-    "reward": "rewards",
-    "advantage": "advantages",
-    "objective": "objectives",
-    "sampling": "sampling",
+SLOTS: dict[str, tuple[type[Strategy], str]] = {  # base class, package here; entry-point group: lenrl.<slot>s
+    "budget": (Budget, "budgets"),
+    "truncation": (Truncation, "truncation"),
+    "reward": (Reward, "rewards"),
+    "advantage": (Advantage, "advantages"),
+    "objective": (Objective, "objectives"),
+    "sampling": (Sampling, "sampling"),
 }
-ENTRY_POINTS = {
-    "budget": "lenrl.budgets",
-    "truncation": "lenrl.truncations",
-    "reward": "lenrl.rewards",
-    "advantage": "lenrl.advantages",
-    "objective": "lenrl.objectives",
-    "sampling": "lenrl.samplings",
-}
-BASES: dict[str, type[Strategy]] = {
-    "budget": Budget,
-    "truncation": Truncation,
-    "reward": Reward,
-    "advantage": Advantage,
-    "objective": Objective,
-    "sampling": Sampling,
-}
-SLOTS = tuple(FOLDERS)
+BASES = tuple(base for base, _ in SLOTS.values())
 
 _plugins: dict[Path, tuple[type[Strategy], ...]] = {}
 
@@ -58,10 +42,7 @@ def available(slot: str) -> dict[str, type[Strategy]]:
     Raises:
         BadInput: the slot does not exist, or an installed strategy cannot be loaded.
     """
-    found = {**_own(slot)}
-    for point in entry_points(group=ENTRY_POINTS[slot]):
-        found[point.name] = _installed(slot, point)
-    return found
+    return _own(slot) | {point.name: _installed(slot, point) for point in _entry_points(slot)}
 
 
 def build(slot: str, spec: Mapping[str, Any]) -> Strategy:
@@ -97,16 +78,15 @@ def load_plugin(path: Path | str) -> list[type[Strategy]]:
     if not file.is_file():
         raise BadInput(f"--plugin {path}: no such file")
     module = _import_file(file)
-    found = _strategies(module)
-    if not found:
-        raise BadInput(
-            f"--plugin {path}: it defines no strategy; derive a class from one of {_names(BASES.values())}"
-        )
-    for kind in found:
+    kinds = _strategies(module)
+    if not kinds:
+        names = ", ".join(base.__name__ for base in BASES)
+        raise BadInput(f"--plugin {path}: it defines no strategy; derive a class from one of {names}")
+    for kind in kinds:
         if kind.name in _own(kind.slot):
             raise BadInput(f"--plugin {path}: {kind.slot} {kind.name!r} exists already; choose another name")
-    _plugins[file] = tuple(found)
-    return found
+    _plugins[file] = tuple(kinds)
+    return kinds
 
 
 def _find(slot: str, name: Any) -> type[Strategy]:
@@ -114,10 +94,10 @@ def _find(slot: str, name: Any) -> type[Strategy]:
     if isinstance(name, str):
         if name in own:
             return own[name]
-        for point in entry_points(group=ENTRY_POINTS[slot]):
+        for point in _entry_points(slot):
             if point.name == name:
                 return _installed(slot, point)
-    known = sorted({*own, *(point.name for point in entry_points(group=ENTRY_POINTS[slot]))})
+    known = sorted({*own, *(point.name for point in _entry_points(slot))})
     if name is None:
         raise BadInput(f"{slot}.name is missing; choose one of {', '.join(known)}")
     path = " A recipe names a strategy, never a path to code." if "." in str(name) else ""
@@ -126,7 +106,7 @@ def _find(slot: str, name: Any) -> type[Strategy]:
 
 
 def _own(slot: str) -> dict[str, type[Strategy]]:
-    if slot not in FOLDERS:
+    if slot not in SLOTS:
         raise BadInput(f"slot {slot!r} does not exist; there are {', '.join(SLOTS)}")
     plugins = {kind.name: kind for kinds in _plugins.values() for kind in kinds if kind.slot == slot}
     return {**_walk(slot), **plugins}
@@ -134,16 +114,20 @@ def _own(slot: str) -> dict[str, type[Strategy]]:
 
 @cache
 def _walk(slot: str) -> dict[str, type[Strategy]]:
-    package = importlib.import_module(f"lenrl.strategies.{FOLDERS[slot]}")
-    found: dict[str, type[Strategy]] = {}
+    package = importlib.import_module(f"lenrl.strategies.{SLOTS[slot][1]}")
+    kinds: dict[str, type[Strategy]] = {}
     for info in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
         for kind in _strategies(importlib.import_module(info.name)):
-            if kind.name in found:
+            if kind.name in kinds:
                 raise RuntimeError(
-                    f"two {slot} strategies are named {kind.name!r}: {found[kind.name]} and {kind}"
+                    f"two {slot} strategies are named {kind.name!r}: {kinds[kind.name]} and {kind}"
                 )
-            found[kind.name] = kind
-    return dict(sorted(found.items()))
+            kinds[kind.name] = kind
+    return dict(sorted(kinds.items()))
+
+
+def _entry_points(slot: str) -> EntryPoints:
+    return entry_points(group=f"lenrl.{slot}s")
 
 
 def _strategies(module: ModuleType) -> list[type[Strategy]]:
@@ -152,7 +136,7 @@ def _strategies(module: ModuleType) -> list[type[Strategy]]:
         kind
         for kind in vars(module).values()
         if inspect.isclass(kind)
-        and issubclass(kind, tuple(BASES.values()))
+        and issubclass(kind, BASES)
         and kind.__module__ == module.__name__
         and not inspect.isabstract(kind)
         and isinstance(getattr(kind, "name", None), str)
@@ -167,8 +151,9 @@ def _installed(slot: str, point: EntryPoint) -> type[Strategy]:
         raise BadInput(
             f"{where} cannot be loaded: {type(error).__name__}: {error}; repair or uninstall it"
         ) from error
-    if not (inspect.isclass(kind) and issubclass(kind, BASES[slot]) and kind.name == point.name):
-        raise BadInput(f"{where} must be a subclass of {BASES[slot].__name__} with name = {point.name!r}")
+    base = SLOTS[slot][0]
+    if not (inspect.isclass(kind) and issubclass(kind, base) and kind.name == point.name):
+        raise BadInput(f"{where} must be a subclass of {base.__name__} with name = {point.name!r}")
     return kind
 
 
@@ -185,7 +170,3 @@ def _import_file(file: Path) -> ModuleType:
         del sys.modules[name]
         raise BadInput(f"--plugin {file}: importing it raised {type(error).__name__}: {error}") from error
     return module
-
-
-def _names(kinds: Iterable[type]) -> str:
-    return ", ".join(kind.__name__ for kind in kinds)

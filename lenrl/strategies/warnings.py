@@ -6,7 +6,7 @@ from lenrl.strategies.base import RunInfo
 
 
 def cancels(reward: str, option: str, where: str, run_info: RunInfo) -> list[str]:
-    """Under `(r - mean) / sd` a coefficient that scales all of a group's spread drops out of it."""
+    """Warning, under `(r - mean) / sd`, of a coefficient that scales all of a group's spread: it drops out."""
     if not run_info.scaled_by_group_std:
         return []
     return [
@@ -17,7 +17,7 @@ def cancels(reward: str, option: str, where: str, run_info: RunInfo) -> list[str
 
 
 def ungated(reward: str) -> str:
-    """A penalty that wrong answers escape by being short."""
+    """Warning of a penalty that wrong answers escape by being short."""
     return (
         f"reward {reward!r} takes the penalty from wrong answers too: failing fast beats failing slowly, "
         "and groups without a correct answer are pushed towards empty completions"

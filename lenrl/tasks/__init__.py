@@ -16,22 +16,6 @@ from lenrl.tasks.problem import Problem
 from lenrl.tasks.prompts import encode, messages, render, think_prefilled
 from lenrl.tasks.table import SUFFIXES, TableTask
 
-__all__ = [
-    "SPLITS",
-    "TASKS",
-    "ChainTask",
-    "GymTask",
-    "Problem",
-    "TableTask",
-    "Task",
-    "build",
-    "digest",
-    "encode",
-    "messages",
-    "render",
-    "think_prefilled",
-]
-
 TASKS: dict[str, type[Task]] = {"chain": ChainTask, "table": TableTask, "gym": GymTask}
 
 

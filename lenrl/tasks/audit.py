@@ -14,16 +14,16 @@ NAMED = 3  # examples in a message
 
 
 class Readable(Protocol):
-    """What the audit needs of a verifier."""
+    """The part of a verifier that the audit needs."""
 
     def readable(self, golds: list[str]) -> list[bool]:
-        """Whether each gold answer, taken as an answer, is judged correct against itself."""
+        """For each gold answer: taken as an answer, it is judged correct against itself."""
         ...
 
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found in a split: counts of problems, and a sentence for each finding worth a warning."""
+    """Findings in a split: counts of problems, and a sentence for each that is worth a warning."""
 
     split: str
     found: int = 0
@@ -83,7 +83,7 @@ def load(
         problems, audit = _short_enough(task, problems, audit, tokenizer, max_prompt_tokens)
     if not problems:
         raise BadInput(
-            f"task {task.name!r}: all {audit.found} {split} problems were dropped ({_said(audit)}); "
+            f"task {task.name!r}: all {audit.found} {split} problems were dropped ({_dropped(audit)}); "
             "fix the data or the options named there"
         )
     audit = _repetitions(problems, audit)
@@ -171,8 +171,8 @@ def _repetitions(problems: list[Problem], audit: Audit) -> Audit:
     answers: dict[str, list[str | None]] = defaultdict(list)
     for problem in problems:
         answers[problem.prompt].append(problem.answer)
-    conflicts = [prompt for prompt, found in answers.items() if len(set(found)) > 1]
-    repeated = sum(len(found) - len(set(found)) for found in answers.values())
+    conflicts = [prompt for prompt, golds in answers.items() if len(set(golds)) > 1]
+    repeated = sum(len(golds) - len(set(golds)) for golds in answers.values())
     audit = replace(audit, duplicates=repeated, conflicts=len(conflicts))
     if repeated:
         audit = _warn(audit, f"{repeated} {audit.split} problems repeat an earlier one; they count again")
@@ -202,7 +202,7 @@ def _warn(audit: Audit, sentence: str) -> Audit:
     return replace(audit, warnings=(*audit.warnings, sentence))
 
 
-def _said(audit: Audit) -> str:
+def _dropped(audit: Audit) -> str:
     return ", ".join(f"{name} {count}" for name, count in audit.counts().items() if count and name != "found")
 
 

@@ -1,4 +1,4 @@
-"""What every task is: a frozen, validated source of problems in the splits train, dev and test."""
+"""Base of all tasks: a frozen, validated source of problems in the splits train, dev and test."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ SPLITS = ("train", "dev", "test")
 class Task(BaseModel, abc.ABC, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True):
     """Base of all tasks; `name` is what a recipe calls it."""
 
-    VERIFIER: ClassVar[str | None] = (
-        None  # the kind of verifier that reads its gold answers; None: the verifier's own
-    )
+    VERIFIER: ClassVar[str | None] = None  # kind of verifier that its gold answers need; None: any
 
     name: str
     train: int | None = Field(default=None, ge=0, description="problems; null: all there are")
@@ -57,7 +55,7 @@ class Task(BaseModel, abc.ABC, frozen=True, extra="forbid", allow_inf_nan=False,
         """
 
     def count(self, split: str) -> int | None:
-        """How many problems a split gives; None: all there are."""
+        """Number of problems that a split gives; None: all there are."""
         if split not in SPLITS:
             raise ValueError(f"split={split!r} is unknown; a task has {', '.join(SPLITS)}")
         return getattr(self, split)

@@ -101,11 +101,11 @@ def split_of(text: str) -> str:
 
 def steps(text: str) -> list[tuple[int, str, int]]:
     """The steps of a chain as (left digit, operator, right digit), the left one being the running value."""
-    value, found = int(text[0]), []
+    value, done = int(text[0]), []
     for operator, digit in zip(text[1::2], text[2::2], strict=True):
-        found.append((value, operator, int(digit)))
+        done.append((value, operator, int(digit)))
         value = _apply(value, operator, int(digit))
-    return found
+    return done
 
 
 def evaluate(text: str) -> int:

@@ -1,4 +1,4 @@
-"""How data sets write their gold answers, and what of it the verifier is given."""
+"""Gold answers as data sets write them, and the part of them that the verifier gets."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def gold(value: Any, form: Form = "plain") -> str | None:
     if form == "boxed":
         return _boxed(text)
     if form == "hashes":
-        _, found, answer = text.rpartition("####")
-        return answer.strip() or None if found else None
+        _, mark, answer = text.rpartition("####")
+        return answer.strip() or None if mark else None
     return text
 
 

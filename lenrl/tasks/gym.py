@@ -41,24 +41,24 @@ class GymTask(Task, frozen=True):
 
     def problems(self, split: str, count: int | None = None) -> list[Problem]:
         """`count` problems (default: the split's own number), without duplicates."""
-        wanted = self.count(split) if count is None else count
+        needed = self.count(split) or 0 if count is None else count
         taken: set[str] = set()
         for earlier in ORDER[: ORDER.index(split)]:
             taken |= {entry["question"] for _, entry in self._draw(earlier, self.count(earlier) or 0, taken)}
-        drawn = list(self._draw(split, wanted or 0, taken))
-        if len(drawn) < (wanted or 0):
+        drawn = list(self._draw(split, needed, taken))
+        if len(drawn) < needed:
             raise BadInput(
-                f"task.{split}={wanted} problems asked, but generator {self.generator!r} gave {len(drawn)} "
+                f"task.{split}={needed} problems asked, but generator {self.generator!r} gave {len(drawn)} "
                 f"different ones; ask for fewer, or widen task.config"
             )
         return [self._problem(index, entry) for index, entry in drawn]
 
-    def _draw(self, split: str, wanted: int, taken: set[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-        """Up to `wanted` entries whose questions are new, with the seeds they came from."""
-        if not wanted:
+    def _draw(self, split: str, needed: int, taken: set[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+        """Up to `needed` entries whose questions are new, with the seeds they came from."""
+        if not needed:
             return
         first = ORDER.index(split) * SEEDS_A_SPLIT + self.seed * SEED_STRIDE
-        tries = min(SEED_STRIDE, wanted * TRIES_A_PROBLEM)
+        tries = min(SEED_STRIDE, needed * TRIES_A_PROBLEM)
         dataset = self._dataset(first, tries)
         seen = set(taken)
         for index in range(tries):
@@ -67,8 +67,8 @@ class GymTask(Task, frozen=True):
                 continue
             seen.add(entry["question"])
             yield first + index, entry
-            wanted -= 1
-            if not wanted:
+            needed -= 1
+            if not needed:
                 return
 
     def _dataset(self, seed: int, size: int) -> Any:

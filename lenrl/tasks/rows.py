@@ -73,9 +73,8 @@ def _decoded(where: str, data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
-        found = data[error.start : error.start + 1].hex()
         raise BadInput(
-            f"{where}: byte 0x{found} at column {error.start + 1} is not UTF-8; save the file as UTF-8"
+            f"{where}: byte 0x{data[error.start]:02x} at column {error.start + 1} is not UTF-8; save the file as UTF-8"
         ) from None
 
 

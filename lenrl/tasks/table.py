@@ -15,8 +15,6 @@ from lenrl.tasks.golds import Form, gold
 from lenrl.tasks.problem import Problem
 from lenrl.tasks.rows import SUFFIXES, Row, read_rows
 
-__all__ = ["SUFFIXES", "TableTask"]
-
 Split = Literal["train", "dev", "test"]
 
 
@@ -75,15 +73,15 @@ class TableTask(Task, frozen=True):
         if rows and self.answer is not None and self.answer not in columns:
             raise BadInput(_missing(rows[0].where, "answer", self.answer, columns))
         seen: dict[str, int] = {}
-        found = [self._problem(row, seen) for row in rows]
+        problems = [self._problem(row, seen) for row in rows]
         if not self.files and self.split == "hash":
-            found = [problem for problem in found if self._split_of(problem.prompt) == split]
-        if count is not None and len(found) < count:
+            problems = [problem for problem in problems if self._split_of(problem.prompt) == split]
+        if count is not None and len(problems) < count:
             raise BadInput(
-                f"task.{split}={count} problems asked, but {self._source(split)} has {len(found)}; "
+                f"task.{split}={count} problems asked, but {self._source(split)} has {len(problems)}; "
                 f"ask for fewer, or leave task.{split} out to take all"
             )
-        return found[:count]
+        return problems[:count]
 
     def _rows(self, split: str) -> list[Row]:
         source = self._source(split)
@@ -104,15 +102,15 @@ class TableTask(Task, frozen=True):
     def _hub_rows(self, name: str, split: str | None) -> list[Row]:
         """Rows of a hub data set, all its subsets; without a split name, of all its splits one after the other."""
         subsets = self.subset if isinstance(self.subset, tuple) else (self.subset,)
-        wanted = None if self.keep is None else {self.prompt, self.answer, self.difficulty, *self.keep}
+        kept = None if self.keep is None else {self.prompt, self.answer, self.difficulty, *self.keep}
         rows: list[dict[str, Any]] = []
         for subset in subsets:
             for part in _hub_parts(name, subset, self.revision, split, stream=self.stream_rows is not None):
                 if self.stream_rows is not None:
                     some = part.take(self.stream_rows)
-                    rows += [{c: row[c] for c in row if wanted is None or c in wanted} for row in some]
+                    rows += [{c: row[c] for c in row if kept is None or c in kept} for row in some]
                     continue
-                columns = [c for c in part.column_names if wanted is None or c in wanted]
+                columns = [c for c in part.column_names if kept is None or c in kept]
                 rows += [dict(row) for row in part.select_columns(columns)]  # others never become objects
         return [Row(f"{name}, row {number}", row) for number, row in enumerate(rows, start=1)]
 
@@ -177,17 +175,17 @@ def _hub_parts(
 def _of_folder(folder: Path, split: str) -> Path:
     """The file of a split in a local copy of a data set."""
     names = [f"{split}{suffix}" for suffix in SUFFIXES]
-    found = [folder / name for name in names if (folder / name).is_file()]
-    if not found:
+    files = [folder / name for name in names if (folder / name).is_file()]
+    if not files:
         raise BadInput(f"task.path={str(folder)!r}: the folder holds none of {', '.join(names)}")
-    return found[0]
+    return files[0]
 
 
 def _missing(where: str, role: str, column: str, columns: Any) -> str:
-    found = ", ".join(map(repr, sorted(columns))) or "none"
+    names = ", ".join(map(repr, sorted(columns))) or "none"
     none = " (task.answer=null: there are no gold answers)" if role == "answer" else ""
     hint = did_you_mean(column, columns, f"task.{role}={{}}")
-    return f"{where}: no column {column!r} for the {role}, only {found}. Name the column by task.{role}{none}.{hint}"
+    return f"{where}: no column {column!r} for the {role}, only {names}. Name the column by task.{role}{none}.{hint}"
 
 
 def _difficulty(value: Any) -> str | int | None:

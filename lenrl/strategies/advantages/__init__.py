@@ -1,1 +1,1 @@
-"""Rules that turn rewards into pushes, one a file."""
+"""Rules that turn rewards into advantages, one a file."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -28,8 +26,8 @@ class BatchWhitened(Advantage):
     [[0.5774, 0.5774, -1.7321, 0.5774]]
     """
 
-    name: ClassVar[str] = "batch_whitened"
-    declares: ClassVar[tuple[str, ...]] = ("groups_leak",)
+    name = "batch_whitened"
+    declares = ("groups_leak",)
 
     def __call__(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         r = reward.total_PG

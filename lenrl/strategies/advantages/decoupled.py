@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -26,11 +24,11 @@ class Decoupled(Advantage):
     [[0.8309, 0.4436, -0.9435, -0.331]]
     """
 
-    name: ClassVar[str] = "decoupled"
-    scales_by_group_std: ClassVar[bool] = True
+    name = "decoupled"
+    scales_by_group_std = True
 
     def __call__(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         invalid = reward.total_PG.isnan()
         parts = list(reward.parts.values()) or [reward.total_PG]
-        pushed = torch.stack([normalise(part.masked_fill(invalid, float("nan"))) for part in parts])
-        return pushed.mean(dim=0)
+        parts_PG = torch.stack([normalise(part.masked_fill(invalid, float("nan"))) for part in parts])
+        return parts_PG.mean(dim=0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -24,7 +22,7 @@ class DrGrpo(Advantage):
     [[0.25, 0.25, -0.75, 0.25]]
     """
 
-    name: ClassVar[str] = "dr_grpo"
+    name = "dr_grpo"
 
     def __call__(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         r = reward.total_PG

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -36,10 +36,10 @@ class Drpo(Advantage):
     [[4.232307, 1.556979, 0.210714, -1.986091, -2.067145, -1.946764]]
     """
 
-    name: ClassVar[str] = "drpo"
-    reads_verdicts: ClassVar[bool] = True
-    needs_logp: ClassVar[bool] = True
-    forbids: ClassVar[tuple[Forbidden, ...]] = (
+    name = "drpo"
+    reads_verdicts = True
+    needs_logp = True
+    forbids = (
         Forbidden(
             "mask_truncated_completions",
             True,

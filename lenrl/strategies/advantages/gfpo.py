@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -31,9 +31,9 @@ class Gfpo(Advantage):
     [[0.5773, 0.5773, -1.1545, 0.0]]
     """
 
-    name: ClassVar[str] = "gfpo"
-    scales_by_group_std: ClassVar[bool] = True
-    declares: ClassVar[tuple[str, ...]] = ("permute_completions",)
+    name = "gfpo"
+    scales_by_group_std = True
+    declares = ("permute_completions",)
 
     keep: int = Field(default=4, ge=2)  # completions a group
     rank: Literal["length", "efficiency"] = "length"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -22,7 +20,7 @@ def normalise(r_PG: Tensor) -> Tensor:
 
 
 class Grpo(Advantage):
-    """What TRL computes by default: `A = (r - mean r) / (sd r + 1e-4)` in each group.
+    """TRL's default: `A = (r - mean r) / (sd r + 1e-4)` in each group.
 
     Source: DeepSeekMath, arXiv 2402.03300, section 4.1.2, with TRL's 1e-4.
 
@@ -33,8 +31,8 @@ class Grpo(Advantage):
     [[0.4999, 0.4999, -1.4997, 0.4999]]
     """
 
-    name: ClassVar[str] = "grpo"
-    scales_by_group_std: ClassVar[bool] = True
+    name = "grpo"
+    scales_by_group_std = True
 
     def __call__(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         return normalise(reward.total_PG)

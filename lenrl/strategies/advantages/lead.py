@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -30,9 +28,9 @@ class LeadAdvantage(Advantage):
     [[0.4749, 0.4749, -2.2385, 0.4749]]
     """
 
-    name: ClassVar[str] = "lead"
-    reads_verdicts: ClassVar[bool] = True
-    scales_by_group_std: ClassVar[bool] = True
+    name = "lead"
+    reads_verdicts = True
+    scales_by_group_std = True
 
     low: float = Field(default=0.4, ge=0)
     gain: float = Field(default=1.1, ge=0)

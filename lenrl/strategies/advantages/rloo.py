@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -24,7 +22,7 @@ class Rloo(Advantage):
     [[0.3333, 0.3333, -1.0, 0.3333]]
     """
 
-    name: ClassVar[str] = "rloo"
+    name = "rloo"
 
     def __call__(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         r = reward.total_PG

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field
 
@@ -27,7 +27,7 @@ class Column(Budget):
     300.0
     """
 
-    name: ClassVar[str] = "column"
+    name = "column"
 
     field: str = Field(default="target", min_length=1)
     hint: bool | str = True  # or a template with {budget}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -30,7 +30,7 @@ class Curriculum(Budget):
     [256.0, 256.0, 179.2, 125.44, 87.808, 87.0]
     """
 
-    name: ClassVar[str] = "curriculum"
+    name = "curriculum"
 
     start: float = Field(default=256.0, ge=1)  # tokens
     end: float = Field(default=87.0, ge=1)  # tokens
@@ -88,15 +88,15 @@ class Curriculum(Budget):
         return [PromptBudget(hint=text) for _ in prompt_ids]
 
     def errors(self, run_info: RunInfo) -> list[str]:
-        found = []
+        messages = []
         if self.schedule in ("geometric", "linear") and not (self.total_steps or run_info.max_steps):
-            found.append(f"budget.schedule={self.schedule} needs budget.total_steps or trainer.max_steps")
+            messages.append(f"budget.schedule={self.schedule} needs budget.total_steps or trainer.max_steps")
         if run_info.training and self.start > run_info.max_length:
-            found.append(
+            messages.append(
                 f"budget.start={self.start:g} is above max_completion_length={run_info.max_length}: nothing "
                 "that long can be generated; lower budget.start or raise trainer.max_completion_length"
             )
-        return found
+        return messages
 
     def warnings(self, run_info: RunInfo) -> list[str]:
         if not run_info.max_steps or self.schedule == "constant":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field
 
@@ -23,14 +23,14 @@ class Draw(Budget):
 
     Degenerate cases: `high` is L_max unless set; a `low` above it is refused.
 
-    >>> given = Draw(low=100, high=100)(["q"], [{}], 0, RunInfo(1, 4096))[0]
-    >>> given.columns, given.hint
+    >>> row = Draw(low=100, high=100)(["q"], [{}], 0, RunInfo(1, 4096))[0]
+    >>> row.columns, row.hint
     ({'target': 100}, 'Think for 100 tokens.')
     """
 
-    name: ClassVar[str] = "draw"
-    gives: ClassVar[tuple[str, ...]] = ("target",)
-    gives_budget: ClassVar[bool] = False
+    name = "draw"
+    gives = ("target",)
+    gives_budget = False
 
     low: int = Field(default=100, ge=1)  # tokens
     high: int | None = Field(default=None, ge=1)  # tokens; None: L_max
@@ -55,12 +55,12 @@ class Draw(Budget):
 
     def errors(self, run_info: RunInfo) -> list[str]:
         high = self.high or run_info.max_length
-        found = []
+        messages = []
         if self.low > high and (run_info.training or self.high):
-            found.append(f"budget.low={self.low} is above high={high}; lower budget.low or raise the cap")
+            messages.append(f"budget.low={self.low} is above high={high}; lower budget.low or raise the cap")
         if run_info.training and high > run_info.max_length:
-            found.append(
+            messages.append(
                 f"budget.high={high} is above max_completion_length={run_info.max_length}: targets could not "
                 "be reached; lower budget.high"
             )
-        return found
+        return messages

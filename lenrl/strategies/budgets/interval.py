@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field
 
@@ -25,9 +25,9 @@ class Interval(Budget):
     {'lo': 10, 'hi': 20}
     """
 
-    name: ClassVar[str] = "interval"
-    gives: ClassVar[tuple[str, ...]] = ("lo", "hi")
-    gives_budget: ClassVar[bool] = False
+    name = "interval"
+    gives = ("lo", "hi")
+    gives_budget = False
 
     lo: int = Field(default=50, ge=1)  # tokens
     hi: int = Field(default=100, ge=1)  # tokens

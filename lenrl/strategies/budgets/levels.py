@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from lenrl.strategies import hints
 from lenrl.strategies.base import Budget, PromptBudget, RunInfo
@@ -17,14 +17,14 @@ class Levels(Budget):
 
     Source: TLDR, arXiv 2505.07961; the wording is ours.
 
-    >>> given = Levels()(["q", "q"], [{}, {}], 0, RunInfo(2, 4096))
-    >>> given[0] == given[1], given[0].columns["level"] in LEVELS
+    >>> rows = Levels()(["q", "q"], [{}, {}], 0, RunInfo(2, 4096))
+    >>> rows[0] == rows[1], rows[0].columns["level"] in LEVELS
     (True, True)
     """
 
-    name: ClassVar[str] = "levels"
-    gives: ClassVar[tuple[str, ...]] = ("level",)
-    gives_budget: ClassVar[bool] = False
+    name = "levels"
+    gives = ("level",)
+    gives_budget = False
 
     seed: int = 0
     short: str = "Think briefly."

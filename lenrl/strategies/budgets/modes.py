@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from lenrl.strategies.base import Budget, Forbidden, PromptBudget, RunInfo
 
@@ -16,14 +16,14 @@ class Modes(Budget):
     Degenerate cases: an odd group has one long row more. The prompts of a group differ, so nothing may
     sample it from one prompt: TRL's vLLM server does and is refused.
 
-    >>> [given.columns["mode"] for given in Modes()(["q"] * 4, [{}] * 4, 0, RunInfo(4, 4096))]
+    >>> [row.columns["mode"] for row in Modes()(["q"] * 4, [{}] * 4, 0, RunInfo(4, 4096))]
     ['long', 'short', 'long', 'short']
     """
 
-    name: ClassVar[str] = "modes"
-    gives: ClassVar[tuple[str, ...]] = ("mode",)
-    gives_budget: ClassVar[bool] = False
-    forbids: ClassVar[tuple[Forbidden, ...]] = (
+    name = "modes"
+    gives = ("mode",)
+    gives_budget = False
+    forbids = (
         Forbidden("vllm_mode", "server", "the server samples a whole group from one prompt, modes need two"),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from lenrl.strategies.base import Budget, PromptBudget, RunInfo
 
@@ -15,8 +15,8 @@ class NoBudget(Budget):
     True
     """
 
-    name: ClassVar[str] = "none"
-    gives_budget: ClassVar[bool] = False
+    name = "none"
+    gives_budget = False
 
     def __call__(
         self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo

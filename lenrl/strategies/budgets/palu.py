@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr
 
@@ -33,8 +33,8 @@ class Palu(Budget):
     1900
     """
 
-    name: ClassVar[str] = "palu"
-    reads_verdicts: ClassVar[bool] = True
+    name = "palu"
+    reads_verdicts = True
 
     threshold: float = Field(default=0.8, ge=0, le=1)  # pass rate
     tau: float = Field(default=0.5, ge=0, le=1)  # share of the correct lengths above the budget
@@ -105,15 +105,15 @@ class Palu(Budget):
         self._prompts, self._switches = prompts, int(state.get("switches", 0))
 
     def warnings(self, run_info: RunInfo) -> list[str]:
-        found = []
+        messages = []
         if run_info.visits is not None and run_info.visits <= 1:
-            found.append(
+            messages.append(
                 f"budget 'palu' is inert: the run samples a prompt {run_info.visits:.2g} times, and a budget comes "
                 "from an earlier visit; raise trainer.max_steps, or train on fewer prompts (task.train)"
             )
         if self.tau >= 0.5 and self.threshold >= 0.8:
-            found.append(
+            messages.append(
                 f"budget.tau={self.tau:g} with threshold={self.threshold:g} can oscillate: a cap at the "
                 "median fails half of the same lengths, a pass rate below the threshold lifts it; lower tau"
             )
-        return found
+        return messages

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
@@ -27,7 +27,7 @@ class Stages(Budget):
     [4000, 4000, 3000, 2000, 2000]
     """
 
-    name: ClassVar[str] = "stages"
+    name = "stages"
 
     caps: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(4000, 3000, 2000), min_length=1)  # tokens
     total_steps: int | None = Field(default=None, ge=1)  # optimizer steps; None: max_steps

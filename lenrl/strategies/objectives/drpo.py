@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -34,8 +34,8 @@ class DrpoObjective(Objective):
     0.0
     """
 
-    name: ClassVar[str] = "drpo"
-    refuses: ClassVar[tuple[str, ...]] = LOSS_FIELDS
+    name = "drpo"
+    refuses = LOSS_FIELDS
 
     beta: float = Field(default=1000.0, ge=0)
     delta: float = Field(default=1e-4, ge=0)  # nats a token

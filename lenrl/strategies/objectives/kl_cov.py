@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -33,8 +33,8 @@ class KlCov(Objective):
     (-1.3987, {'kl_cov_share': 0.5, 'kl_cov_idle': 0.0})
     """
 
-    name: ClassVar[str] = "kl_cov"
-    refuses: ClassVar[tuple[str, ...]] = LOSS_FIELDS
+    name = "kl_cov"
+    refuses = LOSS_FIELDS
 
     ratio: float = Field(default=0.002, gt=0, le=1)  # share of the valid tokens
     coef: float = Field(default=1.0, ge=0)
@@ -61,28 +61,28 @@ class KlCov(Objective):
     ) -> Mapping[str, float]:
         """Means and threshold over all valid tokens of the step: what `scope=optimizer_step` selects by."""
         logp = gather(_flat([batch.logp_NT[batch.mask_NT] for batch in batches]))
-        pushed = gather(_flat([advantages(batch)[batch.mask_NT] for batch in batches]))
+        advantage = gather(_flat([advantages(batch)[batch.mask_NT] for batch in batches]))
         if logp.numel() == 0:
             return {"logp_mean": 0.0, "advantage_mean": 0.0, "threshold": float("inf")}
-        cov = (pushed - pushed.mean()) * (logp - logp.mean())
+        cov = (advantage - advantage.mean()) * (logp - logp.mean())
         threshold = cov.topk(self._count(cov.numel())).values[-1]
         return {
             "logp_mean": logp.mean().item(),
-            "advantage_mean": pushed.mean().item(),
+            "advantage_mean": advantage.mean().item(),
             "threshold": threshold.item(),
         }
 
     def _chosen(self, batch: MicroBatch, advantage: Tensor, totals: StepTotals) -> Tensor:
         """bool (N, T): the tokens that get the penalty."""
-        logp, pushed = batch.logp_NT.detach().double(), advantage.double()
+        logp, advantage = batch.logp_NT.detach().double(), advantage.double()
         chosen = torch.zeros_like(batch.mask_NT)
         if self.scope == "optimizer_step":
-            centred = (pushed - totals.extra["advantage_mean"]) * (logp - totals.extra["logp_mean"])
+            centred = (advantage - totals.extra["advantage_mean"]) * (logp - totals.extra["logp_mean"])
             return batch.mask_NT & (centred >= totals.extra["threshold"] - 1e-12)
         valid = batch.mask_NT
         if not valid.any():
             return chosen
-        cov = (pushed[valid] - pushed[valid].mean()) * (logp[valid] - logp[valid].mean())
+        cov = (advantage[valid] - advantage[valid].mean()) * (logp[valid] - logp[valid].mean())
         top = torch.argsort(cov, descending=True, stable=True)[: self._count(cov.numel())]
         picked = torch.zeros_like(cov, dtype=torch.bool)
         picked[top] = True

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
 from lenrl.strategies.base import MicroBatch, Objective, StepTotals
@@ -16,8 +14,8 @@ class Trl(Objective):
     False
     """
 
-    name: ClassVar[str] = "trl"
-    replaces_loss: ClassVar[bool] = False
+    name = "trl"
+    replaces_loss = False
 
     def __call__(self, batch: MicroBatch, totals: StepTotals) -> tuple[Tensor, dict[str, float]]:
         raise NotImplementedError("objective 'trl' leaves the loss to TRL")

@@ -1,1 +1,1 @@
-"""Rules that pay completions, one a file."""
+"""Rules that reward completions, one a file."""

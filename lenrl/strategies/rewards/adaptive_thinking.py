@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -31,8 +29,8 @@ class AdaptiveThinking(Reward):
     [[1.5, 1.0, 0.0, 1.0]]
     """
 
-    name: ClassVar[str] = "adaptive_thinking"
-    reads_columns: ClassVar[tuple[str, ...]] = ("mode",)
+    name = "adaptive_thinking"
+    reads_columns = ("mode",)
 
     easy: float = Field(default=0.5, ge=0, le=1)  # accuracy
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import Field
 
 from lenrl.rollouts import RewardResult, Rollouts
@@ -26,7 +24,7 @@ class Alp(Reward):
     [[0.999925, 0.99985, -0.000225, 0.9997]]
     """
 
-    name: ClassVar[str] = "alp"
+    name = "alp"
 
     beta: float = Field(default=1e-7, ge=0)  # a token
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -31,10 +31,10 @@ class Budgeted(Reward):
     [[0.85, 1.0, 0.25, 0.1]]
     """
 
-    name: ClassVar[str] = "budgeted"
-    reads_budget: ClassVar[bool] = True
-    reads_format: ClassVar[bool] = True
-    declares: ClassVar[tuple[str, ...]] = ("monotone_length",)
+    name = "budgeted"
+    reads_budget = True
+    reads_format = True
+    declares = ("monotone_length",)
 
     w_correct: float = Field(default=0.6, ge=0)
     w_length: float = Field(default=0.3, ge=0)
@@ -62,19 +62,19 @@ class Budgeted(Reward):
         return RewardResult(parts["correct"] + parts["length"] + parts["format"], parts)
 
     def warnings(self, run_info: RunInfo) -> list[str]:
-        found = []
+        messages = []
         if self.w_length > self.w_correct and not self.gated:
-            found.append(
+            messages.append(
                 f"reward.w_length={self.w_length:g} is above w_correct={self.w_correct:g}: a wrong answer on "
                 "budget beats a short correct one; lower w_length or set reward.gated=true"
             )
         if self.shape == "band":
-            found.append(
+            messages.append(
                 "reward.shape=band pays an empty completion the full length term; triangular does not"
             )
         if run_info.scaled_by_group_std:
-            found.append(
+            messages.append(
                 "reward 'budgeted': in groups that tie on correctness and format the weights cancel under "
                 "group-std scaling, w_length then has no leverage; advantage=dr_grpo keeps it"
             )
-        return found
+        return messages

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
 from lenrl.rollouts import Rollouts
@@ -21,7 +19,7 @@ class Correctness(Reward):
     [[1.0, 1.0, 0.0, 1.0]]
     """
 
-    name: ClassVar[str] = "correctness"
+    name = "correctness"
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         return rollouts.correct_PG.clone()

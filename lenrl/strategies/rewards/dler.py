@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import Field
 from torch import Tensor
 
@@ -23,7 +21,7 @@ class Dler(Reward):
     [[1.0, 1.0, 0.0, 0.0]]
     """
 
-    name: ClassVar[str] = "dler"
+    name = "dler"
 
     cap: int = Field(default=4000, gt=0)  # tokens
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -28,7 +26,7 @@ class Efficient(Reward):
     [[0.9744, 0.9566, 0.0, 0.9208]]
     """
 
-    name: ClassVar[str] = "efficient"
+    name = "efficient"
 
     alpha: float = Field(default=0.1, ge=0, le=1)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -25,7 +23,7 @@ class Gr3(Reward):
     [[0.8834, 0.7911, 0.0, 0.6545]]
     """
 
-    name: ClassVar[str] = "gr3"
+    name = "gr3"
 
     alpha: float = Field(default=0.33, ge=0)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -19,7 +18,7 @@ class GrpoLambda(Reward):
 
     In the top `ceil(fraction * P - 1e-9)` groups of the batch by share of correct (at least one group when
     `fraction > 0`; ties in batch order): `r = 1 - alpha * sigma(z)` if correct, else 0, with
-    `z = (L - mean_correct) / (psd_correct + 1e-7)` over the group's correct completions. ExternalEngine `r = c`.
+    `z = (L - mean_correct) / (psd_correct + 1e-7)` over the group's correct completions. Elsewhere `r = c`.
 
     Source: GRPO-lambda, arXiv 2505.18086.
 
@@ -35,8 +34,8 @@ class GrpoLambda(Reward):
     [[0.0, 1.0, 1.0, 1.0]]
     """
 
-    name: ClassVar[str] = "grpo_lambda"
-    declares: ClassVar[tuple[str, ...]] = ("permute_prompts", "groups_leak")
+    name = "grpo_lambda"
+    declares = ("permute_prompts", "groups_leak")
 
     fraction: float = Field(default=0.2, ge=0, le=1)  # share of the groups that get the penalty
     alpha: float = Field(default=0.2, ge=0, le=1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from pydantic import Field
 
@@ -28,7 +26,7 @@ class Kimi(Reward):
     [[1.5, 1.1667, -0.1667, 0.5]]
     """
 
-    name: ClassVar[str] = "kimi"
+    name = "kimi"
 
     weight: float = Field(default=1.0, ge=0)
 
@@ -41,10 +39,10 @@ class Kimi(Reward):
         return RewardResult(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
 
     def warnings(self, run_info: RunInfo) -> list[str]:
-        found = warnings.cancels(self.name, "weight", "all-correct and all-wrong", run_info)
+        messages = warnings.cancels(self.name, "weight", "all-correct and all-wrong", run_info)
         if self.weight > 2:
-            found.append(
+            messages.append(
                 f"reward.weight={self.weight:g} is above 2: the longest correct answer is paid less than a "
                 "short wrong one; use at most 2"
             )
-        return found
+        return messages

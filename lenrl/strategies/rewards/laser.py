@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -18,8 +16,8 @@ def pay(rollouts: Rollouts, target: Tensor | float) -> Tensor:
     """(P, G): 1 if correct, +0.5 within the target (tokens); -0.5 if wrong, -1 if unreadable too."""
     right = 1.0 + BONUS * (rollouts.tokens_PG <= target).double()
     wrong = torch.where(rollouts.formatted_PG, WRONG, UNREADABLE).double()
-    paid = torch.where(rollouts.right_PG, right, wrong)
-    return paid.masked_fill(~rollouts.known_PG, float("nan"))
+    reward_PG = torch.where(rollouts.right_PG, right, wrong)
+    return reward_PG.masked_fill(~rollouts.known_PG, float("nan"))
 
 
 class Laser(Reward):
@@ -34,8 +32,8 @@ class Laser(Reward):
     [[1.5, 1.5, -0.5, 1.0]]
     """
 
-    name: ClassVar[str] = "laser"
-    reads_format: ClassVar[bool] = True
+    name = "laser"
+    reads_format = True
 
     target: int = Field(default=2048, gt=0)  # tokens
 

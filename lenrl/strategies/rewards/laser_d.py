@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pydantic import Field, PrivateAttr
@@ -42,8 +42,8 @@ class LaserD(Reward):
     [[1.5, 1.5, -0.5, 1.0]]
     """
 
-    name: ClassVar[str] = "laser_d"
-    reads_format: ClassVar[bool] = True
+    name = "laser_d"
+    reads_format = True
 
     low: int = Field(default=256, gt=0)  # tokens, start of the grid
     step: int = Field(default=256, gt=0)  # tokens
@@ -96,8 +96,8 @@ class LaserD(Reward):
 def bands(rollouts: Rollouts) -> list[str]:
     """Each group's band by its accuracy over known verdicts; "" where nothing is known."""
     right, known = rollouts.right_PG.sum(dim=1).tolist(), rollouts.known_PG.sum(dim=1).tolist()
-    found = []
+    names = []
     for c, n in zip(right, known, strict=True):
         # in integers: 2/3 of 6 must be easy
-        found.append("" if n == 0 else "easy" if 3 * c >= 2 * n else "medium" if 3 * c >= n else "hard")
-    return found
+        names.append("" if n == 0 else "easy" if 3 * c >= 2 * n else "medium" if 3 * c >= n else "hard")
+    return names

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import Field
 
 from lenrl.rollouts import RewardResult, Rollouts
@@ -28,9 +26,9 @@ class LcpoExact(Reward):
     [[0.55, 0.85, -0.15, 0.55]]
     """
 
-    name: ClassVar[str] = "lcpo_exact"
-    reads_columns: ClassVar[tuple[str, ...]] = ("target",)
-    declares: ClassVar[tuple[str, ...]] = ("monotone_length",)
+    name = "lcpo_exact"
+    reads_columns = ("target",)
+    declares = ("monotone_length",)
 
     alpha: float = Field(default=3e-4, ge=0)  # a token
 

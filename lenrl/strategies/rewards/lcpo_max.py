@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import Field
 from torch import Tensor
 
@@ -28,8 +26,8 @@ class LcpoMax(Reward):
     [[0.95, 0.65, 0.0, 0.05]]
     """
 
-    name: ClassVar[str] = "lcpo_max"
-    reads_columns: ClassVar[tuple[str, ...]] = ("target",)
+    name = "lcpo_max"
+    reads_columns = ("target",)
 
     alpha: float = Field(default=3e-4, ge=0)  # a token
 

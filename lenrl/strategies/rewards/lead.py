@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -28,15 +26,15 @@ class Lead(Reward):
     [[1.0446, 1.011, -1.0, 0.9469]]
     """
 
-    name: ClassVar[str] = "lead"
+    name = "lead"
 
     alpha: float = Field(default=0.05, ge=0)
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         right = rollouts.right_PG
         z = groups.z_scores(rollouts.tokens_PG, right, population=False, eps=1e-6)
-        paid = torch.where(right, torch.exp(-self.alpha * z), -1.0)
-        return paid.masked_fill(~rollouts.known_PG, float("nan"))
+        reward_PG = torch.where(right, torch.exp(-self.alpha * z), -1.0)
+        return reward_PG.masked_fill(~rollouts.known_PG, float("nan"))
 
     def warnings(self, run_info: RunInfo) -> list[str]:
         return warnings.cancels(self.name, "alpha", "all-correct", run_info)

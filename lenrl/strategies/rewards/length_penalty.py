@@ -1,8 +1,6 @@
-"""What people write first: correctness minus length."""
+"""Correctness minus length, the common first attempt."""
 
 from __future__ import annotations
-
-from typing import ClassVar
 
 from pydantic import Field
 
@@ -24,7 +22,7 @@ class LengthPenalty(Reward):
     [[0.7559, 0.5117, -0.7324, 0.0234]]
     """
 
-    name: ClassVar[str] = "length_penalty"
+    name = "length_penalty"
 
     weight: float = Field(default=1.0, ge=0)
 
@@ -33,13 +31,13 @@ class LengthPenalty(Reward):
         return RewardResult(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
 
     def warnings(self, run_info: RunInfo) -> list[str]:
-        found = [
+        messages = [
             warnings.ungated(self.name),
             *warnings.cancels(self.name, "weight", "all-correct and all-wrong", run_info),
         ]
         if self.weight > 1:
-            found.append(
+            messages.append(
                 f"reward.weight={self.weight:g} is above 1: a correct answer of L_max tokens is paid less "
                 "than an empty wrong one; use at most 1"
             )
-        return found
+        return messages

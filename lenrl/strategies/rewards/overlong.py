@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from pydantic import Field
 
 from lenrl.rollouts import RewardResult, Rollouts
@@ -24,7 +22,7 @@ class Overlong(Reward):
     [[1.0, 1.0, 0.0, 0.0938]]
     """
 
-    name: ClassVar[str] = "overlong"
+    name = "overlong"
 
     cache: int = Field(default=1024, gt=0)  # tokens
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 
 from lenrl.errors import BadInput
@@ -33,10 +31,10 @@ class Range(Reward):
     [[0.8333, 1.0, 0.3434, 0.5301]]
     """
 
-    name: ClassVar[str] = "range"
-    reads_verdicts: ClassVar[bool] = False
-    reads_columns: ClassVar[tuple[str, ...]] = ("lo", "hi")
-    declares: ClassVar[tuple[str, ...]] = ("monotone_length",)
+    name = "range"
+    reads_verdicts = False
+    reads_columns = ("lo", "hi")
+    declares = ("monotone_length",)
 
     def __call__(self, rollouts: Rollouts) -> RewardResult:
         lo, hi = tokens(rollouts, "lo"), tokens(rollouts, "hi")

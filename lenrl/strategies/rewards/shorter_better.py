@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from pydantic import Field
 
@@ -28,7 +26,7 @@ class ShorterBetter(Reward):
     [[2.0, 1.0, -2.0, -1.0]]
     """
 
-    name: ClassVar[str] = "shorter_better"
+    name = "shorter_better"
 
     alpha: float = Field(default=2.0, ge=0)
     beta: float = Field(default=0.001, ge=0)  # a token

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -30,11 +30,11 @@ class Surrogate(Reward):
     [[1.2381, 1.4995, 1.0678, -0.3169]]
     """
 
-    name: ClassVar[str] = "surrogate"
-    reads_verdicts: ClassVar[bool] = False
-    reads_format: ClassVar[bool] = True
-    declares: ClassVar[tuple[str, ...]] = ("monotone_length",)
-    forbids: ClassVar[tuple[Forbidden, ...]] = (
+    name = "surrogate"
+    reads_verdicts = False
+    reads_format = True
+    declares = ("monotone_length",)
+    forbids = (
         Forbidden("mask_truncated_completions", True, "the -1 of truncated completions is the length signal"),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated
 
 import torch
 from pydantic import Field
@@ -29,8 +29,8 @@ class Tldr(Reward):
     [[0.8779, 0.8779, -0.3662, 1.0]]
     """
 
-    name: ClassVar[str] = "tldr"
-    reads_columns: ClassVar[tuple[str, ...]] = ("level",)
+    name = "tldr"
+    reads_columns = ("level",)
 
     lam: tuple[Price, Price, Price] = (0.5, 0.25, 0.0)  # at L_max, of short, moderate, long
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pydantic import Field, PrivateAttr, field_validator
@@ -33,7 +33,7 @@ class Weighted(Reward):
     ([[1.5, 1.5, 0.0, 1.0469]], ['correctness', 'overlong'])
     """
 
-    name: ClassVar[str] = "weighted"
+    name = "weighted"
 
     parts: tuple[dict[str, Any], ...] = Field(default=DEFAULT_PARTS, min_length=1, validate_default=True)
     gated: bool = False
@@ -58,10 +58,10 @@ class Weighted(Reward):
     def __call__(self, rollouts: Rollouts) -> RewardResult:
         parts = {}
         for label, weight, rule in self._rules:
-            paid = weight * as_reward(rule(rollouts)).total_PG
+            part_PG = weight * as_reward(rule(rollouts)).total_PG
             if self.gated and rule.name != "correctness":
-                paid = torch.where(rollouts.right_PG | paid.isnan(), paid, 0.0 * rollouts.correct_PG)
-            parts[label] = paid
+                part_PG = torch.where(rollouts.right_PG | part_PG.isnan(), part_PG, 0.0 * rollouts.correct_PG)
+            parts[label] = part_PG
         total: Tensor = torch.stack(list(parts.values())).sum(dim=0)
         return RewardResult(total, parts)
 
@@ -82,7 +82,7 @@ class Weighted(Reward):
 
     @property
     def reads_columns(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """What its parts read, each once."""
+        """Row fields of its parts, each once."""
         return tuple(dict.fromkeys(name for _, _, rule in self._rules for name in rule.reads_columns))
 
     def errors(self, run_info: RunInfo) -> list[str]:
@@ -96,10 +96,8 @@ class Weighted(Reward):
             rule.observe(rollouts, reward)
 
     def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
-        found: dict[str, float | None] = {}
-        for _, _, rule in self._rules:
-            found |= rule.metrics(rollouts, reward)
-        return found
+        metrics = [rule.metrics(rollouts, reward) for _, _, rule in self._rules]
+        return {name: value for part in metrics for name, value in part.items()}
 
     def state_dict(self) -> dict[str, Any]:
         return {label: state for label, _, rule in self._rules if (state := rule.state_dict())}

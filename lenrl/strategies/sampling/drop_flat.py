@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
 from lenrl.strategies.base import Sampling
@@ -21,7 +19,7 @@ class DropFlat(Sampling):
     [1, 3]
     """
 
-    name: ClassVar[str] = "drop_flat"
+    name = "drop_flat"
 
     def factor(self) -> float:
         return 1.0

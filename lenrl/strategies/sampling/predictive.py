@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from pydantic import Field, PrivateAttr, model_validator
@@ -34,7 +34,7 @@ class Predictive(Sampling):
     [1, 2]
     """
 
-    name: ClassVar[str] = "predictive"
+    name = "predictive"
 
     window: int = Field(default=20, ge=1)  # rollouts
     initial: float = Field(default=1.5, ge=1)
@@ -55,8 +55,8 @@ class Predictive(Sampling):
         shares = torch.tensor(self._history, dtype=torch.float64)
         if shares.mean() == 0:
             return self.high
-        wanted = (1 + shares.std(correction=0)) / shares.mean()
-        return float(wanted.clamp(self.low, self.high))
+        factor = (1 + shares.std(correction=0)) / shares.mean()
+        return float(factor.clamp(self.low, self.high))
 
     def keep(self, signal_P: Tensor, prompts: int) -> Tensor:
         return signal_P.nonzero().squeeze(1)[:prompts]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -17,8 +15,8 @@ class Uniform(Sampling):
     (1.0, [0, 1])
     """
 
-    name: ClassVar[str] = "uniform"
-    selects: ClassVar[bool] = False
+    name = "uniform"
+    selects = False
 
     def factor(self) -> float:
         return 1.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -34,9 +33,9 @@ class Dot(Truncation):
     [1000, 2684]
     """
 
-    name: ClassVar[str] = "dot"
-    reads_verdicts: ClassVar[bool] = True
-    forbids: ClassVar[tuple[Forbidden, ...]] = (
+    name = "dot"
+    reads_verdicts = True
+    forbids = (
         Forbidden("mask_truncated_completions", True, "it would drop from the loss exactly what DOT cuts"),
     )
 

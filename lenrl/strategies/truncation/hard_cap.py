@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -25,8 +23,8 @@ class HardCap(Truncation):
     [[1000, 2000, 2500, 4000]]
     """
 
-    name: ClassVar[str] = "hard_cap"
-    caps: ClassVar[bool] = True
+    name = "hard_cap"
+    caps = True
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         cap = rollouts.budget_PG.nan_to_num(float("inf"))

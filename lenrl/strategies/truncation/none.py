@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from torch import Tensor
 
 from lenrl.rollouts import RewardResult, Rollouts
@@ -18,7 +16,7 @@ class NoTruncation(Truncation):
     [[1000, 2000, 3000, 4000]]
     """
 
-    name: ClassVar[str] = "none"
+    name = "none"
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         return rollouts.length_PG.clone()
