@@ -15,6 +15,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -195,13 +196,13 @@ def build(checked_run: Any, config: Any, stop: StopSignal | None = None) -> tupl
     from transformers.integrations.integration_utils import get_reporting_integration_callbacks
     from transformers.utils import logging as transformers_logging
 
-    from lenrl.generation import pretrained
-    from lenrl.generation.names import find
+    from lenrl.generation.base import Batches, Decoding
+    from lenrl.generation.pretrained import find, load_tokenizer_info, room
     from lenrl.monitors.local import LocalMonitor
     from lenrl.monitors.progress import Progress
     from lenrl.monitors.trackers import set_aside
     from lenrl.tasks.base import digest
-    from lenrl.tasks.prompts import Prompts, think_prefilled
+    from lenrl.tasks.prompts import Prompts
     from lenrl.training.evaluation import DevEvaluation
     from lenrl.training.prepare import audited
     from lenrl.training.trainer import LenrlTrainer
@@ -213,13 +214,11 @@ def build(checked_run: Any, config: Any, stop: StopSignal | None = None) -> tupl
     os.environ.setdefault("WANDB_PROJECT", recipe.logging.project)  # its callback reads nothing else
     run_dir = Path(config.output_dir)
     state = PartialState()
-    tokenizer = pretrained.tokenizer(recipe.model)
-    prefilled = recipe.model.think_prefilled
-    if prefilled is None:
-        prefilled = think_prefilled(tokenizer)
+    info = load_tokenizer_info(recipe.model.path, recipe.model, needs_config=True)
+    tokenizer = info.tokenizer
     prompts = Prompts(checked_run.task, tokenizer)
     verifier = Verifier(checked_run.verifier)
-    longest = pretrained.room(pretrained.configuration(recipe.model), checked_run.run_info.max_length)
+    longest = room(info.context, checked_run.run_info.max_length)
     kept, audits, run_info = audited(checked_run, tokenizer, verifier, longest)
     train, dev = kept["train"], kept.get("dev", [])
     data_digest = digest(checked_run.task, train)
@@ -235,7 +234,7 @@ def build(checked_run: Any, config: Any, stop: StopSignal | None = None) -> tupl
             run_dir, state.is_main_process, recipe.logging.completions, recipe.logging.every
         ),
         dev=None,
-        think_prefilled=prefilled,
+        think_prefilled=info.think_prefilled,
         guard=recipe.guard,
         problems={p.id: p for p in train},
         prompts=prompts,
@@ -254,21 +253,20 @@ def build(checked_run: Any, config: Any, stop: StopSignal | None = None) -> tupl
     set_aside(trainer.callback_handler.callbacks, kinds, run_dir, state.is_main_process)
     if dev:
         trainer.dev = DevEvaluation(
-            dev,
+            dev[state.process_index :: state.num_processes],
             prompts,
             partial(recipe.budget.evaluation, run_info=run_info),
             verifier,
-            eos_ids=trainer.eos_token_ids,
-            think_prefilled=prefilled,
-            max_new_tokens=run_info.max_length,
-            temperature=config.temperature,
-            top_p=config.top_p,
-            top_k=config.top_k or 0,
-            batch_size=recipe.update.eval_batch_size,
-            seed=recipe.seed,
-            rank=state.process_index,
-            processes=state.num_processes,
-            alone=trainer.sampled,
+            replace(info, eos_ids=list(trainer.eos_token_ids)),
+            Decoding(
+                temperature=config.temperature,
+                top_p=config.top_p,
+                top_k=config.top_k or 0,
+                max_new_tokens=run_info.max_length,
+                seed=recipe.seed,
+            ),
+            Batches(recipe.update.eval_batch_size),
+            trainer.sampled,
         )
     return trainer, verifier
 

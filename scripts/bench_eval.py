@@ -18,7 +18,7 @@ import time
 import torch
 from transformers import GenerationConfig
 
-from lenrl.generation.base import Completion
+from lenrl.generation.base import Completion, Decoding
 from lenrl.generation.sampling import sample
 from lenrl.generation.transformers_engine import TransformersEngine, load
 from lenrl.tasks import build, encode, messages
@@ -26,10 +26,10 @@ from lenrl.tasks import build, encode, messages
 
 def plain(loaded: TransformersEngine, prompts: list[list[int]], cap: int, size: int) -> list[Completion]:
     """What one writes first: batches in the order of the problems, padded on the left."""
-    tokenizer, found = loaded.tokenizer, []
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else loaded.eos_ids[0]
+    tokenizer, found = loaded.info.tokenizer, []
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else loaded.info.eos_ids[0]
     config = GenerationConfig(
-        max_new_tokens=cap, do_sample=False, eos_token_id=loaded.eos_ids, pad_token_id=pad
+        max_new_tokens=cap, do_sample=False, eos_token_id=loaded.info.eos_ids, pad_token_id=pad
     )
     for start in range(0, len(prompts), size):
         batch = prompts[start : start + size]
@@ -39,7 +39,7 @@ def plain(loaded: TransformersEngine, prompts: list[list[int]], cap: int, size: 
         with torch.no_grad():
             out = loaded.model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
         for tokens in out[:, width:].tolist():
-            ends = [place for place, token in enumerate(tokens) if token in loaded.eos_ids]
+            ends = [place for place, token in enumerate(tokens) if token in loaded.info.eos_ids]
             found.append(Completion(tokens[: ends[0] + 1] if ends else tokens, truncated=not ends))
     return found
 
@@ -58,7 +58,8 @@ def main() -> int:
     loaded = load(options.model)
     task = build({"name": options.task})
     problems = task.problems("test", options.problems)
-    prompts = [encode(loaded.tokenizer, messages(task, problem)) for problem in problems]
+    prompts = [encode(loaded.info.tokenizer, messages(task, problem)) for problem in problems]
+    decoding = Decoding(name="greedy", max_new_tokens=options.max_new_tokens)
     seconds: dict[str, list[float]] = {}
     tokens: dict[str, list[Completion]] = {}
     for _ in range(options.rounds):
@@ -68,10 +69,9 @@ def main() -> int:
                 plain(loaded, prompts, options.max_new_tokens, size)
                 if size
                 else sample(
-                    loaded.model, loaded.tokenizer, prompts, max_new_tokens=options.max_new_tokens, greedy=True,
-                    eos_ids=loaded.eos_ids,
+                    loaded.model, loaded.info.tokenizer, prompts, decoding, eos_ids=loaded.info.eos_ids
                 )
-            )  # fmt: skip
+            )
             name = f"plain, {size} rows" if size else "lenrl"
             seconds.setdefault(name, []).append(time.perf_counter() - began)
             tokens[name] = found

@@ -104,7 +104,7 @@ def fine_tune(traces: Iterable[tuple[str, str]], out: Path, learning_rate: float
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
-    from lenrl.generation.names import find
+    from lenrl.generation.pretrained import find
 
     rng = random.Random(1)
     rows = [

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from lenrl.errors import LenrlError
-from lenrl.generation.names import find
+from lenrl.generation.pretrained import ModelOptions, find
 from lenrl.generation.transformers_engine import load
 
 
@@ -34,12 +34,12 @@ def main() -> int:
         out = options.out or source.parent / "merged"
         if out.exists():
             parser.error(f"{out} exists; name another folder")
-        loaded = load(str(source), device="cpu", dtype="auto")
+        loaded = load(str(source), ModelOptions(device="cpu", dtype="auto"))
     except LenrlError as fault:
         parser.error(str(fault))
     model = loaded.model.merge_and_unload(safe_merge=True)  # refuses sums that are not finite
     model.save_pretrained(out)
-    loaded.tokenizer.save_pretrained(out)
+    loaded.info.tokenizer.save_pretrained(out)
     print(out)
     return 0
 

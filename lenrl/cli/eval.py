@@ -10,10 +10,13 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lenrl.cli.arguments import Parser
 from lenrl.errors import BadInput
+
+if TYPE_CHECKING:
+    from lenrl.evaluation.settings import EvalSettings
 
 EXAMPLES = (
     "lenrl eval tiny task=chain greedy=true",
@@ -24,27 +27,12 @@ EXAMPLES = (
     "lenrl eval org/model task=problems.jsonl samples=8 max_new_tokens=8192 temperature=0.6",
     "lenrl eval org/model outputs/drpo/NAME/model task=aime24 samples=16 max_new_tokens=32768 temperature=0.6",
 )
-OPTIONS = {  # option: what it holds, after `lenrl.evaluation.evaluate.evaluate`
-    "samples": int,
-    "greedy": bool,
-    "max_new_tokens": int,
-    "temperature": float,
-    "top_p": float,
-    "top_k": int,
-    "batch_size": int,
-    "seed": int,
-    "budget": int,
-    "vote_width": int,
-    "split": str,
-    "device": str,
-    "dtype": str,
-    "revision": str,
-    "tokenizer": str,
-    "think_prefilled": bool,
-    "trust_remote_code": bool,
-    "engine": str,
-    "server_url": str,
-}
+# The fields of `lenrl.evaluation.settings.EvalSettings` that have no section: help must not load pydantic.
+OPTIONS = (
+    "samples", "greedy", "max_new_tokens", "temperature", "top_p", "top_k", "batch_size", "seed", "budget",
+    "vote_width", "split", "device", "dtype", "revision", "tokenizer", "think_prefilled", "trust_remote_code",
+    "engine", "server_url",
+)  # fmt: skip
 SECTIONS = ("task", "verifier")
 
 
@@ -75,45 +63,42 @@ def main(arguments: Sequence[str]) -> int:
         metavar="FILE.jsonl",
         help="measure answers instead of a model: YapIndex, Ruler, win rates (docs/measures.md)",
     )
-    given = parser.read(arguments)
-    if given.answers is not None:
-        return _answers(given)
+    options = parser.read(arguments)
+    if options.answers is not None:
+        return _answers(options)
 
-    models, settings = divide(given.words)
+    models, task, settings = divide(options.words)
     if not models:
         raise BadInput("lenrl eval: no model is given. Name one or more: tiny, a folder, or a hub id.")
-    out = given.out or _new_folder()
+    out = options.out or _new_folder()
 
     from rich.console import Console
 
     from lenrl.evaluation.evaluate import evaluate
     from lenrl.report import summary
 
-    task, verifier = settings.pop("task"), settings.pop("verifier")
     console = Console()
     try:
-        result = evaluate(
-            models, task, out_dir=out, sft=given.sft, verifier_settings=verifier, console=console, **settings
-        )
+        result = evaluate(models, task, settings, out_dir=out, sft=options.sft, console=console)
     except BaseException:
         with suppress(OSError):  # not there, or not empty
             out.rmdir()
-        if given.out is None and out.exists():
-            said = f"What was sampled is kept: the same command with --out {out} continues."
-            console.print(said, soft_wrap=True)
+        if options.out is None and out.exists():
+            message = f"What was sampled is kept: the same command with --out {out} continues."
+            console.print(message, soft_wrap=True)
         raise
     summary.show(result, console, out)
     return 0
 
 
-def _answers(given: argparse.Namespace) -> int:
-    if given.words or given.sft:
+def _answers(options: argparse.Namespace) -> int:
+    if options.words or options.sft:
         raise BadInput("lenrl eval --answers measures a file: give no model, no setting and no --sft.")
     from rich.console import Console
 
     from lenrl.evaluation import answers
 
-    answers.show(answers.measure(given.answers, given.out), Console())
+    answers.show(answers.measure(options.answers, options.out), Console())
     return 0
 
 
@@ -131,21 +116,22 @@ def _new_folder() -> Path:
     raise AssertionError("never reached")
 
 
-def divide(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Models and settings: a word is a setting if it looks like `key=` and is no existing path.
+def divide(words: Sequence[str]) -> tuple[list[str], Any, EvalSettings]:
+    """Models, task and settings: a word is a setting if it looks like `key=` and is no existing path.
 
     Raises:
-        BadInput: an unknown option, or a value that is not of the option's kind.
+        BadInput: an unknown option, or a value that is not of the option's kind or out of bounds.
     """
     models = [word for word in words if Path(word).exists() or not re.match(r"[A-Za-z_][\w.]*=", word)]
     lines = [word for word in words if word not in models]
     from lenrl.config import group, group_choices, sections
+    from lenrl.evaluation.settings import EvalSettings
 
     # A task is often a path, which the grammar would have in quotes.
     named = [line.removeprefix("task=") for line in lines if line.startswith("task=")]
-    found = sections([line for line in lines if not line.startswith("task=")], (*OPTIONS, *SECTIONS))
+    values = sections([line for line in lines if not line.startswith("task=")], (*OPTIONS, *SECTIONS))
     task: Any = named[-1] if named else "chain"
-    extra = found.pop("task", None)
+    extra = values.pop("task", None)
     if task in group_choices("task"):  # a file of recipes/task/
         task = {**group("task", task), **(extra or {})}
     elif extra:
@@ -154,19 +140,4 @@ def divide(words: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         data = build(task) if "." in task or "/" in task else None
         start = {"name": task} if data is None else data.model_dump(exclude_unset=True)
         task = {**start, **extra}
-    settings: dict[str, Any] = {"task": task, "verifier": found.pop("verifier", None)}
-    for key, value in found.items():
-        settings[key] = _checked(key, value)
-    return models, settings
-
-
-def _checked(key: str, value: Any) -> Any:
-    kind = OPTIONS[key]
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if kind is str and isinstance(value, int | float) and not isinstance(value, bool):
-        value = str(value)
-    if value is not None and type(value) is not kind:
-        names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-        raise BadInput(f"{key}={value!r}: needs {names[kind]}.")
-    return value
+    return models, task, EvalSettings.read(values)

@@ -10,8 +10,7 @@ import torch
 
 from lenrl.dryrun import estimate
 from lenrl.errors import BadInput
-from lenrl.generation import pretrained
-from lenrl.generation.names import find
+from lenrl.generation.pretrained import find, load_tokenizer_info, room
 from lenrl.training.prepare import CheckedRun
 
 MIB = 2**20
@@ -22,14 +21,14 @@ def measure(checked_run: CheckedRun, warnings: list[str]) -> tuple[dict[str, Any
     settings = checked_run.recipe.model
     source = find(settings.path)
     try:
-        config, tokenizer = pretrained.configuration(settings), pretrained.tokenizer(settings)
+        info = load_tokenizer_info(settings.path, settings, needs_config=True)
     except BadInput as fault:
         if Path(source).is_dir():
             raise
-        warnings.append(f"{fault} Sizes are unknown")
+        warnings.append(f"{fault}. Sizes are unknown")
         return {"path": settings.path, "parameters": None}, None, None
-    longest = pretrained.room(config, checked_run.run_info.max_length)
-    of = estimate.shape(config, settings.peft)
+    longest = room(info.context, checked_run.run_info.max_length)
+    of = estimate.shape(info.config, settings.peft)
     size = estimate.BYTES[settings.dtype]
     saved = estimate.checkpoint_bytes(of, checked_run) / MIB
     kept = checked_run.grpo.get("save_total_limit") or max(
@@ -51,7 +50,7 @@ def measure(checked_run: CheckedRun, warnings: list[str]) -> tuple[dict[str, Any
         "disk_free_mib": round(free),
     }
     _fits(sizes, warnings)
-    return sizes, tokenizer, longest
+    return sizes, info.tokenizer, longest
 
 
 def _fits(sizes: dict[str, Any], warnings: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""Measures of answers that stand in a file: excess length, asked-for length, preferences of a judge.
+"""Measures of answers in a file: excess length, asked-for length, preferences of a judge.
 
 A row is an answer: `answer` (text) and, if it is to be told apart, `model`. What else it has says what is
 measured: `baseline` (the shortest answer that is enough) and `category`: YapIndex; `target` (words asked for,
@@ -8,25 +8,77 @@ answer): win rates. Sources: `lenrl.measures`.
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from lenrl import measures
-from lenrl.errors import BadInput, did_you_mean, shown
+from lenrl.errors import BadInput, did_you_mean, explain
+from lenrl.evaluation.results import named
+from lenrl.files import write_json
 from lenrl.measures.format import share, with_interval
 from lenrl.tasks.rows import Row, read_rows
 
-TEXTS = ("answer", "baseline", "other", "category", "model")
 NEEDS = {"yap": "baseline", "ruler": "target", "wins": "preference"}
 ALL = "all"  # where rows name no category
+
+
+class Answer(BaseModel):
+    """One row; other columns are not read."""
+
+    model_config = ConfigDict(frozen=True)
+
+    answer: str
+    baseline: str | None = None
+    other: str | None = None
+    category: str | None = None
+    model: str | None = None
+    target: str | None = None
+    preference: float | None = None
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _of_the_ruler(cls, value: Any) -> str | None:
+        if value is None or str(value) in measures.RULER_RANGES:
+            return None if value is None else str(value)
+        near = did_you_mean(str(value), measures.RULER_RANGES)
+        raise ValueError(f"is none of the Ruler's {', '.join(measures.RULER_RANGES)}.{near}")
+
+    @field_validator("preference", mode="before")
+    @classmethod
+    def _share(cls, value: Any) -> Any:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is None or number and 0 <= value <= 1:
+            return value
+        raise ValueError(
+            "is outside 0 to 1, 1: the judge prefers this answer. AlpacaEval writes 1 to 2: subtract 1"
+        )
+
+    @model_validator(mode="after")
+    def _has_the_others_length(self) -> Answer:
+        if self.preference is not None and self.other is None:
+            raise ValueError("has a preference, but no `other`: add the other's answer, for its length")
+        return self
+
+    @classmethod
+    def read(cls, row: Row) -> Answer:
+        """A row of a file, checked.
+
+        Raises:
+            BadInput: with file and line.
+        """
+        try:
+            return cls(**row.values)
+        except ValidationError as fault:
+            message = explain(fault, cls, owner="the row", missing="To measure it, add the column `answer`")
+            raise BadInput(f"{row.where}: {message}") from None
 
 
 def measure(path: Path, out_dir: Path | None = None) -> dict[str, Any]:
@@ -36,14 +88,11 @@ def measure(path: Path, out_dir: Path | None = None) -> dict[str, Any]:
         BadInput: the file can't be read, a row has no answer or a value of the wrong kind, no measure has
             its columns, or the folder can't be written.
     """
-    rows = read_rows(path)
-    for row in rows:
-        _check(row)
-    models: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        models[row.values.get("model") or path.stem].append(row)
-    found = {name: _figures(given) for name, given in models.items()}
-    if not any(figures.keys() & NEEDS.keys() for figures in found.values()):
+    models: dict[str, list[Answer]] = defaultdict(list)
+    for row in map(Answer.read, read_rows(path)):
+        models[row.model or path.stem].append(row)
+    figures = {name: _figures(rows) for name, rows in models.items()}
+    if not any(entry.keys() & NEEDS.keys() for entry in figures.values()):
         raise BadInput(
             f"{path}: no row has {', '.join(NEEDS.values())}; add baseline for the YapIndex, target for the "
             "Ruler, preference and other for win rates"
@@ -51,13 +100,13 @@ def measure(path: Path, out_dir: Path | None = None) -> dict[str, Any]:
     if out_dir is not None:
         try:
             out_dir.mkdir(parents=True, exist_ok=True)
-            (out_dir / "answers.json").write_text(json.dumps(found, indent=2, allow_nan=False) + "\n")
+            write_json(out_dir / "answers.json", figures)
         except OSError as error:
             raise BadInput(f"--out {out_dir} can't be written ({error}); give another folder") from error
-    return found
+    return figures
 
 
-def show(found: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+def show(figures: Mapping[str, Mapping[str, Any]], console: Console) -> None:
     """Print a line each model."""
     table = Table(box=box.SIMPLE_HEAD, title="95 % intervals over prompts", title_justify="left")
     columns = (
@@ -71,12 +120,12 @@ def show(found: Mapping[str, Mapping[str, Any]], console: Console) -> None:
     )
     for column in columns:
         table.add_column(column, justify="left" if column == "model" else "right")
-    for name, figures in found.items():
-        yap, ruler, wins = (figures.get(key, {}) for key in NEEDS)
+    for name, entry in figures.items():
+        yap, ruler, wins = (entry.get(key, {}) for key in NEEDS)
         index = yap.get("index")
         table.add_row(
             Text(name),
-            str(figures["answers"]),
+            str(entry["answers"]),
             "-" if index is None else f"{index:.1f}",
             *(with_interval(ruler.get(k), ruler.get(f"{k}_ci95"), share) for k in ("precise", "flexible")),
             *(
@@ -87,82 +136,42 @@ def show(found: Mapping[str, Mapping[str, Any]], console: Console) -> None:
     console.print(table)
 
 
-def _check(row: Row) -> None:
-    values = row.values
-    if "answer" not in values:
-        raise BadInput(
-            f"{row.where}: has no answer, only {', '.join(values) or 'nothing'}; add the column `answer`"
-        )
-    for name in TEXTS:
-        if not isinstance(values.get(name, ""), str):
-            raise BadInput(f"{row.where}: {name}={shown(values[name], 60)} is not text")
-    target = values.get("target")
-    if target is not None and str(target) not in measures.RULER_RANGES:
-        raise BadInput(
-            f"{row.where}: target={shown(target, 60)} is none of the Ruler's {', '.join(measures.RULER_RANGES)}."
-            f"{did_you_mean(str(target), measures.RULER_RANGES)}"
-        )
-    preference = values.get("preference")
-    if preference is None:
-        return
-    if isinstance(preference, bool) or not isinstance(preference, int | float) or not 0 <= preference <= 1:
-        raise BadInput(
-            f"{row.where}: preference={shown(preference, 60)} is outside 0 to 1, 1: the judge prefers this answer. "
-            "AlpacaEval writes 1 to 2: subtract 1"
-        )
-    if values.get("other") is None:
-        raise BadInput(
-            f"{row.where}: has a preference, but no `other`: add the other's answer, for its length"
-        )
-
-
-def _figures(rows: Sequence[Row]) -> dict[str, Any]:
-    given = {
-        name: [row.values for row in rows if row.values.get(need) is not None] for name, need in NEEDS.items()
+def _figures(rows: Sequence[Answer]) -> dict[str, Any]:
+    measured = {
+        name: [row for row in rows if getattr(row, field) is not None] for name, field in NEEDS.items()
     }
-    found: dict[str, Any] = {"answers": len(rows)}
-    if given["yap"]:
-        found["yap"] = _yap(given["yap"])
-    if given["ruler"]:
-        found["ruler"] = _ruler(given["ruler"])
-    if given["wins"]:
-        found["wins"] = _wins(given["wins"])
-    return found
+    ways = {"yap": _yap, "ruler": _ruler, "wins": _wins}
+    return {"answers": len(rows)} | {name: ways[name](some) for name, some in measured.items() if some}
 
 
-def _yap(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _yap(rows: Sequence[Any]) -> dict[str, Any]:
     scores: dict[str, list[int]] = defaultdict(list)
     for row in rows:
-        scores[row.get("category") or ALL].append(measures.yap_score(row["answer"], row["baseline"]))
+        scores[row.category or ALL].append(measures.yap_score(row.answer, row.baseline))
     medians = {name: measures.yap_index({name: values}) for name, values in scores.items()}
     return {"index": measures.yap_index(scores), "medians": medians, "answers": len(rows)}
 
 
-def _ruler(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {"answers": len(rows)}
+def _ruler(rows: Sequence[Any]) -> dict[str, Any]:
+    figures: dict[str, Any] = {"answers": len(rows)}
     for place, name in enumerate(("precise", "flexible")):
         hits = [
-            measures.in_range(measures.words(row["answer"]), measures.RULER_RANGES[str(row["target"])][place])
+            measures.in_range(measures.words(row.answer), measures.RULER_RANGES[row.target][place])
             for row in rows
         ]
-        estimate = measures.accuracy([[hit] for hit in hits])
-        assert estimate is not None
-        found |= {name: estimate.value, f"{name}_ci95": estimate.ci95}
-    return found
+        figures |= named(name, measures.accuracy([[hit] for hit in hits]))
+    return figures
 
 
-def _wins(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _wins(rows: Sequence[Any]) -> dict[str, Any]:
     """Lengths are characters, as in AlpacaEval."""
     rates = measures.win_rate(
-        [row["preference"] for row in rows],
-        [len(row["answer"]) for row in rows],
-        [len(row["other"]) for row in rows],
+        [row.preference for row in rows],
+        [len(row.answer) for row in rows],
+        [len(row.other) for row in rows],
     )
-    controlled = rates.length_controlled
     return {
         "answers": len(rows),
-        "rate": rates.raw.value,
-        "rate_ci95": rates.raw.ci95,
-        "length_controlled": controlled.value if controlled else None,
-        "length_controlled_ci95": controlled.ci95 if controlled else None,
+        **named("rate", rates.raw),
+        **named("length_controlled", rates.length_controlled),
     }

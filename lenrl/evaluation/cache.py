@@ -46,12 +46,12 @@ class CompletionCache:
         elif self._part.exists():
             self._continue(replace)
 
-    def add(self, found: Mapping[int, Completion]) -> None:
+    def add(self, completions: Mapping[int, Completion]) -> None:
         """Keep a batch of completions, by row; on disk when this returns."""
         if self._part is None:
             return
         lines = [] if self._part.exists() else [json.dumps(self.source)]
-        lines += [json.dumps([row, c.truncated, c.ids]) for row, c in found.items()]
+        lines += [json.dumps([row, c.truncated, c.ids]) for row, c in completions.items()]
         try:
             self._part.parent.mkdir(parents=True, exist_ok=True)
             with self._part.open("a", encoding="utf-8") as file:
@@ -73,24 +73,20 @@ class CompletionCache:
         self._part.write_text(text, "utf-8")
         self.done = {row: Completion(ids, truncated) for row, truncated, ids in lines[1:]}
 
-    def _same(self, found: Mapping[str, Any], path: Path, replace: bool) -> bool:
-        if found == self.source:
-            return True
-        if replace:
-            return False
-        said = (
-            "; ".join(differences(found, self.source))
-            if found
-            else "it does not say what it was sampled from"
-        )
+    def _same(self, source: Mapping[str, Any], path: Path, replace: bool) -> bool:
+        if source == self.source or replace:
+            return source == self.source
+        reason = "it does not say what it was sampled from"
+        if source:
+            reason = "; ".join(differences(source, self.source))
         raise BadInput(
-            f"{path} holds completions that were sampled otherwise ({said}). Give the same command to continue, "
+            f"{path} holds completions that were sampled otherwise ({reason}). Give the same command to continue, "
             "or another folder: --out DIR"
         )
 
 
 def _source_of(path: Path) -> dict[str, Any]:
-    """What a parquet file of completions was sampled from; empty if it does not say, or is none."""
+    """Fingerprint and weights in a parquet file of completions; empty if it does not say, or is none."""
     try:
         return json.loads((pq.read_schema(path).metadata or {}).get(KEY, b"{}"))
     except (OSError, ValueError):  # ValueError: pyarrow's too, for a file that is no parquet

@@ -7,10 +7,9 @@ are kept as they are sampled: the same evaluation into the same folder continues
 from __future__ import annotations
 
 import gc
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,69 +21,39 @@ from lenrl.errors import BadInput
 from lenrl.evaluation import sft as sft_rows
 from lenrl.evaluation.cache import CompletionCache
 from lenrl.evaluation.fingerprint import fingerprint
+from lenrl.evaluation.measure import measure
 from lenrl.evaluation.output import plain, stem, write
 from lenrl.evaluation.results import ModelResults, describe, mark_front, pairs, warnings
-from lenrl.generation.base import Decoding
-from lenrl.generation.engines import Engine, opened
-from lenrl.generation.names import find
-from lenrl.generation.sampling import completion_text
+from lenrl.evaluation.settings import EvalSettings
+from lenrl.generation.base import Batches, Completion, Decoding, Engine
+from lenrl.generation.engines import load_engine
+from lenrl.generation.pretrained import find
 from lenrl.tasks import Problem, Task, build, encode, messages
 from lenrl.tasks.audit import load
-from lenrl.verify.pool import Claim, Verifier
+from lenrl.verify.pool import Verifier
 from lenrl.verify.settings import VerifierSettings
 
 
 def evaluate(
     models: Sequence[str],
     task: Task | Mapping[str, Any] | str,
+    settings: EvalSettings,
     *,
-    split: str = "test",
-    samples: int = 1,
-    greedy: bool = False,
-    decodings: Sequence[str] | None = None,
-    max_new_tokens: int = 4096,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
-    top_k: int = 0,
-    batch_size: int | None = None,
-    seed: int = 0,
-    budget: int | None = None,
-    vote_width: int = measures.VOTE_WIDTH,
     out_dir: Path | str | None = None,
     replace_other: bool = False,
     sft: Path | None = None,
-    verifier_settings: VerifierSettings | Mapping[str, Any] | None = None,
-    device: str | None = None,
-    dtype: str | None = None,
-    revision: str | None = None,
-    tokenizer: str | None = None,
-    think_prefilled: bool | None = None,
-    trust_remote_code: bool = False,
-    engine: str = "transformers",
-    server_url: str | None = None,
     console: Console | None = None,
 ) -> dict[str, Any]:
     """Measure models on the same problems; the result is what `eval.json` holds.
 
     Args:
-        models: names for `lenrl.generation.transformers_engine.find`; the first one is the base of the pairs.
+        models: names for `lenrl.generation.pretrained.find`; the first one is the base of the pairs.
         task: a task, its options, its name, or a data file.
-        split: which of its problems.
-        samples: completions a prompt when sampling.
-        greedy: greedy decoding instead of sampling.
-        decodings: any of `sampled`, `greedy`, each measured; overrides `greedy`.
-        max_new_tokens, temperature, top_p, top_k, batch_size, seed: see `lenrl.generation.sampling.sample`; the cap
-            is lowered, with a warning, to what a model's context leaves.
-        budget: tokens up to which accuracies within a budget are given, and the area; default: the cap.
-        vote_width: steps of a bucket of the length-filtered vote.
+        settings: how they are measured.
         out_dir: where `eval.json` and the parquet files go; None: nowhere. Completions that it holds of the
             same models and settings are not sampled again.
         replace_other: completions of other models or settings there are replaced instead of refused.
         sft: a new file for the shortest correct completions, see `lenrl.evaluation.sft`.
-        verifier_settings: default: the verifier's own, with the scorer of reasoning-gym for its tasks.
-        device, dtype, revision, tokenizer, think_prefilled, trust_remote_code: see
-            `lenrl.generation.transformers_engine.load`.
-        engine, server_url: what samples, see `lenrl.generation.engines`.
         console: shows a progress bar there.
 
     Returns:
@@ -95,134 +64,104 @@ def evaluate(
     """
     if not models:
         raise BadInput("no model given; name at least one: tiny, a folder, a run's folder or a hub id")
-    drawn = Decoding("sampled", samples, temperature, top_p, top_k, max_new_tokens, seed)
-    wanted = dict.fromkeys(decodings or ["greedy" if greedy else "sampled"])
-    plans = [drawn if name == "sampled" else Decoding(name, max_new_tokens=max_new_tokens) for name in wanted]
+    decodings = settings.each_decoding()
     for name in models:
-        if engine != "server":  # which has names of its own
+        if settings.engine != "server":  # which has names of its own
             find(name)  # a misspelt second model must not cost the first one's evaluation
-    if (budget is not None and budget < 1) or vote_width < 1:
-        raise BadInput(f"budget={budget}, vote_width={vote_width}: both are at least 1")
     if sft is not None:
-        sft_rows.refuse(sft, len(models), len(plans))
+        sft_rows.refuse(sft, len(models), len(decodings))
     task = task if isinstance(task, Task) else build(task)
     folder = None if out_dir is None else Path(out_dir)
     measured: list[tuple[ModelResults, dict[str, Any]]] = []
-    sources: list[dict[str, Any]] = []
-    spoken: Any = None  # the last model's tokenizer
-    with Verifier(_verifier_settings(verifier_settings, task)) as verifier:
-        problems, audit = load(task, split, verifier=verifier)
-        total = len(models) * len(problems) * sum(plan.samples for plan in plans)
+    tokenizer: Any = None  # the last model's
+    with Verifier(VerifierSettings.read(settings.verifier, task.VERIFIER)) as verifier:
+        problems, audit = load(task, settings.split, verifier=verifier)
+        total = len(models) * len(problems) * sum(decoding.samples for decoding in decodings)
         with _progress(console, total) as bar:
-            bench = _Bench(task, split, problems, verifier, batch_size, bar)
+            bench = _Bench(task, settings, problems, verifier, bar, folder, replace_other)
             for name in models:
-                loaded = opened(
-                    engine,
-                    name,
-                    server_url,
-                    device=device,
-                    dtype=dtype,
-                    revision=revision,
-                    tokenizer=tokenizer,
-                    think=think_prefilled,
-                    trust_remote_code=trust_remote_code,
-                )
-                for plan in plans:
-                    fitting, prompt_ids, lowered = bench.fit(loaded, plan)
-                    source = bench.source(loaded, fitting, prompt_ids)
-                    kept = CompletionCache(folder, stem(len(measured), plan.name), source, replace_other)
-                    outcome, counts = bench.run(loaded, fitting, prompt_ids, kept)
-                    entry = describe(outcome, budget or max_new_tokens, vote_width) | source
-                    entry |= {"task": _task_name(task), "split": split, "verifier": counts}
-                    entry |= {"resumed": len(kept.done)}
-                    entry["warnings"] = [*audit.warnings, *lowered, *warnings(entry)]
-                    measured.append((outcome, entry))
-                    sources.append(source)
-                spoken = loaded.tokenizer
-                del loaded  # before the next one is loaded
+                engine = load_engine(name, settings)
+                for decoding in decodings:
+                    results, entry = bench.run(engine, decoding, number=len(measured))
+                    entry["warnings"] = [*audit.warnings, *entry["warnings"], *warnings(entry)]
+                    measured.append((results, entry))
+                tokenizer = engine.info.tokenizer
+                del engine  # before the next one is loaded
                 gc.collect()
     entries = [entry for _, entry in measured]
     mark_front(entries)
-    result = plain({"models": entries, "pairs": list(pairs(measured, seed))})
+    result = plain({"models": entries, "pairs": list(pairs(measured, settings.seed))})
     if folder is not None:
-        write(folder, result, [outcome for outcome, _ in measured], sources)
+        write(folder, result, [results for results, _ in measured])
     if sft is not None:
-        sft_rows.write(sft, task, measured[0][0], spoken)
+        sft_rows.write(sft, task, measured[0][0], tokenizer)
     return result
 
 
 @dataclass(frozen=True)
 class _Bench:
-    """What all models are measured on, and with."""
+    """Problems, verifier and folder that all models share."""
 
     task: Task
-    split: str
+    settings: EvalSettings
     problems: Sequence[Problem]
     verifier: Verifier
-    batch_size: int | None
-    bar: Any
+    bar: Callable[[str, str, int], None]
+    folder: Path | None
+    replace_other: bool
 
-    def fit(self, loaded: Engine, plan: Decoding) -> tuple[Decoding, list[list[int]], list[str]]:
-        """The decoding that the model's context allows, the prompts' token ids, and warnings."""
-        prompt_ids = [encode(loaded.tokenizer, messages(self.task, problem)) for problem in self.problems]
-        fitting, lowered = _fit(plan, loaded, max(map(len, prompt_ids)))
-        return fitting, prompt_ids, lowered
+    def run(self, engine: Engine, decoding: Decoding, number: int) -> tuple[ModelResults, dict[str, Any]]:
+        """Sample what the folder does not hold, and verify all; the results, and their entry of `eval.json`."""
+        settings = self.settings
+        prompt_ids = [encode(engine.info.tokenizer, messages(self.task, p)) for p in self.problems]
+        decoding, lowered = _fit(decoding, engine, max(map(len, prompt_ids)))
+        source = {
+            "fingerprint": fingerprint(
+                engine,
+                self.task,
+                split=settings.split,
+                problems=self.problems,
+                prompt_ids=prompt_ids,
+                decoding=decoding,
+                verifier=self.verifier.settings,
+            ),
+            "weights": engine.weights(),
+        }
+        cache = CompletionCache(self.folder, stem(number, decoding.name), source, self.replace_other)
+        self.bar(engine.name, decoding.name, len(cache.done))
 
-    def source(self, loaded: Engine, plan: Decoding, prompt_ids: list[list[int]]) -> dict[str, Any]:
-        """What the completions and their figures come from."""
-        found = fingerprint(
-            loaded,
-            self.task,
-            split=self.split,
-            problems=self.problems,
-            prompt_ids=prompt_ids,
-            plan=plan,
-            verifier=self.verifier.settings,
-        )
-        return {"fingerprint": found, "weights": loaded.weights()}
+        def keep(completions: Mapping[int, Completion]) -> None:
+            cache.add(completions)
+            self.bar(engine.name, decoding.name, len(completions.keys() - cache.done.keys()))
 
-    def run(
-        self, loaded: Engine, plan: Decoding, prompt_ids: list[list[int]], kept: CompletionCache
-    ) -> tuple[ModelResults, dict[str, int]]:
-        """Sample what is not kept, verify all; the outcome, and what the verifier counted."""
-        self.bar(loaded.name, plan.name, 0)
         before = dict(self.verifier.counts)
-        began = time.perf_counter()
-        completions = loaded.sample(
-            [ids for ids in prompt_ids for _ in range(plan.samples)],
-            plan,
-            batch_size=self.batch_size,
-            done=kept.done,
-            keep=kept.add,
-            progress=lambda count: self.bar(loaded.name, plan.name, count),
-        )
-        sampled = time.perf_counter()
-        texts = [completion_text(loaded.tokenizer, c.ids, loaded.eos_ids) for c in completions]
-        golds = [problem.answer for problem in self.problems for _ in range(plan.samples)]
-        claims = [Claim(text, gold, loaded.think_prefilled) for text, gold in zip(texts, golds, strict=True)]
-        verdicts = self.verifier.verify(claims)
-        seconds = {"generate": sampled - began, "verify": time.perf_counter() - sampled}
-        counts = {name: count - before[name] for name, count in self.verifier.counts.items()}
-        return ModelResults(loaded.name, plan, self.problems, completions, texts, verdicts, seconds), counts
+        batches = Batches(settings.batch_size, cache.done, keep)
+        results = measure(engine, self.problems, prompt_ids, decoding, self.verifier, batches=batches)
+        budget = settings.budget or settings.max_new_tokens
+        return results, {
+            **describe(results, budget, settings.vote_width or measures.VOTE_WIDTH),
+            **source,
+            "task": _task_name(self.task),
+            "split": settings.split,
+            "verifier": {name: count - before[name] for name, count in self.verifier.counts.items()},
+            "resumed": len(cache.done),
+            "warnings": lowered,
+        }
 
 
-def _verifier_settings(given: VerifierSettings | Mapping[str, Any] | None, task: Task) -> VerifierSettings:
-    return given if isinstance(given, VerifierSettings) else VerifierSettings.read(given or {}, task.VERIFIER)
-
-
-def _fit(plan: Decoding, loaded: Engine, longest_prompt: int) -> tuple[Decoding, list[str]]:
-    """The decoding with its cap lowered to what the model's context leaves beside the longest prompt."""
-    room = plan.max_new_tokens if loaded.context is None else loaded.context - longest_prompt
+def _fit(decoding: Decoding, engine: Engine, longest_prompt: int) -> tuple[Decoding, list[str]]:
+    """The decoding with its cap lowered to what the model's context leaves next to the longest prompt."""
+    cap, context = decoding.max_new_tokens, engine.info.context
+    room = cap if context is None else context - longest_prompt
     if room < 1:
         raise BadInput(
-            f"the longest prompt has {longest_prompt} tokens, {loaded.name!r} takes {loaded.context}; "
+            f"the longest prompt has {longest_prompt} tokens, {engine.name!r} takes {context}; "
             "choose a model with a longer context, or shorter prompts"
         )
-    if room >= plan.max_new_tokens:
-        return plan, []
-    return replace(plan, max_new_tokens=room), [
-        f"max_new_tokens lowered from {plan.max_new_tokens} to {room}: the model's context"
-    ]
+    if room >= cap:
+        return decoding, []
+    lowered = f"max_new_tokens lowered from {cap} to {room}: the model's context"
+    return decoding.model_copy(update={"max_new_tokens": room}), [lowered]
 
 
 def _task_name(task: Task) -> str:
@@ -230,7 +169,7 @@ def _task_name(task: Task) -> str:
 
 
 @contextmanager
-def _progress(console: Console | None, total: int) -> Iterator[Any]:
+def _progress(console: Console | None, total: int) -> Iterator[Callable[[str, str, int], None]]:
     """A function (model, decoding, finished completions) that moves a bar, if there is a console."""
     if console is None:
         yield lambda model, decoding, count: None

@@ -1,56 +1,53 @@
-"""What moves an evaluation's figures beside the model, and the model's weights, as short hashes."""
+"""Everything apart from its model that moves an evaluation's figures, as short hashes."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lenrl import __version__
+from lenrl.files import digest as short_hash
+from lenrl.generation.base import Decoding, Engine
 from lenrl.tasks import GymTask, Problem, Task, digest
 from lenrl.verify.settings import VerifierSettings
-
-if TYPE_CHECKING:
-    from lenrl.generation.base import Decoding
-    from lenrl.generation.engines import Engine
 
 PACKAGES = ("torch", "transformers", "tokenizers", "math-verify", "sympy")
 SHOWN = 60  # characters of a value in a difference
 
 
 def fingerprint(
-    loaded: Engine,
+    engine: Engine,
     task: Task,
     *,
     split: str,
     problems: Sequence[Problem],
     prompt_ids: Sequence[Sequence[int]],
-    plan: Decoding,
+    decoding: Decoding,
     verifier: VerifierSettings,
 ) -> dict[str, Any]:
-    """Everything beside the weights that moves the figures, by name, and a hash of it all under `hash`.
+    """Everything apart from the weights that moves the figures, by name, and a hash of it all under `hash`.
 
     The batch size is not in it: it changes a draw only where rounding does.
     """
-    found: dict[str, Any] = {
+    info = engine.info
+    parts: dict[str, Any] = {
         "task": digest(task, problems),
         "split": split,
         "prompts": len(problems),
         "prompt_tokens": _hash(list(map(list, prompt_ids))),
-        "decoding": asdict(plan),
-        "tokenizer": _tokenizer(loaded.tokenizer),
-        "chat_template": _hash(getattr(loaded.tokenizer, "chat_template", None) or ""),
-        "eos_ids": list(loaded.eos_ids),
-        "think_prefilled": loaded.think_prefilled,
+        "decoding": {"name": decoding.name, **decoding.model_dump()},
+        "tokenizer": _tokenizer(info.tokenizer),
+        "chat_template": _hash(getattr(info.tokenizer, "chat_template", None) or ""),
+        "eos_ids": list(info.eos_ids),
+        "think_prefilled": info.think_prefilled,
         "verifier": verifier.model_dump(mode="json", exclude={"workers"}),
-        **loaded.identity(),
+        **engine.identity(),
         "versions": _versions(task),
     }
-    return found | {"hash": _hash(found)}
+    return parts | {"hash": _hash(parts)}
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
@@ -64,10 +61,10 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
+    leaves: list[tuple[str, Any]] = []
     for key, value in values.items():
-        found += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(prefix + key, value)]
-    return found
+        leaves += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(prefix + key, value)]
+    return leaves
 
 
 def _short(value: Any) -> str:
@@ -97,4 +94,4 @@ def _version(name: str) -> str | None:
 
 
 def _hash(value: Any) -> str:
-    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=6).hexdigest()
+    return short_hash(value, size=6)

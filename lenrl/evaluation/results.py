@@ -1,4 +1,4 @@
-"""What one model did on a set of problems, and the figures that follow from it."""
+"""Completions of one model on a set of problems, and the figures that follow from them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FIRST_BUDGET = 16  # tokens; accuracies are given within it, twice it, four time
 
 @dataclass(frozen=True)
 class ModelResults:
-    """What one model did under one decoding: P prompts, S samples; lists run prompt by prompt."""
+    """Completions and verdicts of one model under one decoding: P prompts, S samples; lists run prompt by prompt."""
 
     model: str
     decoding: Decoding
@@ -51,22 +51,22 @@ class ModelResults:
 
     @property
     def truncated_PS(self) -> np.ndarray:
-        """Whether the cap cut them, (P, S)."""
+        """Cut by the cap, (P, S)."""
         return np.array([c.truncated for c in self.completions]).reshape(len(self.problems), -1)
 
     @property
     def degenerate_PS(self) -> np.ndarray:
         """Cut while they looped, (P, S)."""
-        found = [c.truncated and measures.loops(c.ids) for c in self.completions]
-        return np.array(found).reshape(len(self.problems), -1)
+        cut = [c.truncated and measures.loops(c.ids) for c in self.completions]
+        return np.array(cut).reshape(len(self.problems), -1)
 
     @cached_property
     def lengths(self) -> dict[str, np.ndarray]:
-        """How the lengths of each prompt spread, see `lenrl.measures.prompt_lengths`."""
+        """Spread of each prompt's lengths, see `lenrl.measures.prompt_lengths`."""
         return measures.prompt_lengths(self.tokens_PS, self.degenerate_PS)
 
 
-def describe(outcome: ModelResults, budget: int, vote_width: int = measures.VOTE_WIDTH) -> dict[str, Any]:
+def describe(results: ModelResults, budget: int, vote_width: int = measures.VOTE_WIDTH) -> dict[str, Any]:
     """The figures of one model under one decoding, plain values.
 
     Args:
@@ -74,81 +74,78 @@ def describe(outcome: ModelResults, budget: int, vote_width: int = measures.VOTE
         budget: tokens up to which accuracies within a budget, and the area below them, are given.
         vote_width: steps of a bucket in the length-filtered vote.
     """
-    correct, tokens = outcome.correct_PS, outcome.tokens_PS
+    correct, tokens = results.correct_PS, results.tokens_PS
     P, S = tokens.shape
     grades = defaultdict(list)
-    for row, problem in enumerate(outcome.problems):
+    for row, problem in enumerate(results.problems):
         if problem.difficulty is not None:
             grades[problem.difficulty].append(row)
     grades = grades if len(grades) <= MAX_GRADES else {}
     return {
-        "model": outcome.model,
-        "decoding": outcome.decoding.name,
+        "model": results.model,
+        "decoding": results.decoding.name,
         **_headline(correct, tokens),
         "tokens_p50": measures.percentile(tokens, 50),
         "tokens_p95": measures.percentile(tokens, 95),
         "tokens_p99": measures.percentile(tokens, 99),
-        "truncated_share": sum(c.truncated for c in outcome.completions) / (P * S),
+        "truncated_share": sum(c.truncated for c in results.completions) / (P * S),
         **measures.tokens_by_verdict(correct, tokens),
         "samples": S,
         "prompts": P,
         "unknown": int(np.isnan(correct).sum()),
-        **_within(outcome, budget),
-        "lengths": {name: float(values.mean()) for name, values in outcome.lengths.items()},
-        "vote": _votes(outcome, vote_width) if S >= VOTERS else None,
+        **_within(results, budget),
+        "lengths": {name: float(values.mean()) for name, values in results.lengths.items()},
+        "vote": _votes(results, vote_width) if S >= VOTERS else None,
         "pass_at_k": {str(k): measures.pass_at_k(correct, k) for k in PASS_AT if k <= S},
         "by_difficulty": {
             str(grade): _headline(correct[rows], tokens[rows]) | {"prompts": len(rows)}
             for grade, rows in sorted(grades.items(), key=lambda item: (isinstance(item[0], str), item[0]))
         },
-        "seconds": outcome.seconds,
+        "seconds": results.seconds,
     }
 
 
 def _headline(correct_PS: np.ndarray, tokens_PS: np.ndarray) -> dict[str, Any]:
     accuracy, tokens = measures.accuracy(correct_PS), measures.mean_tokens(tokens_PS)
-    return {
-        "accuracy": accuracy.value if accuracy else None,
-        "accuracy_ci95": accuracy.ci95 if accuracy else None,
-        "tokens_mean": tokens.value,
-        "tokens_mean_ci95": tokens.ci95,
-    }
+    return named("accuracy", accuracy) | named("tokens_mean", tokens)
 
 
-def _within(outcome: ModelResults, budget: int) -> dict[str, Any]:
+def named(name: str, estimate: measures.Estimate | None) -> dict[str, Any]:
+    """An estimate's value under a name, its interval under `NAME_ci95`; None where there is none."""
+    return {name: estimate and estimate.value, f"{name}_ci95": estimate and estimate.ci95}
+
+
+def _within(results: ModelResults, budget: int) -> dict[str, Any]:
     """Accuracy of what is finished within budgets of tokens, doubling up to the last one, and the area."""
-    table = outcome.correct_PS, outcome.tokens_PS, outcome.truncated_PS
+    table = results.correct_PS, results.tokens_PS, results.truncated_PS
     budgets = [FIRST_BUDGET * 2**n for n in range(64) if FIRST_BUDGET * 2**n < budget]
-    found = {str(t): measures.accuracy_within(*table, t) for t in [*budgets, budget]}
-    area = measures.area_within(*table, budget)
+    within = {str(t): measures.accuracy_within(*table, t) for t in [*budgets, budget]}
     return {
-        "accuracy_within": {t: accuracy.value if accuracy else None for t, accuracy in found.items()},
-        "accuracy_within_ci95": {t: accuracy.ci95 if accuracy else None for t, accuracy in found.items()},
-        "area": area.value if area else None,
-        "area_ci95": area.ci95 if area else None,
+        "accuracy_within": {t: accuracy and accuracy.value for t, accuracy in within.items()},
+        "accuracy_within_ci95": {t: accuracy and accuracy.ci95 for t, accuracy in within.items()},
+        **named("area", measures.area_within(*table, budget)),
         "area_tokens": budget,
     }
 
 
-def _votes(outcome: ModelResults, width: int) -> dict[str, Any]:
+def _votes(results: ModelResults, width: int) -> dict[str, Any]:
     """Accuracy of the majority's answer and of the length-filtered one's; answers equal up to spelling."""
-    P = len(outcome.problems)
-    spelled = [None if v.answer is None else key(v.answer) for v in outcome.verdicts]
+    P = len(results.problems)
+    spelled = [None if v.answer is None else key(v.answer) for v in results.verdicts]
     S = len(spelled) // P
     answers_PS = [spelled[row * S : (row + 1) * S] for row in range(P)]
-    steps_PS = np.array([measures.steps(text) for text in outcome.texts]).reshape(P, -1)
+    steps_PS = np.array([measures.steps(text) for text in results.texts]).reshape(P, -1)
     ways = {
         "majority": lambda row, answers: measures.majority_vote(answers),
         "length_filtered": lambda row, answers: measures.length_filtered_vote(
             answers, steps_PS[row].tolist(), width=width
         ),
     }
-    found: dict[str, Any] = {"width_steps": width}
+    figures: dict[str, Any] = {"width_steps": width}
     for name, elect in ways.items():
-        accuracy = measures.accuracy(measures.vote_verdicts(answers_PS, outcome.correct_PS, elect))
-        found[name] = accuracy.value if accuracy else None
-        found[f"{name}_ci95"] = accuracy.ci95 if accuracy else None
-    return found
+        verdicts = measures.vote_verdicts(answers_PS, results.correct_PS, elect)
+        figures |= named(name, measures.accuracy(verdicts))
+    return figures
 
 
 def mark_front(entries: Sequence[dict[str, Any]]) -> None:
@@ -162,41 +159,41 @@ def mark_front(entries: Sequence[dict[str, Any]]) -> None:
 
 def pairs(measured: Sequence[tuple[ModelResults, Mapping[str, Any]]], seed: int) -> Iterator[dict[str, Any]]:
     """Each model against the first one, under the same decoding; `differs` says what else is not the same."""
-    for outcome, entry in measured[1:]:
-        base, base_entry = next(pair for pair in measured if pair[0].decoding.name == outcome.decoding.name)
-        if base is outcome:
+    for results, entry in measured[1:]:
+        base, base_entry = next(pair for pair in measured if pair[0].decoding.name == results.decoding.name)
+        if base is results:
             continue
-        found = measures.compare(base.correct_PS, base.tokens_PS, outcome.correct_PS, outcome.tokens_PS, seed)
-        diff = found.accuracy_diff
+        comparison = measures.compare(
+            base.correct_PS, base.tokens_PS, results.correct_PS, results.tokens_PS, seed
+        )
         yield {
             "base": base.model,
-            "model": outcome.model,
-            "decoding": outcome.decoding.name,
-            "accuracy_diff": diff.value if diff else None,
-            "accuracy_diff_ci95": diff.ci95 if diff else None,
-            "tokens_ratio": found.tokens_ratio.value,
-            "tokens_ratio_ci95": found.tokens_ratio.ci95,
-            "aes": found.aes,
+            "model": results.model,
+            "decoding": results.decoding.name,
+            **named("accuracy_diff", comparison.accuracy_diff),
+            **named("tokens_ratio", comparison.tokens_ratio),
+            "aes": comparison.aes,
             "aes_weights": {"rise": measures.AES_RISE, "fall": measures.AES_FALL},
             "differs": differences(base_entry["fingerprint"], entry["fingerprint"]),
         }
 
 
 def warnings(entry: Mapping[str, Any]) -> list[str]:
-    found = []
+    """Reasons to doubt the figures of one entry of `eval.json`."""
+    messages = []
     if entry["accuracy"] is not None:
         half = max(abs(end - entry["accuracy"]) for end in entry["accuracy_ci95"])
         if half > WIDE:
             prompts = entry["prompts"]
-            found.append(
+            messages.append(
                 f"{prompts} prompts are few: the accuracy is known to {100 * half:.1f} points; for "
                 f"{100 * WIDE:.0f} give about {max(prompts + 1, round(prompts * (half / WIDE) ** 2))}"
             )
     if entry["truncated_share"] > MUCH_TRUNCATED:
-        found.append(
+        messages.append(
             f"{entry['truncated_share']:.0%} of the completions were cut at the cap: the figures say "
             "more of the cap than of the model; raise max_new_tokens"
         )
     if entry["unknown"]:
-        found.append(f"{entry['unknown']} verdicts are unknown and left out of the accuracy")
-    return found
+        messages.append(f"{entry['unknown']} verdicts are unknown and left out of the accuracy")
+    return messages

@@ -9,6 +9,7 @@ from typing import Any
 from lenrl import measures
 from lenrl.errors import BadInput
 from lenrl.evaluation.results import ModelResults
+from lenrl.files import write_text
 from lenrl.tasks import Task, encode, messages, render
 
 
@@ -29,23 +30,23 @@ def refuse(path: Path, models: int, decodings: int) -> None:
         raise BadInput(f"--sft {path}: no folder {path.parent}; make it first")
 
 
-def write(path: Path, task: Task, outcome: ModelResults, tokenizer: Any) -> int:
-    """A row for each prompt that was solved: its shortest correct completion; how many rows there are.
+def write(path: Path, task: Task, results: ModelResults, tokenizer: Any) -> int:
+    """Write a row for each prompt that was solved, its shortest correct completion; returns their number.
 
     `prompt` is the text that the model read, template included, and `completion` what it wrote, without
     end-of-text token: chat templates drop the thinking from an assistant's message. TRL's `SFTTrainer`
     takes the file as it is.
     """
-    correct, tokens = outcome.correct_PS, outcome.tokens_PS
+    correct, tokens = results.correct_PS, results.tokens_PS
     S = tokens.shape[1]
     rows = []
-    for number, chosen in enumerate(measures.shortest_correct(correct, tokens, outcome.truncated_PS)):
+    for number, chosen in enumerate(measures.shortest_correct(correct, tokens, results.truncated_PS)):
         if chosen is None:
             continue
-        problem = outcome.problems[number]
+        problem = results.problems[number]
         row = {
-            "prompt": _read(tokenizer, messages(task, problem)),
-            "completion": outcome.texts[number * S + chosen],
+            "prompt": _prompt_text(tokenizer, messages(task, problem)),
+            "completion": results.texts[number * S + chosen],
             "tokens": int(tokens[number, chosen]),
             "prompt_id": problem.id,
             "correct": int((correct[number] == 1).sum()),
@@ -53,7 +54,7 @@ def write(path: Path, task: Task, outcome: ModelResults, tokenizer: Any) -> int:
         }
         rows.append(json.dumps(row) + "\n")
     try:
-        path.write_text("".join(rows))
+        write_text(path, "".join(rows))
     except OSError as error:
         raise BadInput(
             f"--sft {path}: {error.strerror or error}; choose a file that can be written"
@@ -61,8 +62,8 @@ def write(path: Path, task: Task, outcome: ModelResults, tokenizer: Any) -> int:
     return len(rows)
 
 
-def _read(tokenizer: Any, chat: list[dict[str, str]]) -> str:
-    """The prompt's text, without a first token that the tokenizer will put before any text once more."""
+def _prompt_text(tokenizer: Any, chat: list[dict[str, str]]) -> str:
+    """Text of a prompt, without a first token that the tokenizer will put before any text once more."""
     text, bos = render(tokenizer, chat), tokenizer.bos_token
     if bos and text.startswith(bos) and tokenizer(text)["input_ids"] != encode(tokenizer, chat):
         return text.removeprefix(bos)

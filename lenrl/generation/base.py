@@ -1,104 +1,97 @@
-"""What every engine is given and gives: how to decode, and completions as token ids."""
+"""Records and the interface that every engine shares: decoding in, completions as token ids out."""
 
 from __future__ import annotations
 
-import math
+import abc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
 
-from lenrl.errors import BadInput
+from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, field_validator
+
+from lenrl.generation.pretrained import TokenizerInfo
+
+Count = Annotated[StrictInt, Field(ge=1)]
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """What was generated for one prompt: `ids` with the end-of-text token, if it came, and no padding."""
+    """Token ids that follow one prompt: with the end-of-text token, if it came, and no padding."""
 
     ids: list[int]
     truncated: bool  # stopped at the cap without an end-of-text token
 
 
 @dataclass(frozen=True)
-class Decoding:
-    """How completions are drawn. Greedy takes one sample; its temperature, top_p and top_k mean nothing."""
+class Batches:
+    """Order of the work: rows at a time, completions that are known, and a receiver of the new ones."""
 
-    name: str  # sampled | greedy
-    samples: int = 1
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    max_new_tokens: int = 4096
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        rules = {
-            f"decoding {self.name!r} is unknown; there are sampled, greedy": self.name
-            in ("sampled", "greedy"),
-            f"samples={self.samples} is below 1": self.samples >= 1,
-            f"max_new_tokens={self.max_new_tokens} is below 1": self.max_new_tokens >= 1,
-            f"temperature={self.temperature} is not above 0; for the most probable token give greedy=true": (
-                0 < self.temperature < math.inf
-            ),
-            f"top_p={self.top_p} is outside (0, 1]; 1 keeps everything": 0 < self.top_p <= 1,
-            f"top_k={self.top_k} is negative; 0 keeps everything": self.top_k >= 0,
-        }
-        for complaint, holds in rules.items():
-            if not holds:
-                raise BadInput(complaint)
+    size: int | None = None  # rows; None: the engine's choice
+    done: Mapping[int, Completion] = field(default_factory=dict)  # by row; they are not sampled
+    keep: Callable[[Mapping[int, Completion]], object] = lambda completions: (
+        None
+    )  # those of `done` may be among them
 
 
-class Engine(Protocol):
-    """A model ready to be sampled."""
+class SamplingOptions(BaseModel):
+    """Options of drawing completions, with their bounds."""
 
-    @property
-    def name(self) -> str:
-        """The model, as it was asked for."""
-        ...
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    @property
-    def tokenizer(self) -> Any: ...
+    samples: Count = 1  # completions a prompt
+    temperature: StrictFloat = 1.0
+    top_p: Annotated[StrictFloat, Field(gt=0, le=1)] = 1.0  # 1 keeps everything
+    top_k: Annotated[StrictInt, Field(ge=0)] = 0  # 0 keeps everything
+    max_new_tokens: Count = 4096  # cap, end-of-text included
+    seed: StrictInt = 0  # of the sampling noise
+
+    @field_validator("temperature")
+    @classmethod
+    def _above_zero(cls, value: float) -> float:
+        if value <= 0:
+            raise ValueError("is not above 0; for the most probable token give greedy=true")
+        return value
+
+
+class Decoding(SamplingOptions):
+    """One way to draw completions. Greedy takes the most probable token: only its cap means something."""
+
+    name: Literal["sampled", "greedy"] = "sampled"
 
     @property
-    def eos_ids(self) -> list[int]:
-        """Ids that end a completion."""
-        ...
+    def greedy(self) -> bool:
+        """The most probable token is taken."""
+        return self.name == "greedy"
 
-    @property
-    def think_prefilled(self) -> bool:
-        """The chat template opens `<think>`."""
-        ...
 
-    @property
-    def context(self) -> int | None:
-        """Tokens of prompt and completion together that the model was made for; None: not stated."""
-        ...
+class Engine(abc.ABC):
+    """A model ready to be sampled.
 
+    Args:
+        name: the model, as it was asked for.
+        info: its tokenizer and what goes with it.
+    """
+
+    def __init__(self, name: str, info: TokenizerInfo) -> None:
+        self.name = name
+        self.info = info
+
+    @abc.abstractmethod
     def identity(self) -> dict[str, Any]:
         """`engine`, and what else of it moves the figures; part of the fingerprint."""
-        ...
 
     def weights(self) -> str | None:
         """Short hash of the weights; None: they are elsewhere."""
-        ...
+        return None
 
+    @abc.abstractmethod
     def sample(
-        self,
-        prompt_ids: Sequence[Sequence[int]],
-        plan: Decoding,
-        *,
-        batch_size: int | None,
-        done: Mapping[int, Completion],
-        keep: Callable[[Mapping[int, Completion]], None],
-        progress: Callable[[int], None],
+        self, prompt_ids: Sequence[Sequence[int]], decoding: Decoding, batches: Batches
     ) -> list[Completion]:
         """One completion a prompt, in their order.
 
         Args:
             prompt_ids: token ids; a prompt stands here once for each of its samples.
-            plan: how to decode.
-            batch_size: rows at a time; None: the engine's choice.
-            done: completions by row that are known; they are not sampled.
-            keep: is given completions by row as they come.
-            progress: is given how many came, those of `done` first.
+            decoding: how to draw; its `samples` are not read.
+            batches: the order of the work.
         """
-        ...

@@ -31,7 +31,7 @@ def generate(
     *,
     keeping: Callable[[list[int]], None] | None = None,
 ) -> list[list[int]]:
-    """What follows each of N prompts, token ids; behind an end-of-text id anything may stand.
+    """Continuations of N prompts, token ids; behind an end-of-text id anything may stand.
 
     Args:
         model: a causal language model.
@@ -51,7 +51,7 @@ def generate(
             logits_processor=LogitsProcessorList(processors),
         )
         return output_NT[:, width:].tolist()
-    found: list[list[int]] = [[] for _ in range(len(ids_NT))]
+    continuations: list[list[int]] = [[] for _ in range(len(ids_NT))]
     rows = list(range(len(ids_NT)))
     left = copy.copy(config)
     while rows:
@@ -68,7 +68,7 @@ def generate(
         at_cap = ids_NT.shape[1] - width >= cap
         going = [] if at_cap else (~enough.ended_N).nonzero().flatten().tolist()
         for place in set(range(len(rows))) - set(going):
-            found[rows[place]] = ids_NT[place, width:].tolist()
+            continuations[rows[place]] = ids_NT[place, width:].tolist()
         rows = [rows[place] for place in going]
         if rows:
             kept = torch.tensor(going, device=ids_NT.device)
@@ -78,7 +78,7 @@ def generate(
             mask_NT = torch.cat([mask_NT[kept], mask_NT.new_ones(len(kept), grown)], dim=1)
             if keeping is not None:
                 keeping(going)
-    return found
+    return continuations
 
 
 def _divisible_cache(model: Any) -> DynamicCache | None:

@@ -1,45 +1,44 @@
-"""What samples an evaluation's completions: transformers here, vLLM here, or a server.
+"""Engines by name: transformers here, vLLM here, or a server.
 
-Each engine has what `Engine` names. All are given token ids, so that the prompt is the same one everywhere, and the
-fingerprint says which engine it was: figures of different engines are not compared without a word.
+All are given token ids, so that the prompt is the same one everywhere, and the fingerprint says which engine it was:
+figures of different engines are not compared without a word.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 from lenrl.errors import BadInput
 from lenrl.generation.base import Engine
+from lenrl.generation.pretrained import ModelOptions
 
-ENGINES = ("transformers", "vllm", "server")
+
+class EngineOptions(ModelOptions):
+    """What samples, and options of loading the model there."""
+
+    engine: Literal["transformers", "vllm", "server"] = "transformers"
+    server_url: str | None = None  # of an OpenAI-compatible server, e.g. http://localhost:8000/v1
 
 
-def opened(engine: str, name: str, server_url: str | None, **options: Any) -> Engine:
-    """The model on an engine.
-
-    Args:
-        engine: one of ENGINES.
-        name: see `lenrl.generation.names.find`; for a server, what it calls the model.
-        server_url: of an OpenAI-compatible server, e.g. http://localhost:8000/v1.
-        options: of `lenrl.generation.transformers_engine.load`.
+def load_engine(name: str, options: EngineOptions) -> Engine:
+    """A model on its engine; the name is one for `find`, or what the server calls the model.
 
     Raises:
-        BadInput: no such engine or model, a package is missing, or the server does not answer.
+        BadInput: no such model, a package is missing, or the server does not answer.
     """
-    if engine not in ENGINES:
-        raise BadInput(f"engine={engine!r} is unknown; there are {', '.join(ENGINES)}")
-    if (server_url is not None) != (engine == "server"):
+    engine, url = options.engine, options.server_url
+    if (url is not None) != (engine == "server"):
         raise BadInput(
-            f"engine={engine} and server_url={server_url}: engine=server needs a server_url, no other does"
+            f"engine={engine} and server_url={url}: engine=server needs a server_url, no other does"
         )
-    if engine == "server":
-        from lenrl.generation import openai_engine as server
+    if url is not None:
+        from lenrl.generation import openai_engine
 
-        return server.connect(name, str(server_url), **options)
+        return openai_engine.connect(name, url, options)
     if engine == "vllm":
-        from lenrl.generation import vllm_engine as offline
+        from lenrl.generation import vllm_engine
 
-        return offline.load(name, **options)
-    from lenrl.generation import transformers_engine as models
+        return vllm_engine.load(name, options)
+    from lenrl.generation import transformers_engine
 
-    return models.load(name, **options)
+    return transformers_engine.load(name, options)

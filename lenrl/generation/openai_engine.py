@@ -10,18 +10,16 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 from pebble import ThreadPool
 
 from lenrl.errors import BadInput, RunFailed
-from lenrl.generation.base import Completion
-from lenrl.generation.external import ExternalEngine, Request, TokenizerInfo, spoken
+from lenrl.generation.base import Completion, Decoding
+from lenrl.generation.external import ExternalEngine, Request
+from lenrl.generation.pretrained import ModelOptions, TokenizerInfo, load_tokenizer_info
 from lenrl.redact import redacted
-
-if TYPE_CHECKING:
-    from lenrl.generation.base import Decoding
 
 KEY = "OPENAI_API_KEY"  # environment variable
 CONCURRENCY = 16  # requests under way
@@ -34,12 +32,12 @@ class OpenAIEngine(ExternalEngine):
     """A model on a server."""
 
     def __init__(
-        self, name: str, client: httpx.Client, speech: TokenizerInfo, first_wait_s: float = 1.0
+        self, name: str, info: TokenizerInfo, client: httpx.Client, first_wait_s: float = 1.0
     ) -> None:
-        super().__init__(name, speech)
+        super().__init__(name, info)
         self._client = client
         self._first_wait_s = first_wait_s
-        # Fields beside OpenAI's own, and whether token ids come back.
+        # It takes fields apart from OpenAI's own; token ids come back.
         self._extended, self._ids_back = self._probe()
 
     def identity(self) -> dict[str, Any]:
@@ -48,51 +46,52 @@ class OpenAIEngine(ExternalEngine):
         return {"engine": f"server {self._client.base_url}", "served": self.name, "lengths": lengths}
 
     def completed(
-        self, requests: Sequence[Request], plan: Decoding, batch_size: int | None
+        self, requests: Sequence[Request], decoding: Decoding, batch_size: int | None
     ) -> Iterator[dict[int, Completion]]:
         """See `ExternalEngine`; `batch_size` requests are under way at a time.
 
         Raises:
             RunFailed: the server refuses a request, or does not answer after several tries.
         """
-        if plan.top_k and plan.name == "sampled" and not self._extended:
+        if decoding.top_k and not decoding.greedy and not self._extended:
             raise BadInput(f"{self._client.base_url} knows no top_k; leave it out")
         pool = ThreadPool(max_workers=batch_size or CONCURRENCY)  # whose threads do not outlive the process
         try:
-            asked = {pool.schedule(self._complete, args=(request, plan)): request.row for request in requests}
-            for answer in as_completed(asked):
-                yield {asked[answer]: answer.result()}
+            rows = {
+                pool.schedule(self._complete, args=(request, decoding)): request.row for request in requests
+            }
+            for answer in as_completed(rows):
+                yield {rows[answer]: answer.result()}
         finally:
             pool.stop()
 
-    def _complete(self, request: Request, plan: Decoding) -> Completion:
-        greedy = plan.name == "greedy"
+    def _complete(self, request: Request, decoding: Decoding) -> Completion:
         body: dict[str, Any] = {
-            "max_tokens": plan.max_new_tokens,
-            "temperature": 0.0 if greedy else plan.temperature,
-            "top_p": 1.0 if greedy else plan.top_p,
+            "max_tokens": decoding.max_new_tokens,
+            "temperature": 0.0 if decoding.greedy else decoding.temperature,
+            "top_p": 1.0 if decoding.greedy else decoding.top_p,
             "seed": request.seed,
         }
         if self._extended:
-            body["top_k"] = plan.top_k if plan.top_k and not greedy else -1
+            body["top_k"] = decoding.top_k if decoding.top_k and not decoding.greedy else -1
         answer = self._post(request.prompt, body)
         if answer.status_code != 200:
-            raise RunFailed(f"{self._client.base_url} refuses a request: {_said(answer)}")
-        return self._read(answer, plan.max_new_tokens)
+            raise RunFailed(f"{self._client.base_url} refuses a request: {_message(answer)}")
+        return self._read(answer, decoding.max_new_tokens)
 
     def _read(self, answer: httpx.Response, cap: int) -> Completion:
         try:
             choice = answer.json()["choices"][0]
             text, truncated = str(choice["text"]), choice["finish_reason"] == "length"
-            given = choice.get("token_ids")
-            found = None if given is None else [int(token) for token in given]
+            ids = choice.get("token_ids")
+            ids = None if ids is None else [int(token) for token in ids]
         except (ValueError, KeyError, IndexError, TypeError) as fault:
-            raise RunFailed(f"{self._client.base_url} sent no completion: {_said(answer)}") from fault
-        if found is None:
-            found = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        if not truncated and self.eos_ids and (not found or found[-1] not in self.eos_ids):
-            found = [*found, self.eos_ids[0]]  # a completion ends with it
-        return Completion(found[:cap], truncated)
+            raise RunFailed(f"{self._client.base_url} sent no completion: {_message(answer)}") from fault
+        if ids is None:
+            ids = self.info.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        if not truncated and self.info.eos_ids and (not ids or ids[-1] not in self.info.eos_ids):
+            ids = [*ids, self.info.eos_ids[0]]  # a completion ends with it
+        return Completion(ids[:cap], truncated)
 
     def _post(self, ids: list[int], body: Mapping[str, Any]) -> httpx.Response:
         """The answer; tried again where the server is busy or does not answer."""
@@ -104,19 +103,19 @@ class OpenAIEngine(ExternalEngine):
             try:
                 answer = self._client.post("completions", json=request)
             except httpx.TransportError as fault:
-                said = f"{type(fault).__name__}: {fault}"
+                message = f"{type(fault).__name__}: {fault}"
                 continue
             if answer.status_code not in BUSY:
                 return answer
-            said = _said(answer)
+            message = _message(answer)
         raise RunFailed(
-            f"{self._client.base_url} does not answer after {TRIES} tries ({redacted(said)}). What was sampled is "
+            f"{self._client.base_url} does not answer after {TRIES} tries ({redacted(message)}). What was sampled is "
             "kept: the same command continues."
         )
 
     def _probe(self) -> tuple[bool, bool]:
-        """Whether it takes fields that vLLM has beside OpenAI's, and whether token ids come back."""
-        ids = self.tokenizer("1", add_special_tokens=False)["input_ids"] or [self.eos_ids[0]]
+        """Two facts of the server: it takes fields that vLLM adds to OpenAI's; token ids come back."""
+        ids = self.info.tokenizer("1", add_special_tokens=False)["input_ids"] or [self.info.eos_ids[0]]
         for self._extended in (True, False):
             try:
                 answer = self._post(list(ids), {"max_tokens": 1, "temperature": 0.0})
@@ -127,46 +126,32 @@ class OpenAIEngine(ExternalEngine):
                 return self._extended, "token_ids" in answer.json()["choices"][0]
             if answer.status_code not in (400, 422):
                 break
-        raise BadInput(f"server_url={self._client.base_url} does not serve {self.name!r}: {_said(answer)}")
+        raise BadInput(f"server_url={self._client.base_url} does not serve {self.name!r}: {_message(answer)}")
 
 
-def connect(
-    name: str,
-    url: str,
-    *,
-    revision: str | None = None,
-    tokenizer: str | None = None,
-    think: bool | None = None,
-    trust_remote_code: bool = False,
-    device: str | None = None,
-    dtype: str | None = None,
-    first_wait_s: float = 1.0,
-) -> OpenAIEngine:
+def connect(name: str, url: str, options: ModelOptions, *, first_wait_s: float = 1.0) -> OpenAIEngine:
     """A model on a server.
 
     Args:
-        name: what the server calls it; its tokenizer is read from there, or from `tokenizer`.
+        name: what the server calls it; its tokenizer is read from there, or from `options.tokenizer`.
         url: with the version, e.g. http://localhost:8000/v1.
-        revision, tokenizer, think, trust_remote_code: see `lenrl.generation.transformers_engine.load`.
-        device, dtype: the server's business; refused.
+        options: `device` and `dtype` are the server's business and refused.
         first_wait_s: before a request is tried again, seconds; doubles with each try.
 
     Raises:
         BadInput: a wrong address, no tokenizer, or the server does not serve the model.
     """
-    if device or dtype:
+    if options.device or options.dtype:
         raise BadInput("device and dtype are the server's business: leave them out with engine=server")
     if not url.startswith(("http://", "https://")):
         raise BadInput(f"server_url={url!r} is no address; give one like http://localhost:8000/v1")
-    speech = spoken(
-        name, revision=revision, tokenizer=tokenizer, think=think, trust_remote_code=trust_remote_code
-    )
+    info = load_tokenizer_info(name, options)
     key = os.environ.get(KEY)
     client = httpx.Client(
         base_url=url, timeout=SECONDS, headers={"Authorization": f"Bearer {key}"} if key else {}
     )
-    return OpenAIEngine(name, client, speech, first_wait_s)
+    return OpenAIEngine(name, info, client, first_wait_s)
 
 
-def _said(answer: httpx.Response) -> str:
+def _message(answer: httpx.Response) -> str:
     return redacted(f"{answer.status_code} {answer.text.strip()[:300]}")

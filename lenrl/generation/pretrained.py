@@ -1,50 +1,166 @@
-"""What can be read of a model without its weights: its configuration, its tokenizer, its context."""
+"""Models by name: where a name leads, and what is read of a model without its weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from lenrl.config import ModelSettings
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
 from lenrl.errors import BadInput
-from lenrl.generation.names import find, locate
+
+if TYPE_CHECKING:
+    from lenrl.config import ModelSettings
+
+TINY = Path(__file__).parent / "tiny"  # the embedded reasoner
+CONFIGS = ("config.json", "adapter_config.json")
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
-def configuration(settings: ModelSettings) -> Any:
-    """The model's configuration.
+def locate(path: str) -> str:
+    """`tiny` is the embedded model's folder; anything else is a local folder or a hub id, as it stands."""
+    return str(TINY) if path == "tiny" else path
+
+
+def find(name: str) -> str:
+    """The folder or hub id of a model: `tiny`, a model's or adapter's folder, a run's folder, or a hub id.
 
     Raises:
-        BadInput: no such folder, no network, or files that can't be read.
+        BadInput: a path that does not exist or holds no model, or a name that can't be a hub id.
     """
-    from transformers import AutoConfig
+    path = Path(locate(name)).expanduser()
+    if path.is_dir():
+        for folder in (path, path / "model"):
+            if any((folder / config).is_file() for config in CONFIGS):
+                return str(folder)
+        raise BadInput(
+            f"model {name!r}: the folder holds neither {' nor '.join(CONFIGS)}, nor a model/ with one; "
+            "give a folder that save_pretrained or a finished run wrote"
+        )
+    below_a_folder = path.parent.is_dir() and "/" in name
+    if path.exists() or not HUB_ID.fullmatch(name) or name.startswith(".") or below_a_folder:
+        raise BadInput(
+            f"model {name!r}: no such folder; give tiny, a model's folder, a run's folder or a hub id"
+        )
+    return name
 
-    return _read("model.path", find(settings.path), AutoConfig.from_pretrained, **_options(settings))
+
+def _flag(value: Any) -> Any:
+    if not isinstance(value, bool):
+        raise ValueError("needs true or false")
+    return value
 
 
-def tokenizer(settings: ModelSettings) -> Any:
-    """`model.tokenizer`, or else the model's own; pads on the left, as generation needs it.
+Flag = Annotated[bool, BeforeValidator(_flag)]  # refuses 1 and "yes"
+
+
+class ModelOptions(BaseModel):
+    """Options of loading a model for sampling."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True, protected_namespaces=()
+    )
+
+    device: str | None = None  # None: the GPU, if there is one
+    dtype: str | None = None  # of the weights; None: float32 on a CPU, as saved on a GPU
+    revision: str | None = None  # of a hub model; ignored for folders
+    tokenizer: str | None = None  # folder or hub id of another one than the model's own
+    think_prefilled: Flag | None = None  # the chat template opens `<think>`; None: as the template says
+    trust_remote_code: Flag = False  # run Python code that comes with the model
+
+
+@dataclass(frozen=True)
+class TokenizerInfo:
+    """Tokenizer of a model, and what its configuration files say."""
+
+    tokenizer: Any  # pads on the left, as generation needs it
+    config: Any  # the model's; None: there is none where the tokenizer is
+    eos_ids: list[int]  # that end a completion
+    think_prefilled: bool  # the chat template opens `<think>`
+
+    @property
+    def context(self) -> int | None:
+        """Tokens of prompt and completion together that the model was made for; None: not stated."""
+        return self.config and getattr(self.config.get_text_config(), "max_position_embeddings", None)
+
+    def with_model(self, model: Any) -> TokenizerInfo:
+        """The same after the model is loaded, whose own configurations count."""
+        ends = end_ids(self.tokenizer, model.config, model.generation_config)
+        return replace(self, config=model.config, eos_ids=ends)
+
+
+def load_tokenizer_info(
+    name: str, options: ModelOptions | ModelSettings, *, needs_config: bool = False
+) -> TokenizerInfo:
+    """Read the tokenizer and the configuration files of a model.
+
+    Args:
+        name: see `find`; not looked at if `options` name a tokenizer and no configuration is needed.
+        options: what of it is read.
+        needs_config: take the model's configuration, and refuse a model without; False: that of the folder in which
+            the tokenizer is, if it has one.
 
     Raises:
-        BadInput: no such folder, no network, or files that can't be read.
+        BadInput: no such model, no network, or files that can't be read.
     """
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
-    if settings.tokenizer is None:
-        key, source, options = "model.path", find(settings.path), _options(settings)
-    else:
-        key, source = "model.tokenizer", locate(settings.tokenizer)
-        options = {"trust_remote_code": settings.trust_remote_code}
-    return _read(key, source, AutoTokenizer.from_pretrained, padding_side="left", **options)
+    from lenrl.tasks import think_prefilled
+
+    own = options.tokenizer is None
+    source = find(name) if own else locate(str(options.tokenizer))
+    of_source: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
+    of_model = of_source | {"revision": options.revision}
+    if own:
+        of_source = of_model
+    config = generation = None
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, padding_side="left", **of_source)
+        if needs_config:
+            config = AutoConfig.from_pretrained(find(name), **of_model)
+    except Exception as error:  # hub, network and tokenizers each raise types of their own
+        raise unreadable(
+            f"model {name!r}" + ("" if own else f" with tokenizer={source}"), source, error
+        ) from error
+    with suppress(OSError, ValueError):  # a tokenizer alone has none
+        config = config or AutoConfig.from_pretrained(source, **of_source)
+    with suppress(OSError, ValueError):
+        generation = GenerationConfig.from_pretrained(source)
+    prefilled = options.think_prefilled
+    if prefilled is None:
+        prefilled = think_prefilled(tokenizer)
+    return TokenizerInfo(tokenizer, config, end_ids(tokenizer, config, generation), prefilled)
 
 
-def room(config: Any, max_completion_length: int) -> int | None:
+def end_ids(tokenizer: Any, *configs: Any) -> list[int]:
+    """Every id that the tokenizer or a configuration calls end-of-text."""
+    found: set[int] = set()
+    for named in (tokenizer, *configs):
+        value = getattr(named, "eos_token_id", None)
+        found |= set(value if isinstance(value, list | tuple) else [] if value is None else [value])
+    return sorted(found)
+
+
+def unreadable(what: str, source: str, error: Exception) -> BadInput:
+    """The message for a model or tokenizer that one of its loaders refuses."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".:")
+    remedy = (
+        "check the files, or save the model again"
+        if Path(source).is_dir()
+        else "check the name and the network, or give the folder of a downloaded model"
+    )
+    return BadInput(f"{what} could not be loaded ({reason}); {remedy}")
+
+
+def room(context: int | None, max_completion_length: int) -> int | None:
     """Tokens that the model's context leaves for a prompt; None: its configuration names no context.
 
     Raises:
         BadInput: completions may take all of it.
     """
-    context = getattr(config.get_text_config(), "max_position_embeddings", None)
     if context is None:
         return None
     if context <= max_completion_length:
@@ -53,20 +169,3 @@ def room(config: Any, max_completion_length: int) -> int | None:
             f"context of {context} tokens. Lower it."
         )
     return context - max_completion_length
-
-
-def _options(settings: ModelSettings) -> dict[str, Any]:
-    return {"revision": settings.revision, "trust_remote_code": settings.trust_remote_code}
-
-
-def _read(key: str, source: str, load: Callable[..., Any], **options: Any) -> Any:
-    try:
-        return load(source, **options)
-    except Exception as error:  # hub, network and transformers each raise types of their own
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".:")
-        remedy = (
-            "Check the files in the folder"
-            if Path(source).is_dir()
-            else "Check the name and the network, or give the folder of a downloaded model"
-        )
-        raise BadInput(f"{key}={source!r} can't be read: {reason}. {remedy}.") from error

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor
+from transformers import GenerationConfig, LogitsProcessor, PreTrainedTokenizerBase
 from transformers.generation.logits_process import (
     TemperatureLogitsWarper,
     TopKLogitsWarper,
@@ -25,11 +25,9 @@ from transformers.generation.logits_process import (
 )
 
 from lenrl.errors import RunFailed
-from lenrl.generation.base import Completion
+from lenrl.generation.base import Batches, Completion, Decoding
 from lenrl.generation.compaction import generate
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from lenrl.generation.pretrained import end_ids
 
 CACHE_BYTES_CPU = 2**30  # of key-value cache a batch may fill without a GPU
 CACHE_SHARE_GPU = 0.5  # of the free GPU memory
@@ -40,18 +38,10 @@ def sample(
     model: Any,
     tokenizer: Any,
     prompt_ids: Sequence[Sequence[int]],
+    decoding: Decoding,
+    batches: Batches = Batches(),  # noqa: B008 - frozen
     *,
-    max_new_tokens: int,
-    greedy: bool = False,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
-    top_k: int = 0,
-    batch_size: int | None = None,
-    seed: int = 0,
     eos_ids: Collection[int] | None = None,
-    progress: Callable[[int], None] | None = None,
-    done: Mapping[int, Completion] | None = None,
-    keep: Callable[[Mapping[int, Completion]], None] | None = None,
 ) -> list[Completion]:
     """One completion a prompt, in the order of the prompts; repeat a prompt to sample it several times.
 
@@ -62,60 +52,48 @@ def sample(
         model: a causal language model, also one with PEFT adapters; its device is used.
         tokenizer: only its pad id is read.
         prompt_ids: token ids, at least one a prompt.
-        max_new_tokens: cap on a completion, tokens, end-of-text included.
-        greedy: take the most probable token; `temperature`, `top_p`, `top_k` and `seed` then mean nothing.
-        temperature: above 0.
-        top_p: in (0, 1]; 1 keeps everything.
-        top_k: tokens kept; 0 keeps everything.
-        batch_size: rows a batch; None: as many as the key-value cache leaves room for.
-        seed: of the sampling noise.
+        decoding: how to draw; its `samples` are not read.
+        batches: with `size` None as many rows as the key-value cache leaves room for. Batches that `done` covers are
+            left out, and the others are the same ones as they would have been.
         eos_ids: ids that end a completion; None: all that tokenizer and model name.
-        progress: called after each batch with the number of completions it gave.
-        done: completions of an earlier, interrupted call with the same arguments, by row. Batches that they
-            cover are left out, and the others are the same ones as they would have been.
-        keep: called after each batch with its completions by row.
 
     Raises:
-        ValueError: an option is out of range or a prompt is empty.
+        ValueError: a prompt is empty.
         RunFailed: the model's logits are not numbers.
     """
-    _check(max_new_tokens, temperature, top_p, top_k, batch_size)
     for row, ids in enumerate(prompt_ids):
         if len(ids) == 0:
             raise ValueError(f"prompt {row} has no tokens: a model needs at least one to continue")
-    ends = set(end_ids(model, tokenizer) if eos_ids is None else eos_ids)
+    if eos_ids is None:
+        eos_ids = end_ids(tokenizer, model.config, model.generation_config)
+    ends, cap = set(eos_ids), decoding.max_new_tokens
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends, default=0)
     config = GenerationConfig(
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=cap,
         do_sample=False,  # the noise is drawn by `_Draw`
         use_cache=True,
         eos_token_id=sorted(ends) or None,
         pad_token_id=pad,
     )
-    warpers = [] if greedy else _warpers(temperature, top_p, top_k)
-    keys = noise_keys(prompt_ids, seed)
-    done = dict(done or {})
-    if progress is not None and done:
-        progress(len(done))
+    keys = noise_keys(prompt_ids, decoding.seed)
+    by_row = dict(batches.done)
     device = next(model.parameters()).device
     with _neutral(model), torch.no_grad():
-        for rows in _batches(model, prompt_ids, max_new_tokens, batch_size):
-            missing = [row for row in rows if row not in done]
-            if not missing:
+        for rows in _batches(model, prompt_ids, cap, batches.size):
+            if all(row in by_row for row in rows):
                 continue
             ids_NT, mask_NT = _left_pad([prompt_ids[row] for row in rows], pad, device)
-            noise = None if greedy else _Draw([keys[row] for row in rows], max_new_tokens)
-            processors = [_Finite(), *warpers, *([noise] if noise else [])]
+            processors: list[LogitsProcessor] = [_Finite()]
+            noise = None if decoding.greedy else _Draw([keys[row] for row in rows], cap)
+            if noise is not None:
+                processors += [*_warpers(decoding), noise]
             generated = generate(
                 model, ids_NT, mask_NT, config, processors, keeping=noise.keep if noise else None
             )
-            found = {row: _ended(ids, ends) for row, ids in zip(rows, generated, strict=True)}
-            done |= found
-            if keep is not None:
-                keep(found)
-            if progress is not None:
-                progress(len(missing))
-    return [done[row] for row in range(len(prompt_ids))]
+            batch = {row: _ended(ids, ends) for row, ids in zip(rows, generated, strict=True)}
+            by_row |= batch
+            batches.keep(batch)
+    return [by_row[row] for row in range(len(prompt_ids))]
 
 
 def completion_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], eos_ids: Sequence[int]) -> str:
@@ -126,30 +104,6 @@ def completion_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], eos_
     """
     kept = list(ids[:-1] if ids and ids[-1] in eos_ids else ids)
     return str(tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
-
-
-def end_ids(model: Any, tokenizer: Any) -> list[int]:
-    """Every id that the tokenizer, the model's config or its generation config calls end-of-text."""
-    named = [tokenizer.eos_token_id]
-    for config in (getattr(model, "generation_config", None), getattr(model, "config", None)):
-        named.append(getattr(config, "eos_token_id", None))
-    found: set[int] = set()
-    for value in named:
-        found |= set(value if isinstance(value, list | tuple) else [] if value is None else [value])
-    return sorted(found)
-
-
-def _check(max_new_tokens: int, temperature: float, top_p: float, top_k: int, batch_size: int | None) -> None:
-    rules = [
-        (max_new_tokens >= 1, f"max_new_tokens={max_new_tokens} is below 1"),
-        (0 < temperature < float("inf"), f"temperature={temperature} is not above 0: use greedy=True"),
-        (0 < top_p <= 1, f"top_p={top_p} is outside (0, 1]: 1 keeps everything"),
-        (top_k >= 0, f"top_k={top_k} is negative: 0 keeps everything"),
-        (batch_size is None or batch_size >= 1, f"batch_size={batch_size} is below 1"),
-    ]
-    for holds, complaint in rules:
-        if not holds:
-            raise ValueError(complaint)
 
 
 def _batches(model: Any, prompts, max_new_tokens: int, batch_size: int | None) -> Iterator[list[int]]:
@@ -211,15 +165,15 @@ def _neutral(model: Any) -> Iterator[None]:
             module.training = training
 
 
-def _warpers(temperature: float, top_p: float, top_k: int) -> list[LogitsProcessor]:
-    found: list[Any] = []
-    if temperature != 1.0:
-        found.append(TemperatureLogitsWarper(temperature))
-    if top_k:
-        found.append(TopKLogitsWarper(top_k))
-    if top_p < 1:
-        found.append(TopPLogitsWarper(top_p))
-    return found
+def _warpers(decoding: Decoding) -> list[LogitsProcessor]:
+    warpers: list[LogitsProcessor] = []
+    if decoding.temperature != 1.0:
+        warpers.append(TemperatureLogitsWarper(decoding.temperature))
+    if decoding.top_k:
+        warpers.append(TopKLogitsWarper(decoding.top_k))
+    if decoding.top_p < 1:
+        warpers.append(TopPLogitsWarper(decoding.top_p))
+    return warpers
 
 
 def noise_keys(prompts: Sequence[Sequence[int]], seed: int) -> list[int]:
@@ -266,7 +220,7 @@ class _Draw(LogitsProcessor):
         cumulative = scores.to(real).softmax(-1).cumsum(-1)
         uniform = self.uniform_NT[:, self.place, None].to(scores.device, real)
         self.place += 1
-        # CompletionCache below the last sum, so that rounding can't push the draw past the last possible token.
+        # Kept below the last sum, so that rounding can't push the draw past the last possible token.
         uniform = uniform.clamp(max=1 - torch.finfo(real).eps)
         token = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
         return torch.full_like(scores, float("-inf")).scatter(-1, token, 0.0)

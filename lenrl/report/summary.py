@@ -13,6 +13,7 @@ from rich.text import Text
 
 from lenrl.errors import BadInput
 from lenrl.evaluation.evaluate import evaluate
+from lenrl.evaluation.settings import EvalSettings
 from lenrl.monitors import artifacts as tracked
 from lenrl.report import run_page as report
 from lenrl.report.measure_again import eval_command
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 HEADLINE = ("accuracy", "accuracy_ci95", "tokens_mean", "tokens_mean_ci95", "truncated_share")
 PATHS = ("model", "metrics.jsonl", "completions", "eval.json", "report.html", "recipe.yaml")
+MODEL_OPTIONS = ("dtype", "revision", "tokenizer", "think_prefilled", "trust_remote_code")
 SAMPLED_OPTIONS = ("temperature", "top_p", "top_k")
 
 
@@ -85,25 +87,20 @@ def _evaluate(
 ) -> tuple[dict[str, Any] | None, str | None]:
     if task.count("test") == 0:
         return None, "task.test is 0: there are no test problems"
-    sampling = {name: recipe.trainer[name] for name in SAMPLED_OPTIONS if name in recipe.trainer}
     try:
-        result = evaluate(
-            [recipe.model.path, str(run_dir / "model")],
-            task,
-            decodings=("sampled", "greedy"),
-            max_new_tokens=recipe.trainer["max_completion_length"],
-            seed=recipe.seed,
-            out_dir=run_dir,
-            replace_other=True,  # the run may have been trained further
-            verifier_settings=recipe.verifier,
-            dtype=recipe.model.dtype,
-            revision=recipe.model.revision,
-            tokenizer=recipe.model.tokenizer,
-            think_prefilled=recipe.model.think_prefilled,
-            trust_remote_code=recipe.model.trust_remote_code,
-            console=console,
-            **sampling,
+        settings = EvalSettings.read(
+            {
+                **{name: getattr(recipe.model, name) for name in MODEL_OPTIONS},
+                **{name: recipe.trainer[name] for name in SAMPLED_OPTIONS if name in recipe.trainer},
+                "decodings": ("sampled", "greedy"),
+                "max_new_tokens": recipe.trainer["max_completion_length"],
+                "seed": recipe.seed,
+                "verifier": recipe.verifier,
+            }
         )
+        models = [recipe.model.path, str(run_dir / "model")]
+        # The run may have been trained further: what was sampled before is replaced.
+        result = evaluate(models, task, settings, out_dir=run_dir, replace_other=True, console=console)
     except BadInput as error:
         return None, str(error)
     return result, None

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from lenrl.generation.sampling import completion_text, sample
+from lenrl.evaluation.measure import measure
+from lenrl.generation.base import Batches, Decoding
+from lenrl.generation.pretrained import TokenizerInfo
+from lenrl.generation.transformers_engine import TransformersEngine
 from lenrl.strategies.base import PromptBudget
 from lenrl.tasks.problem import Problem
 from lenrl.tasks.prompts import Prompts
-from lenrl.verify.pool import Claim, Verifier
+from lenrl.verify.pool import Verifier
 
 
 class DueEvaluation:
@@ -27,48 +31,21 @@ class DueEvaluation:
         self.due = state["due"]
 
 
+@dataclass(frozen=True)
 class DevEvaluation:
     """One sampled completion a development problem, shared out over the processes.
 
     The sampling noise is the same at every evaluation, so that two of them differ by the model alone.
     """
 
-    def __init__(
-        self,
-        problems: Sequence[Problem],
-        prompts: Prompts,
-        budgets: Callable[..., list[PromptBudget]],
-        verifier: Verifier,
-        *,
-        eos_ids: Sequence[int],
-        think_prefilled: bool,
-        max_new_tokens: int,
-        temperature: float,
-        top_p: float,
-        top_k: int,
-        batch_size: int,
-        seed: int,
-        rank: int,
-        processes: int,
-        alone: Callable[[str, Callable[[], list]], list],
-    ) -> None:
-        mine = slice(rank, None, processes)
-        self.problems = problems[mine]
-        self.prompts = prompts
-        self.alone = alone  # runs what a process does by itself
-        self.budgets = budgets
-        self.tokenizer = prompts.tokenizer
-        self.verifier = verifier
-        self.eos_ids = list(eos_ids)
-        self.think_prefilled = think_prefilled
-        self.decoding: dict[str, Any] = {
-            "max_new_tokens": max_new_tokens,
-            "temperature": temperature,
-            "top_p": top_p,
-            "top_k": top_k,
-            "batch_size": batch_size,
-            "seed": seed,
-        }
+    problems: Sequence[Problem]  # of this process
+    prompts: Prompts
+    budgets: Callable[..., list[PromptBudget]]
+    verifier: Verifier
+    info: TokenizerInfo
+    decoding: Decoding
+    batches: Batches
+    alone: Callable[[str, Callable[[], list]], list]  # runs what a process does by itself
 
     def __call__(self, model: Any, step: int, gather: Callable[[list], list]) -> dict[str, float]:
         """`accuracy` among known verdicts, mean `tokens`, `truncated_share`."""
@@ -85,10 +62,9 @@ class DevEvaluation:
         names = [problem.id for problem in self.problems]
         prompt_budgets = self.budgets(names, [problem.columns for problem in self.problems], step=step)
         prompts = [self.prompts.ids(p, a) for p, a in zip(self.problems, prompt_budgets, strict=True)]
-        found = sample(model, self.tokenizer, prompts, eos_ids=self.eos_ids, **self.decoding)
-        claims = [
-            Claim(completion_text(self.tokenizer, c.ids, self.eos_ids), problem.answer, self.think_prefilled)
-            for c, problem in zip(found, self.problems, strict=True)
+        engine = TransformersEngine("the model in training", self.info, model)
+        results = measure(engine, self.problems, prompts, self.decoding, self.verifier, batches=self.batches)
+        return [
+            (verdict.correct, len(completion.ids), completion.truncated)
+            for verdict, completion in zip(results.verdicts, results.completions, strict=True)
         ]
-        verdicts = self.verifier.verify(claims)
-        return [(v.correct, len(c.ids), c.truncated) for v, c in zip(verdicts, found, strict=True)]

@@ -13,7 +13,7 @@ from trl.trainer.grpo_config import GRPOConfig
 from lenrl import tasks
 from lenrl.config import ModelSettings, Recipe
 from lenrl.errors import BadInput
-from lenrl.generation.names import HUB_ID, find
+from lenrl.generation.pretrained import HUB_ID, find
 from lenrl.strategies.base import RunInfo
 from lenrl.tasks.audit import Audit, Readable, load_all
 from lenrl.training.batching import BatchLayout, batch_faults

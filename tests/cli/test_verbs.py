@@ -12,6 +12,7 @@ from lenrl.cli import VERBS, main
 from lenrl.cli import eval as eval_verb
 from lenrl.config import compose
 from lenrl.errors import BadInput
+from lenrl.evaluation.settings import EvalSettings
 
 
 def run(*arguments, **options):
@@ -144,7 +145,7 @@ def test_flags_may_stand_between_overrides(tmp_path, capsys):
 def test_eval_divides_models_from_settings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("lr=1").mkdir()  # a run's folder may look like a setting
-    models, settings = eval_verb.divide(
+    models, task, settings = eval_verb.divide(
         [
             "tiny",
             "lr=1",
@@ -155,21 +156,17 @@ def test_eval_divides_models_from_settings(tmp_path, monkeypatch):
             "verifier.workers=1",
         ]
     )
-    assert models == ["tiny", "lr=1"]
-    assert settings == {
-        "task": "a file.jsonl",
-        "verifier": {"workers": 1},
-        "samples": 4,
-        "greedy": True,
-        "temperature": 1.0,
-    }
-    assert eval_verb.divide(["tiny", "task=chain", "task.test=5"])[1]["task"] == {"name": "chain", "test": 5}
-    assert eval_verb.divide(["tiny", "task.max_operands=5"])[1]["task"] == {
-        "name": "chain",
-        "max_operands": 5,
-    }
+    assert (models, task) == (["tiny", "lr=1"], "a file.jsonl")
+    assert settings == EvalSettings(samples=4, greedy=True, temperature=1.0, verifier={"workers": 1})
+    assert eval_verb.divide(["tiny", "task=chain", "task.test=5"])[1] == {"name": "chain", "test": 5}
+    assert eval_verb.divide(["tiny", "task.max_operands=5"])[1] == {"name": "chain", "max_operands": 5}
     with pytest.raises(BadInput, match="top_p"):
         eval_verb.divide(["tiny", "top_p=high"])
+
+
+def test_eval_names_every_setting_in_its_help():
+    fields = EvalSettings.model_fields.keys() - {"decodings"}  # which `greedy` chooses from
+    assert {*eval_verb.OPTIONS, "verifier"} == fields
 
 
 def test_check_prints_the_resolved_recipe_and_what_was_found(capsys, tmp_path, monkeypatch):

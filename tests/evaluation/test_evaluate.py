@@ -12,12 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from rich.console import Console
+from transformers import AutoTokenizer
 
 from lenrl.errors import BadInput
 from lenrl.evaluation.evaluate import evaluate
 from lenrl.evaluation.results import WIDE, warnings
+from lenrl.evaluation.settings import EvalSettings
 from lenrl.generation import transformers_engine as models
-from lenrl.generation.names import TINY
+from lenrl.generation.pretrained import TINY, ModelOptions, find
 from lenrl.generation.transformers_engine import weights_hash
 from lenrl.report.summary import show
 from lenrl.tasks.chain import ChainTask
@@ -40,11 +42,8 @@ def done(tmp_path_factory):
     result = evaluate(
         ["tiny", str(folder / "run")],
         str(folder / "rows.jsonl"),
-        decodings=("sampled", "greedy"),
-        samples=2,
-        max_new_tokens=120,
+        EvalSettings(decodings=("sampled", "greedy"), samples=2, max_new_tokens=120, verifier=EXACT),
         out_dir=folder / "out",
-        verifier_settings=EXACT,
     )
     return folder, rows, result
 
@@ -116,9 +115,9 @@ def test_further_figures_follow_from_the_completions(done):
 
 def test_votes_and_budgets_answer_to_their_options(tmp_path):
     task = {"name": "chain", "test": 20}
-    options = {"samples": 5, "max_new_tokens": 100, "temperature": 1.4, "verifier_settings": EXACT}
-    options["out_dir"] = tmp_path
-    entry = evaluate(["tiny"], task, budget=50, **options)["models"][0]
+    options = {"samples": 5, "max_new_tokens": 100, "temperature": 1.4, "verifier": EXACT}
+    settings = EvalSettings(budget=50, **options)
+    entry = evaluate(["tiny"], task, settings, out_dir=tmp_path)["models"][0]
     rows = pq.read_table(tmp_path / entry["completions"]).to_pylist()
     majority = []
     for first in range(0, 100, 5):
@@ -128,10 +127,10 @@ def test_votes_and_budgets_answer_to_their_options(tmp_path):
     assert entry["vote"]["majority"] == pytest.approx(sum(majority) / 20)
     assert entry["vote"]["width_steps"] == 2
     assert (entry["area_tokens"], list(entry["accuracy_within"])[-1]) == (50, "50")
-    wide = evaluate(["tiny"], task, vote_width=1000, **options)["models"][0]
+    wide = evaluate(["tiny"], task, EvalSettings(vote_width=1000, **options), out_dir=tmp_path)["models"][0]
     assert wide["vote"]["length_filtered"] == wide["vote"]["majority"] != entry["vote"]["length_filtered"]
     with pytest.raises(BadInput, match="vote_width=0"):
-        evaluate(["tiny"], task, vote_width=0)
+        EvalSettings.read({"vote_width": 0})
 
 
 def test_eval_json_is_what_was_returned(done):
@@ -142,15 +141,15 @@ def test_eval_json_is_what_was_returned(done):
 def test_the_fingerprint_follows_what_moves_the_figures(done):
     folder, _, result = done
     base = result["models"][1]["fingerprint"]["hash"]
-    options = {"greedy": True, "max_new_tokens": 120, "verifier_settings": EXACT}
+    options = {"greedy": True, "max_new_tokens": 120, "verifier": EXACT}
     path = str(folder / "rows.jsonl")
-    assert evaluate(["tiny"], path, **options)["models"][0]["fingerprint"]["hash"] == base
+    assert evaluate(["tiny"], path, EvalSettings(**options))["models"][0]["fingerprint"]["hash"] == base
     changed = [
         options | {"max_new_tokens": 119},
-        options | {"verifier_settings": {"kind": "exact", "max_digits": 9 * 9}},
+        options | {"verifier": {"kind": "exact", "max_digits": 9 * 9}},
     ]
     for other in changed:
-        assert evaluate(["tiny"], path, **other)["models"][0]["fingerprint"]["hash"] != base
+        assert evaluate(["tiny"], path, EvalSettings(**other))["models"][0]["fingerprint"]["hash"] != base
 
 
 def test_pairs_say_where_their_models_were_not_measured_alike(done, tmp_path):
@@ -163,8 +162,8 @@ def test_pairs_say_where_their_models_were_not_measured_alike(done, tmp_path):
     template = tmp_path / "other" / "chat_template.jinja"
     template.write_text(template.read_text().replace("<|assistant|>", "<|assistant|>"[:-1] + " |>"))
     models = ["tiny", str(tmp_path / "other")]
-    options = {"greedy": True, "max_new_tokens": 400, "verifier_settings": EXACT}
-    unlike = evaluate(models, {"name": "chain", "test": 3}, **options)
+    options = {"greedy": True, "max_new_tokens": 400, "verifier": EXACT}
+    unlike = evaluate(models, {"name": "chain", "test": 3}, EvalSettings(**options))
     [pair] = unlike["pairs"]
     said = "; ".join(pair["differs"])
     assert (
@@ -190,14 +189,13 @@ def test_weights_are_told_apart(done):
 def test_few_prompts_and_cut_completions_are_warned_of(done):
     folder, _, _ = done
     path = str(folder / "rows.jsonl")
-    entry = evaluate(["tiny"], path, max_new_tokens=8, verifier_settings=EXACT)["models"][0]
+    entry = evaluate(["tiny"], path, EvalSettings(max_new_tokens=8, verifier=EXACT))["models"][0]
     [few] = [warning for warning in entry["warnings"] if "24 prompts are few" in warning]
     half = max(abs(end - entry["accuracy"]) for end in entry["accuracy_ci95"])
     assert f"known to {100 * half:.1f} points" in few and half > WIDE
     assert any("cut at the cap" in warning for warning in entry["warnings"])
-    capped = evaluate(["tiny"], {"name": "chain", "test": 1}, greedy=True, verifier_settings=EXACT)["models"][
-        0
-    ]
+    greedy = EvalSettings(greedy=True, verifier=EXACT)
+    [capped] = evaluate(["tiny"], {"name": "chain", "test": 1}, greedy)["models"]
     assert any("lowered from 4096" in warning for warning in capped["warnings"])
     assert capped["tokens_mean_ci95"] == [0.0, None]  # one prompt says nothing of others
 
@@ -232,12 +230,12 @@ def test_show_prints_figures_and_no_markup(done):
 )
 def test_models_that_don_t_exist(name, message):
     with pytest.raises(BadInput, match=message):
-        evaluate(["tiny", name], {"name": "chain", "test": 1}, verifier_settings=EXACT)
+        evaluate(["tiny", name], {"name": "chain", "test": 1}, EvalSettings(verifier=EXACT))
 
 
 def test_folders_without_a_model_and_an_unreachable_hub(tmp_path, monkeypatch):
     with pytest.raises(BadInput, match="neither config.json"):
-        models.find(str(tmp_path))
+        find(str(tmp_path))
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(BadInput, match="could not be loaded"):
         models.load(str(tmp_path))
@@ -245,14 +243,14 @@ def test_folders_without_a_model_and_an_unreachable_hub(tmp_path, monkeypatch):
     def unreachable(*args, **options):
         raise OSError("We couldn't connect to the hub")
 
-    monkeypatch.setattr(models.AutoTokenizer, "from_pretrained", unreachable)
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", unreachable)
     with pytest.raises(BadInput, match=r"org/name.*couldn't connect.*network"):
         models.load("org/name")
 
 
 def test_an_adapter_is_loaded_on_its_base(tmp_path):
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     torch.manual_seed(0)
     base = AutoModelForCausalLM.from_pretrained(TINY)
@@ -260,8 +258,9 @@ def test_an_adapter_is_loaded_on_its_base(tmp_path):
     adapted = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False))
     adapted.save_pretrained(tmp_path)
     AutoTokenizer.from_pretrained(TINY).save_pretrained(tmp_path)
-    options = {"greedy": True, "max_new_tokens": 192, "verifier_settings": EXACT}
-    plain, changed = evaluate(["tiny", str(tmp_path)], {"name": "chain", "test": 20}, **options)["models"]
+    options = {"greedy": True, "max_new_tokens": 192, "verifier": EXACT}
+    task, settings = {"name": "chain", "test": 20}, EvalSettings(**options)
+    plain, changed = evaluate(["tiny", str(tmp_path)], task, settings)["models"]
     assert changed["tokens_mean"] != plain["tokens_mean"] or changed["accuracy"] != plain["accuracy"]
 
 
@@ -269,7 +268,7 @@ def test_an_adapter_is_loaded_on_its_base(tmp_path):
 def test_an_adapter_loses_nothing_when_it_is_loaded_and_when_it_is_merged(tmp_path, dora):
     """transformers' own loading leaves DoRA's magnitudes behind."""
     from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     base: Any = AutoModelForCausalLM.from_pretrained(TINY)
     config = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False, use_dora=dora)
@@ -284,7 +283,7 @@ def test_an_adapter_loses_nothing_when_it_is_loaded_and_when_it_is_merged(tmp_pa
     ids = torch.arange(10)[None]
     with torch.no_grad():
         expected = adapted.eval()(ids).logits
-        assert torch.equal(models.load(str(tmp_path), device="cpu").model(ids).logits, expected)
+        assert torch.equal(models.load(str(tmp_path), ModelOptions(device="cpu")).model(ids).logits, expected)
         line = [sys.executable, str(Path(__file__).parents[2] / "scripts" / "merge.py"), str(tmp_path)]
         assert subprocess.run(line, capture_output=True, check=False).returncode == 0
         merged: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
@@ -295,11 +294,14 @@ def test_an_adapter_loses_nothing_when_it_is_loaded_and_when_it_is_merged(tmp_pa
 
 @pytest.mark.parametrize(
     "options",
-    [{"samples": 0}, {"temperature": 0}, {"top_p": 1.5}, {"max_new_tokens": 0}, {"decodings": ["beam"]}],
+    [
+        *[{"samples": 0}, {"temperature": 0}, {"top_p": 1.5}, {"max_new_tokens": 0}, {"decodings": ["beam"]}],
+        *[{"batch_size": 0}, {"budget": 0}],
+    ],
 )
 def test_bad_options_are_refused_before_anything_loads(options):
     with pytest.raises(BadInput, match=str(next(iter(options.values()))).strip("[]")):
-        evaluate(["tiny"], "chain", **options)
+        EvalSettings.read(options)
 
 
 def test_the_documented_fields_are_there(done):

@@ -31,9 +31,9 @@ def settings_of(recipe, task):
     words = shlex.split(eval_command(Path("runs/x y"), recipe, task))
     assert words[:4] == ["lenrl", "eval", recipe.model.path, "runs/x y/model"]
     assert words[-2:] == ["--out", "runs/x y/eval8"]
-    models, settings = divide(words[2:-2])
+    models, task, settings = divide(words[2:-2])
     assert models == words[2:4]
-    return settings
+    return task, settings
 
 
 @pytest.mark.parametrize(
@@ -54,11 +54,11 @@ def settings_of(recipe, task):
 )
 def test_the_named_command_asks_the_same_problems(task):
     built = build(task)
-    settings = settings_of(recipe_of(task), built)
-    again = build(settings["task"])
+    named, settings = settings_of(recipe_of(task), built)
+    again = build(named)
     assert digest(again, again.problems("test")) == digest(built, built.problems("test"))
-    assert settings["samples"] == 8
-    assert (settings["max_new_tokens"], settings["temperature"], settings["top_p"]) == (700, 0.6, 0.95)
+    assert settings.samples == 8
+    assert (settings.max_new_tokens, settings.temperature, settings.top_p) == (700, 0.6, 0.95)
 
 
 def test_rows_of_a_file_stay_in_their_split(tmp_path):
@@ -66,7 +66,7 @@ def test_rows_of_a_file_stay_in_their_split(tmp_path):
     path.write_text("".join(f'{{"prompt": "{n}", "answer": "{n}"}}\n' for n in range(60)))
     task = {"name": "table", "path": str(path)}
     built = build(task)
-    again = build(settings_of(recipe_of(task), built)["task"])
+    again = build(settings_of(recipe_of(task), built)[0])
     assert [p.id for p in again.problems("test")] == [p.id for p in built.problems("test")]
     assert len(built.problems("test")) < 60  # the training rows are not asked
 
@@ -78,15 +78,15 @@ def test_settings_of_verifier_model_and_seed_are_named():
         verifier={"kind": "exact", "timeout_s": 3.5},
         model={"path": "org/model", "dtype": "bfloat16", "trust_remote_code": True, "revision": "v1.0"},
     )
-    settings = settings_of(recipe, build("chain"))
-    assert settings["verifier"] == {"kind": "exact", "timeout_s": 3.5}
-    wanted = {"dtype": "bfloat16", "revision": "v1.0", "trust_remote_code": True, "seed": 5}
-    assert {name: settings[name] for name in wanted} == wanted
+    _, settings = settings_of(recipe, build("chain"))
+    assert settings.verifier == {"kind": "exact", "timeout_s": 3.5}
+    named = {"dtype": "bfloat16", "revision": "v1.0", "trust_remote_code": True, "seed": 5}
+    assert settings.model_dump(include=set(named)) == named
 
 
 @pytest.mark.parametrize("name", ["demo", "drpo", "curriculum"])
 def test_the_command_of_a_recipe_reads_back(name):
     recipe = compose(name, ["task.operands=[2,3]"])
     task = build(recipe.task)
-    again = build(settings_of(recipe, task)["task"])
+    again = build(settings_of(recipe, task)[0])
     assert digest(again, again.problems("test", 9)) == digest(task, task.problems("test", 9))

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer
 
 from lenrl.cli import main
 from lenrl.evaluation import sft
-from lenrl.generation.names import TINY
+from lenrl.generation.pretrained import TINY
 
 SMALL = ["task.test=12", "max_new_tokens=150", "verifier.kind=exact"]
 
@@ -71,7 +71,7 @@ def test_a_first_token_that_the_tokenizer_adds_is_not_written_twice():
             ids = [0] * text.count("<s>") + [ord(c) for c in text.replace("<s>", "")]
             return {"input_ids": [0, *ids] if add_special_tokens else ids}
 
-    assert sft._read(Adding(), [{"role": "user", "content": "hi"}]) == "hi"
+    assert sft._prompt_text(Adding(), [{"role": "user", "content": "hi"}]) == "hi"
 
 
 def test_answers_are_measured_by_what_their_rows_hold(tmp_path, capsys):
@@ -104,7 +104,7 @@ def test_answers_are_measured_by_what_their_rows_hold(tmp_path, capsys):
     ("row", "words"),
     [
         ({"text": "a"}, "add the column `answer`"),
-        ({"answer": 3, "baseline": "x"}, "answer=3 is not text"),
+        ({"answer": 3, "baseline": "x"}, "answer=3: should be a valid string"),
         ({"answer": "a"}, "preference and other for win rates"),
         ({"answer": "a", "target": 75}, "none of the Ruler's 10, 30"),
         ({"answer": "a", "preference": 2, "other": "b"}, "subtract 1"),

@@ -8,6 +8,7 @@ import pytest
 from lenrl.cli.eval import divide
 from lenrl.errors import BadInput
 from lenrl.evaluation.evaluate import evaluate
+from lenrl.evaluation.settings import EvalSettings
 from lenrl.tasks import GymTask, build
 from lenrl.verify import gym_scorer as gym
 
@@ -52,9 +53,9 @@ def test_a_scorer_reads_its_generators_options():
 
 def test_a_generator_is_evaluated_by_name():
     words = ["task=gym", "task.generator=leg_counting", "task.test=4"]
-    task = divide(["tiny", *words])[1]["task"]
+    task = divide(["tiny", *words])[1]
     assert build(task).name == "gym"
-    [entry] = evaluate(["tiny"], task, max_new_tokens=16, verifier_settings={"workers": 1})["models"]
+    [entry] = evaluate(["tiny"], task, EvalSettings(max_new_tokens=16, verifier={"workers": 1}))["models"]
     assert (entry["task"], entry["prompts"], entry["unknown"]) == ("leg_counting", 4, 0)
     assert "reasoning-gym" in entry["fingerprint"]["versions"]
     assert entry["fingerprint"]["verifier"]["kind"] == "gym"

@@ -13,14 +13,15 @@ from lenrl.errors import BadInput
 from lenrl.evaluation import evaluate as module
 from lenrl.evaluation.cache import CompletionCache
 from lenrl.evaluation.evaluate import evaluate
-from lenrl.generation.names import TINY
+from lenrl.evaluation.settings import EvalSettings
+from lenrl.generation.pretrained import TINY
 
 TASK = {"name": "chain", "test": 12}
 OPTIONS = {
     "samples": 3,
     "max_new_tokens": 120,
     "batch_size": 5,
-    "verifier_settings": {"kind": "exact"},
+    "verifier": {"kind": "exact"},
     "decodings": ("sampled", "greedy"),
 }
 
@@ -33,7 +34,7 @@ def figures(result):
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     folder = tmp_path_factory.mktemp("straight")
-    return folder, evaluate(["tiny"], TASK, out_dir=folder, **OPTIONS)
+    return folder, evaluate(["tiny"], TASK, EvalSettings(**OPTIONS), out_dir=folder)
 
 
 @pytest.fixture
@@ -44,9 +45,9 @@ def stopped(tmp_path, monkeypatch):
         drawn = 0
         stop_after = 10**9
 
-        def add(self, found):
-            super().add(found)
-            Counting.drawn += len(found)
+        def add(self, completions):
+            super().add(completions)
+            Counting.drawn += len(completions)
             if Counting.drawn >= 5 * Counting.stop_after:
                 raise KeyboardInterrupt
 
@@ -58,14 +59,14 @@ def test_what_was_sampled_is_not_sampled_again(straight, stopped, tmp_path):
     folder, whole = straight
     stopped.stop_after = 4
     with pytest.raises(KeyboardInterrupt):
-        evaluate(["tiny"], TASK, out_dir=tmp_path, **OPTIONS)
+        evaluate(["tiny"], TASK, EvalSettings(**OPTIONS), out_dir=tmp_path)
     part = tmp_path / "completions-0-sampled.part.jsonl"
     assert len(part.read_text().splitlines()) == 1 + 20 and not (tmp_path / "eval.json").exists()
     with part.open("a") as file:
         file.write("[33, false, [4, 5")  # killed while it wrote
 
     stopped.drawn, stopped.stop_after = 0, 10**9
-    found = evaluate(["tiny"], TASK, out_dir=tmp_path, **OPTIONS)
+    found = evaluate(["tiny"], TASK, EvalSettings(**OPTIONS), out_dir=tmp_path)
     assert stopped.drawn == 36 - 20 + 12
     assert [entry["resumed"] for entry in found["models"]] == [20, 0]
     assert figures(found) == figures(whole)
@@ -75,7 +76,7 @@ def test_what_was_sampled_is_not_sampled_again(straight, stopped, tmp_path):
     assert not list(tmp_path.glob("*.part*"))
 
     stopped.drawn = 0
-    again = evaluate(["tiny"], TASK, out_dir=tmp_path, **OPTIONS)
+    again = evaluate(["tiny"], TASK, EvalSettings(**OPTIONS), out_dir=tmp_path)
     assert stopped.drawn == 0 and [entry["resumed"] for entry in again["models"]] == [36, 12]
     assert figures(again) == figures(whole)
 
@@ -85,7 +86,7 @@ def test_what_was_sampled_is_not_sampled_again(straight, stopped, tmp_path):
     [
         ({"samples": 2}, "fingerprint.decoding.samples 3 against 2"),
         ({"seed": 1}, "decoding.seed 0 against 1"),
-        ({"verifier_settings": {"kind": "exact", "max_digits": 99}}, "verifier.max_digits"),
+        ({"verifier": {"kind": "exact", "max_digits": 99}}, "verifier.max_digits"),
         ({"split": "dev"}, 'split "test" against "dev"'),
     ],
 )
@@ -93,36 +94,37 @@ def test_a_folder_of_other_completions_is_refused_or_replaced(straight, tmp_path
     shutil.copytree(straight[0], tmp_path, dirs_exist_ok=True)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     task = {**TASK, "dev": 12}
+    settings = EvalSettings(**{**OPTIONS, **change})
     with pytest.raises(BadInput, match="were sampled otherwise") as fault:
-        evaluate(["tiny"], task, out_dir=tmp_path, **{**OPTIONS, **change})
+        evaluate(["tiny"], task, settings, out_dir=tmp_path)
     assert words in str(fault.value) and "--out" in str(fault.value)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    replaced = evaluate(["tiny"], task, out_dir=tmp_path, replace_other=True, **{**OPTIONS, **change})
+    replaced = evaluate(["tiny"], task, settings, out_dir=tmp_path, replace_other=True)
     assert replaced["models"][0]["resumed"] == 0
     assert json.loads((tmp_path / "eval.json").read_text()) == replaced
 
 
 def test_a_model_that_was_trained_further_is_another_one(tmp_path):
     shutil.copytree(TINY, tmp_path / "model")
-    path, options = tmp_path / "model" / "model.safetensors", {**OPTIONS, "out_dir": tmp_path / "out"}
-    evaluate([str(tmp_path / "model")], TASK, **options)
+    path, settings = tmp_path / "model" / "model.safetensors", EvalSettings(**OPTIONS)
+    evaluate([str(tmp_path / "model")], TASK, settings, out_dir=tmp_path / "out")
     tensors = load_file(path)
     first = next(iter(tensors))
     tensors[first] = tensors[first] + torch.full_like(tensors[first], 1e-3)
     save_file(tensors, path, {"format": "pt"})
     with pytest.raises(BadInput, match="weights"):
-        evaluate([str(tmp_path / "model")], TASK, **options)
+        evaluate([str(tmp_path / "model")], TASK, settings, out_dir=tmp_path / "out")
 
 
 def test_completions_of_unknown_origin_are_refused(straight, tmp_path):
     table = pq.read_table(straight[0] / "completions-0-sampled.parquet")
     pq.write_table(table.replace_schema_metadata(None), tmp_path / "completions-0-sampled.parquet")
     with pytest.raises(BadInput, match="does not say"):
-        evaluate(["tiny"], TASK, out_dir=tmp_path, **OPTIONS)
+        evaluate(["tiny"], TASK, EvalSettings(**OPTIONS), out_dir=tmp_path)
     (tmp_path / "completions-0-sampled.parquet").unlink()
     (tmp_path / "completions-0-sampled.part.jsonl").write_text("{}\nnonsense\n")
     with pytest.raises(BadInput, match="damaged"):
-        evaluate(["tiny"], TASK, out_dir=tmp_path, **OPTIONS)
+        evaluate(["tiny"], TASK, EvalSettings(**OPTIONS), out_dir=tmp_path)
 
 
 def test_the_command_continues_and_says_so(stopped, tmp_path, capsys, monkeypatch):

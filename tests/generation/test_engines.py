@@ -15,15 +15,16 @@ import pytest
 from lenrl.errors import BadInput, RunFailed
 from lenrl.evaluation.evaluate import evaluate
 from lenrl.evaluation.fingerprint import differences
+from lenrl.evaluation.settings import EvalSettings
 from lenrl.generation import openai_engine as server
 from lenrl.generation import vllm_engine as offline
-from lenrl.generation.base import Completion, Decoding
-from lenrl.generation.engines import opened
-from lenrl.generation.names import TINY
+from lenrl.generation.base import Batches, Completion, Decoding
+from lenrl.generation.engines import load_engine
+from lenrl.generation.pretrained import TINY, ModelOptions, load_tokenizer_info
 from lenrl.generation.sampling import sample
 from lenrl.generation.transformers_engine import load
 
-GREEDY = Decoding("greedy", max_new_tokens=50)
+GREEDY = Decoding(name="greedy", max_new_tokens=50)
 TASK = {"name": "chain", "test": 12}
 HANG_S = 100.0
 ROOT = Path(__file__).parents[2]
@@ -73,16 +74,11 @@ class Handler(BaseHTTPRequestHandler):
                 self.answer(fault, {"error": f"fault {fault}"})
                 return
             loaded = own.model
-            (found,) = sample(
-                loaded.model,
-                loaded.tokenizer,
-                [body["prompt"]],
-                max_new_tokens=body["max_tokens"],
-                greedy=True,
-            )
+            decoding = Decoding(name="greedy", max_new_tokens=body["max_tokens"])
+            (found,) = sample(loaded.model, loaded.info.tokenizer, [body["prompt"]], decoding)
         stop = not found.truncated
         choice: dict[str, Any] = {
-            "text": loaded.tokenizer.decode(found.ids[:-1] if stop else found.ids),
+            "text": loaded.info.tokenizer.decode(found.ids[:-1] if stop else found.ids),
             "finish_reason": "stop" if stop else "length",
         }
         if own.extended:
@@ -108,29 +104,26 @@ def fake():
 
 
 def connect(fake, **options):
-    return server.connect("served", fake.url, tokenizer=str(TINY), first_wait_s=0.01, **options)
+    return server.connect("served", fake.url, ModelOptions(tokenizer=str(TINY), **options), first_wait_s=0.01)
 
 
-def ask(engine, prompts, plan=GREEDY, done=None):
+def ask(engine, prompts, decoding=GREEDY, done=None):
     kept: dict[int, Completion] = {}
-    found = engine.sample(
-        prompts, plan, batch_size=None, done=done or {}, keep=kept.update, progress=lambda count: None
-    )
+    found = engine.sample(prompts, decoding, Batches(done=done or {}, keep=kept.update))
     return found, kept
 
 
 def prompts_of(loaded, texts=("3+4*2", "9*2", "7*4+8")):
-    return [loaded.tokenizer(text)["input_ids"] for text in texts]
+    return [loaded.info.tokenizer(text)["input_ids"] for text in texts]
 
 
 @pytest.mark.parametrize("extended", [True, False])
 def test_a_server_gives_the_figures_that_transformers_gives(fake, extended, tmp_path):
     fake.extended = extended
     options: dict[str, Any] = {"greedy": True, "max_new_tokens": 60, "tokenizer": str(TINY)}
-    (here,) = evaluate(["tiny"], TASK, **options)["models"]
-    (there,) = evaluate(["tiny"], TASK, engine="server", server_url=fake.url, out_dir=tmp_path, **options)[
-        "models"
-    ]
+    (here,) = evaluate(["tiny"], TASK, EvalSettings(**options))["models"]
+    served = EvalSettings(engine="server", server_url=fake.url, **options)
+    (there,) = evaluate(["tiny"], TASK, served, out_dir=tmp_path)["models"]
     for key in ("accuracy", "tokens_mean", "tokens_p95", "truncated_share", "tokens_correct"):
         assert there[key] == here[key], key
     said = differences(here["fingerprint"], there["fingerprint"])
@@ -138,16 +131,16 @@ def test_a_server_gives_the_figures_that_transformers_gives(fake, extended, tmp_
     lengths = there["fingerprint"]["lengths"]
     assert lengths == ("token ids" if extended else "text encoded again")
     count = len(fake.asked)
-    again = evaluate(["tiny"], TASK, engine="server", server_url=fake.url, out_dir=tmp_path, **options)
+    again = evaluate(["tiny"], TASK, served, out_dir=tmp_path)
     assert again["models"][0]["resumed"] == 12 and len(fake.asked) == count + (1 if extended else 2)
 
 
 def test_prompts_are_token_ids_and_the_decoding_is_said(fake):
     engine = connect(fake)
-    plan = Decoding("sampled", samples=2, temperature=0.7, top_p=0.9, top_k=5, max_new_tokens=7, seed=3)
+    decoding = Decoding(samples=2, temperature=0.7, top_p=0.9, top_k=5, max_new_tokens=7, seed=3)
     prompts = prompts_of(fake.model, ["1+1", "1+1"])
     fake.asked.clear()
-    ask(engine, prompts, plan)
+    ask(engine, prompts, decoding)
     for body in fake.asked:
         assert body["prompt"] == prompts[0] and body["max_tokens"] == 7
         assert (body["temperature"], body["top_p"], body["top_k"]) == (0.7, 0.9, 5)
@@ -216,13 +209,13 @@ def test_nothing_is_sampled_with_another_decoding_than_was_asked(fake):
     fake.extended = False
     engine = connect(fake)
     with pytest.raises(BadInput, match="no top_k"):
-        ask(engine, prompts_of(fake.model), Decoding("sampled", top_k=5, max_new_tokens=5))
+        ask(engine, prompts_of(fake.model), Decoding(top_k=5, max_new_tokens=5))
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"engine": "sglang"}, "there are transformers, vllm, server"),
+        ({"engine": "sglang"}, "engine='sglang': should be 'transformers', 'vllm' or 'server'"),
         ({"engine": "server"}, "needs a server_url"),
         ({"engine": "transformers", "server_url": "http://localhost:1"}, "no other does"),
         ({"engine": "server", "server_url": "localhost:8000"}, "no address"),
@@ -234,15 +227,14 @@ def test_nothing_is_sampled_with_another_decoding_than_was_asked(fake):
     ],
 )
 def test_refusals(options, words):
-    given = {"server_url": None} | options
     with pytest.raises(BadInput, match=words):
-        opened(name="tiny", **given)
+        load_engine("tiny", EvalSettings.read(options))
 
 
 def test_no_server_at_the_address(monkeypatch):
     monkeypatch.setattr(server, "TRIES", 2)
     with pytest.raises(BadInput, match="does not answer after 2 tries"):
-        server.connect("tiny", "http://127.0.0.1:9/v1", first_wait_s=0.01)
+        server.connect("tiny", "http://127.0.0.1:9/v1", ModelOptions(), first_wait_s=0.01)
 
 
 def test_how_vllm_is_called(monkeypatch):
@@ -261,15 +253,12 @@ def test_how_vllm_is_called(monkeypatch):
     module = ModuleType("vllm")
     module.SamplingParams = lambda **given: given  # type: ignore[attr-defined]
     monkeypatch.setitem(__import__("sys").modules, "vllm", module)
-    speech = server.spoken("tiny", revision=None, tokenizer=None, think=None, trust_remote_code=False)
-    engine = offline.VllmEngine("tiny", LLM(), speech, "float32")
-    plan = Decoding("sampled", temperature=0.6, top_p=0.9, max_new_tokens=2, seed=1)
-    found = engine.sample(
-        [[3], [4], [5]], plan, batch_size=2, done={1: Completion([9], False)}, keep=lambda _: None,
-        progress=lambda _: None,
-    )  # fmt: skip
+    info = load_tokenizer_info("tiny", ModelOptions())
+    engine = offline.VllmEngine("tiny", info, LLM(), "float32")
+    decoding = Decoding(temperature=0.6, top_p=0.9, max_new_tokens=2, seed=1)
+    found = engine.sample([[3], [4], [5]], decoding, Batches(2, done={1: Completion([9], False)}))
     assert found == [Completion([7, 1], True), Completion([9], False), Completion([7, 1], False)]
     (prompts, params), *rest = calls
     assert prompts == [{"prompt_token_ids": [3]}, {"prompt_token_ids": [5]}] and not rest
-    assert params[0]["top_k"] == -1 and params[0]["stop_token_ids"] == engine.eos_ids
+    assert params[0]["top_k"] == -1 and params[0]["stop_token_ids"] == engine.info.eos_ids
     assert params[0]["seed"] != params[1]["seed"]

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from lenrl.generation.names import TINY
+from lenrl.generation.pretrained import TINY
 from lenrl.report import page, plots, summary
 from lenrl.report import run_page as report
 

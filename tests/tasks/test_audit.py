@@ -8,7 +8,7 @@ from transformers import AutoTokenizer
 from lenrl import tasks
 from lenrl.config import compose
 from lenrl.errors import BadInput
-from lenrl.generation.names import TINY
+from lenrl.generation.pretrained import TINY
 from lenrl.tasks.audit import load
 from lenrl.training.prepare import audited, prepare
 

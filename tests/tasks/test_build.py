@@ -7,7 +7,7 @@ from transformers import AutoTokenizer
 
 from lenrl import tasks
 from lenrl.errors import BadInput
-from lenrl.generation.names import TINY
+from lenrl.generation.pretrained import TINY
 from lenrl.tasks import Problem
 
 PROBLEM = Problem("x:1", "What is {prompt} of {hint}?", "7")

@@ -6,7 +6,7 @@ import random
 import pytest
 from pydantic import ValidationError
 
-from lenrl.generation.names import TINY
+from lenrl.generation.pretrained import TINY
 from lenrl.tasks.chain import SPLIT_PERCENT, ChainTask, evaluate, sft_trace, split_of
 
 TRACE = "<think>\n3+4=7\n7*2=4\n4-7=7\nWait\n3+4=7\n7*2=4\n4-7=7\n</think>\n\\boxed{7}"

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 
 from lenrl import train
 from lenrl.config import compose
-from lenrl.generation.names import find
+from lenrl.generation.pretrained import ModelOptions, find
 from lenrl.generation.transformers_engine import load
 from tests.training import matrix, on_cpu  # noqa: F401 - before the process group begins
 from tests.training.runs import force, small_run
@@ -140,7 +140,7 @@ def put_down(trainer: Any, path: Path) -> float:
 def export_faults(out: Path, kind: str) -> list[str]:
     """How `model/`, loaded in a process without an engine, differs from what the processes had; empty: not."""
     live = load_file(out / f"{kind}-live.safetensors")
-    loaded = load(str(out / kind / "model"), device="cpu").model
+    loaded = load(str(out / kind / "model"), ModelOptions(device="cpu")).model
     tensors = {bare(name): p.detach() for name, p in loaded.named_parameters()}
     base = dict(AutoModelForCausalLM.from_pretrained(find("tiny")).named_parameters())
     found = []

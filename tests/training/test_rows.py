@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
-from lenrl.generation.names import TINY
+from lenrl.generation.pretrained import TINY
 from lenrl.rollouts import RewardResult
 from lenrl.strategies.base import Advantage, Budget, PromptBudget
 from lenrl.strategies.examples import GROUP

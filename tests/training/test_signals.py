@@ -74,8 +74,8 @@ def owners():
     """Where a phase is met: (owner, function, call at step 4 or in the evaluation of step 3, may be left)."""
     from trl import GRPOTrainer
 
+    from lenrl.generation import transformers_engine as engine
     from lenrl.strategies.method import Method
-    from lenrl.training import evaluation as dev
     from lenrl.training import trainer
     from lenrl.verify.pool import Verifier
 
@@ -85,7 +85,7 @@ def owners():
         "reward": (Method, "pay", 7, True, 3),  # twice a rollout, once for the diagnosis
         "update": (trainer.LenrlTrainer, "_get_grad_norm", 4, False, 4),
         "save": (checkpoint, "write_state", 1, False, 2),
-        "evaluation": (dev, "sample", 2, True, 3),
+        "evaluation": (engine, "sample", 2, True, 3),
     }
 
 

@@ -1,0 +1,48 @@
+"""Settings of an evaluation: what `lenrl eval key=value` fills, with defaults and bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from lenrl.errors import BadInput, explain
+from lenrl.generation.base import Count, Decoding, SamplingOptions
+from lenrl.generation.engines import EngineOptions
+from lenrl.generation.pretrained import Flag
+
+
+class EvalSettings(SamplingOptions, EngineOptions):
+    """How models are measured; `max_new_tokens` is lowered, with a warning, to what a model's context leaves."""
+
+    greedy: Flag = False  # instead of sampling
+    decodings: tuple[Literal["sampled", "greedy"], ...] = ()  # each is measured; overrides `greedy`
+    batch_size: Count | None = None  # rows at a time; None: the engine's choice
+    budget: Count | None = (
+        None  # tokens up to which accuracies within a budget, and the area, are given; None: the cap
+    )
+    vote_width: Count | None = (
+        None  # steps of a bucket of the length-filtered vote; None: `measures.VOTE_WIDTH`
+    )
+    split: str = "test"  # of the task's problems
+    verifier: dict[str, Any] = {}  # for `VerifierSettings`, whose kind is the task's by default
+
+    @classmethod
+    def read(cls, options: Mapping[str, Any]) -> EvalSettings:
+        """Settings from plain values.
+
+        Raises:
+            BadInput: an unknown key (with the nearest one), or a value out of bounds.
+        """
+        try:
+            return cls(**options)
+        except ValidationError as fault:
+            raise BadInput(explain(fault, cls)) from None
+
+    def each_decoding(self) -> list[Decoding]:
+        """The decodings to measure, in order; a greedy one has nothing but its cap."""
+        sampled = Decoding(**{name: getattr(self, name) for name in SamplingOptions.model_fields})
+        greedy = Decoding(name="greedy", max_new_tokens=self.max_new_tokens)
+        names = self.decodings or ("greedy" if self.greedy else "sampled",)
+        return [greedy if name == "greedy" else sampled for name in dict.fromkeys(names)]
