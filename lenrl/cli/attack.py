@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from lenrl.cli.arguments import Parser
 from lenrl.errors import BadInput
+from lenrl.files import write_json
 
 EXAMPLES = (
     "lenrl attack length_penalty",
@@ -34,18 +34,18 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was found")
     parser.add_argument("--fail-on-pay", action="store_true", help="exit code 1 if a hack pays")
-    given = parser.read(arguments)
+    options = parser.read(arguments)
 
     from lenrl.config import compose
-    from lenrl.dryrun import attack as attacks
+    from lenrl.dryrun.attack import attack, show
 
-    found = attacks.attack(compose(given.recipe, given.overrides, given.plugin), given.step)
-    if given.json is not None:
+    result = attack(compose(options.recipe, options.overrides, options.plugin), options.step)
+    if options.json is not None:
         try:
-            given.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+            write_json(options.json, result)
         except OSError as fault:
             raise BadInput(
-                f"--json {given.json} can't be written: {fault.strerror}. Choose another place."
+                f"--json {options.json} can't be written: {fault.strerror}. Choose another place."
             ) from None
-    attacks.show(found)
-    return 1 if given.fail_on_pay and found["pays"] else 0
+    show(result)
+    return 1 if options.fail_on_pay and result["pays"] else 0

@@ -1,7 +1,8 @@
-"""Reward hacks against a recipe before training: no model, and what each of them would be paid and pushed."""
+"""Reward hacks against a recipe before training, without a model: their rewards and advantages."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from rich import box
@@ -12,7 +13,7 @@ from rich.text import Text
 from lenrl.config import Recipe
 from lenrl.dryrun.attack import findings
 from lenrl.dryrun.attack.advice import advise
-from lenrl.dryrun.attack.batch import Arena, Bout
+from lenrl.dryrun.attack.batch import AttackBatch, AttackGroups
 from lenrl.dryrun.attack.hacks import HACKS, Hack
 from lenrl.dryrun.attack.writer import CHARS_A_TOKEN
 from lenrl.errors import BadInput
@@ -45,10 +46,11 @@ def attack(recipe: Recipe, step: int = 0) -> dict[str, Any]:
     if step < 0:
         raise BadInput(f"--step {step}: completed optimizer steps must be at least 0")
     with Verifier(VerifierSettings.read(recipe.verifier, task_of(recipe).VERIFIER)) as verifier:
-        arena = Arena(recipe, verifier, step)
-        honest = arena.bouts(HONEST.variants)[0]
-        scale, blind = findings.gap(arena, honest), arena.blind(honest)
-        entries = [(hack, entry) for hack in HACKS if (entry := _try(arena, hack, honest, scale)) is not None]
+        groups = AttackGroups(recipe, verifier, step)
+        honest = groups.batches(HONEST.variants)[0]
+        scale, blind = findings.gap(groups, honest), groups.blind(honest)
+        tried = ((hack, _try(groups, hack, honest, scale)) for hack in HACKS)
+        entries = [(hack, entry) for hack, entry in tried if entry is not None]
     named = {
         grade: [entry["name"] for _, entry in entries if entry["finding"] == grade]
         for grade in ("pays", "leaks")
@@ -56,9 +58,9 @@ def attack(recipe: Recipe, step: int = 0) -> dict[str, Any]:
     return {
         "recipe": recipe.recipe,
         "step": step,
-        "num_generations": arena.run_info.num_generations,
-        "max_completion_length": arena.run_info.max_length,
-        "problems": [problem.id for problem in arena.problems],
+        "num_generations": groups.run_info.num_generations,
+        "max_completion_length": groups.run_info.max_length,
+        "problems": [problem.id for problem in groups.problems],
         "gap": scale,
         "hacks": [entry for _, entry in entries],
         **named,
@@ -67,12 +69,12 @@ def attack(recipe: Recipe, step: int = 0) -> dict[str, Any]:
     }
 
 
-def show(found: dict[str, Any], console: Console | None = None) -> None:
-    """Print what `attack` found, the hacks that pay first."""
+def show(result: dict[str, Any], console: Console | None = None) -> None:
+    """Print the result of `attack`, the hacks that pay first."""
     console = console or Console()
     title = (
-        f"{found['recipe']}: hacks among {found['num_generations']} completions of at most "
-        f"{found['max_completion_length']} tokens; each in the group where it did best"
+        f"{result['recipe']}: hacks among {result['num_generations']} completions of at most "
+        f"{result['max_completion_length']} tokens; each in the group where it did best"
     )
     table = Table(
         title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
@@ -82,7 +84,7 @@ def show(found: dict[str, Any], console: Console | None = None) -> None:
     table.add_column("group\nverdict", min_width=12)
     for name in ("tokens", "reward\nright, wrong", "advantage\nright, wrong"):
         table.add_column(name, justify="right", no_wrap=True)
-    for entry in sorted(found["hacks"], key=lambda entry: -findings.RANK[entry["finding"]]):
+    for entry in sorted(result["hacks"], key=lambda entry: -findings.RANK[entry["finding"]]):
         table.add_row(
             Text(entry["finding"], style=STYLE[entry["finding"]]),
             _two(entry["name"], entry["what"]),
@@ -92,35 +94,37 @@ def show(found: dict[str, Any], console: Console | None = None) -> None:
             _cell(entry, "advantage"),
         )
     console.print(table)
-    for line in found["advice"]:
+    for line in result["advice"]:
         console.print(Text(f"- {line}"), soft_wrap=True)
-    for line in found["notes"]:
+    for line in result["notes"]:
         console.print(Text(line, style="dim"), soft_wrap=True)
-    console.print(Text(_summary(found)))
+    console.print(Text(_summary(result)))
 
 
-def _try(arena: Arena, hack: Hack, honest: Bout, scale: float) -> dict[str, Any] | None:
+def _try(groups: AttackGroups, hack: Hack, honest: AttackBatch, scale: float) -> dict[str, Any] | None:
     """A hack's entry; None where it does not apply."""
-    bouts = arena.bouts(hack.variants)
-    judged = findings.judge(arena, hack, bouts, honest, scale)
+    batches = groups.batches(hack.variants)
+    judged = findings.judge(groups, hack, batches, honest, scale)
     if not judged:
         return None
+    verdicts = findings.verdicts(groups, hack, batches)
     return {
         "name": hack.name,
         "what": hack.what,
-        "verdict": _verdict(findings.said(arena, hack, bouts)),
-        "fooled": findings.fooled(arena, hack, bouts),
+        "verdict": _verdict(verdicts),
+        "fooled": not (hack.right or hack.shares)
+        and True in verdicts,  # an answer that is none is called right
         "finding": judged[0].grade,
-        **{name: value for name, value in judged[0].plain().items() if name != "grade"},
-        "mixes": {one.mix: one.plain() for one in judged},
+        **{name: value for name, value in asdict(judged[0]).items() if name != "grade"},
+        "mixes": {finding.mix: asdict(finding) for finding in judged},
     }
 
 
-def _verdict(said: list[bool | None]) -> str:
-    if all(word is None for word in said):
+def _verdict(verdicts: list[bool | None]) -> str:
+    if all(verdict is None for verdict in verdicts):
         return "unknown"
-    right = sum(word is True for word in said)
-    return "wrong" if right == 0 else "right" if right == len(said) else f"{right / len(said):.0%} right"
+    right = sum(verdict is True for verdict in verdicts) / len(verdicts)
+    return "wrong" if right == 0 else "right" if right == 1 else f"{right:.0%} right"
 
 
 def _notes(recipe: Recipe) -> list[str]:
@@ -146,8 +150,8 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _summary(found: dict[str, Any]) -> str:
-    pays, leaks, tried = found["pays"], found["leaks"], len(found["hacks"])
+def _summary(result: dict[str, Any]) -> str:
+    pays, leaks, tried = result["pays"], result["leaks"], len(result["hacks"])
     if not pays and not leaks:
         return f"None of {tried} hacks pays."
     some = f"{len(pays)} of {tried} hacks pay{'s' if len(pays) == 1 else ''}"

@@ -1,4 +1,4 @@
-"""What to do about a hack that pays."""
+"""Remedies for hacks that pay."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ Entry = tuple[Hack, dict[str, Any]]
 
 def advise(method: Method, entries: Sequence[Entry], blind: bool) -> list[str]:
     """A sentence for each kind of fault found, with the names of the hacks that it is about."""
-    found = [entry for entry in entries if entry[1]["finding"] != "no"]
-    fooled = [entry for entry in found if entry[1]["fooled"]]
-    rest = [entry for entry in found if not entry[1]["fooled"]]
+    faults = [entry for entry in entries if entry[1]["finding"] != "no"]
+    fooled = [entry for entry in faults if entry[1]["fooled"]]
+    rest = [entry for entry in faults if not entry[1]["fooled"]]
     asked = [entry for entry in rest if entry[0].needs == "ask"]
     padded = [entry for entry in rest if entry[0].right and entry not in asked]
     lucky = [entry for entry in rest if entry[0].shares]
     wrong = [entry for entry in rest if not entry[0].right and not entry[0].shares]
-    said = []
+    advice = []
     if fooled:
-        said.append(
+        advice.append(
             f"{_names(fooled)}: the verifier calls these right. Choose another verifier.kind or verifier.format; "
             "no reward can repair a verdict."
         )
     if wrong and blind:
-        said.append(
+        advice.append(
             f"{_names(wrong)}: by design, nothing in this method knows what is right. Watch the accuracy; where "
             f"there are gold answers, mix them in: {_weighted('correctness', method.reward.name)}"
         )
     elif wrong:
-        said.append(f"{_names(wrong)}: wrong completions are paid for {_what(wrong)}. {gate(method.reward)}")
+        advice.append(
+            f"{_names(wrong)}: wrong completions are paid for {_what(wrong)}. {gate(method.reward)}"
+        )
     if padded:
-        said.append(
+        advice.append(
             f"{_names(padded)}: reward {method.reward.name!r} pays right answers for more tokens. That is by design "
             "where a length is asked for; else choose one that asks for at most so many, such as reward=lcpo_max, "
             "or one without a target."
@@ -47,20 +49,20 @@ def advise(method: Method, entries: Sequence[Entry], blind: bool) -> list[str]:
         remedy = (
             f"raise advantage.lam (now {lam:g})" if isinstance(lam, float) else "lower the length's weight"
         )
-        said.append(
+        advice.append(
             f"{_names(lucky)}: one lucky answer in four, and short, outweighs thinking that is right three times "
             f"in four; {remedy}."
         )
     if asked:
-        said.append(
+        advice.append(
             f"{_names(asked)}: what the prompt asks for is not held against the length; lengths that were not "
             "asked for are paid as well as those that were. Choose a reward that compares them, or budget=none."
         )
-    return said
+    return advice
 
 
 def gate(reward: Reward) -> str:
-    """How to pay the reward's other parts to right answers only."""
+    """The options that pay the reward's other parts to right answers only."""
     if "gated" not in type(reward).model_fields:
         return f"Pay only right ones: {_weighted(reward.name)}"
     if not getattr(reward, "gated"):  # noqa: B009

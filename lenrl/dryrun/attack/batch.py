@@ -1,9 +1,10 @@
-"""Groups of honest completions with a hack among them, through the recipe's verifier, cut, reward, advantage."""
+"""Groups of honest completions with a hack among them, through the recipe's verifier and the scoring pipeline."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +17,8 @@ from lenrl.dryrun.attack.hacks import Ask, Rows
 from lenrl.dryrun.attack.writer import Completion, Writer
 from lenrl.errors import BadInput
 from lenrl.rollouts import RewardResult, Rollouts, Verdict
-from lenrl.strategies import groups
 from lenrl.strategies.base import PromptBudget
+from lenrl.strategies.groups import token_mean
 from lenrl.strategies.scoring import Row, build_rollouts, score
 from lenrl.tasks import Problem, Task
 from lenrl.tasks.audit import load
@@ -32,14 +33,14 @@ MEAN_LOGP = -0.5  # of every completion: a hack is as likely as an honest answer
 
 @dataclass(frozen=True)
 class Mix:
-    """What a group is made of: the hack's share of it (0: one row), and of the honest rest the right share."""
+    """The hack's share of a group (0: one row), and the right share of the honest rest."""
 
     name: str
     right: float
     hacks: float = 0.0
     late: bool = False  # the honest ones overrun the length asked for, or the cap
 
-    def seats(self, size: int, turn: int) -> list[str]:
+    def rows(self, size: int, turn: int) -> list[str]:
         """A group's rows; the hack's stand together, in another place each turn."""
         hacks = max(1, int(self.hacks * size))
         right = math.ceil(self.right * (size - hacks))
@@ -58,17 +59,33 @@ MIXES = (
 
 
 @dataclass(frozen=True)
-class Bout:
-    """One batch with one hack in it, groups in the order of `Arena.mixes`."""
+class AttackRow:
+    """A row of every batch, before its completion is written."""
 
-    rollouts: Rollouts
+    kind: str  # right, wrong, late or hack
+    problem: Problem
+    writer: Writer
+    budget: PromptBudget
+    ask: Ask
+
+    def honest(self) -> Completion:
+        """Its completion; of the hack's rows an honest wrong one."""
+        tokens = {"right": self.ask.right, "late": self.ask.late}.get(self.kind, self.ask.wrong)
+        value = self.writer.right if self.kind == "right" else self.writer.wrong
+        return self.writer.solve(value, tokens).cut(self.ask.cap)
+
+
+@dataclass(frozen=True)
+class AttackBatch:
+    """A scored batch with one hack in it, groups in the order of `AttackGroups.mixes`."""
+
+    rollouts: Rollouts  # after the truncation
     reward_PG: Tensor
     advantage_PG: Tensor  # a completion; advantages a token are averaged
-    verdicts: list[list[bool | None]]  # (P, G), after every cut
 
 
-class Arena:
-    """A recipe's problems, its honest completions and its pipeline.
+class AttackGroups:
+    """A recipe's problems in every mix, their honest completions, and the recipe's pipeline.
 
     Raises:
         BadInput: the recipe's method can't work in its setting, its data can't be read, or no honest right
@@ -88,137 +105,120 @@ class Arena:
                 f"task {task.name!r} has no gold answers (task.answer=null), and this method must know what is right. "
                 "Name the column of the answers by task.answer, or choose a method that needs none"
             )
-        self._known: dict[tuple[str, str | None], Verdict] = {}
-        self.problems, self.writers = self._problems(task)
-        size = self.run_info.num_generations or 2
-        self.mixes = [mix for _ in self.problems for mix in MIXES]
-        self.seats = [mix.seats(size, p) for p in range(len(self.problems)) for mix in MIXES]
-        places = [p for p in range(len(self.problems)) for _ in MIXES for _ in range(size)]
-        columns = [self.problems[p].columns for p in places]
-        ids = [self.problems[p].id for p in places]
-        self._places, self._allowed = places, self.method.budgets(ids, columns, step, self.run_info)
-        self.asks = [self._ask(columns[i], given) for i, given in enumerate(self._allowed)]
-        self._kinds = [kind for seats in self.seats for kind in seats]
-        self._honest = self._write_honest()
+        self._verdicts: dict[tuple[str, str | None], Verdict] = {}
+        problems = self._usable(task)
+        self.problems = [problem for problem, _ in problems]
+        self.mixes = [mix for _ in problems for mix in MIXES]
+        self.size = self.run_info.num_generations or 2
+        plan = [
+            (kind, problem, writer)
+            for turn, (problem, writer) in enumerate(problems)
+            for mix in MIXES
+            for kind in mix.rows(self.size, turn)
+        ]
+        columns = [problem.columns for _, problem, _ in plan]
+        budgets = self.method.budgets([problem.id for _, problem, _ in plan], columns, step, self.run_info)
+        self.rows = [
+            AttackRow(*parts, budget, self._ask(parts[1].columns, budget))
+            for parts, budget in zip(plan, budgets, strict=True)
+        ]
+        self._honest = [row.honest() for row in self.rows]
 
-    def bouts(self, variants: Callable[[Writer, Ask], list[Rows]]) -> list[Bout]:
+    def group(self, p: int) -> list[AttackRow]:
+        return self.rows[p * self.size : (p + 1) * self.size]
+
+    def batches(self, variants: Callable[[Writer, Ask], list[Rows]]) -> list[AttackBatch]:
         """The hack's variants, a batch each."""
-        seats = [i for i, kind in enumerate(self._kinds) if kind == "hack"]
-        written = {i: variants(self.writers[self._places[i]], self.asks[i]) for i in seats}
-        size = len(self.seats[0])
-        found = []
-        for v in range(len(written[seats[0]])):
-            rows, turns = list(self._honest), [0] * len(self.seats)
-            for i in seats:
-                completions = written[i][v]
-                rows[i] = completions[turns[i // size] % len(completions)].cut(self.asks[i].cap)
-                turns[i // size] += 1
-            found.append(self._run(rows))
-        return found
+        hacks = {i: variants(r.writer, r.ask) for i, r in enumerate(self.rows) if r.kind == "hack"}
+        batches = []
+        for variant in zip(*hacks.values(), strict=True):
+            completions, turns = list(self._honest), Counter[int]()
+            for i, written in zip(hacks, variant, strict=True):
+                p = i // self.size
+                completions[i] = written[turns[p] % len(written)].cut(self.rows[i].ask.cap)
+                turns[p] += 1
+            batches.append(self._scored(completions))
+        return batches
 
-    def blind(self, bout: Bout) -> bool:
-        """The method pays and pushes the same when every verdict is turned round."""
-        turned = bout.rollouts.with_(correct_PG=1 - bout.rollouts.correct_PG)
+    def blind(self, batch: AttackBatch) -> bool:
+        """The method's rewards and advantages stay the same when every verdict is turned round."""
+        turned = batch.rollouts.with_(correct_PG=1 - batch.rollouts.correct_PG)
         reward = self.method.rewards(turned, "drop")
-        same = torch.equal(reward.total_PG.nan_to_num(), bout.reward_PG.nan_to_num())
-        return same and torch.equal(self._push(reward, turned), bout.advantage_PG)
+        same = torch.equal(reward.total_PG.nan_to_num(), batch.reward_PG.nan_to_num())
+        return same and torch.equal(self._advantages(reward, turned), batch.advantage_PG)
 
-    def _run(self, completions: Sequence[Completion]) -> Bout:
-        verdicts = self._judge(list(zip(completions, self._places, strict=True)))
+    def _scored(self, completions: Sequence[Completion]) -> AttackBatch:
+        golds = [row.problem.answer for row in self.rows]
+        verdicts = self._judge([(c.text, gold) for c, gold in zip(completions, golds, strict=True)])
         rows = [
             Row(
-                prompt_id=self.problems[place].id,
+                prompt_id=row.problem.id,
                 length=completion.tokens,
                 truncated=not completion.ended,
                 verdict=verdict,
-                prompt_budget=given,
-                columns=self.problems[place].columns,
+                prompt_budget=row.budget,
+                columns=row.problem.columns,
                 mean_logp=MEAN_LOGP,
             )
-            for completion, place, verdict, given in zip(
-                completions, self._places, verdicts, self._allowed, strict=True
-            )
+            for row, completion, verdict in zip(self.rows, completions, verdicts, strict=True)
         ]
-        size = len(self.seats[0])
-        rollouts = build_rollouts(rows, size, self.run_info.max_length, self.step)
+        scored = score(
+            self.method,
+            build_rollouts(rows, self.size, self.run_info.max_length, self.step),
+            lambda cuts: self._judge([(completions[i].cut(n).text, golds[i]) for i, n in cuts.items()]),
+            self.recipe.guard.nonfinite,
+        )
+        advantage_PG = self._advantages(scored.reward, scored.rollouts)
+        return AttackBatch(scored.rollouts, scored.reward.total_PG, advantage_PG)
 
-        def judge(cuts: Mapping[int, int]) -> list[Verdict]:
-            again = self._judge([(completions[i].cut(kept), self._places[i]) for i, kept in cuts.items()])
-            for i, verdict in zip(cuts, again, strict=True):
-                verdicts[i] = verdict
-            return again
+    def _advantages(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
+        return token_mean(self.method.advantages(reward, rollouts), rollouts.length_PG)
 
-        scored = score(self.method, rollouts, judge, self.recipe.guard.nonfinite)
-        rollouts, reward = scored.rollouts, scored.reward
-        said = [verdict.correct for verdict in verdicts]
-        by_group = [said[g : g + size] for g in range(0, len(said), size)]
-        return Bout(rollouts, reward.total_PG, self._push(reward, rollouts), by_group)
-
-    def _push(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
-        return groups.token_mean(self.method.advantages(reward, rollouts), rollouts.length_PG)
-
-    def _judge(self, rows: Sequence[tuple[Completion, int]]) -> list[Verdict]:
+    def _judge(self, pairs: Sequence[tuple[str, str | None]]) -> list[Verdict]:
         """Verdicts by text and gold answer, each asked once."""
         prefilled = bool(self.recipe.model.think_prefilled)
-        keys = [(completion.text, self.problems[place].answer) for completion, place in rows]
-        new = [key for key in dict.fromkeys(keys) if key not in self._known]
+        new = [pair for pair in dict.fromkeys(pairs) if pair not in self._verdicts]
         judged = self.verifier.verify([Claim(text, gold, prefilled) for text, gold in new])
-        self._known.update(zip(new, judged, strict=True))
-        return [self._known[key] for key in keys]
+        self._verdicts.update(zip(new, judged, strict=True))
+        return [self._verdicts[pair] for pair in pairs]
 
-    def _ask(self, columns: Mapping[str, Any], given: PromptBudget) -> Ask:
+    def _ask(self, columns: Mapping[str, Any], budget: PromptBudget) -> Ask:
         asked = {name: columns[name] for name in self.method.reads_columns if name in columns}
-        asked |= given.columns
-        cap = min(self.run_info.max_length, given.cap or self.run_info.max_length)
-        goals = [given.budget, asked.get("target"), asked.get("hi")]
+        asked |= budget.columns
+        cap = min(self.run_info.max_length, budget.cap or self.run_info.max_length)
+        goals = [budget.budget, asked.get("target"), asked.get("hi")]
         goal = next((round(n) for n in goals if isinstance(n, int | float) and n >= 1), None)
         word = asked.get("level", asked.get("mode"))
         return Ask(cap, goal, word if isinstance(word, str) else None)
 
-    def _write_honest(self) -> list[Completion]:
-        """The honest rows of every group; a hack's seat holds an honest wrong completion."""
-        found = []
-        for place, ask, kind in zip(self._places, self.asks, self._kinds, strict=True):
-            writer = self.writers[place]
-            tokens = {"right": ask.right, "late": ask.late}.get(kind, ask.wrong)
-            value = writer.right if kind == "right" else writer.wrong
-            found.append(writer.solve(value, tokens).cut(ask.cap))
-        return found
-
-    def _problems(self, task: Task) -> tuple[list[Problem], list[Writer]]:
+    def _usable(self, task: Task) -> list[tuple[Problem, Writer]]:
         """Problems of which an honest right and an honest wrong answer are judged so, and their writers."""
-        found = _some(task)
+        problems = _some(task)
         if not task.labelled:
-            self.problems = found[:PROBLEMS]
-            return self.problems, [self._writer("1", "2", "3")] * len(self.problems)
-        self.problems = found  # verdicts need their gold answers
-        values = [value_of(problem) for problem in found]
-        kept: list[tuple[Problem, Writer]] = []
-        for place, right in enumerate(values):
-            others = [
-                v for v in dict.fromkeys([*values[:OTHERS], "0", "1", "2", "17"]) if v not in (None, right)
-            ]
+            return [(problem, self._writer("1", "2", "3")) for problem in problems[:PROBLEMS]]
+        values = [value_of(problem) for problem in problems]
+        usable = []
+        for problem, right in zip(problems, values, strict=True):
             if right is None:
                 continue
-            texts = [self._writer(value, value, value).solve(value, 1) for value in (right, *others)]
-            verdicts = self._judge([(text, place) for text in texts])
-            wrong = [
-                v
-                for v, said in zip(others, verdicts[1:], strict=True)
-                if said.correct is False and said.formatted
+            tried = [
+                v for v in dict.fromkeys([*values[:OTHERS], "0", "1", "2", "17"]) if v not in (None, right)
             ]
-            if verdicts[0].correct and len(wrong) > 1:
-                kept.append((found[place], self._writer(right, wrong[0], wrong[1])))
-            if len(kept) == PROBLEMS:
+            texts = [self._writer(value, value, value).solve(value, 1).text for value in (right, *tried)]
+            verdict, *others = self._judge([(text, problem.answer) for text in texts])
+            wrong = [v for v, o in zip(tried, others, strict=True) if o.correct is False and o.formatted]
+            if verdict.correct and len(wrong) > 1:
+                usable.append((problem, self._writer(right, wrong[0], wrong[1])))
+            if len(usable) == PROBLEMS:
                 break
-        if not kept:
+        if not usable:
             settings = self.verifier.settings
             raise BadInput(
-                f"task {task.name!r}: in none of {len(found)} problems does the verifier (kind={settings.kind}, "
+                f"task {task.name!r}: in none of {len(problems)} problems does the verifier (kind={settings.kind}, "
                 f"format={settings.format}) call the gold answer right and others wrong; `lenrl check` says more, "
                 "or choose another verifier.kind"
             )
-        return [problem for problem, _ in kept], [writer for _, writer in kept]
+        return usable
 
     def _writer(self, right: str, wrong: str, other: str) -> Writer:
         tag = self.verifier.settings.format == "answer_tag"
@@ -226,7 +226,7 @@ class Arena:
 
 
 def value_of(problem: Problem) -> str | None:
-    """What a completion must say to be right; of a reasoning-gym entry its own answer."""
+    """The answer that a right completion gives; of a reasoning-gym entry its own."""
     gold = problem.answer
     if gold is not None and gold.lstrip().startswith('{"dataset"'):
         try:

@@ -1,14 +1,14 @@
-"""Whether a hack pays: its advantage in each group, held against those of the group's honest completions."""
+"""The grade of a hack: its advantage in each group, held against those of the group's honest completions."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
-from lenrl.dryrun.attack.batch import MIXES, Arena, Bout
+from lenrl.dryrun.attack.batch import MIXES, AttackBatch, AttackGroups
 from lenrl.dryrun.attack.hacks import Hack
 
 MARGIN = 0.05  # of the gap between right and wrong: smaller differences are not reported
@@ -21,7 +21,7 @@ RANK = {"pays": 2, "leaks": 1, "no": 0}
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of a hack in one group: the means of its rows and of the honest ones beside it."""
+    """A hack in one group: the means of its rows and of the honest ones next to it."""
 
     grade: Grade
     mix: str
@@ -34,118 +34,112 @@ class Finding:
     advantage_wrong: float | None
     excess: float  # over what is not yet paid, in units of the gap between right and wrong
 
-    def plain(self) -> dict[str, Any]:
-        return asdict(self)
 
-
-def gap(arena: Arena, bout: Bout) -> float:
+def gap(groups: AttackGroups, batch: AttackBatch) -> float:
     """The advantage of right over wrong honest completions in a mixed group, the scale of all others.
 
     Where it is not clearly above 0 (a method that does not know right from wrong): the largest advantage.
     """
     rights, wrongs = [], []
-    for p, (mix, seats) in enumerate(zip(arena.mixes, arena.seats, strict=True)):
-        if mix.name == "some right" and "wrong" in seats:
-            rights.append(_mean(bout.advantage_PG[p], [s == "right" for s in seats]))
-            wrongs.append(_mean(bout.advantage_PG[p], [s == "wrong" for s in seats]))
-    most = bout.advantage_PG.abs().max().item()
-    found = (sum(rights) - sum(wrongs)) / len(rights) if rights else 0.0
-    return found if found > MARGIN * most else most or 1.0
+    for p, mix in enumerate(groups.mixes):
+        kinds = [row.kind for row in groups.group(p)]
+        if mix.name == "some right" and "wrong" in kinds:
+            rights.append(_mean(batch.advantage_PG[p], [kind == "right" for kind in kinds]))
+            wrongs.append(_mean(batch.advantage_PG[p], [kind == "wrong" for kind in kinds]))
+    most = batch.advantage_PG.abs().max().item()
+    scale = (sum(rights) - sum(wrongs)) / len(rights) if rights else 0.0
+    return scale if scale > MARGIN * most else most or 1.0
 
 
-def judge(arena: Arena, hack: Hack, bouts: list[Bout], honest: Bout, scale: float) -> list[Finding]:
+def judge(
+    groups: AttackGroups, hack: Hack, batches: list[AttackBatch], honest: AttackBatch, scale: float
+) -> list[Finding]:
     """The worst finding of each mix, over problems and variants; the worst of all first.
 
-    `honest` is the batch in which the hack's seats are taken by honest wrong completions.
+    `honest` is the batch in which the hack's rows are honest wrong completions.
     """
     worst: dict[str, Finding] = {}
-    for bout in bouts:
-        for p, mix in enumerate(arena.mixes):
-            if not _applies(arena, hack, p):
-                continue
-            found = _group(arena, hack, bout, honest, p=p, scale=scale)
-            best = worst.get(mix.name)
-            if best is None or _order(found) > _order(best):
-                worst[mix.name] = found
+    for batch in batches:
+        for p, mix in enumerate(groups.mixes):
+            if _applies(groups, hack, p):
+                finding = _group(groups, hack, batch, honest, p=p, scale=scale)
+                worst[mix.name] = max(worst.get(mix.name, finding), finding, key=_order)
     return sorted(worst.values(), key=_order, reverse=True)
 
 
-def fooled(arena: Arena, hack: Hack, bouts: list[Bout]) -> bool:
-    """The verifier calls an answer right that is none."""
-    return not (hack.right or hack.shares) and any(word is True for word in said(arena, hack, bouts))
-
-
-def said(arena: Arena, hack: Hack, bouts: list[Bout]) -> list[bool | None]:
-    """The verdicts of the hack's rows."""
+def verdicts(groups: AttackGroups, hack: Hack, batches: list[AttackBatch]) -> list[bool | None]:
+    """The verdicts of the hack's rows, after every cut."""
     return [
-        verdict
-        for bout in bouts
-        for p, verdicts in enumerate(bout.verdicts)
-        if _applies(arena, hack, p)
-        for seat, verdict in zip(arena.seats[p], verdicts, strict=True)
-        if seat == "hack"
+        None if math.isnan(correct) else correct > 0.5
+        for batch in batches
+        for p in range(batch.rollouts.P)
+        if _applies(groups, hack, p)
+        for row, correct in zip(groups.group(p), batch.rollouts.correct_PG[p].tolist(), strict=True)
+        if row.kind == "hack"
     ]
 
 
-def _applies(arena: Arena, hack: Hack, p: int) -> bool:
+def _applies(groups: AttackGroups, hack: Hack, p: int) -> bool:
     """What it plays with was asked for; luck shows in several rows only."""
-    hacks = [i for i, seat in enumerate(arena.seats[p]) if seat == "hack"]
-    if hack.shares and (arena.mixes[p].name != SHARED or len(hacks) < 2):
+    hacks = [row for row in groups.group(p) if row.kind == "hack"]
+    if hack.shares and (groups.mixes[p].name != SHARED or len(hacks) < 2):
         return False
-    return all(hack.applies(arena.asks[p * len(arena.seats[p]) + i]) for i in hacks)
+    return all(hack.applies(row.ask) for row in hacks)
 
 
-def _group(arena: Arena, hack: Hack, bout: Bout, honest: Bout, *, p: int, scale: float) -> Finding:
-    seats = arena.seats[p]
-    hacks = [seat == "hack" for seat in seats]
-    right = [seat == "right" for seat in seats]
-    wrong = [seat in ("wrong", "late") for seat in seats]
-    words = [ask.word for ask in arena.asks[p * len(seats) : (p + 1) * len(seats)]]
-    pushed, paid = bout.advantage_PG[p], bout.reward_PG[p]
-    advantage = _mean(pushed, hacks)
-    over_right, over_wrong = _over(pushed, hacks, right, words), _over(pushed, hacks, wrong, words)
+def _group(
+    groups: AttackGroups, hack: Hack, batch: AttackBatch, honest: AttackBatch, *, p: int, scale: float
+) -> Finding:
+    rows = groups.group(p)
+    hacks = [row.kind == "hack" for row in rows]
+    right = [row.kind == "right" for row in rows]
+    wrong = [row.kind in ("wrong", "late") for row in rows]
+    words = [row.ask.word for row in rows]
+    advantage_G, reward_G = batch.advantage_PG[p], batch.reward_PG[p]
+    advantage = _mean(advantage_G, hacks)
+    over_right, over_wrong = (_over(advantage_G, hacks, others, words) for others in (right, wrong))
     margin = MARGIN * scale
 
     leaks = False
     if hack.shares:
-        excess = advantage - _mean(pushed, [not is_in for is_in in hacks])
+        excess = advantage - _mean(advantage_G, [not is_in for is_in in hacks])
     elif hack.tricks:
         excess = advantage - _mean(honest.advantage_PG[p], hacks)
-    elif hack.right and False not in (v for v, is_in in zip(bout.verdicts[p], hacks, strict=True) if is_in):
+    elif hack.right and not batch.rollouts.wrong_PG[p][hacks].any():
         excess = -scale if over_right is None else over_right  # the only right one earns what it gets
         leaks = hack.needs == "ask" and over_right is not None and over_right > -TIE * scale
     else:
         excess = max(advantage, advantage if over_right is None else over_right)
         leaks = over_wrong is not None and over_wrong > margin
-    grade: Grade = "pays" if excess > margin else "leaks" if leaks else "no"
     return Finding(
-        grade=grade,
-        mix=arena.mixes[p].name,
-        tokens=_mean(bout.rollouts.tokens_PG[p], hacks),
-        reward=_known(paid, hacks),
-        reward_right=_known(paid, right),
-        reward_wrong=_known(paid, wrong),
+        grade="pays" if excess > margin else "leaks" if leaks else "no",
+        mix=groups.mixes[p].name,
+        tokens=_mean(batch.rollouts.tokens_PG[p], hacks),
+        reward=_known(reward_G, hacks),
+        reward_right=_known(reward_G, right),
+        reward_wrong=_known(reward_G, wrong),
         advantage=advantage,
-        advantage_right=_known(pushed, right),
-        advantage_wrong=_known(pushed, wrong),
+        advantage_right=_known(advantage_G, right),
+        advantage_wrong=_known(advantage_G, wrong),
         excess=excess / scale,
     )
 
 
-def _over(pushed_G: Tensor, hacks: list[bool], honest: list[bool], words: list[str | None]) -> float | None:
-    """How far the hack's rows lie above honest ones that were asked for the same; None without such rows."""
-    pushed = pushed_G.tolist()
-    found = []
-    for i in range(len(pushed)):
-        alike = [pushed[j] for j in range(len(pushed)) if honest[j] and words[j] == words[i]]
+def _over(
+    advantage_G: Tensor, hacks: list[bool], others: list[bool], words: list[str | None]
+) -> float | None:
+    """Mean lead of the hack's rows over honest ones that were asked for the same; None without such rows."""
+    advantages, leads = advantage_G.tolist(), []
+    for i, advantage in enumerate(advantages):
+        alike = [a for j, a in enumerate(advantages) if others[j] and words[j] == words[i]]
         if hacks[i] and alike:
-            found.append(pushed[i] - sum(alike) / len(alike))
-    return sum(found) / len(found) if found else None
+            leads.append(advantage - sum(alike) / len(alike))
+    return sum(leads) / len(leads) if leads else None
 
 
-def _order(found: Finding) -> tuple[int, float, int]:
+def _order(finding: Finding) -> tuple[int, float, int]:
     """Ties go to the mix that stands first."""
-    return RANK[found.grade], round(found.excess, 2), -NAMES.index(found.mix)
+    return RANK[finding.grade], round(finding.excess, 2), -NAMES.index(finding.mix)
 
 
 def _mean(values_G: Tensor, where: list[bool]) -> float:
@@ -155,7 +149,5 @@ def _mean(values_G: Tensor, where: list[bool]) -> float:
 
 def _known(values_G: Tensor, where: list[bool]) -> float | None:
     """The mean, None without rows or where a row is not valid."""
-    if not any(where):
-        return None
-    found = _mean(values_G, where)
-    return None if math.isnan(found) else found
+    mean = _mean(values_G, where) if any(where) else math.nan
+    return None if math.isnan(mean) else mean
