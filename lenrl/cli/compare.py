@@ -28,21 +28,22 @@ def main(arguments: Sequence[str]) -> int:
         "--out", type=Path, default=Path("report.html"), help="the page (default report.html)"
     )
     parser.add_argument("--figures", type=Path, metavar="DIR", help="also CSV, SVG and PNG of every figure")
-    given = parser.read(arguments)
+    options = parser.read(arguments)
 
     from rich.console import Console
     from rich.text import Text
 
-    from lenrl.report import compare as report
-    from lenrl.report import sources
+    from lenrl.report import page, pictures, sources
+    from lenrl.report.compare import Compared
+    from lenrl.report.tables import compared_table
 
-    compared = report.Compared(sources.read(given.runs))
+    compared = Compared(sources.read(options.runs))
     console = Console()
-    console.print(compared.table())
+    console.print(compared_table(compared.rows()))
     for warning in compared.warnings:
         console.print(Text(f"not alike: {warning}"), soft_wrap=True)
-    written = [report.write(compared, given.out)]
-    if given.figures is not None:
-        written += report.write_files(compared, given.figures)
+    written = [page.write(compared, options.out)]
+    if options.figures is not None:
+        written += pictures.write(compared, options.figures)
     console.print(Text(f"written: {', '.join(map(str, written))}"), soft_wrap=True)
     return 0

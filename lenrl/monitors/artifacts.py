@@ -1,4 +1,4 @@
-"""What a finished run has to show, to the trackers that its metrics went to; their faults cost the run nothing."""
+"""Report and completions of a finished run, for its trackers; their faults cost the run nothing."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ def table(run_dir: Path) -> pandas.DataFrame:
     """Completions of the first and the last logged rollout, at most TABLE_ROWS; empty if none were logged."""
     files = sorted((run_dir / "completions").glob("*.parquet"))
     ends = [pq.read_table(path, columns=TABLE_COLUMNS) for path in dict.fromkeys([*files[:1], *files[-1:]])]
-    found = pandas.concat(
+    rows = pandas.concat(
         [part.slice(0, TABLE_ROWS // 2).to_pandas() for part in ends] or [pandas.DataFrame()]
     )
     for name in ("prompt", "completion"):
-        if name in found:
-            found[name] = found[name].str.slice(0, TEXT)
-    return found
+        if name in rows:
+            rows[name] = rows[name].str.slice(0, TEXT)
+    return rows
 
 
-def _bounded(tracker: str, give: Callable[..., None], *given: Any) -> None:
-    """In a thread of its own, and not for long: a tracker may wait for a network for ever."""
+def _bounded(tracker: str, give: Callable[..., None], *arguments: Any) -> None:
+    """Call `give` in a thread of its own, and not for long: a tracker may wait for a network for ever."""
     faults: list[BaseException] = []
 
     def work() -> None:
         try:
-            give(*given)
+            give(*arguments)
         except BaseException as fault:
             faults.append(fault)
 
@@ -66,8 +66,14 @@ def _bounded(tracker: str, give: Callable[..., None], *given: Any) -> None:
             "%s did not take the report within %.0f s; it is in the run's folder", tracker, PATIENCE_S
         )
     for fault in faults:
-        said = redacted(f"{type(fault).__name__}: {fault}")[:300]
-        log.warning("%s did not take the report (%s); it is in the run's folder", tracker, said)
+        message = redacted(f"{type(fault).__name__}: {fault}")[:300]
+        log.warning("%s did not take the report (%s); it is in the run's folder", tracker, message)
+
+
+def _filled(artifact: Any, files: list[Path]) -> Any:
+    for path in files:
+        artifact.add_file(str(path))
+    return artifact
 
 
 def _wandb(run_dir: Path, recipe: Recipe, files: list[Path]) -> None:
@@ -76,10 +82,7 @@ def _wandb(run_dir: Path, recipe: Recipe, files: list[Path]) -> None:
     project = os.environ.get("WANDB_PROJECT") or recipe.logging.project
     identity = run_id(run_dir, "wandb", os.environ.get("WANDB_RUN_ID"))
     with wandb.init(project=project, id=identity, resume="allow") as run:
-        artifact = wandb.Artifact(f"report-{identity}", type="report")
-        for path in files:
-            artifact.add_file(str(path))
-        run.log_artifact(artifact)
+        run.log_artifact(_filled(wandb.Artifact(f"report-{identity}", type="report"), files))
         if len(rows := table(run_dir)):
             run.log({"completions": wandb.Table(dataframe=rows)})
 
@@ -91,10 +94,7 @@ def _trackio(run_dir: Path, recipe: Recipe, files: list[Path]) -> None:
     name = trackio_name(f"{recipe.recipe}/{run_dir.name}", run_dir)
     trackio.init(project=recipe.logging.project, name=name, resume="allow")
     try:
-        artifact = trackio.Artifact(f"report-{identity}", type="report")
-        for path in files:
-            artifact.add_file(str(path))
-        trackio.log_artifact(artifact)
+        trackio.log_artifact(_filled(trackio.Artifact(f"report-{identity}", type="report"), files))
         if len(rows := table(run_dir)):
             trackio.log({"completions": trackio.Table(dataframe=rows)})
     finally:

@@ -12,8 +12,8 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from lenrl import __version__
+from lenrl.files import read_json
 from lenrl.measures.format import change, points, share, tokens, with_interval
-from lenrl.report.run_page import json_or_none
 from lenrl.report.tables import before_after, decoding_name
 
 NEUTRAL = ("none", "correctness", "trl", "uniform")  # strategies that are no part of a method's name
@@ -26,8 +26,8 @@ def model_card(run_dir: Path) -> ModelCard:
         OSError: the folder has no `recipe.yaml`.
     """
     recipe = yaml.safe_load((run_dir / "recipe.yaml").read_text())
-    evaluation = json_or_none(run_dir / "eval.json") or {"models": [], "pairs": []}
-    trained = json_or_none(run_dir / "training.json") or {}
+    evaluation = read_json(run_dir / "eval.json", {"models": [], "pairs": []})
+    trained = read_json(run_dir / "training.json", {})
     base = str(recipe["model"]["path"])
     data = ModelCardData(
         library_name="peft" if recipe["model"]["peft"] else "transformers",
@@ -92,7 +92,7 @@ def _measured(evaluation: Mapping[str, Any]) -> str:
 
 
 def _shown(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """What shapes the result, without folders and names of this machine."""
+    """Settings that shape the result, without folders and names of this machine."""
     from lenrl.config.recipe import UNHASHED
 
     return {key: value for key, value in recipe.items() if key not in UNHASHED}

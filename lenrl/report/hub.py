@@ -67,7 +67,7 @@ def best_folder(run_dir: Path) -> Path:
 
 
 def operations(run_dir: Path) -> list[CommitOperationAdd]:
-    """What is uploaded, by its path in the repository."""
+    """The files to upload, by their paths in the repository."""
     folder = best_folder(run_dir)
     files = {path.name: path for pattern in MODEL_FILES for path in sorted(folder.glob(pattern))}
     files |= {name: run_dir / name for name in RUN_FILES if (run_dir / name).is_file()}

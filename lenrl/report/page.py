@@ -1,181 +1,125 @@
-"""One self-contained HTML page: no network, light and dark, readable without a mouse and without scripts.
-
-Whatever comes from a model, a data set or a recipe is text: it goes through `text` or `script_data`.
-"""
+"""The page of one run or of many: one HTML file that needs no network, from `page.html.j2`, `.css` and `.js`."""
 
 from __future__ import annotations
 
-import html
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-# Nothing may be loaded from anywhere; data and blob are plotly's own way to save a picture.
-POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
+from lenrl import __version__
+from lenrl.errors import BadInput
+from lenrl.files import write_text
+from lenrl.report import figures, reader
+from lenrl.report.compare import HEADER, Compared
+from lenrl.report.sources import Training, run_entries
 
-STYLE = """
-:root { color-scheme: light dark;
-  --text: light-dark(#1c2530, #e6eaef); --soft: light-dark(#5b6673, #a3adb8);
-  --back: light-dark(#ffffff, #12171d); --card: light-dark(#f4f6f8, #1b222a);
-  --grid: light-dark(#d9dee4, #36404b); --focus: light-dark(#1a5fd0, #7db2ff);
-  --before: light-dark(#7a8794, #93a1af); --after: light-dark(#c2570c, #ff9a4d); }
-button, select { font: inherit; color: inherit; background: var(--card); border: 1px solid var(--grid);
-  border-radius: .3rem; padding: .15rem .5rem; }
-#theme { float: right; }
-th button { border: 0; background: none; padding: 0; font-weight: inherit; cursor: pointer; }
-th[aria-sort=ascending] button::after { content: " ▲"; } th[aria-sort=descending] button::after { content: " ▼"; }
-.filters { display: flex; flex-wrap: wrap; gap: .5rem 1rem; margin: .5rem 0; }
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 72rem; padding: 1.5rem; background: var(--back); color: var(--text);
-  font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.6rem; margin: 0 0 .25rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
-p.soft, small { color: var(--soft); }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(15rem, 1fr)); gap: 1rem; }
-.card { background: var(--card); border-radius: .5rem; padding: .8rem 1rem; }
-.card b { display: block; font-size: 1.5rem; }
-.before { color: var(--before); } .after { color: var(--after); }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: right; padding: .3rem .6rem; border-bottom: 1px solid var(--grid); }
-th:first-child, td:first-child { text-align: left; }
-.wide { overflow-x: auto; }
-.plot { width: 100%; height: 26rem; }
-details { border-bottom: 1px solid var(--grid); padding: .3rem 0; }
-summary { cursor: pointer; padding: .2rem; }
-:focus-visible { outline: 3px solid var(--focus); outline-offset: 2px; }
-.sides { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; }
-@media (max-width: 40rem) { .sides { grid-template-columns: 1fr; } }
-pre { background: var(--card); padding: .7rem; margin: .3rem 0;
-  white-space: pre-wrap; overflow-wrap: anywhere;
-  max-height: 24rem; overflow-y: auto; font-size: .85rem; border-radius: .3rem; }
-"""
+if TYPE_CHECKING:
+    from jinja2 import Template
 
-# Roles become the theme's colours each time it changes; a colour list is replaced item by item.
-DRAW = """
-const figures = JSON.parse(document.getElementById("figures").textContent);
-const roles = ["text", "grid", "before", "after"];
-function draw() {
-  const probe = document.body.appendChild(document.createElement("i"));
-  const colour = role => { probe.style.color = `var(--${role})`; return getComputedStyle(probe).color; };
-  const themed = (value, key) => {
-    if (Array.isArray(value)) return value.map(item => themed(item, key));
-    if (value && typeof value === "object")
-      return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, themed(v, k)]));
-    return /color$/i.test(key) && roles.includes(value) ? colour(value) : value;
-  };
-  for (const [id, figure] of Object.entries(figures))
-    Plotly.react(id, themed(figure.data, "data"), themed(figure.layout, "layout"),
-      {responsive: true, displaylogo: false});
-  probe.remove();
+HERE = Path(__file__).parent
+CAPTIONS = {  # title, and what is to be seen
+    "front": ("Accuracy and tokens", "Accuracy over tokens of every model, with 95 % intervals"),
+    "lengths": ("Lengths by verdict", "Share of completions by length: right ones solid, wrong ones dotted"),
+    "curves": ("Training", "Rollouts over the optimizer steps; development problems as diamonds"),
+    "effects": ("Effect of the settings", "Accuracy and tokens by each setting that differs"),
 }
-draw();
-document.addEventListener("themed", draw);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-"""
-
-THEME = """
-document.getElementById("theme").addEventListener("click", () => {
-  const root = document.documentElement, chosen = root.style.colorScheme;
-  const dark = chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-  root.style.colorScheme = dark ? "light" : "dark";
-  document.dispatchEvent(new Event("themed"));
-});
-"""
-
-# A cell's number stands in data-value; cells without one sort last in both directions.
-SORT = """
-for (const button of document.querySelectorAll("th button")) button.addEventListener("click", () => {
-  const head = button.closest("th"), body = button.closest("table").tBodies[0];
-  const up = head.getAttribute("aria-sort") === "descending", column = head.cellIndex;
-  for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
-  head.setAttribute("aria-sort", up ? "ascending" : "descending");
-  const key = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
-  const rank = (a, b) => {
-    const [x, y] = [key(a), key(b)];
-    if (x === "" || y === "") return (x === "") - (y === "");
-    const order = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
-    return up ? order : -order;
-  };
-  body.append(...[...body.rows].sort(rank));
-});
-"""
 
 
-def text(value: Any) -> str:
-    """Escaped for any place in the page's body or attributes; control characters become visible."""
-    shown = "".join(c if c in "\n\t" or ord(c) >= 32 else chr(0x2400 + ord(c)) for c in str(value))
-    return html.escape(shown.encode("utf-8", "replace").decode(), quote=True)
+def write(compared: Compared, path: Path, title: str = "Runs compared", unmeasured: str = "") -> Path:
+    """Write the page, whole or not at all.
 
+    Args:
+        compared: what it shows.
+        path: where it goes; its folder is made.
+        title: the page's.
+        unmeasured: why nothing was measured, where nothing was.
 
-def script_data(value: Any) -> str:
-    """JSON that can't end the script element it stands in."""
-    found = json.dumps(value, allow_nan=False)
-    for char in "<>&\u2028\u2029":
-        found = found.replace(char, f"\\u{ord(char):04x}")
-    return found
-
-
-def page(
-    title: str,
-    sections: Iterable[str],
-    figures: Mapping[str, Any],
-    plotly_js: str | None,
-    scripts: Sequence[str] = (),
-) -> str:
-    """The whole document; `figures` by the ids of `plot`, `scripts` (`THEME`, `SORT`, ...) run last."""
-    drawn = ""
-    if figures and plotly_js is not None:
-        drawn = (
-            f'<script type="application/json" id="figures">{script_data(dict(figures))}</script>'
-            f"<script>{plotly_js}</script><script>{DRAW}</script>"
-        )
-    theme = '<button id="theme" type="button">light or dark</button>' if THEME in scripts else ""
-    run = f"<script>{''.join(scripts)}</script>" if scripts else ""
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{text(title)}</title><style>{STYLE}</style></head>"
-        f"<body>{theme}<main>{''.join(sections)}</main>{drawn}{run}</body></html>\n"
+    Raises:
+        BadInput: jinja2, which fills the template, is not installed.
+    """
+    plotly_js = plotly_js_or_none()
+    drawn = compared.figures()
+    plots = [
+        {
+            "id": name,
+            "title": CAPTIONS[name][0],
+            "caption": CAPTIONS[name][1],
+            "words": figures.in_words(figure),
+            "height": figure["layout"]["height"],
+        }
+        for name, figure in drawn.items()
+    ]
+    page = _template().render(
+        title=title,
+        version=__version__,
+        lead=compared.lead() if compared.entries else f"Not evaluated: {unmeasured}",
+        compared=compared,
+        header=HEADER,
+        plots=plots,
+        figures=drawn,
+        answers=reader.side_by_side(compared.entries),
+        plotly_js=plotly_js,
     )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, page)
+    return path
 
 
-def section(title: str, *parts: str) -> str:
-    return f"<section><h2>{text(title)}</h2>{''.join(parts)}</section>"
+def write_run(run_dir: Path, recipe: str | None = None, unmeasured: str | None = None) -> Path:
+    """Write `report.html` of a run's folder: its model against its base; what is missing is left out.
+
+    Args:
+        run_dir: the run's folder.
+        recipe: the method's name, for the title.
+        unmeasured: why the run has no `eval.json`.
+
+    Raises:
+        BadInput: jinja2 is not installed.
+    """
+    if (run_dir / "eval.json").is_file():
+        compared = Compared(run_entries(run_dir, run_dir, run_dir.name))
+    else:
+        compared = Compared([], {run_dir.name: Training.of(run_dir)})
+    title = f"{recipe or run_dir.name}: before and after"
+    return write(compared, run_dir / "report.html", title, unmeasured or "this folder has no eval.json")
 
 
-def paragraph(words: str) -> str:
-    return f'<p class="soft">{text(words)}</p>'
+def plotly_js_or_none() -> str | None:
+    """plotly's own script; None: it is not installed."""
+    try:
+        from plotly.offline import get_plotlyjs
+    except ImportError:
+        return None
+    return get_plotlyjs()
 
 
-def plot(name: str, label: str, height: int | None = None) -> str:
-    """The place of a figure, `height` pixels high; the label is read out instead of it."""
-    style = f' style="height: {height}px"' if height else ""
-    return f'<div class="plot" id="{text(name)}" role="img" aria-label="{text(label)}"{style}></div>'
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    head = "".join(f'<th scope="col">{text(cell)}</th>' for cell in header)
-    body = "".join("<tr>" + "".join(f"<td>{text(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def sortable(header: Sequence[str], rows: Iterable[Sequence[tuple[str, float | str | None]]]) -> str:
-    """A table whose header sorts it; a cell is (what is shown, what it is sorted by)."""
-    head = "".join(f'<th scope="col"><button type="button">{text(cell)}</button></th>' for cell in header)
-    body = "".join(
-        "<tr>"
-        + "".join(
-            f'<td data-value="{text("" if by is None else by)}">{text(shown)}</td>' for shown, by in row
-        )
-        + "</tr>"
-        for row in rows
+def _template() -> Template:
+    """The page's template; whatever comes from a model, a data set or a recipe is text in it."""
+    try:
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+        from markupsafe import Markup
+    except ImportError:
+        raise BadInput("the page needs jinja2: pip install 'lenrl[report]'") from None
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: value if isinstance(value, Markup) else visible(str(value)),
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
+    environment.globals |= {
+        "file": lambda name: Markup((HERE / name).read_text(encoding="utf-8")),
+        "script": Markup,
+    }
+    return environment.get_template("page.html.j2")
 
 
-def folded(summary: str, *parts: str) -> str:
-    return f"<details><summary>{text(summary)}</summary>{''.join(parts)}</details>"
+def visible(text: str) -> str:
+    """A text whose control characters show, and which UTF-8 can hold.
 
-
-def preformatted(words: Any) -> str:
-    return f'<pre tabindex="0">{text(words)}</pre>'
+    >>> visible("\x1b[0m" + chr(0))
+    '␛[0m␀'
+    """
+    shown = "".join(c if c in "\n\t" or ord(c) >= 32 else chr(0x2400 + ord(c)) for c in text)
+    return shown.encode("utf-8", "replace").decode()

@@ -1,10 +1,11 @@
-"""What folders hold: runs, sweeps and evaluations as entries that can stand side by side."""
+"""Runs, sweeps and evaluations as entries that can stand side by side."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,35 @@ import yaml
 
 from lenrl.errors import BadInput
 from lenrl.evaluation.fingerprint import differences
+from lenrl.files import read_json_lines
 from lenrl.measures import Comparison, compare
-from lenrl.report.run_page import json_lines
 
 ROWS = ("prompt_id", "prompt", "completion", "verdict", "tokens", "truncated", "difficulty")
+UNSHOWN = ("name", "output_dir", "launch", "logging", "resume", "resume_with_changes")  # of a recipe
 Columns = Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Training:
+    """Training of a model, as its run's folder tells it."""
+
+    settings: Mapping[str, Any]  # dotted keys of the recipe, without folder, name and launch
+    recipe: str  # text of recipe.yaml
+    metrics: Sequence[Mapping[str, Any]]  # lines of metrics.jsonl
+    dev: Sequence[Mapping[str, Any]]  # lines of dev.jsonl
+
+    @classmethod
+    def of(cls, run_dir: Path) -> Training:
+        """Read a run's folder; what is missing or broken is empty."""
+        path = run_dir / "recipe.yaml"
+        recipe = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        try:
+            values = yaml.safe_load(recipe)
+        except yaml.YAMLError:
+            values = None
+        shown = {k: v for k, v in values.items() if k not in UNSHOWN} if isinstance(values, dict) else {}
+        lines = (read_json_lines(run_dir / name) for name in ("metrics.jsonl", "dev.jsonl"))
+        return cls(dict(_dotted(shown)), recipe, *lines)
 
 
 @dataclass(frozen=True)
@@ -29,15 +54,16 @@ class Entry:
     name: str
     figures: Mapping[str, Any]  # of `eval.json`
     completions: Path | None
-    settings: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # dotted keys of the recipe; empty: no run of ours
-    metrics: Sequence[Mapping[str, Any]] = ()  # lines of metrics.jsonl
+    training: Training | None = None  # None: no run of ours
     base: bool = False  # the model that runs began with
 
     @property
     def decoding(self) -> str:
         return self.figures["decoding"]
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return self.training.settings if self.training else {}
 
     @cached_property
     def columns(self) -> Columns:
@@ -57,30 +83,36 @@ def read(paths: Sequence[Path]) -> list[Entry]:
     Raises:
         BadInput: a path holds nothing that was measured.
     """
-    found = [entry for path in paths for entry in _folder(path)]
+    entries = [entry for path in paths for entry in _folder(path)]
     bases: dict[tuple[str, str, str], Entry] = {}
-    for entry in found:
+    seen: Counter[tuple[str, str]] = Counter()
+    others = []
+    for entry in entries:
         if entry.base:
             bases.setdefault((entry.name, entry.decoding, entry.figures["fingerprint"]["hash"]), entry)
-    return [*bases.values(), *_named_apart([entry for entry in found if not entry.base])]
+            continue
+        key = (entry.name, entry.decoding)
+        seen[key] += 1
+        others.append(entry if seen[key] == 1 else replace(entry, name=f"{entry.name} ({seen[key]})"))
+    return [*bases.values(), *others]
 
 
 def paired(base: Entry, entry: Entry) -> Comparison | None:
     """The difference prompt by prompt; None where the two have not answered the same problems."""
-    one, other = base.columns, entry.columns
-    if not one or not other or base is entry or base.decoding != entry.decoding:
+    if not base.columns or not entry.columns or base is entry or base.decoding != entry.decoding:
         return None
-    left, right = _by_prompt(one), _by_prompt(other)
+    left, right = _by_prompt(base.columns), _by_prompt(entry.columns)
     if left.keys() != right.keys() or not left:
         return None
-    if len({len(rows) for rows in left.values()}) > 1 or len({len(rows) for rows in right.values()}) > 1:
+    if any(len({len(rows) for rows in table.values()}) > 1 for table in (left, right)):
         return None
     sides = [np.array([table[name] for name in left], dtype=float) for table in (left, right)]  # (P, S, 2)
-    return compare(sides[0][..., 0], sides[0][..., 1], sides[1][..., 0], sides[1][..., 1])
+    seed = entry.settings.get("seed") or 0  # with which eval.json has these intervals
+    return compare(sides[0][..., 0], sides[0][..., 1], sides[1][..., 0], sides[1][..., 1], seed)
 
 
 def otherwise_measured(base: Entry, entry: Entry) -> list[str]:
-    """What moves the figures and differs between the two evaluations; the model's own tokenizer does not count."""
+    """Conditions that move the figures and differ; the model's own tokenizer does not count."""
     return differences(base.figures["fingerprint"], entry.figures["fingerprint"])
 
 
@@ -89,6 +121,28 @@ def varied(entries: Iterable[Entry]) -> list[str]:
     runs = [entry.settings for entry in entries if entry.settings]
     keys = sorted({key for settings in runs for key in settings})
     return [key for key in keys if len({json.dumps(settings.get(key)) for settings in runs}) > 1]
+
+
+def run_entries(folder: Path, run_dir: Path, name: str) -> list[Entry]:
+    """Entries of a run's evaluation: of several models the first one is its base.
+
+    Args:
+        folder: with `eval.json`: the run's own, or what `lenrl eval --out` wrote inside of it.
+        run_dir: the run's folder.
+        name: of the run's model.
+
+    Raises:
+        BadInput: eval.json can't be read.
+    """
+    models = _models(folder)
+    training, first = Training.of(run_dir), models[0]["model"]
+    several = any(figures["model"] != first for figures in models)
+    return [
+        Entry(str(first), figures, _completions(folder, figures), base=True)
+        if several and figures["model"] == first
+        else Entry(name, figures, _completions(folder, figures), training)
+        for figures in models
+    ]
 
 
 def _folder(path: Path) -> list[Entry]:
@@ -105,96 +159,55 @@ def _folder(path: Path) -> list[Entry]:
             f"{path} has no eval.json: nothing was measured there. Let the run finish with task.test above 0, or "
             f"measure it: lenrl eval {path}/model --out {path}/test, and give that folder"
         )
-    return _run(path, path.name) if (path / "recipe.yaml").is_file() else _evaluation(path)
+    for run_dir in (path, path.parent, path.parent.parent):
+        if (run_dir / "recipe.yaml").is_file():
+            return run_entries(path, run_dir, run_dir.name)
+    return [Entry(str(f["model"]), f, _completions(path, f)) for f in _models(path)]
 
 
 def _sweep(path: Path) -> list[Entry]:
     from lenrl.sweep import ledger
 
-    found: list[Entry] = []
+    entries: list[Entry] = []
     for trial in ledger.read(path).values():
         run = path / trial.run
         if trial.status == ledger.FINISHED and (run / "eval.json").is_file():
-            found += _run(run, " ".join(trial.overrides) or run.name)
-    if not found:
+            entries += run_entries(run, run, " ".join(trial.overrides) or run.name)
+    if not entries:
         raise BadInput(
             f"{path}: no trial of this sweep is finished and has test problems (task.test above 0)"
         )
-    return found
+    return entries
 
 
-def _run(path: Path, name: str) -> list[Entry]:
-    settings = _flat(yaml.safe_load((path / "recipe.yaml").read_text()) or {})
-    result = _evaluated(path)
-    models = list(dict.fromkeys(figures["model"] for figures in result))
-    found = []
-    for figures in result:
-        base = len(models) > 1 and figures["model"] == models[0]
-        entry = Entry(
-            str(figures["model"]) if base else name, figures, _completions(path, figures), base=base
-        )
-        found.append(
-            entry if base else replace(entry, settings=settings, metrics=json_lines(path / "metrics.jsonl"))
-        )
-    return found
-
-
-def _evaluation(path: Path) -> list[Entry]:
-    """Of a model from elsewhere, or of a run's: then what the run's folder says of it belongs to it."""
-    run = next((p for p in (path.parent, path.parent.parent) if (p / "recipe.yaml").is_file()), None)
-    found = []
-    for figures in _evaluated(path):
-        entry = Entry(str(figures["model"]), figures, _completions(path, figures))
-        if run is not None:
-            settings = _flat(yaml.safe_load((run / "recipe.yaml").read_text()) or {})
-            entry = replace(
-                entry, name=run.name, settings=settings, metrics=json_lines(run / "metrics.jsonl")
-            )
-        found.append(entry)
-    return found
-
-
-def _evaluated(path: Path) -> list[dict[str, Any]]:
+def _models(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "eval.json"
     try:
-        found = json.loads((path / "eval.json").read_text())["models"]
+        models = json.loads(path.read_text())["models"]
     except (ValueError, KeyError, TypeError) as fault:
-        raise BadInput(f"{path / 'eval.json'} can't be read: {fault}") from None
-    if not found:
-        raise BadInput(f"{path / 'eval.json'} has no models")
-    return found
+        raise BadInput(f"{path} can't be read: {fault}") from None
+    if not models:
+        raise BadInput(f"{path} has no models")
+    return models
 
 
-def _completions(path: Path, figures: Mapping[str, Any]) -> Path | None:
-    file = path / Path(str(figures.get("completions"))).name  # never outside of the folder
+def _completions(folder: Path, figures: Mapping[str, Any]) -> Path | None:
+    file = folder / Path(str(figures.get("completions"))).name  # never outside of the folder
     return file if file.is_file() else None
 
 
-def _named_apart(entries: Sequence[Entry]) -> list[Entry]:
-    seen: dict[tuple[str, str], int] = {}
-    found = []
-    for entry in entries:
-        key = (entry.name, entry.decoding)
-        seen[key] = seen.get(key, 0) + 1
-        found.append(entry if seen[key] == 1 else replace(entry, name=f"{entry.name} ({seen[key]})"))
-    return found
-
-
 def _by_prompt(columns: Columns) -> dict[str, list[tuple[float, float]]]:
-    found: dict[str, list[tuple[float, float]]] = {}
+    table: dict[str, list[tuple[float, float]]] = {}
     for name, verdict, tokens in zip(
         columns["prompt_id"], columns["verdict"], columns["tokens"], strict=True
     ):
-        found.setdefault(name, []).append((np.nan if verdict is None else float(verdict), float(tokens)))
-    return found
+        table.setdefault(name, []).append((np.nan if verdict is None else float(verdict), float(tokens)))
+    return table
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys of what shapes a run's result, without the folder, the name and the launch."""
-    found: dict[str, Any] = {}
+def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
     for key, value in values.items():
-        if not prefix and key in ("name", "output_dir", "launch", "logging", "resume", "resume_with_changes"):
-            continue
-        found |= (
-            _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {prefix + key: value}
-        )
-    return found
+        if isinstance(value, Mapping) and value:
+            yield from _dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +16,9 @@ from rich.text import Text
 from lenrl.errors import BadInput
 from lenrl.evaluation.evaluate import evaluate
 from lenrl.evaluation.settings import EvalSettings
+from lenrl.files import read_json, write_json
 from lenrl.monitors import artifacts as tracked
-from lenrl.report import run_page as report
-from lenrl.report.measure_again import eval_command
+from lenrl.report import page
 from lenrl.report.tables import before_after, before_after_table, models_table, more_table, pairs_table
 from lenrl.tasks import Task
 from lenrl.training.run_info import task_of
@@ -26,8 +28,10 @@ if TYPE_CHECKING:
 
 HEADLINE = ("accuracy", "accuracy_ci95", "tokens_mean", "tokens_mean_ci95", "truncated_share")
 PATHS = ("model", "metrics.jsonl", "completions", "eval.json", "report.html", "recipe.yaml")
-MODEL_OPTIONS = ("dtype", "revision", "tokenizer", "think_prefilled", "trust_remote_code")
 SAMPLED_OPTIONS = ("temperature", "top_p", "top_k")
+SAMPLES = 8  # a prompt, in the command that measures a run more exactly
+OTHER_SPLITS = ("train", "dev")  # numbers of problems that don't touch the test split
+MODEL_OPTIONS = ("dtype", "revision", "tokenizer", "think_prefilled", "trust_remote_code")
 
 
 def finish(run_dir: Path, recipe: Recipe, console: Console | None = None) -> dict[str, Any]:
@@ -45,7 +49,7 @@ def finish(run_dir: Path, recipe: Recipe, console: Console | None = None) -> dic
     began = time.perf_counter()
     task = task_of(recipe)
     result, skipped = _evaluate(run_dir, recipe, task, console)
-    trained = _read(run_dir / "training.json")
+    trained = read_json(run_dir / "training.json", {})  # a run of an older version has none
     summary: dict[str, Any] = {
         "status": "finished",
         "recipe": recipe.recipe,
@@ -61,10 +65,12 @@ def finish(run_dir: Path, recipe: Recipe, console: Console | None = None) -> dic
     }
     if result is not None:
         summary |= _before_after(result)
+    try:
+        page.write_run(run_dir, recipe.recipe, skipped)
+    except BadInput as error:
+        console.print(Text(f"No report: {error}", style="yellow"), soft_wrap=True)
     summary["paths"] = {name: str(run_dir / name) for name in PATHS if (run_dir / name).exists()}
-    summary["paths"]["report.html"] = str(run_dir / "report.html")
-    _write(run_dir / "summary.json", summary)
-    report.write(run_dir)
+    write_json(run_dir / "summary.json", summary)
     tracked.hand_over(run_dir, recipe)
     _print(summary, result, run_dir, console)
     console.print(Text(f"Next:    {eval_command(run_dir, recipe, task)}"), soft_wrap=True)
@@ -72,7 +78,7 @@ def finish(run_dir: Path, recipe: Recipe, console: Console | None = None) -> dic
 
 
 def show(result: Mapping[str, Any], console: Console, out_dir: Path | None = None) -> None:
-    """Print what `evaluate` gave: models, pairs, warnings, where the files are."""
+    """Print an evaluation: models, pairs, warnings, the files' folder."""
     console.print(models_table(result["models"]))
     console.print(more_table(result["models"]))
     if result["pairs"]:
@@ -108,14 +114,14 @@ def _evaluate(
 
 def _before_after(result: Mapping[str, Any]) -> dict[str, Any]:
     """`before` and `after`: the sampled figures at the top, and those of each decoding below its name."""
-    found: dict[str, Any] = {"before": {}, "after": {}, "pairs": result["pairs"]}
+    headline: dict[str, Any] = {"before": {}, "after": {}, "pairs": result["pairs"]}
     for before, after in before_after(result["models"]):
         for side, entry in (("before", before), ("after", after)):
             figures = {key: entry[key] for key in HEADLINE} | {"tokens": entry["tokens_mean"]}
-            found[side][entry["decoding"]] = figures
-            found[side].setdefault("accuracy", figures["accuracy"])
-            found[side].setdefault("tokens", figures["tokens"])
-    return found
+            headline[side][entry["decoding"]] = figures
+            headline[side].setdefault("accuracy", figures["accuracy"])
+            headline[side].setdefault("tokens", figures["tokens"])
+    return headline
 
 
 def _print(
@@ -137,24 +143,45 @@ def _print(
 
 
 def _print_warnings(result: Mapping[str, Any], console: Console) -> None:
-    said = [text for entry in result["models"] for text in entry["warnings"]]
-    said += [
+    warnings = [text for entry in result["models"] for text in entry["warnings"]]
+    warnings += [
         f"{pair['base']} and {pair['model']} were not measured alike: {'; '.join(pair['differs'])}"
         for pair in result["pairs"]
         if pair["differs"]
     ]
-    for warning in dict.fromkeys(said):
+    for warning in dict.fromkeys(warnings):
         console.print(Text(f"Warning: {warning}", style="yellow"), soft_wrap=True)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):  # a run of an older version has none
-        return {}
+def eval_command(run_dir: Path, recipe: Recipe, task: Task) -> str:
+    """`lenrl eval BASE MODEL task=...`: the run's test problems, decoding, verifier and model options."""
+    words = ["lenrl", "eval", recipe.model.path, str(run_dir / "model"), f"task={task.name}"]
+    options = task.model_dump(mode="json", exclude_unset=True, exclude={"name", *OTHER_SPLITS})
+    words += [_word(f"task.{name}", value) for name, value in options.items()]
+    words += [_word(f"verifier.{name}", value) for name, value in sorted(recipe.verifier.items())]
+    words.append(f"max_new_tokens={recipe.trainer['max_completion_length']}")
+    words += [_word(name, recipe.trainer[name]) for name in SAMPLED_OPTIONS if name in recipe.trainer]
+    model = {name: getattr(recipe.model, name) for name in MODEL_OPTIONS}
+    words += [_word(name, value) for name, value in model.items() if value not in (None, False)]
+    if recipe.seed:
+        words.append(f"seed={recipe.seed}")
+    return shlex.join([*words, f"samples={SAMPLES}", "--out", str(run_dir / f"eval{SAMPLES}")])
 
 
-def _write(path: Path, summary: Mapping[str, Any]) -> None:
-    draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n")
-    draft.replace(path)
+def _word(key: str, value: Any) -> str:
+    """A setting in the grammar of overrides."""
+    return f"{key}={_value(value)}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_value(name)}:{_value(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_value, value)) + "]"
+    if isinstance(value, str):
+        if value.isidentifier() and value not in ("true", "false", "null", "nan", "inf"):
+            return value
+        # Hydra's grammar takes a backslash as it stands, except before a quote.
+        escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)
+        return '"' + re.sub(r"(\\+)$", r"\1\1", escaped) + '"'
+    return json.dumps(value)

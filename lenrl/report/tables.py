@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from lenrl.measures.format import change, points, share, tokens
+
+
+class Cell(NamedTuple):
+    """A cell of the table: what is shown, and what it is sorted by; None: nothing is known."""
+
+    shown: str
+    value: float | str | None
 
 
 def models_table(entries: Sequence[Mapping[str, Any]]) -> Table:
@@ -95,12 +102,22 @@ def before_after_table(result: Mapping[str, Any]) -> Table:
     return table
 
 
+def compared_table(rows: Sequence[Sequence[Cell]]) -> Table:
+    """A line each row of a comparison: accuracy and tokens, their differences to the first model."""
+    title = "Differences (accuracy in points) to the first model, problem by problem; 95 % intervals"
+    table = _table(Text(title), "model", ("accuracy", "tokens", "cut", "accuracy", "tokens"))
+    for name, decoding, accuracy, length, _, _, _, truncated, gain, ratio in rows:
+        cells = (cell.shown.replace(" [", "\n[") for cell in (accuracy, length, truncated, gain, ratio))
+        table.add_row(Text(f"{name.shown}\n{decoding.value}"), *map(Text, cells))
+    return table
+
+
 def before_after(entries: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """The first and the last model's entries, a pair each decoding."""
-    found: dict[str, list[Mapping[str, Any]]] = {}
+    decodings: dict[str, list[Mapping[str, Any]]] = {}
     for entry in entries:
-        found.setdefault(entry["decoding"], []).append(entry)
-    return [(same[0], same[-1]) for same in found.values() if len(same) > 1]
+        decodings.setdefault(entry["decoding"], []).append(entry)
+    return [(same[0], same[-1]) for same in decodings.values() if len(same) > 1]
 
 
 def decoding_name(entry: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from lenrl.cli.eval import divide
 from lenrl.config import compose
-from lenrl.report.measure_again import eval_command
+from lenrl.report.summary import eval_command
 from lenrl.tasks import build, digest
 
 

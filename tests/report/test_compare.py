@@ -7,8 +7,8 @@ import pytest
 
 from lenrl.cli import main
 from lenrl.errors import BadInput
-from lenrl.report import compare as report
-from lenrl.report import figures, sources
+from lenrl.report import figures, page, sources
+from lenrl.report.compare import Compared
 from lenrl.sweep import ledger
 from tests.report.test_compare_page import evaluation, trained
 
@@ -21,7 +21,7 @@ def folders(tmp_path):
 
 
 def test_differences_are_paired_with_the_first_model(folders):
-    compared = report.Compared(sources.read(folders))
+    compared = Compared(sources.read(folders))
     base, other = compared.entries
     pair = compared.pairs[1]
     assert compared.pairs[0] is None and pair is not None and pair.accuracy_diff is not None
@@ -36,7 +36,7 @@ def test_models_that_answered_other_problems_have_no_difference(folders):
 
     path = folders[1] / "completions.parquet"
     pq.write_table(pq.read_table(path).slice(2), path)
-    assert report.Compared(sources.read(folders)).pairs == {0: None, 1: None}
+    assert Compared(sources.read(folders)).pairs == {0: None, 1: None}
 
 
 def test_a_sweep_gives_its_finished_trials_and_one_base(tmp_path):
@@ -56,15 +56,27 @@ def test_a_sweep_gives_its_finished_trials_and_one_base(tmp_path):
 
 
 def test_the_verb_writes_the_page_and_every_figure(folders, tmp_path, capsys):
-    page, pictures = tmp_path / "out" / "r.html", tmp_path / "figures"
-    assert main(["compare", *map(str, folders), "--out", str(page), "--figures", str(pictures)]) == 0
-    assert "written:" in capsys.readouterr().out and page.stat().st_size < 10 * 2**20
+    out, pictures = tmp_path / "out" / "r.html", tmp_path / "figures"
+    assert main(["compare", *map(str, folders), "--out", str(out), "--figures", str(pictures)]) == 0
+    assert "written:" in capsys.readouterr().out and out.stat().st_size < 10 * 2**20
     for name in ("front", "lengths", "curves"):
         assert (pictures / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
         assert "<svg" in (pictures / f"{name}.svg").read_text()
         assert len(list(csv.reader((pictures / f"{name}.csv").open()))) > 2
     table = list(csv.DictReader((pictures / "table.csv").open()))
     assert [row["model"] for row in table] == ["base", "a"] and table[0]["accuracy diff."] == ""
+
+
+def test_an_evaluation_inside_a_run_has_the_run_and_its_base(tmp_path):
+    run = evaluation(tmp_path / "run", "run/model", 0.5, 50)
+    trained(run, 0.1)
+    folder = evaluation(run / "eval8", "run/model", 0.6, 40)
+    result = json.loads((folder / "eval.json").read_text())
+    after = result["models"][0]
+    (folder / "eval.json").write_text(json.dumps({"models": [{**after, "model": "tiny"}, after]}))
+    base, other = sources.read([folder])
+    assert (base.name, base.base, base.training) == ("tiny", True, None)
+    assert other.name == "run" and other.settings["reward.alpha"] == 0.1
 
 
 @pytest.mark.parametrize("what", ["nothing", "empty", "broken"])
@@ -80,5 +92,5 @@ def test_folders_that_hold_no_figures_are_refused(tmp_path, what):
 
 def test_twenty_runs_stay_below_ten_megabytes(tmp_path):
     folders = [evaluation(tmp_path / f"r{n}", f"r{n}", 0.5, 4000, samples=4) for n in range(20)]
-    path = report.write(report.Compared(sources.read(folders)), tmp_path / "r.html")
+    path = page.write(Compared(sources.read(folders)), tmp_path / "r.html")
     assert path.stat().st_size < 10 * 2**20

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lenrl.report import compare as report
+from lenrl.report import page as report
 from lenrl.report import sources
+from lenrl.report.compare import Compared
 from tests.report.conftest import opened
 
 HOSTILE = (
@@ -37,13 +38,19 @@ def evaluation(folder, model, right, longest, samples=2):
     figures = {
         "model": model,
         "decoding": "sampled",
+        "samples": samples,
+        "prompts": 30,
+        "split": "test",
+        "task": "quiz",
         "accuracy": accuracy,
         "accuracy_ci95": [accuracy - 0.1, accuracy + 0.1],
         "tokens_mean": mean,
         "tokens_mean_ci95": [mean - 4, mean + 4],
+        "tokens_p95": float(longest),
         "tokens_correct": mean,
         "tokens_wrong": None,
         "truncated_share": 0.0,
+        "by_difficulty": {"easy": {"prompts": 20, "accuracy": accuracy, "tokens_mean": mean}},
         "completions": "completions.parquet",
         "fingerprint": {"hash": "a", "decoding": {"samples": samples}},
     }
@@ -69,7 +76,7 @@ def compared(tmp_path_factory):
     for name, right, longest, alpha in (("short", 0.5, 30, 0.2), ("right", 0.9, 70, 0.05)):
         folders.append(evaluation(root / name, name, right, longest))
         trained(folders[-1], alpha)
-    return report.Compared(sources.read(folders))
+    return Compared(sources.read(folders))
 
 
 @pytest.fixture(params=["light", "dark"])
@@ -80,7 +87,7 @@ def page(request, browser, compared, tmp_path):
 
 
 def column(page, number):
-    return page.locator(f"table >> nth=0 >> tbody tr td:nth-child({number})").all_inner_texts()
+    return page.locator(f"table >> nth=0 >> tbody tr > :nth-child({number})").all_inner_texts()
 
 
 def test_every_plot_is_drawn_in_the_colours_of_the_theme(page):
@@ -123,5 +130,5 @@ def test_the_reader_shows_two_models_answers_and_filters_them(page):
 
 def test_other_conditions_are_named(tmp_path):
     folders = [evaluation(tmp_path / "a", "a", 0.4, 90), evaluation(tmp_path / "b", "b", 0.5, 90, samples=4)]
-    found = report.Compared(sources.read(folders))
+    found = Compared(sources.read(folders))
     assert found.warnings == ["b (sampled) was not measured like a: decoding.samples 2 against 4"]

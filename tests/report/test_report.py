@@ -1,8 +1,11 @@
 """The report as a file: whole, self-contained, and harmless whatever the model wrote."""
 
 import builtins
+import itertools
 import json
+import math
 import re
+import sys
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
@@ -12,8 +15,9 @@ import pytest
 from rich.console import Console
 
 from lenrl.generation.pretrained import TINY
-from lenrl.report import page, plots, summary
-from lenrl.report import run_page as report
+from lenrl.report import figures, summary
+from lenrl.report import page as report
+from lenrl.report.sources import Entry, Training
 
 HOSTILE = "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>\x1b[31m&lt; \ud800 {{7*7}}"
 
@@ -89,15 +93,15 @@ def parsed(path):
 
 def test_hostile_text_makes_no_element(run):
     pytest.importorskip("plotly")
-    seen = parsed(report.write(run))
-    assert [tag for tag, _ in seen].count("script") == 3  # data, plotly, drawing
+    seen = parsed(report.write_run(run))
+    assert [tag for tag, _ in seen].count("script") == 3  # data, plotly, the page's own
     assert not [tag for tag, _ in seen if tag in ("img", "iframe", "link", "object")]
     assert not [attrs for _, attrs in seen if any(name.startswith("on") for name in attrs)]
     assert "alert(1)</script>" not in (run / "report.html").read_text()
 
 
 def test_nothing_is_loaded_from_elsewhere_and_the_page_is_small(run):
-    path = report.write(run)
+    path = report.write_run(run)
     assert path.stat().st_size < 10_000_000
     seen = parsed(path)
     assert not [attrs for _, attrs in seen if "src" in attrs or "href" in attrs]
@@ -106,15 +110,15 @@ def test_nothing_is_loaded_from_elsewhere_and_the_page_is_small(run):
 
 
 def test_the_page_says_what_it_knows(run):
-    text = report.write(run).read_text()
-    assert "87.5% [80.0%, 95.0%]" in text
-    assert "60.0 [55.0, ?]" in text
+    text = report.write_run(run).read_text()
+    assert "87.5% <small>[80.0%, 95.0%]" in text
+    assert "60.0 <small>[55.0, ?]" in text
     assert "50 → 20 tokens" in text
     assert "characters left out" in text
     assert "light-dark(" in text and "prefers-color-scheme: dark" in text
-    figures = json.loads(re.search(r'id="figures">(.*?)</script>', text, re.S)[1])  # type: ignore[index]
-    assert set(figures) == {"points", "lengths", "curves"}
-    assert all(f'id="{name}"' in text for name in figures)
+    drawn = json.loads(re.search(r'id="figures">(.*?)</script>', text, re.S)[1])  # type: ignore[index]
+    assert set(drawn) == {"front", "lengths", "curves"}
+    assert all(f'id="{name}"' in text for name in drawn)
 
 
 def test_without_plotly_the_page_says_so(run, monkeypatch):
@@ -126,32 +130,62 @@ def test_without_plotly_the_page_says_so(run, monkeypatch):
         return real(name, *args, **options)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    text = report.write(run).read_text()
+    text = report.write_run(run).read_text()
     assert "they need plotly" in text
-    assert "<script" not in text
+    assert 'id="figures"' not in text and 'class="plot"' not in text
     assert "87.5%" in text
 
 
 def test_an_empty_folder_gives_a_page(tmp_path):
-    assert "Not evaluated" in report.write(tmp_path).read_text()
+    assert "Not evaluated" in report.write_run(tmp_path).read_text()
 
 
 def test_histograms_count_every_completion():
     columns = {"tokens": [1, 5, 5, 40, 41], "verdict": [True, True, False, None, True]}
-    figure = plots.length_histograms([("before", columns), ("after", columns)])
+    entries = [Entry(name, {"decoding": "sampled"}, None) for name in ("before", "after")]
+    for one in entries:
+        one.__dict__["columns"] = columns
+    figure = figures.lengths(entries, figures.colours(["before", "after"]))
     assert figure is not None
-    assert sum(sum(trace["y"]) for trace in figure["data"]) == 10
-    assert plots.length_histograms([]) is None
+    assert sum(sum(trace["y"]) for trace in figure["data"]) == pytest.approx(2)  # shares of each
+    assert [trace["line"]["dash"] for trace in figure["data"]] == ["solid", "dot", "dash"] * 2
+    assert figures.lengths([], {}) is None
 
 
 def test_long_curves_are_thinned():
-    figure = plots.training_curves([{"step": i, "accuracy": 0.5} for i in range(10_000)], [])
+    lines = [{"step": i, "accuracy": 0.5} for i in range(10_000)]
+    figure = figures.curves({"a": Training({}, "", lines, [])}, {"a": "after"})
     assert figure is not None
-    assert len(figure["data"][0]["x"]) <= plots.MAX_POINTS
+    assert len(figure["data"][0]["x"]) <= figures.MAX_POINTS
 
 
-def test_control_characters_become_visible():
-    assert page.text("\x1b[0m\0<a>'\"") == "␛[0m␀&lt;a&gt;&#x27;&quot;"
+def test_development_problems_are_drawn_by_the_names_that_a_run_writes():
+    lines = [{"step": i, "accuracy": 0.5, "tokens_mean": 9.0} for i in range(1, 5)]
+    dev = [{"step": 0, "eval_accuracy": 0.4, "eval_tokens": 11.0}, {"step": 4, "eval_accuracy": math.nan}]
+    figure = figures.curves({"a": Training({}, "", lines, dev)}, {"a": "after"})
+    assert figure is not None
+    diamonds = [trace for trace in figure["data"] if trace["mode"] == "markers"]
+    assert [(trace["x"], trace["y"]) for trace in diamonds] == [([0], [0.4]), ([0], [11.0])]
+
+
+def test_a_figure_is_told_in_words():
+    lines = [{"step": i, "accuracy": i / 10} for i in range(1, 5)]
+    figure = figures.curves({"a": Training({}, "", lines, [])}, {"a": "after"})
+    assert figure is not None and figures.in_words(figure) == "a, accuracy: 0.1 at 1 to 0.4 at 4"
+
+
+def test_control_characters_become_visible(run):
+    text = report.write_run(run).read_text()
+    assert "␛[31m" in text and "\x1b" not in text
+
+
+def test_headings_are_in_order_and_tables_have_headers(run):
+    seen = parsed(report.write_run(run))
+    levels = [int(tag[1]) for tag, _ in seen if tag in ("h1", "h2", "h3", "h4")]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert all("scope" in attrs for tag, attrs in seen if tag == "th")
+    assert all(attrs["aria-label"] for _, attrs in seen if attrs.get("role") == "img")
 
 
 @pytest.fixture
@@ -190,6 +224,16 @@ def test_a_finished_run_gets_its_summary(tmp_path, recipe):
     assert "60 steps in 132 s" in text
     assert "lenrl eval tiny" in text
     assert (tmp_path / "report.html").exists()
+
+
+def test_a_run_without_jinja_finishes_without_its_page(tmp_path, recipe, monkeypatch):
+    recipe.task = {"name": "chain", "test": 0}
+    (tmp_path / "model").symlink_to(TINY)
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    console = Console(record=True, width=100, file=open("/dev/null", "w"))  # noqa: SIM115
+    assert summary.finish(tmp_path, recipe, console)["status"] == "finished"
+    assert "No report: the page needs jinja2" in console.export_text()
+    assert not (tmp_path / "report.html").exists()
 
 
 @pytest.mark.parametrize(
