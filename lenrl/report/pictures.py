@@ -67,7 +67,8 @@ def _pictures(figure: Figure, stem: Path) -> list[Path]:
                 for side in "xy"
                 if f"error_{side}" in trace
             }
-            axes.errorbar(trace["x"], trace["y"], fmt="o", ms=4, lw=0.8, **shared, **errors)
+            mark = "D" if style.get("symbol") == "diamond" else "o"
+            axes.errorbar(trace["x"], trace["y"], fmt=mark, ms=4, lw=0.8, **shared, **errors)
     if layout.get("showlegend", True):
         handles, labels = next(iter(all_axes.values())).get_legend_handles_labels()
         canvas.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=7, frameon=False)

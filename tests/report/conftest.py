@@ -21,9 +21,9 @@ def browser():
 
 
 @contextmanager
-def opened(browser, path, theme, title):
+def opened(browser, path, theme, title, **options):
     """A page of a file in a theme; at the end, that it said nothing, failed nowhere and asked no network."""
-    context = browser.new_context(color_scheme=theme)
+    context = browser.new_context(color_scheme=theme, **options)
     page = context.new_page()
     heard = []
     page.on("console", lambda said: heard.append(said.text))

@@ -2,9 +2,12 @@
 
 import csv
 import json
+import re
 
+import numpy as np
 import pytest
 
+from lenrl import measures
 from lenrl.cli import main
 from lenrl.errors import BadInput
 from lenrl.report import figures, page, sources
@@ -29,6 +32,31 @@ def test_differences_are_paired_with_the_first_model(folders):
     assert pair.tokens_ratio.value == pytest.approx(
         other.figures["tokens_mean"] / base.figures["tokens_mean"]
     )
+
+
+def test_differences_have_the_intervals_of_the_runs_own_evaluation(folders):
+    base, other = sources.read(folders)
+    tables = []
+    for entry in (base, other):
+        columns = entry.columns
+        tables += [np.array(columns[name], dtype=float).reshape(-1, 2) for name in ("verdict", "tokens")]
+    assert sources.paired(base, other) == measures.compare(*tables, seed=0)
+    recipe = folders[1] / "recipe.yaml"
+    recipe.write_text(recipe.read_text().replace('"seed": 0', '"seed": 7'))
+    assert sources.paired(*sources.read(folders)) == measures.compare(*tables, seed=7)
+
+
+def test_two_models_have_a_headline_and_more_have_none(folders, tmp_path):
+    compared = Compared(sources.read(folders))
+    accuracy, tokens = compared.cards()
+    ratio = compared.pairs[1].tokens_ratio  # type: ignore[union-attr]
+    assert accuracy["both"] == [cell.shown.split(" [")[0] for cell in (row[2] for row in compared.rows())]
+    assert accuracy["note"].startswith("+") and accuracy["note"].endswith("points")
+    assert tokens["note"] == (f"{1 - ratio.value:.1%} [{1 - ratio.high:.1%}, {1 - ratio.low:.1%}] saved")
+    longer = Compared(sources.read(folders[::-1])).cards()[1]["note"]
+    low, high = (float(end) for end in re.findall(r"([\d.]+)%[,\]]", longer))
+    assert longer.endswith("more") and low < float(longer.split("%")[0]) < high
+    assert Compared(sources.read([*folders, evaluation(tmp_path / "c", "c", 0.5, 60)])).cards() == []
 
 
 def test_models_that_answered_other_problems_have_no_difference(folders):

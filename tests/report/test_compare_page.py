@@ -117,14 +117,17 @@ def test_a_click_or_a_key_sorts_the_table(page):
 def test_the_reader_shows_two_models_answers_and_filters_them(page):
     everything = page.locator("#answers-list details").count()
     assert everything == 30
-    page.get_by_label("difficulty").select_option("hard")
+    page.get_by_role("combobox", name="difficulty").select_option("hard")
     assert page.locator("#answers-list details").count() == 10
     page.locator("#reader-verdict").select_option("wrong to right")
     some = page.locator("#answers-list details").all_inner_texts()
     assert 0 < len(some) < 10 and all("wrong → right" in text for text in some)
     page.locator("#answers-list summary").first.press("Enter")
     assert "</script>" in page.locator("#answers-list pre").first.inner_text()
+    sides = page.locator("#answers-list details").first.locator(".answer:not([hidden]) b")
+    assert [text.split(":")[0] for text in sides.all_text_contents()] == ["base", "right"]
     page.locator("#reader-before").select_option("short")
+    assert [text.split(":")[0] for text in sides.all_text_contents()] == ["short", "right"]
     assert "of the 30 problems" in page.locator("#reader-count").inner_text()
 
 

@@ -100,6 +100,17 @@ def test_hostile_text_makes_no_element(run):
     assert "alert(1)</script>" not in (run / "report.html").read_text()
 
 
+def test_a_hostile_name_ends_no_script(run):
+    pytest.importorskip("plotly")
+    result = json.loads((run / "eval.json").read_text())
+    result["models"][0]["model"] = name = HOSTILE.encode("utf-8", "replace").decode()
+    (run / "eval.json").write_text(json.dumps(result))
+    path = report.write_run(run)
+    assert [tag for tag, _ in parsed(path)].count("script") == 3
+    drawn = re.search(r'id="figures">(.*?)</script>', path.read_text(), re.S)[1]  # type: ignore[index]
+    assert json.loads(drawn)["front"]["data"][0]["name"] == f"{name}, sampled"
+
+
 def test_nothing_is_loaded_from_elsewhere_and_the_page_is_small(run):
     path = report.write_run(run)
     assert path.stat().st_size < 10_000_000
