@@ -204,9 +204,9 @@ def build(checked_run: Any, config: Any, stop: StopSignal | None = None) -> tupl
     from lenrl.tasks.base import digest
     from lenrl.tasks.prompts import Prompts
     from lenrl.training.evaluation import DevEvaluation
+    from lenrl.training.peft import peft_config
     from lenrl.training.prepare import audited
     from lenrl.training.trainer import LenrlTrainer
-    from lenrl.training.trl_fields import peft_config
     from lenrl.verify.pool import Verifier
 
     recipe = checked_run.recipe

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
+from lenrl.training.peft import QUANTIZATION, peft_config
 from lenrl.training.prepare import CheckedRun
-from lenrl.training.trl_fields import QUANTIZATION, peft_config, value_of
+from lenrl.training.trl_fields import value_of
 
 GIB = 2**30
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

@@ -17,8 +17,9 @@ from lenrl.generation.pretrained import HUB_ID, find
 from lenrl.strategies.base import RunInfo
 from lenrl.tasks.audit import Audit, Readable, load_all
 from lenrl.training.batching import BatchLayout, batch_faults
+from lenrl.training.peft import peft_config, quantization_config
 from lenrl.training.run_info import run_info_of, task_of
-from lenrl.training.trl_fields import GRPO_FIELDS, field_faults, peft_config, quantization_config, value_of
+from lenrl.training.trl_fields import GRPO_FIELDS, field_faults, value_of
 from lenrl.verify.settings import VerifierSettings
 
 

@@ -1,4 +1,4 @@
-"""The fields of TRL's GRPOConfig and of peft's LoraConfig that a recipe may set, with their types and bounds."""
+"""The fields of TRL's GRPOConfig that a recipe may set, with their types and bounds."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from functools import cache
-from importlib.util import find_spec
-from inspect import signature
 from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -15,7 +13,7 @@ from transformers import SchedulerType
 from transformers.training_args import OptimizerNames
 from trl.trainer.grpo_config import GRPOConfig
 
-from lenrl.errors import BadInput, did_you_mean, explain
+from lenrl.errors import did_you_mean, explain
 
 GRPO_FIELDS = {f.name: f for f in dataclasses.fields(GRPOConfig)}
 
@@ -96,10 +94,6 @@ BOUNDS: dict[str, Any] = {  # of TRL's fields, where its type says too little
     "importance_sampling_level": Literal["token", "sequence"],
     "auto_find_batch_size": Literal[False],
 }
-PEFT_BOUNDS: dict[str, Any] = {"r": COUNT, "lora_alpha": COUNT, "lora_dropout": SHARE}
-
-
-QUANTIZATION = "quantization"  # under model.peft: how the base that stays as it is is stored (QLoRA)
 
 
 def value_of(trainer: Mapping[str, Any], name: str) -> Any:
@@ -115,14 +109,15 @@ def field_faults(trainer: Mapping[str, Any]) -> list[str]:
         for name, value in trainer.items()
         if name in OWNED
     ]
-    return [*faults, *_faults_of(_trainer_fields(), trainer, "trainer", "TRL's GRPOConfig")]
+    return [*faults, *faults_of(_trainer_fields(), trainer, "trainer", "TRL's GRPOConfig")]
 
 
-def _faults_of(checker: type[BaseModel], values: Mapping[str, Any], prefix: str, owner: str) -> list[str]:
+def faults_of(model: type[BaseModel], values: Mapping[str, Any], prefix: str, owner: str) -> list[str]:
+    """What a class made by `checker` says of values under `prefix` of a recipe; `owner` has the fields."""
     try:
-        checker.model_validate({name: value for name, value in values.items() if name not in OWNED})
+        model.model_validate({name: value for name, value in values.items() if name not in OWNED})
     except ValidationError as fault:
-        return [explain(fault, checker, prefix, owner, "Give it a value, as recipes/base.yaml does")]
+        return [explain(fault, model, prefix, owner, "Give it a value, as recipes/base.yaml does")]
     return []
 
 
@@ -130,17 +125,10 @@ def _faults_of(checker: type[BaseModel], values: Mapping[str, Any], prefix: str,
 def _trainer_fields() -> type[BaseModel]:
     """GRPOConfig's fields with their types and what lenrl knows of their bounds."""
     hints = {name: hint for name, hint in get_type_hints(GRPOConfig).items() if name in GRPO_FIELDS}
-    return _checker("trainer", {name: hint for name, hint in hints.items() if name not in OWNED}, BOUNDS)
+    return checker("trainer", {name: hint for name, hint in hints.items() if name not in OWNED}, BOUNDS)
 
 
-@cache
-def _peft_fields() -> type[BaseModel]:
-    from peft import LoraConfig
-
-    return _checker("peft", get_type_hints(LoraConfig), PEFT_BOUNDS)
-
-
-def _checker(name: str, hints: Mapping[str, Any], bounds: Mapping[str, Any]) -> type[BaseModel]:
+def checker(name: str, hints: Mapping[str, Any], bounds: Mapping[str, Any]) -> type[BaseModel]:
     """A pydantic class that checks values against a data class's hints: no conversions, nothing negative."""
     fields: dict[str, Any] = {}
     for key, hint in hints.items():
@@ -151,58 +139,3 @@ def _checker(name: str, hints: Mapping[str, Any], bounds: Mapping[str, Any]) -> 
         fields[key] = (bounded, ... if key in REQUIRED else None)
     settings = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
     return create_model(name, __config__=settings, **fields)
-
-
-def peft_config(fields: Mapping[str, Any] | None) -> Any:
-    """`model.peft` as a `peft.LoraConfig`, without its `quantization`; None: all weights are trained.
-
-    Raises:
-        BadInput: a field that LoraConfig does not have, or a value that it does not take.
-    """
-    if fields is None:
-        return None
-    from peft import LoraConfig
-
-    fields = {name: value for name, value in fields.items() if name != QUANTIZATION}
-    faults = _faults_of(_peft_fields(), fields, "model.peft", "peft's LoraConfig")
-    if faults:
-        raise BadInput("\n".join(faults))
-    try:
-        return LoraConfig(**{"task_type": "CAUSAL_LM", **fields})
-    except (ValueError, TypeError) as fault:  # fields that contradict each other
-        raise BadInput(f"model.peft={dict(fields)}: peft refuses it: {fault}") from fault
-
-
-def quantization_config(fields: Mapping[str, Any] | None) -> Any:
-    """`model.peft.quantization` as transformers' `BitsAndBytesConfig`; None: the base keeps its precision.
-
-    Raises:
-        BadInput: bitsandbytes is missing, or a field is unknown or not to its liking.
-    """
-    options = (fields or {}).get(QUANTIZATION)
-    if options is None:
-        return None
-    from transformers import BitsAndBytesConfig
-
-    key = f"model.peft.{QUANTIZATION}"
-    known = [name for name in signature(BitsAndBytesConfig).parameters if name != "kwargs"]
-    if (
-        not isinstance(options, Mapping)
-        or not options.get("load_in_4bit")
-        and not options.get("load_in_8bit")
-    ):
-        raise BadInput(f"{key}={options!r}: say load_in_4bit: true or load_in_8bit: true, or leave it out.")
-    for name in options:
-        if name not in known:
-            hint = did_you_mean(name, known, key + ".{}") or f" There are {', '.join(known)}."
-            raise BadInput(f"{key}.{name}={options[name]!r}: transformers has no such field.{hint}")
-    if find_spec("bitsandbytes") is None:
-        raise BadInput(f"{key} needs bitsandbytes, which is not installed: pip install 'lenrl[qlora]'.")
-    try:
-        return BitsAndBytesConfig(**options)
-    except (
-        ValueError,
-        TypeError,
-        AttributeError,
-    ) as fault:  # an unknown torch type is an attribute of torch's
-        raise BadInput(f"{key}={dict(options)}: transformers refuses it: {fault}") from fault

@@ -8,7 +8,7 @@ import torch
 
 from lenrl.config import compose
 from lenrl.errors import BadInput
-from lenrl.training import trl_fields as fields
+from lenrl.training import peft
 from lenrl.training.prepare import grpo_config, prepare
 from tests.training.runs import small_run
 
@@ -19,13 +19,13 @@ QLORA = (
 
 
 def test_without_bitsandbytes_it_is_refused_with_the_remedy(monkeypatch):
-    monkeypatch.setattr(fields, "find_spec", lambda name: None)
+    monkeypatch.setattr(peft, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"model\.peft\.quantization needs bitsandbytes.*lenrl\[qlora\]"):
         prepare(compose("grpo", [QLORA]))
 
 
 def test_every_option_reaches_transformers_and_peft_gets_the_rest(monkeypatch, tmp_path):
-    monkeypatch.setattr(fields, "find_spec", lambda name: object())
+    monkeypatch.setattr(peft, "find_spec", lambda name: object())
     version = importlib.metadata.version
     monkeypatch.setattr(
         importlib.metadata, "version", lambda name: "0.46.0" if name == "bitsandbytes" else version(name)
@@ -35,7 +35,7 @@ def test_every_option_reaches_transformers_and_peft_gets_the_rest(monkeypatch, t
     given = config.model_init_kwargs["quantization_config"]
     assert given.load_in_4bit and given.bnb_4bit_quant_type == "nf4" and given.bnb_4bit_use_double_quant
     assert given.bnb_4bit_compute_dtype == torch.bfloat16
-    lora = fields.peft_config(recipe.model.peft)
+    lora = peft.peft_config(recipe.model.peft)
     assert (lora.r, lora.lora_alpha) == (8, 16)
     assert compose("grpo", ["model.peft={r: 8, lora_alpha: 16}"]).digest() != recipe.digest()
     plain = grpo_config(prepare(compose("grpo")), Path(tmp_path))
