@@ -18,12 +18,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lenrl.config import Recipe, compose
 from lenrl.errors import BadInput, LenrlError
 from lenrl.redact import Redacting, redacted
 from lenrl.training.signals import Stopped, StopSignal
+
+if TYPE_CHECKING:
+    from lenrl.generation.pretrained import TokenizerInfo
+    from lenrl.strategies.base import RunInfo
+    from lenrl.tasks.problem import Problem
+    from lenrl.training.prepare import CheckedRun
+    from lenrl.training.rollout import ProblemSet
+    from lenrl.verify.pool import Verifier
 
 log = logging.getLogger("lenrl")
 
@@ -47,7 +55,7 @@ def main(
     parser.add_argument("--plugin", action="append", default=[], type=Path, metavar="FILE.py")
     parser.add_argument("-m", "--multirun", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for handler in logging.getLogger().handlers:
         handler.addFilter(Redacting())
@@ -55,12 +63,12 @@ def main(
     # TRL's own default for gradient checkpointing goes by the name that transformers has begun to deprecate.
     warnings.filterwarnings("ignore", message=".*checkpointing. is deprecated", category=FutureWarning)
     try:
-        if given.multirun:
+        if options.multirun:
             raise BadInput(
                 "--multirun inside a launch would let two experiments share one process group. "
                 "`lenrl sweep RECIPE key=a,b` starts one launch for each setting."
             )
-        recipe = compose(given.config_name, given.overrides, given.plugin)
+        recipe = compose(options.config_name, options.overrides, options.plugin)
         run(recipe, stop, end)
     except LenrlError as fault:
         if os.environ.get("LENRL_DEBUG"):
@@ -83,8 +91,6 @@ def run(
     from accelerate import PartialState  # heavy imports after the arguments were read
     from accelerate.utils import broadcast_object_list
 
-    from lenrl.monitors import trackers
-    from lenrl.training import checkpoint
     from lenrl.training.prepare import grpo_config, prepare
     from lenrl.training.watchdog import Watchdog, store_of
 
@@ -99,50 +105,64 @@ def run(
     state = PartialState()
     [start] = broadcast_object_list([start])
     trainer, verifier = build(checked_run, config, stop)
-    with (
-        Watchdog(
-            stop,
-            run_dir,
-            rank=state.process_index,
-            processes=state.num_processes,
-            hang_timeout_s=recipe.guard.hang_timeout_s,
-            store=store_of(state.num_processes),
-            end=end,
-        ),
-        verifier,
-    ):
-        if start is not None:
-            log.info("continuing from %s", start)
-            trainer.restore(start)
-            # The run's own first evaluation stands in the checkpoint.
-            trainer.args.eval_on_start = trainer.evaluation.due
-        step = -1 if start is None else checkpoint.step_of(start)
-        trainer.monitor.resume(step, trainer.evaluation.due)
-        if state.is_main_process:
-            checkpoint.set_aside_after(run_dir, start)
-        stop.begin()
-        try:
-            trainer.train(resume_from_checkpoint=str(start) if start else None)
-        except Stopped:
-            trainer.leave()
-            raise
-        finally:
-            trackers.close(trainer.callback_handler.callbacks)
+    watchdog = Watchdog(
+        stop,
+        run_dir,
+        rank=state.process_index,
+        processes=state.num_processes,
+        hang_timeout_s=recipe.guard.hang_timeout_s,
+        store=store_of(state.num_processes),
+        end=end,
+    )
+    with watchdog, verifier:
+        train(trainer, run_dir, start)
         save_model(trainer, run_dir / "model")
     if state.is_main_process:
-        last = trainer.state
-        best = last.best_metric
-        done = {
-            "steps": last.global_step,
-            "seconds": round(trainer.clock.seconds, 3),
-            "best_checkpoint": last.best_model_checkpoint,
-            "best_step": last.best_global_step,
-            "best_aes": best if best is not None and math.isfinite(best) else None,
-        }
-        (run_dir / "training.json").write_text(json.dumps(done, indent=2) + "\n")
+        (run_dir / "training.json").write_text(json.dumps(summary(trainer), indent=2) + "\n")
     state.wait_for_everyone()
     stop.agree()  # a signal while the model was written: the run is trained, and what follows must not begin
     return run_dir
+
+
+def train(trainer: Any, run_dir: Path, start: Path | None) -> None:
+    """Train to the end, from a checkpoint if there is one.
+
+    Raises:
+        Stopped: a signal ended it; the checkpoint of the last optimizer step is written.
+    """
+    from lenrl.monitors import trackers
+    from lenrl.training import checkpoint
+
+    if start is not None:
+        log.info("continuing from %s", start)
+        trainer.restore(start)
+        # The run's own first evaluation stands in the checkpoint.
+        trainer.args.eval_on_start = trainer.evaluation.due
+    step = -1 if start is None else checkpoint.step_of(start)
+    trainer.monitor.resume(step, trainer.evaluation.due)
+    if trainer.accelerator.is_main_process:
+        checkpoint.set_aside_after(run_dir, start)
+    trainer.stop.begin()
+    try:
+        trainer.train(resume_from_checkpoint=str(start) if start else None)
+    except Stopped:
+        trainer.leave()
+        raise
+    finally:
+        trackers.close(trainer.callback_handler.callbacks)
+
+
+def summary(trainer: Any) -> dict[str, Any]:
+    """What `training.json` says of a run that is trained."""
+    state = trainer.state
+    best = state.best_metric
+    return {
+        "steps": state.global_step,
+        "seconds": round(trainer.clock.seconds, 3),
+        "best_checkpoint": state.best_model_checkpoint,
+        "best_step": state.best_global_step,
+        "best_aes": best if best is not None and math.isfinite(best) else None,
+    }
 
 
 def save_model(trainer: Any, folder: Path) -> None:
@@ -179,11 +199,11 @@ def starting_point(recipe: Recipe, run_dir: Path, processes: int) -> Path | None
     return start
 
 
-def build(checked_run: Any, config: Any, stop: StopSignal | None = None) -> tuple[Any, Any]:
+def build(checked_run: CheckedRun, config: Any, stop: StopSignal | None = None) -> tuple[Any, Verifier]:
     """The trainer of a prepared run, and the verifier that it uses.
 
     Args:
-        prepared: what `lenrl.training.prepare.prepare` gave.
+        checked_run: what `lenrl.training.prepare.prepare` gave.
         config: what `lenrl.training.prepare.grpo_config` made of it for the run's folder.
         stop: what this process knows of signals.
 
@@ -191,60 +211,85 @@ def build(checked_run: Any, config: Any, stop: StopSignal | None = None) -> tupl
         BadInput: the data cannot be used; before the model is loaded.
     """
     from accelerate import PartialState
-    from datasets import Dataset
-    from transformers import PrinterCallback
-    from transformers.integrations.integration_utils import get_reporting_integration_callbacks
     from transformers.utils import logging as transformers_logging
 
-    from lenrl.generation.base import Batches, Decoding
-    from lenrl.generation.pretrained import find, load_tokenizer_info, room
-    from lenrl.monitors.local import LocalMonitor
-    from lenrl.monitors.progress import Progress
-    from lenrl.monitors.trackers import set_aside
+    from lenrl.generation.pretrained import load_tokenizer_info, room
     from lenrl.tasks.base import digest
     from lenrl.tasks.prompts import Prompts
-    from lenrl.training.evaluation import DevEvaluation
-    from lenrl.training.peft import peft_config
     from lenrl.training.prepare import audited
-    from lenrl.training.trainer import LenrlTrainer
+    from lenrl.training.rollout import ProblemSet
     from lenrl.verify.pool import Verifier
 
     recipe = checked_run.recipe
     transformers_logging.disable_progress_bar()
     os.environ.setdefault("WANDB_PROJECT", recipe.logging.project)  # its callback reads nothing else
-    run_dir = Path(config.output_dir)
-    state = PartialState()
     info = load_tokenizer_info(recipe.model.path, recipe.model, needs_config=True)
-    tokenizer = info.tokenizer
-    prompts = Prompts(checked_run.task, tokenizer)
+    prompts = Prompts(checked_run.task, info.tokenizer)
     verifier = Verifier(checked_run.verifier)
     longest = room(info.context, checked_run.run_info.max_length)
-    kept, audits, run_info = audited(checked_run, tokenizer, verifier, longest)
-    train, dev = kept["train"], kept.get("dev", [])
-    data_digest = digest(checked_run.task, train)
+    kept, audits, run_info = audited(checked_run, info.tokenizer, verifier, longest)
+    data_digest = digest(checked_run.task, kept["train"])
     same_on_every_process(recipe.digest(), data_digest)
-    if state.is_main_process:
+    if PartialState().is_main_process:
         for warning in [*checked_run.warnings, *(w for audit in audits for w in audit.warnings)]:
             log.warning(warning)
+    problem_set = ProblemSet({p.id: p for p in kept["train"]}, prompts, verifier, info.think_prefilled)
+    trainer = _trainer(
+        recipe,
+        config,
+        run_info=run_info,
+        problem_set=problem_set,
+        info=info,
+        dev=kept.get("dev", []),
+        data_digest=data_digest,
+        stop=stop,
+    )
+    return trainer, verifier
+
+
+def _trainer(
+    recipe: Recipe,
+    config: Any,
+    *,
+    run_info: RunInfo,
+    problem_set: ProblemSet,
+    info: TokenizerInfo,
+    dev: Sequence[Problem],
+    data_digest: str,
+    stop: StopSignal | None,
+) -> Any:
+    """The trainer with its monitors, and its evaluation where there are development problems."""
+    from accelerate import PartialState
+    from datasets import Dataset
+    from transformers import PrinterCallback
+    from transformers.integrations.integration_utils import get_reporting_integration_callbacks
+
+    from lenrl.generation.base import Batches, Decoding
+    from lenrl.generation.pretrained import find
+    from lenrl.monitors.local import LocalMonitor
+    from lenrl.monitors.progress import Progress
+    from lenrl.monitors.trackers import set_aside
+    from lenrl.training.evaluation import DevEvaluation
+    from lenrl.training.peft import peft_config
+    from lenrl.training.trainer import LenrlTrainer
+
+    state, run_dir, prompts = PartialState(), Path(config.output_dir), problem_set.prompts
+    train = problem_set.problems.values()
     trainer = LenrlTrainer(
         method=recipe.method,
         run_info=run_info,
-        verifier=verifier,
+        problem_set=problem_set,
         monitor=LocalMonitor(
             run_dir, state.is_main_process, recipe.logging.completions, recipe.logging.every
         ),
-        dev=None,
-        think_prefilled=info.think_prefilled,
         guard=recipe.guard,
-        problems={p.id: p for p in train},
-        prompts=prompts,
         origin={"recipe": recipe.identity(), "data": data_digest},
         stop=stop,
         model=find(recipe.model.path),
         args=config,
         train_dataset=Dataset.from_list([prompts.row(p) for p in train]),
         eval_dataset=Dataset.from_list([prompts.row(p) for p in dev]) if dev else None,
-        processing_class=tokenizer,
+        processing_class=prompts.tokenizer,
         peft_config=peft_config(recipe.model.peft),
         callbacks=[Progress()],
     )
@@ -256,7 +301,7 @@ def build(checked_run: Any, config: Any, stop: StopSignal | None = None) -> tupl
             dev[state.process_index :: state.num_processes],
             prompts,
             partial(recipe.budget.evaluation, run_info=run_info),
-            verifier,
+            problem_set.verifier,
             replace(info, eos_ids=list(trainer.eos_token_ids)),
             Decoding(
                 temperature=config.temperature,
@@ -266,19 +311,19 @@ def build(checked_run: Any, config: Any, stop: StopSignal | None = None) -> tupl
                 seed=recipe.seed,
             ),
             Batches(recipe.update.eval_batch_size),
-            trainer.sampled,
+            trainer.sampling.run,
         )
-    return trainer, verifier
+    return trainer
 
 
 def same_on_every_process(*digests: str) -> None:
     """Refuse, on every process at once, to train where processes have different recipes or data."""
     from accelerate.utils import gather_object
 
-    found = gather_object([digests])
-    if len(set(found)) > 1:
+    pairs = gather_object([digests])
+    if len(set(pairs)) > 1:
         raise BadInput(
-            f"the processes disagree on (recipe, data): {found}. Start all of them with the same files and overrides."
+            f"the processes disagree on (recipe, data): {pairs}. Start all of them with the same files and overrides."
         )
 
 

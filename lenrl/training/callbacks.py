@@ -2,36 +2,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from transformers import TrainerCallback
 
-if TYPE_CHECKING:
-    from lenrl.training.trainer import LenrlTrainer
-
 
 class Borders(TrainerCallback):
-    """Tells the trainer where an epoch and an optimizer step begin, and leaves empty steps out.
+    """Says where an epoch and an optimizer step begin and end.
 
-    A step without any informative group counts, but moves neither weights nor optimizer state: a zero gradient
-    would still move Adam by its momentum, parameters without a gradient are left alone.
+    Args:
+        epoch_begins: takes the epoch, counted from 0.
+        step_begins: before an optimizer step's first micro-batch.
+        update_begins: after its last one, before weights move.
+        step_ended: takes the number of completed optimizer steps.
     """
 
-    def __init__(self, trainer: LenrlTrainer) -> None:
-        self.trainer = trainer
+    def __init__(
+        self,
+        epoch_begins: Callable[[int], None],
+        step_begins: Callable[[], None],
+        update_begins: Callable[[], None],
+        step_ended: Callable[[int], None],
+    ) -> None:
+        self.epoch_begins = epoch_begins
+        self.step_begins = step_begins
+        self.update_begins = update_begins
+        self.step_ended = step_ended
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        # accelerate does not reach a sampler behind `skip_first_batches` where there are several processes
-        if self.trainer.order is not None:
-            self.trainer.order.set_epoch(int(state.epoch or 0))
+        self.epoch_begins(int(state.epoch or 0))
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.trainer.stop.agree()
-        self.trainer.begin_step()
+        self.step_begins()
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self.trainer.skip_update:
-            self.trainer.model.zero_grad(set_to_none=True)
+        self.update_begins()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.trainer.border.note()
+        self.step_ended(state.global_step)

@@ -16,10 +16,11 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
 from lenrl.errors import BadInput
-from lenrl.strategies.method import Method
 from lenrl.training import checkpoint
 from lenrl.training.checkpoint import optimizer, tensors
 from lenrl.training.distributed import ProcessGroup
+from lenrl.training.rollback import StepSnapshot
+from lenrl.training.run_state import DevState, Part, StrategyStates
 from lenrl.training.selection import PromptCursor
 from lenrl.training.signals import StopSignal
 
@@ -40,7 +41,7 @@ OVERRIDES = {
 """Private methods of transformers' Trainer that are overridden."""
 
 
-class Saving(GRPOTrainer):
+class CheckpointedGRPO(GRPOTrainer):
     """GRPO whose checkpoints are whole and exact. The attributes below are the subclass's to set."""
 
     accelerator: Any
@@ -49,12 +50,13 @@ class Saving(GRPOTrainer):
     num_generations: Any
     ref_model: Any
     cursor: PromptCursor
-    dev_baseline: dict[str, Any] | None
+    evaluation: DevState
     group: ProcessGroup
-    method: Method
     origin: Mapping[str, Any]
-    stateful: dict[str, Any]
+    snapshot: StepSnapshot
+    stateful: Mapping[str, Part]  # what else goes into a checkpoint
     stop: StopSignal
+    strategies: StrategyStates
     recipe_changed = False  # since the checkpoint that is continued
     saved_step: int | None = None  # of this process's newest checkpoint
 
@@ -104,6 +106,13 @@ class Saving(GRPOTrainer):
         self.accelerator.wait_for_everyone()
         self.saved_step = self.state.global_step
 
+    def leave(self) -> None:
+        """After `Stopped`: write the checkpoint of the last optimizer step, unless there is one or none to write."""
+        if self.snapshot.step is None or self.snapshot.step == self.saved_step:
+            return
+        self.snapshot.restore()
+        self._save_checkpoint(self.model_wrapped, None)
+
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """None: TRL writes one at every save; the run's folder has its recipe and its report."""
 
@@ -111,9 +120,10 @@ class Saving(GRPOTrainer):
         """The folder of the best evaluation so far; the path that transformers keeps is out of date if a run moves."""
         step = self.state.best_global_step
         best = run_dir / f"checkpoint-{step}"
-        found = best if step and (step == self.state.global_step or best.is_dir()) else None
-        self.state.best_model_checkpoint = None if found is None else str(found)
-        return found
+        if not step or not (step == self.state.global_step or best.is_dir()):
+            best = None
+        self.state.best_model_checkpoint = None if best is None else str(best)
+        return best
 
     def _own_state(self) -> dict[str, Any]:
         """What decides how the run goes on and is the same on every process."""
@@ -124,9 +134,9 @@ class Saving(GRPOTrainer):
             "geometry": self._geometry,
             "processes": self.group.processes,
             "backend": self._backend,
-            "strategies": self.method.state_dict(),
-            "cursor": self.cursor.position,
-            "dev_baseline": self.dev_baseline,
+            "strategies": self.strategies.state_dict(),
+            "cursor": self.cursor.state_dict(),
+            "dev_baseline": self.evaluation.baseline,
             "stateful": {name: part.state_dict() for name, part in self.stateful.items()},
             **self.origin,
         }
@@ -211,9 +221,9 @@ class Saving(GRPOTrainer):
         if self._backend == "plain" and (wrong := checkpoint.weight_faults(folder, self.model)):
             raise BadInput(f"{folder} does not fit the model of model.path: {'; '.join(wrong)}.")
         same = {slot: s for slot, s in state["strategies"].items() if state["recipe"][slot] == recipe[slot]}
-        self.method.load_state_dict(same)
-        self.cursor.position = state["cursor"]
-        self.dev_baseline = state["dev_baseline"]
+        self.strategies.load_state_dict(same)
+        self.cursor.load_state_dict(state["cursor"])
+        self.evaluation.baseline = state["dev_baseline"]
         for name, part in self.stateful.items():
             part.load_state_dict(state["stateful"][name])
         if self.args.sync_ref_model:

@@ -1,4 +1,4 @@
-"""Rows of the generation batch over the processes: process order is batch order."""
+"""The processes of a launch, and rows over them: process order is batch order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class ProcessGroup:
-    """The process group as the engine uses it."""
+    """The processes that train together; every method but `local_slice` is collective."""
 
     def __init__(self, accelerator: Any) -> None:
         self.accelerator = accelerator
@@ -19,9 +19,29 @@ class ProcessGroup:
     def processes(self) -> int:
         return self.accelerator.num_processes
 
+    @property
+    def device(self) -> torch.device:
+        """This process's."""
+        return self.accelerator.device
+
+    def local_slice(self, count: int) -> slice:
+        """This process's rows, where each process has `count`."""
+        start = self.accelerator.process_index * count
+        return slice(start, start + count)
+
     def gather(self, rows: list) -> list:
         """Every process's rows in process order."""
         return gather_object(rows) if self.processes > 1 else list(rows)
+
+    def gather_tensor(self, value: Tensor) -> Tensor:
+        """Tensors of one shape, concatenated over the processes."""
+        return self.accelerator.gather(value)
+
+    def gather_padded(self, value: Tensor, pad: int, left: bool) -> Tensor:
+        """(N, T) tensors whose T may differ, filled with `pad` on one side, concatenated over the processes."""
+        return self.gather_tensor(
+            self.accelerator.pad_across_processes(value, dim=1, pad_index=pad, pad_first=left)
+        )
 
     def gather_flat(self, value: Tensor) -> Tensor:
         """1-D tensors of any length, concatenated over the processes."""
@@ -30,19 +50,14 @@ class ProcessGroup:
         parts = gather_object([value.cpu()])
         return torch.cat(parts).to(value.device)
 
-    def total(self, values: Tensor) -> list[float]:
+    def sum(self, values: Tensor) -> list[float]:
         """Sums over the processes."""
         return self.accelerator.reduce(values, reduction="sum").tolist()
 
-    def highest(self, value: int) -> int:
+    def max(self, value: int) -> int:
         """The greatest of the processes' integers."""
         if self.processes == 1:
             return value
-        found = torch.tensor([value], device=self.accelerator.device)
-        torch.distributed.all_reduce(found, op=torch.distributed.ReduceOp.MAX)
-        return int(found.item())
-
-    def mine(self, count: int) -> slice:
-        """This process's rows, where each process has `count`."""
-        start = self.accelerator.process_index * count
-        return slice(start, start + count)
+        highest = torch.tensor([value], device=self.device)
+        torch.distributed.all_reduce(highest, op=torch.distributed.ReduceOp.MAX)
+        return int(highest.item())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,21 +14,6 @@ from lenrl.strategies.base import PromptBudget
 from lenrl.tasks.problem import Problem
 from lenrl.tasks.prompts import Prompts
 from lenrl.verify.pool import Verifier
-
-
-class DueEvaluation:
-    """Whether the evaluation of the last step was left by a signal: the next leg begins with it."""
-
-    def __init__(self) -> None:
-        self.due = False
-
-    def state_dict(self) -> dict[str, bool]:
-        """Plain JSON."""
-        return {"due": self.due}
-
-    def load_state_dict(self, state: Mapping[str, bool]) -> None:
-        """Take over what the leg before left."""
-        self.due = state["due"]
 
 
 @dataclass(frozen=True)

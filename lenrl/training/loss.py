@@ -1,57 +1,137 @@
-"""What the update needs besides TRL's own: rollout-time log-probs, step totals, masks of cut completions."""
+"""The loss of an optimizer step's micro-batches, and what they have in common. Knows no TRL."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+
+from lenrl.errors import RunFailed
+from lenrl.strategies.base import MicroBatch, Objective, StepTotals
+from lenrl.training.distributed import ProcessGroup
+from lenrl.training.trl_batch import TrlBatch, loss_mask, masked_mean
+
+LogProbs = Callable[[TrlBatch], tuple[Tensor, Tensor | None]]
+"""Log-probs and, where they are asked for, entropies of a batch's completion tokens, both (N, T)."""
 
 
-def cut_output(output: dict[str, Any], kept_N: Tensor, pad_id: int) -> None:
-    """Take the tokens after `kept_N` (N,) out of the masks and the ids of TRL's batch, in place."""
-    positions = torch.arange(output["completion_ids"].size(1), device=kept_N.device)
-    inside_NT = positions[None, :] < kept_N[:, None]
-    output["completion_mask"] = output["completion_mask"] * inside_NT.to(output["completion_mask"].dtype)
-    output["completion_ids"] = output["completion_ids"].masked_fill(~inside_NT, pad_id)
+class PolicyUpdate:
+    """One optimizer step after the other: `begin_step`, then for each micro-batch `begin` (once) and `loss`.
 
-
-def loss_mask(inputs: dict[str, Any]) -> Tensor:
-    """(N, T) mask of the tokens the loss sees."""
-    mask = inputs["completion_mask"]
-    return mask * inputs["tool_mask"] if "tool_mask" in inputs else mask
-
-
-def masked_mean(value_NT: Tensor, mask_NT: Tensor) -> Tensor:
-    """(N,) mean over the kept tokens in float64; 0 for a row without any."""
-    mask = mask_NT.to(torch.float64)
-    total = torch.where(mask_NT.bool(), value_NT.to(torch.float64), 0.0).sum(-1)
-    return total / mask.sum(-1).clamp(min=1.0)
-
-
-def as_wide_as(ids_NT: Tensor, advantage: Tensor) -> Tensor:
-    """Advantages (N,), or (N, S) a token brought to the width T of this process's completions.
-
-    A strategy sees the whole batch and may give more columns than one process's longest completion has; what
-    lies past a completion is masked.
+    Args:
+        objective: the slot.
+        group: the processes that train together.
+        by_rows: the loss that `objective: trl` leaves to TRL divides by rows, so that rows of weight 0 must be
+            taken out of the divisor.
     """
-    if advantage.dim() == 1:
-        return advantage
-    width = ids_NT.size(1)
-    return pad(advantage[:, :width], (0, max(0, width - advantage.size(1))))
+
+    def __init__(self, objective: Objective, group: ProcessGroup, *, by_rows: bool) -> None:
+        self.objective = objective
+        self.group = group
+        self.by_rows = by_rows
+        self.begun = False  # the step has had its first micro-batch
+        self.is_empty = False  # no group of the step is informative
+        self.totals: StepTotals | None = None
+        self._row_scale = 1.0
+
+    def begin_step(self) -> None:
+        """An optimizer step begins: with its first micro-batch, or the first of the rest of an epoch."""
+        self.begun, self.totals = False, None
+
+    def begin(self, window: Sequence[TrlBatch], logps: LogProbs) -> None:
+        """Find what the step's micro-batches have in common.
+
+        Args:
+            window: this process's micro-batches of the step.
+            logps: log-probs of the policy at the step's start, without gradient.
+        """
+        self.begun = True
+        if self.objective.replaces_loss:
+            self.totals = self._totals(window, logps)
+        weights = [batch["row_weight"] for batch in window if "row_weight" in batch]
+        if not weights:
+            return
+        rows = torch.tensor([sum(weight_N.numel() for weight_N in weights)], dtype=torch.float64)
+        weighted = torch.stack([weight_N.sum().double().cpu() for weight_N in weights]).sum()[None]
+        rows, weighted = self.group.sum(torch.cat([rows, weighted]).to(self.group.device))
+        self.is_empty = weighted == 0
+        self._row_scale = rows / weighted if self.by_rows and weighted else 1.0
+
+    def loss(
+        self, batch: TrlBatch, *, logps: LogProbs, trl: Callable[[], Tensor]
+    ) -> tuple[Tensor, Mapping[str, float]]:
+        """The loss of a micro-batch, a scalar with gradient, and figures averaged over the processes.
+
+        Args:
+            batch: one of the step's micro-batches.
+            logps: log-probs with gradient, and entropies.
+            trl: TRL's own loss of it.
+        """
+        if not self.objective.replaces_loss:
+            return trl() * self._row_scale, {}
+        assert self.totals is not None
+        logp_NT, entropy_NT = logps(batch)
+        assert entropy_NT is not None
+        mask_NT = loss_mask(batch)
+        loss, metrics = self.objective(_micro_batch(batch, logp_NT, logp_NT.detach()), self.totals)
+        figures = {"entropy": masked_mean(entropy_NT.detach(), mask_NT).mean().item(), **metrics}
+        sums = self.group.sum(torch.tensor(list(figures.values()), dtype=torch.float64, device=loss.device))
+        return loss, {name: total / self.group.processes for name, total in zip(figures, sums, strict=True)}
+
+    def _totals(self, window: Sequence[TrlBatch], logps: LogProbs) -> StepTotals:
+        """Totals over an optimizer step, with one pass without gradient where the objective needs it."""
+        objective = self.objective
+        sums = torch.zeros(3, dtype=torch.float64, device=self.group.device)
+        surveyed = []
+        for batch in window:
+            mask = loss_mask(batch)
+            sums[0] += batch["row_weight"].sum() if "row_weight" in batch else mask.size(0)
+            sums[1] += mask.sum()
+            # Without old log-probs one update follows one rollout: nothing has drifted, K is 0.
+            drifted = objective.surveys == "drift" and "old_per_token_logps" in batch
+            if objective.surveys == "tokens" or drifted:
+                logp_NT = logps(batch)[0]
+                micro_batch = _micro_batch(batch, logp_NT, logp_NT)
+                drift_NT = micro_batch.old_logp_NT - logp_NT
+                sums[2] += torch.where(micro_batch.mask_NT, drift_NT, 0.0).to(torch.float64).sum()
+                surveyed.append(micro_batch)
+        rows, tokens, kl_tokens = self.group.sum(sums)
+        extra = objective.survey(surveyed, self.group.gather_flat) if surveyed else {}
+        return StepTotals(max(1, int(rows)), tokens, kl_tokens, self.group.processes, extra)
 
 
-def useful_token_share(output: dict[str, Any], total: Callable[[Tensor], list[float]]) -> float:
-    """Tokens of rows with an advantage over the tokens the update's forward computes, padding included.
+def _micro_batch(batch: TrlBatch, logp_NT: Tensor, old_NT: Tensor) -> MicroBatch:
+    """A strategy's view of a batch; `old_NT` holds where the batch has no log-probs of when it was sampled."""
+    old_NT = batch.get("old_per_token_logps", old_NT)
+    return MicroBatch(logp_NT, old_NT, loss_mask(batch).bool(), batch["advantages"])
 
-    `total` sums over the processes.
+
+def check_loss(loss: Tensor, step: int) -> Tensor:
+    """The loss of optimizer step `step`, counted from 1.
+
+    Raises:
+        RunFailed: it is not finite.
     """
-    rows = output["advantages"].size(0)
-    signal_N = output["advantages"].reshape(rows, -1).ne(0).any(-1)
-    tokens_N = output["prompt_mask"].sum(-1) + loss_mask(output).sum(-1)
-    computed = rows * (output["prompt_ids"].size(1) + output["completion_ids"].size(1))
-    useful = tokens_N[signal_N].sum()
-    found, of = total(torch.stack([useful, torch.full_like(useful, computed)]).double())
-    return found / of
+    if bool(torch.isfinite(loss.detach())):
+        return loss
+    raise RunFailed(
+        f"the loss is {loss.item()} at optimizer step {step}: log-probs or advantages "
+        "are not finite. The step was not taken; lower the learning rate or use float32, and resume."
+    )
+
+
+def check_gradient(norm: float, step: int, *, taken: bool) -> None:
+    """Refuse a gradient of optimizer step `step`, counted from 1; `taken`: the optimizer has used it.
+
+    Raises:
+        RunFailed: its norm is not finite.
+    """
+    if math.isfinite(norm):
+        return
+    fate = "DeepSpeed took the step, but it is in no checkpoint" if taken else "The step was not taken"
+    raise RunFailed(
+        f"the gradient's norm is {norm} at optimizer step {step}. {fate}; lower the learning rate or use "
+        "float32, and resume."
+    )

@@ -7,49 +7,29 @@ A checkpoint written then is the one that would have been written there.
 
 from __future__ import annotations
 
-import copy
-import random
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
-import numpy as np
-import torch
-
-if TYPE_CHECKING:
-    from lenrl.training.trainer import LenrlTrainer
+from lenrl.training.run_state import Part
 
 
 class StepSnapshot:
-    """What an optimizer step changes before it moves the weights, as it was before."""
+    """What an optimizer step changes before it moves the weights, as it was before; see `Part`."""
 
-    def __init__(self, trainer: LenrlTrainer) -> None:
-        self.trainer = trainer
+    def __init__(self, parts: Mapping[str, Part]) -> None:
+        self.parts = dict(parts)
         self.step: int | None = None  # None: no step has ended since the process began
-        self._state: dict[str, Any] = {}
+        self._states: dict[str, tuple[Any, Any]] = {}  # version and state of each part
 
-    def note(self) -> None:
-        """An optimizer step has ended."""
-        trainer = self.trainer
-        self.step = trainer.state.global_step
-        self._state = {
-            "stateful": {name: copy.deepcopy(part.state_dict()) for name, part in trainer.stateful.items()},
-            "method": copy.deepcopy(trainer.method.state_dict()),
-            "cursor": trainer.cursor.position,
-            "buffer": trainer.buffer,
-            "random": (random.getstate(), np.random.get_state(), torch.get_rng_state()),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None,
-        }
+    def take(self, step: int) -> None:
+        """An optimizer step has ended: note the parts that have changed since the last time."""
+        self.step = step
+        for name, part in self.parts.items():
+            version = getattr(part, "version", None)
+            if version is None or version != self._states.get(name, (None,))[0]:
+                self._states[name] = version, part.state_dict()
 
-    def go_back(self) -> None:
+    def restore(self) -> None:
         """Undo what the step that is under way has changed."""
-        trainer, state = self.trainer, self._state
-        for name, part in trainer.stateful.items():
-            part.load_state_dict(state["stateful"][name])
-        trainer.method.load_state_dict(state["method"])
-        trainer.cursor.position = state["cursor"]
-        trainer.buffer = state["buffer"]
-        python, numpy, cpu = state["random"]
-        random.setstate(python)
-        np.random.set_state(numpy)
-        torch.set_rng_state(cpu)
-        if state["cuda"] is not None:
-            torch.cuda.set_rng_state_all(state["cuda"])
+        for name, part in self.parts.items():
+            part.load_state_dict(self._states[name][1])

@@ -1,17 +1,320 @@
-"""What sampling gave, up to each row's own cap."""
+"""The way of a generation batch: budgets, verdicts, truncation, rewards, advantages. Knows no TRL and no trainer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
-from lenrl.strategies.base import PromptBudget
+import torch
+from torch import Tensor
+
+from lenrl.generation.sampling import completion_text
+from lenrl.monitors.local import LocalMonitor, verifier_metrics
+from lenrl.rollouts import Rollouts, Verdict
+from lenrl.strategies.base import PromptBudget, RunInfo
+from lenrl.strategies.diagnostics import diagnose
+from lenrl.strategies.method import Method
+from lenrl.strategies.scoring import Row, Scored, build_rollouts, score
+from lenrl.tasks.problem import Problem
+from lenrl.tasks.prompts import Prompts
+from lenrl.training.distributed import ProcessGroup
+from lenrl.training.run_state import StrategyStates, TruncationGuard
+from lenrl.training.selection import PromptCursor, keep_groups, prompts_to_sample
+from lenrl.training.signals import StopSignal
+from lenrl.training.trl_batch import (
+    TrlBatch,
+    TrlRow,
+    as_wide_as,
+    cut,
+    loss_mask,
+    masked_mean,
+    useful_token_share,
+)
+from lenrl.verify.pool import Claim, Verifier
+
+
+@dataclass(frozen=True)
+class ProblemSet:
+    """The training problems, their prompts, and who judges answers to them."""
+
+    problems: Mapping[str, Problem]  # by id; rows carry `prompt_id`
+    prompts: Prompts
+    verifier: Verifier  # this process's
+    think_prefilled: bool  # the chat template opens `<think>` itself
+
+    def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
+        """Verdicts of completions, each of its own problem."""
+        return self.verifier.verify(
+            [
+                Claim(text, problem.answer, self.think_prefilled)
+                for text, problem in zip(texts, problems, strict=True)
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class InProgress:
+    """A generation batch between `begin` and `finish`; rows, texts and verdicts are this process's."""
+
+    step: int  # completed optimizer steps
+    number: int  # rollouts before this one since the run began
+    rows: Sequence[TrlRow]
+    prompt_budgets: Sequence[PromptBudget]
+    cap: int  # tokens, the largest of the whole generation batch
+    counts: Mapping[str, int]  # of the verifier, before this batch
+    factor: float  # prompts sampled over prompts kept, as the sampling strategy has it
+    prompts: int  # that the update takes, over all processes
+    texts: Sequence[str] = ()  # as they were judged last
+    verdicts: Sequence[Verdict] = ()
+    scored: Scored | None = None  # of the whole generation batch
+
+
+class RolloutScoring:
+    """Leads each generation batch through the slots: `begin`, then `score`, then `finish`. All are collective.
+
+    Args:
+        strategies: the method, with its state.
+        run_info: what start-up checks know of the run.
+        problem_set: what is asked, and who judges.
+        eos_ids: end a completion.
+        group: the processes that train together.
+        monitor: writes `metrics.jsonl` and `completions/`.
+        stop: lets a signal end what a process does by itself.
+        guard: watches the batches.
+        cursor: gives the prompts where the sampling strategy decides how many.
+    """
+
+    def __init__(
+        self,
+        strategies: StrategyStates,
+        run_info: RunInfo,
+        problem_set: ProblemSet,
+        *,
+        eos_ids: Sequence[int],
+        group: ProcessGroup,
+        monitor: LocalMonitor,
+        stop: StopSignal,
+        guard: TruncationGuard,
+        cursor: PromptCursor,
+    ) -> None:
+        assert run_info.num_generations is not None
+        self.strategies = strategies
+        self.run_info = run_info
+        self.num_generations = run_info.num_generations
+        self.problem_set = problem_set
+        self.problems = problem_set.problems
+        self.tokenizer = problem_set.prompts.tokenizer
+        self.eos_ids = list(eos_ids)
+        self.group = group
+        self.monitor = monitor
+        self.stop = stop
+        self.guard = guard
+        self.cursor = cursor
+        self._current: InProgress | None = None
+
+    @property
+    def method(self) -> Method:
+        """The six slots."""
+        return self.strategies.method
+
+    # --- before sampling -----------------------------------------------------------------------------------
+
+    def begin(self, rows: Sequence[TrlRow], *, step: int, number: int) -> list[TrlRow]:
+        """This process's rows to sample: as many prompts as the sampling strategy wants, with the budget's hints.
+
+        Budgets see the whole generation batch in batch order (groups adjacent), since some treat a group's
+        members differently.
+
+        Args:
+            rows: of the data loader.
+            step: completed optimizer steps.
+            number: rollouts before this one since the run began.
+        """
+        prompts = len(rows) * self.group.processes // self.num_generations
+        factor = 1.0
+        if self.method.sampling.selects:
+            factor = self.method.sampling.factor()
+            rows = self._drawn(prompts, factor)
+        counts = dict(self.problem_set.verifier.counts)
+        everyone = self.group.gather([row["prompt_id"] for row in rows])
+        columns = [self.problems[name].columns for name in everyone]
+        budgets = self._stage("budget", lambda: self.method.budgets(everyone, columns, step, self.run_info))
+        longest = self.run_info.max_length
+        cap = min(longest, max(longest if budget.cap is None else budget.cap for budget in budgets))
+        local = budgets[self.group.local_slice(len(rows))]
+        rows = [self._hinted(row, budget) for row, budget in zip(rows, local, strict=True)]
+        self._current = InProgress(step, number, rows, local, cap, counts, factor, prompts)
+        return rows
+
+    def _drawn(self, prompts: int, factor: float) -> list[TrlRow]:
+        """This process's rows of the prompts that come next, so that `prompts` of them may be kept."""
+        processes = self.group.processes
+        sampled = prompts_to_sample(prompts, factor, self.num_generations, processes)
+        names = [name for name in self.cursor.take(sampled) for _ in range(self.num_generations)]
+        local = names[self.group.local_slice(len(names) // processes)]
+        return cast(list[TrlRow], [self.problem_set.prompts.row(self.problems[name]) for name in local])
+
+    def _hinted(self, row: TrlRow, budget: PromptBudget) -> TrlRow:
+        """A copy of a row, with the budget's words in its prompt."""
+        if not (budget.hint or budget.system):
+            return row.copy()
+        return {**row, "prompt": self.problem_set.prompts.for_trl(self.problems[row["prompt_id"]], budget)}
+
+    # --- after sampling ------------------------------------------------------------------------------------
+
+    @property
+    def current(self) -> InProgress:
+        """The batch that was begun and is not finished."""
+        assert self._current is not None
+        return self._current
+
+    def capped(self, values: Sequence[Sequence[Any]]) -> list[list[Any]]:
+        """Rows' tokens, or what belongs to them, up to each row's cap: what sampling with that cap would have given."""
+        return capped(values, self.current.prompt_budgets)
+
+    def score(self, completion_ids: Sequence[Sequence[int]]) -> Tensor:
+        """Verify this process's rows, gather, then truncate and reward identically on every process.
+
+        Args:
+            completion_ids: tokens of this process's completions, EOS counted.
+
+        Returns:
+            float32 (rows of the generation batch over all processes, 1), NaN where a row is not valid.
+        """
+        current = self.current
+        texts = [completion_text(self.tokenizer, ids, self.eos_ids) for ids in completion_ids]
+        problems = [self.problems[row["prompt_id"]] for row in current.rows]
+        verdicts = self._verify(texts, problems)
+        rows = [
+            Row(
+                prompt_id=problem.id,
+                length=len(ids),
+                truncated=not ids or ids[-1] not in self.eos_ids,
+                verdict=verdict,
+                prompt_budget=budget,
+                columns=problem.columns,
+            )
+            for problem, ids, verdict, budget in zip(
+                problems, completion_ids, verdicts, current.prompt_budgets, strict=True
+            )
+        ]
+        everyone = self.group.gather(rows)
+        local = self.group.local_slice(len(rows))
+
+        def judge(kept: Mapping[int, int]) -> list[Verdict]:
+            """Verdicts of the cut rows of all processes; this process's take the place of the former ones."""
+            mine = {row - local.start: n for row, n in kept.items() if local.start <= row < local.stop}
+            for i, tokens in mine.items():
+                texts[i] = completion_text(self.tokenizer, completion_ids[i][:tokens], self.eos_ids)
+            again = self._verify([texts[i] for i in mine], [problems[i] for i in mine])
+            for i, verdict in zip(mine, again, strict=True):
+                verdicts[i] = verdict
+            return self.group.gather(again)
+
+        rollouts = build_rollouts(everyone, self.num_generations, self.run_info.max_length, current.step)
+        scored = score(self.method, rollouts, judge, self.guard.settings.nonfinite, self._stage)
+        self._current = replace(current, texts=texts, verdicts=verdicts, scored=scored)
+        return scored.reward.total_PG.reshape(-1, 1).to(torch.float32).to(self.group.device)
+
+    def finish(self, batch: TrlBatch, logps: Callable[[TrlBatch], Tensor]) -> TrlBatch:
+        """The batch to train on: cut, with the method's advantages, of the groups that are kept.
+
+        Args:
+            batch: TRL's, of this process's rows.
+            logps: (N, T) log-probs under the policy that sampled.
+        """
+        current, method = self.current, self.method
+        assert current.scored is not None
+        rollouts, reward = current.scored.rollouts, current.scored.reward
+        local = self.group.local_slice(len(current.rows))
+        if bool((rollouts.length_PG < rollouts.sampled_length_PG).any()):
+            kept_N = rollouts.length_PG.reshape(-1)[local].to(self.group.device)
+            batch = self._counted(cut(batch, kept_N, self.tokenizer.pad_token_id))
+        if method.needs_logp:
+            rollouts = rollouts.with_(mean_logp_PG=self._mean_logp(batch, rollouts, logps))
+        advantage = self._stage("advantage", lambda: method.advantages(reward, rollouts))
+        rows = advantage.reshape(rollouts.P * rollouts.G, *advantage.shape[2:])[local]
+        rows = rows.to(device=self.group.device, dtype=torch.float32)
+        batch["advantages"] = as_wide_as(batch["completion_ids"], rows)
+        metrics = self._stage("diagnosis", lambda: diagnose(method, reward, advantage, rollouts))
+        self._stage("observation", lambda: self.strategies.observe(rollouts, reward))
+        kept = list(range(rollouts.P))
+        if method.sampling.selects:
+            batch, kept = self._selected(batch, reward.total_PG)
+        metrics |= method.metrics(rollouts, reward)
+        self._record(replace(current, scored=Scored(rollouts, reward)), batch, advantage, metrics, kept)
+        self._current = None
+        self.guard.watch(rollouts)
+        return batch
+
+    def _selected(self, batch: TrlBatch, reward_PG: Tensor) -> tuple[TrlBatch, list[int]]:
+        """The batch of the groups that the sampling strategy keeps, and which groups those are."""
+        sampling, prompts = self.method.sampling, self.current.prompts
+        batch, kept = keep_groups(
+            batch, reward_PG, sampling, prompts, group=self.group, pad_id=self.tokenizer.pad_token_id
+        )
+        return self._counted(batch), kept
+
+    def _counted(self, batch: TrlBatch) -> TrlBatch:
+        """The batch with the number of tokens that are in the loss now."""
+        batch["num_items_in_batch"] = self.group.gather_tensor(loss_mask(batch).sum()).sum()
+        return batch
+
+    def _mean_logp(self, batch: TrlBatch, rollouts: Rollouts, logps: Callable[[TrlBatch], Tensor]) -> Tensor:
+        """(P, G) mean token log-prob under the policy at rollout time, at the sampling temperature."""
+        with self.monitor.timed("logp"):
+            mean_N = self.group.gather_tensor(masked_mean(logps(batch), loss_mask(batch)))
+        return mean_N.reshape(rollouts.P, rollouts.G).cpu()
+
+    def _verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
+        with self.monitor.timed("verify"):
+            return self.stop.run("verification", lambda: self.problem_set.verify(texts, problems))
+
+    def _stage(self, name: str, work: Callable[[], Any]) -> Any:
+        """Strategies at work: timed, and left on a signal."""
+        with self.monitor.timed("strategies"):
+            return self.stop.run(name, work)
+
+    # --- records -------------------------------------------------------------------------------------------
+
+    def _record(
+        self,
+        current: InProgress,
+        batch: TrlBatch,
+        advantage: Tensor,
+        metrics: dict[str, Any],
+        kept: Sequence[int],
+    ) -> None:
+        """Figures and completions of a batch go to the monitor; `kept` are the groups that the update uses."""
+        assert current.scored is not None
+        rollouts, reward = current.scored.rollouts, current.scored.reward
+        metrics["rewards_dropped"] = reward.dropped
+        if self.method.sampling.selects:
+            metrics |= {
+                "sampling_factor": current.factor,
+                "prompts_sampled": rollouts.P,
+                "prompts_kept": len(kept),
+                "prompts_filled": current.prompts - len(kept),
+            }
+        counts = self.problem_set.verifier.counts
+        spent = {name: count - current.counts[name] for name, count in counts.items()}
+        metrics |= verifier_metrics(self.group.gather([spent]))
+        metrics["useful_token_share"] = useful_token_share(batch, self.group.sum)
+        self.monitor.rollout(metrics, sampled_tokens=int(rollouts.sampled_length_PG.sum()))
+        if self.monitor.wants(current.number):
+            prompts = [self.problems[row["prompt_id"]].prompt for row in current.rows]
+            answers = [verdict.answer for verdict in current.verdicts]
+            texts = self.group.gather(
+                list(zip(prompts, current.texts, answers, current.prompt_budgets, strict=True))
+            )
+            self.monitor.completions(current.step, texts, rollouts, reward, advantage, kept=kept)
 
 
 def capped(values: Sequence[Sequence[Any]], prompt_budgets: Sequence[PromptBudget]) -> list[list[Any]]:
-    """A row's tokens (or what belongs to them) up to its own cap: what sampling with that cap would have given.
+    """Each row up to its own cap.
 
     >>> capped([[5, 6, 7], [5, 6]], [PromptBudget(cap=2), PromptBudget()])
     [[5, 6], [5, 6]]
     """
-    return [list(row[: given.cap]) for row, given in zip(values, prompt_budgets, strict=True)]
+    return [list(row[: budget.cap]) for row, budget in zip(values, prompt_budgets, strict=True)]

@@ -8,15 +8,16 @@ the processes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 
 from lenrl.strategies.base import Sampling
 from lenrl.strategies.groups import spread
+from lenrl.training.distributed import ProcessGroup
+from lenrl.training.trl_batch import TrlBatch
 
 LEFT_PADDED = ("prompt_ids", "prompt_mask")
 
@@ -28,6 +29,7 @@ class PromptCursor:
         self.prompt_ids = list(prompt_ids)
         self.seed = seed
         self.position = 0  # prompts handed out since the run began
+        self._known: tuple[int, list[int]] = (-1, [])  # a pass and its order
 
     @property
     def epoch(self) -> float:
@@ -44,10 +46,16 @@ class PromptCursor:
         return taken
 
     def _order(self, turn: int) -> list[int]:
-        if getattr(self, "_known", (None, None))[0] != turn:
+        if self._known[0] != turn:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + turn)
             self._known = turn, torch.randperm(len(self.prompt_ids), generator=generator).tolist()
         return self._known[1]
+
+    def state_dict(self) -> int:
+        return self.position
+
+    def load_state_dict(self, state: int) -> None:
+        self.position = state
 
 
 def prompts_to_sample(prompts: int, factor: float, num_generations: int, processes: int) -> int:
@@ -56,10 +64,10 @@ def prompts_to_sample(prompts: int, factor: float, num_generations: int, process
     >>> prompts_to_sample(16, 1.5, 8, 1), prompts_to_sample(3, 1.5, 4, 3)
     (24, 6)
     """
-    wanted = max(prompts, math.floor(prompts * factor + 1e-9))
-    while wanted * num_generations % processes:
-        wanted += 1
-    return wanted
+    sampled = max(prompts, math.floor(prompts * factor + 1e-9))
+    while sampled * num_generations % processes:
+        sampled += 1
+    return sampled
 
 
 def filled(kept: Sequence[int], total: int, prompts: int) -> list[int]:
@@ -73,36 +81,28 @@ def filled(kept: Sequence[int], total: int, prompts: int) -> list[int]:
 
 
 def keep_groups(
-    output: Mapping[str, Any],
-    reward_PG: Tensor,
-    sampling: Sampling,
-    prompts: int,
-    *,
-    accelerator: Accelerator,
-    pad_id: int,
-) -> tuple[dict[str, Any], list[int]]:
+    batch: TrlBatch, reward_PG: Tensor, sampling: Sampling, prompts: int, *, group: ProcessGroup, pad_id: int
+) -> tuple[TrlBatch, list[int]]:
     """The batch of the groups that a sampling strategy keeps, and which groups those are.
 
     Where they are too few the batch is filled up with rows of weight 0 (`row_weight`): no tokens in the loss,
     no place in a normaliser.
 
     Args:
-        output: this process's batch of all groups.
+        batch: this process's batch of all groups.
         reward_PG: rewards of the whole generation batch.
         sampling: says which groups to keep.
         prompts: groups that the update takes.
-        accelerator, pad_id: see `relayout`.
+        group, pad_id: see `relayout`.
     """
     P, G = reward_PG.shape
-    processes, rank = accelerator.num_processes, accelerator.process_index
     signal_P = spread(reward_PG, ~reward_PG.isnan()).squeeze(1)
     kept = sampling.keep(signal_P, prompts).tolist()
     groups = filled(kept, P, prompts)
-    chosen = [p * G + g for p in groups for g in range(G)]
-    laid = relayout(output, chosen, P * G // processes, accelerator, pad_id)
-    share = len(chosen) // processes
+    laid = relayout(batch, [p * G + g for p in groups for g in range(G)], P * G, group, pad_id)
     weight_N = torch.tensor([float(p in set(kept)) for p in groups for _ in range(G)])
-    laid["row_weight"] = weight_N[rank * share : (rank + 1) * share].to(accelerator.device)
+    local = group.local_slice(len(weight_N) // group.processes)
+    laid["row_weight"] = weight_N[local].to(group.device)
     empty_N = laid["row_weight"] == 0
     laid["completion_mask"] = laid["completion_mask"].masked_fill(empty_N[:, None], 0)
     laid["advantages"] = laid["advantages"].masked_fill(
@@ -112,32 +112,26 @@ def keep_groups(
 
 
 def relayout(
-    output: Mapping[str, Any], rows: Sequence[int], local_rows: int, accelerator: Accelerator, pad_id: int
-) -> dict[str, Any]:
+    batch: TrlBatch, rows: Sequence[int], sampled: int, group: ProcessGroup, pad_id: int
+) -> TrlBatch:
     """TRL's batch with other rows: `rows` of the whole generation batch, shared out evenly again.
 
     Args:
-        output: this process's batch; entries whose first axis has `local_rows` rows are laid out again.
+        batch: this process's; entries whose first axis has a row each are laid out again.
         rows: row numbers in the generation batch over all processes, a multiple of the number of processes.
-        local_rows: rows that this process has now.
-        accelerator: of the process group.
+        sampled: rows of the generation batch.
+        group: the processes.
         pad_id: fills ids where processes have different widths.
     """
-    share = len(rows) // accelerator.num_processes
-    mine = list(rows)[accelerator.process_index * share : (accelerator.process_index + 1) * share]
-    index = torch.tensor(mine, device=accelerator.device)
-    laid: dict[str, Any] = {}
-    for key, given in output.items():
-        value = given
-        if not isinstance(value, Tensor) or value.dim() == 0 or value.size(0) != local_rows:
-            laid[key] = value
-            continue
-        if accelerator.num_processes > 1:
-            if value.dim() > 1:
-                fill = pad_id if key.endswith("_ids") else 0
-                value = accelerator.pad_across_processes(
-                    value, dim=1, pad_index=fill, pad_first=key in LEFT_PADDED
-                )
-            value = accelerator.gather(value)
-        laid[key] = value[index]
-    return laid
+    index = torch.tensor(list(rows)[group.local_slice(len(rows) // group.processes)], device=group.device)
+
+    def laid(key: str, value: Any) -> Any:
+        if not isinstance(value, Tensor) or value.dim() == 0 or value.size(0) != sampled // group.processes:
+            return value
+        if group.processes > 1 and value.dim() > 1:
+            value = group.gather_padded(value, pad_id if key.endswith("_ids") else 0, left=key in LEFT_PADDED)
+        elif group.processes > 1:
+            value = group.gather_tensor(value)
+        return value[index]
+
+    return cast(TrlBatch, {key: laid(key, value) for key, value in batch.items()})

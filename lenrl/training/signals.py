@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TypeVar
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+AGREE_EVERY = 16  # forward passes of a sharded generation between two looks for signals
 UPDATE_S = 8.0  # after a signal, in which an optimizer step that has its rollout may still end
 T = TypeVar("T")
 
@@ -79,9 +80,9 @@ class StopSignal:
             Stopped: on every process, if one of them has got a signal.
         """
         self.beat(doing)
-        found = self._alone(work)
+        value = self._alone(work)
         self.agree()
-        return found  # type: ignore[return-value]  # None only if `agree` raises
+        return value  # type: ignore[return-value]  # None only if `agree` raises
 
     def _alone(self, work: Callable[[], T]) -> T | None:
         try:
@@ -109,11 +110,52 @@ class StopSignal:
 
     def heard(self, patience_s: float = 0.0) -> int:
         """The signal that any of the processes has got, 0: none; collective, see `agree`."""
-        told = self.number if self.number and time.monotonic() - self.came >= patience_s else 0
+        number = self.number if self.number and time.monotonic() - self.came >= patience_s else 0
         if self.highest is None:
-            return told
+            return number
         doing = self.doing
         self.beat(f"{doing}, waiting for the other processes")
-        found = self.highest(told)
+        number = self.highest(number)
         self.beat(doing)
-        return found
+        return number
+
+
+class SampledWork:
+    """Work that samples from the model, left on a signal.
+
+    Where each forward pass is a collective (ZeRO-3, FSDP) no process may leave by itself: all count their
+    passes, which transformers keeps equal, and compare notes now and then.
+
+    Args:
+        stop: what this process knows of signals.
+        collective: forward passes are collectives now.
+        whole: the work goes on to its end, as vLLM's does.
+    """
+
+    def __init__(self, stop: StopSignal, collective: Callable[[], bool], *, whole: bool) -> None:
+        self.stop = stop
+        self.collective = collective
+        self.whole = whole
+        self._passes = 0  # of the collective work that goes on, one more than there were
+
+    def forward(self) -> None:
+        """A forward pass begins: the process makes progress."""
+        self.stop.beat(self.stop.doing)
+        if self._passes:
+            self._passes += 1
+            if self._passes % AGREE_EVERY == 0:
+                self.stop.agree()
+
+    def run(self, doing: str, work: Callable[[], T]) -> T:
+        """The work's value; see `StopSignal.run`."""
+        collective = self.collective()
+        if not collective and not self.whole:
+            return self.stop.run(doing, work)
+        self.stop.beat(doing)
+        self._passes = int(collective)
+        try:
+            value = work()
+        finally:
+            self._passes = 0
+        self.stop.agree()
+        return value

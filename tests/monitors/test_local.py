@@ -13,7 +13,7 @@ from lenrl.redact import Redacting, redacted
 from lenrl.rollouts import RewardResult
 from lenrl.strategies.base import PromptBudget
 from lenrl.strategies.examples import groups
-from lenrl.training.clock import Clock
+from lenrl.training.run_state import Clock
 
 
 def lines(path):

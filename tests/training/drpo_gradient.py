@@ -73,7 +73,7 @@ def number_rows(trainer) -> None:
 
     def numbered(inputs):
         output = score(inputs)
-        mine = trainer.group.mine(len(inputs))
+        mine = trainer.group.local_slice(len(inputs))
         return output | {"row": torch.arange(mine.start, mine.stop)}
 
     trainer._generate_and_score_completions = numbered
@@ -93,7 +93,7 @@ def closed_form(trainer, step, rollout) -> tuple[torch.Tensor, float]:
         likely |= dict(
             zip(batch["row"].tolist(), ((logp * mask).sum(-1) / mask.sum(-1)).tolist(), strict=True)
         )
-    advantage = advantages(log, likely, trainer.num_generations, trainer.method.advantage)
+    advantage = advantages(log, likely, trainer.num_generations, trainer.rollout.method.advantage)
     scores, drift, tokens = [], torch.zeros(()), 0.0
     for batch in (batch for process in step for batch in process):
         mask, logp = batch["completion_mask"].double(), log_probs(trainer.model, batch)
@@ -103,7 +103,7 @@ def closed_form(trainer, step, rollout) -> tuple[torch.Tensor, float]:
             drift = drift + ((batch["old_per_token_logps"] - logp) * mask).sum()
         tokens += mask.sum().item()
     K = drift / tokens
-    objective = trainer.method.objective
+    objective = trainer.rollout.method.objective
     hinge = objective.beta / 2 * (K - objective.delta).clamp(min=0) ** 2
     return -torch.cat(scores).mean() + hinge, K.item()
 

@@ -74,24 +74,19 @@ def rows_of(run_dir: Path) -> list[dict]:
 
 def force(trainer: Any, choose: Callable[[Any, int], str]) -> None:
     """From now on completion k of a problem is the text `choose(problem, k)`, whatever the model would say."""
-    names: list[str] = []
-    budgets = trainer._budgets
-
-    def remember(inputs):
-        names[:] = [row["prompt_id"] for row in inputs]
-        return budgets(inputs)
+    scoring = trainer.rollout
 
     def generate(prompt_ids, *_):
-        first = trainer.group.mine(len(prompt_ids)).start
+        first = trainer.group.local_slice(len(prompt_ids)).start
         texts = [
-            choose(trainer.problems[name], (first + row) % trainer.num_generations)
-            for row, name in enumerate(names)
+            choose(scoring.problems[row["prompt_id"]], (first + place) % trainer.num_generations)
+            for place, row in enumerate(scoring.current.rows)
         ]
         ids = trainer.processing_class(texts, add_special_tokens=False)["input_ids"]
         ends = trainer.processing_class.eos_token_id
         return [[*row, ends][: trainer.max_completion_length] for row in ids], None
 
-    trainer._budgets, trainer._generate_single_turn = remember, generate
+    trainer._generate_single_turn = generate
 
 
 def answer(right: bool, problem: Any, steps: int, after: int = 0) -> str:

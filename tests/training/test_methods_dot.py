@@ -44,7 +44,7 @@ def run(tmp_path, *overrides):
         inputs.append(batch)
         found = loss(model, batch)
         assert (batch["completion_mask"].diff(dim=1) <= 0).all(), "the first tokens are kept"
-        assert trainer._totals.tokens == batch["completion_mask"].sum().item()
+        assert trainer.update.totals.tokens == batch["completion_mask"].sum().item()
         return found
 
     trainer._compute_loss = spy

@@ -15,7 +15,7 @@ from lenrl.strategies.base import Advantage, Budget, PromptBudget
 from lenrl.strategies.examples import GROUP
 from lenrl.strategies.groups import token_mean
 from lenrl.strategies.method import BadStrategy
-from lenrl.training.loss import as_wide_as
+from lenrl.training.trl_batch import as_wide_as
 from lenrl.verify.pool import Claim, Verifier
 from lenrl.verify.settings import VerifierSettings
 from tests.training.runs import rows_of, small_run
@@ -84,7 +84,9 @@ def test_a_template_that_opens_the_think_block_and_speaks_a_system_prompt(tmp_pa
         trainer.train()
     rows = rows_of(tmp_path / "run")
     text = trainer.processing_class.decode(
-        trainer.prompts.ids(trainer.problems[rows[0]["prompt_id"]], PromptBudget())
+        trainer.rollout.problem_set.prompts.ids(
+            trainer.rollout.problems[rows[0]["prompt_id"]], PromptBudget()
+        )
     )
     assert text.startswith("<|system|>+<|im_end|><|user|>") and text.endswith("<|assistant|><think>\n")
     assert [row["tokens"] for row in rows] == [len(row) for row in ids]
@@ -111,7 +113,7 @@ class Narrow(Budget):
 
 def test_a_row_never_gets_longer_than_its_own_cap(tmp_path):
     trainer, verifier = small_run("grpo", tmp_path)
-    trainer.method = dataclasses.replace(trainer.method, budget=Narrow())
+    trainer.strategies.method = dataclasses.replace(trainer.strategies.method, budget=Narrow())
     ids = sampled(trainer)
     with verifier:
         trainer.train()
@@ -136,7 +138,7 @@ class ByToken(Advantage):
 
 def test_advantages_a_token_are_fitted_to_the_batch_and_logged_by_kept_tokens(tmp_path):
     trainer, verifier = small_run("grpo", tmp_path, "trainer.max_completion_length=120")
-    trainer.method = dataclasses.replace(trainer.method, advantage=ByToken())
+    trainer.strategies.method = dataclasses.replace(trainer.strategies.method, advantage=ByToken())
     with verifier:
         trainer.train()
     batch = trainer._buffered_inputs[0]

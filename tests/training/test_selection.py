@@ -112,7 +112,6 @@ def test_a_step_without_an_informative_group_moves_nothing_but_the_counter(tmp_p
     class Watchdog(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
             weights.append([p.detach().clone() for p in trainer.model.parameters()])
-            trainer.max_completion_length = 3
             trainer.generation_config.max_new_tokens = 3
 
     trainer.add_callback(Watchdog())

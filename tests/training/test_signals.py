@@ -82,7 +82,7 @@ def owners():
     return {
         "generation": (GRPOTrainer, "_generate_single_turn", 4, True, 3),
         "scoring": (Verifier, "verify", 6, True, 3),
-        "reward": (Method, "pay", 7, True, 3),  # twice a rollout, once for the diagnosis
+        "reward": (Method, "rewards", 7, True, 3),  # twice a rollout, once for the diagnosis
         "update": (trainer.LenrlTrainer, "_get_grad_norm", 4, False, 4),
         "save": (checkpoint, "write_state", 1, False, 2),
         "evaluation": (engine, "sample", 2, True, 3),

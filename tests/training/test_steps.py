@@ -5,7 +5,7 @@ import torch
 from transformers import TrainerCallback
 
 from lenrl.errors import RunFailed
-from lenrl.training.loss import useful_token_share
+from lenrl.training.trl_batch import useful_token_share
 from tests.training.runs import lines_of, small_run
 
 
@@ -23,7 +23,7 @@ def test_the_last_step_of_an_epoch_may_be_smaller(tmp_path):
 
     class Watchdog(TrainerCallback):
         def on_pre_optimizer_step(self, args, state, control, **kwargs):
-            rows.append(trainer._totals.rows)
+            rows.append(trainer.update.totals.rows)
 
     trainer.add_callback(Watchdog())
     with verifier:

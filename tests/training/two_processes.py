@@ -50,7 +50,7 @@ def checked_run(recipe: str, run_dir: Path, processes: int) -> dict:
     force(trainer, say)
     with verifier:
         trainer.train()
-    return trainer.method.state_dict()
+    return trainer.strategies.state_dict()
 
 
 def main(out: Path) -> None:

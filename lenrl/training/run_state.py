@@ -1,0 +1,155 @@
+"""Small parts of a run's state: strategies, seconds, completions at the cap, evaluations, random streams, TRL's buffer.
+
+A part has `state_dict`, a value that it does not edit afterwards, and `load_state_dict`.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from lenrl.config import GuardSettings
+from lenrl.errors import RunFailed
+from lenrl.measures import aes
+from lenrl.rollouts import RewardResult, Rollouts
+from lenrl.strategies.method import Method
+
+
+class Part(Protocol):
+    """Whatever has a state. With a `version` it is taken for unchanged while that stays the same."""
+
+    def state_dict(self) -> Any:
+        """The state, as a value that the part does not edit afterwards."""
+
+    def load_state_dict(self, state: Any) -> None:
+        """Put back what `state_dict` gave."""
+
+
+class StrategyStates:
+    """The states of a method's strategies, which change in `observe` only."""
+
+    def __init__(self, method: Method) -> None:
+        self.method = method
+        self.version = 0
+
+    def observe(self, rollouts: Rollouts, reward: RewardResult) -> None:
+        """Let every strategy update its state from a finished generation batch."""
+        self.version += 1
+        self.method.observe(rollouts, reward)
+
+    def state_dict(self) -> dict[str, Any]:
+        """By slot; slots without state are left out."""
+        return copy.deepcopy(self.method.state_dict())
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Slots that are missing begin anew.
+
+        Raises:
+            BadInput: a strategy refuses its state.
+        """
+        self.version += 1
+        self.method.load_state_dict(state)
+
+
+class Clock:
+    """Seconds of training over all the legs of a run, from its making on."""
+
+    def __init__(self) -> None:
+        self.before = 0.0  # seconds of earlier legs, up to the checkpoint
+        self.began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Of all legs, without what a killed leg did past its last checkpoint."""
+        return self.before + time.monotonic() - self.began
+
+    def state_dict(self) -> dict[str, float]:
+        return {"seconds": round(self.seconds, 3)}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        self.before, self.began = state["seconds"], time.monotonic()
+
+
+class TruncationGuard:
+    """Ends a run, with advice, whose completions all hit the cap in several rollouts in a row: they teach nothing."""
+
+    def __init__(self, settings: GuardSettings) -> None:
+        self.settings = settings
+        self.streak = 0  # rollouts
+
+    def watch(self, rollouts: Rollouts) -> None:
+        """Count a rollout.
+
+        Raises:
+            RunFailed: the share of truncated completions stays at `guard.truncated_share` or above.
+        """
+        share = rollouts.truncated_PG.double().mean().item()
+        self.streak = self.streak + 1 if share >= self.settings.truncated_share else 0
+        if self.streak >= self.settings.truncated_rollouts:
+            raise RunFailed(
+                f"{share:.0%} of the completions hit the cap of {rollouts.max_length} tokens in each of the last "
+                f"{self.streak} rollouts (guard.truncated_share={self.settings.truncated_share}). Raise "
+                "trainer.max_completion_length, check that the model emits its EOS, or loosen the guard."
+            )
+
+    def state_dict(self) -> dict[str, int]:
+        return {"streak": self.streak}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        self.streak = state["streak"]
+
+
+class DevState:
+    """What is known of the evaluations on development problems."""
+
+    def __init__(self) -> None:
+        self.due = False  # the last step's evaluation was left by a signal: the next leg begins with it
+        self.baseline: dict[str, Any] | None = None  # accuracy and tokens of the run's first evaluation
+
+    def aes(self, metrics: Mapping[str, float]) -> float:
+        """AES against the run's first evaluation, which `metrics` become if there was none; NaN: not defined."""
+        if self.baseline is None:
+            known = not math.isnan(metrics["accuracy"])  # without gold answers it is NaN, which is no JSON
+            self.baseline = {
+                "accuracy": metrics["accuracy"] if known else None,
+                "tokens": metrics["tokens"],
+            }
+        base = self.baseline
+        score = aes(base["accuracy"], metrics["accuracy"], base["tokens"], metrics["tokens"])
+        return float("nan") if score is None else score
+
+    def state_dict(self) -> dict[str, bool]:
+        return {"due": self.due}
+
+    def load_state_dict(self, state: Mapping[str, bool]) -> None:
+        self.due = state["due"]
+
+
+class RandomStreams:
+    """Every random stream of this process."""
+
+    def state_dict(self) -> tuple[Any, ...]:
+        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+        return random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda
+
+    def load_state_dict(self, state: tuple[Any, ...]) -> None:
+        python, numpy, cpu, cuda = state
+        random.setstate(python)
+        np.random.set_state(numpy)
+        torch.set_rng_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+
+
+class HeldElsewhere:
+    """State that another object holds, by reference: batches are replaced, never edited."""
+
+    def __init__(self, read: Callable[[], Any], write: Callable[[Any], None]) -> None:
+        self.state_dict, self.load_state_dict = read, write

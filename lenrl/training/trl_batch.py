@@ -1,0 +1,87 @@
+"""The batch that passes between TRL and lenrl, and arithmetic on it. N rows, S prompt and T completion tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NotRequired, TypedDict, cast
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+
+class TrlRow(TypedDict):
+    """A row of the data set, as TRL's data loader hands it over; a group's G rows are equal and adjacent."""
+
+    prompt_id: str
+    prompt: str | list[dict[str, str]]  # text, or messages where the tokenizer has a chat template
+
+
+class TrlBatch(TypedDict):
+    """What `_generate_and_score_completions` returns for a process's rows, and in parts `_compute_loss` gets."""
+
+    prompt_ids: Tensor  # (N, S) int64, padded on the left
+    prompt_mask: Tensor  # (N, S) int64, 1: a token
+    completion_ids: Tensor  # (N, T) int64, padded on the right
+    completion_mask: Tensor  # (N, T) int64, 1: a token, EOS counted
+    advantages: Tensor  # (N,) float32, or (N, T) where a strategy gives one a token
+    num_items_in_batch: Tensor  # scalar: tokens in the loss, of the generation batch over all processes
+    old_per_token_logps: NotRequired[
+        Tensor
+    ]  # (N, T) under the policy that sampled, if updates reuse a rollout
+    ref_per_token_logps: NotRequired[Tensor]  # (N, T) under the reference model, with `beta`
+    sampling_per_token_logps: NotRequired[Tensor]  # (N, T) as vLLM gave them
+    importance_sampling_ratio: NotRequired[Tensor]  # (N, T) or (N, 1), with vLLM
+    tool_mask: NotRequired[Tensor]  # (N, T) int64, 0: a tool's token, not the policy's
+    row_weight: NotRequired[Tensor]  # (N,) float32, lenrl's: 0 for a row that fills the batch, else 1
+
+
+def loss_mask(batch: TrlBatch) -> Tensor:
+    """(N, T) mask of the tokens the loss sees."""
+    mask = batch["completion_mask"]
+    return mask * batch["tool_mask"] if "tool_mask" in batch else mask
+
+
+def masked_mean(value_NT: Tensor, mask_NT: Tensor) -> Tensor:
+    """(N,) mean over the kept tokens in float64; 0 for a row without any."""
+    mask = mask_NT.to(torch.float64)
+    total = torch.where(mask_NT.bool(), value_NT.to(torch.float64), 0.0).sum(-1)
+    return total / mask.sum(-1).clamp(min=1.0)
+
+
+def cut(batch: TrlBatch, kept_N: Tensor, pad_id: int) -> TrlBatch:
+    """The batch without the tokens after `kept_N` (N,): they leave the mask, and the ids are padding there."""
+    mask = batch["completion_mask"]
+    positions = torch.arange(mask.size(1), device=kept_N.device)
+    inside_NT = positions[None, :] < kept_N[:, None]
+    parts = {
+        "completion_mask": mask * inside_NT.to(mask.dtype),
+        "completion_ids": batch["completion_ids"].masked_fill(~inside_NT, pad_id),
+    }
+    return cast(TrlBatch, {**batch, **parts})
+
+
+def as_wide_as(ids_NT: Tensor, advantage: Tensor) -> Tensor:
+    """Advantages (N,), or (N, any) a token brought to the width T of this process's completions.
+
+    A strategy sees the whole batch and may give more columns than one process's longest completion has; what
+    lies past a completion is masked.
+    """
+    if advantage.dim() == 1:
+        return advantage
+    width = ids_NT.size(1)
+    return pad(advantage[:, :width], (0, max(0, width - advantage.size(1))))
+
+
+def useful_token_share(batch: TrlBatch, total: Callable[[Tensor], list[float]]) -> float:
+    """Tokens of rows with an advantage over the tokens the update's forward computes, padding included.
+
+    `total` sums over the processes.
+    """
+    rows = batch["advantages"].size(0)
+    signal_N = batch["advantages"].reshape(rows, -1).ne(0).any(-1)
+    tokens_N = batch["prompt_mask"].sum(-1) + loss_mask(batch).sum(-1)
+    computed = rows * (batch["prompt_ids"].size(1) + batch["completion_ids"].size(1))
+    useful = tokens_N[signal_N].sum()
+    useful, computed = total(torch.stack([useful, torch.full_like(useful, computed)]).double())
+    return useful / computed

@@ -1,0 +1,168 @@
+"""The way of a generation batch from budgets to advantages, on plain dicts."""
+
+from dataclasses import replace
+from typing import ClassVar
+
+import pytest
+import torch
+
+from lenrl.config import compose
+from lenrl.monitors.local import LocalMonitor
+from lenrl.strategies.base import Advantage, Budget, PromptBudget, Truncation
+from lenrl.strategies.sampling.drop_flat import DropFlat
+from tests.training.parts import L_MAX, PAD, batch_of, ids, scoring
+from tests.training.runs import rows_of
+
+
+class Hint(Budget):
+    """A hint and a cap for every second row."""
+
+    name: ClassVar[str] = "hint_each_second"
+
+    def __call__(self, prompt_ids, columns, step, run_info):
+        return [
+            PromptBudget(hint=f" in {step}", cap=4) if row % 2 else PromptBudget()
+            for row in range(len(prompt_ids))
+        ]
+
+
+class FirstThree(Truncation):
+    """Keeps three tokens."""
+
+    name: ClassVar[str] = "first_three"
+
+    def __call__(self, rollouts):
+        return rollouts.length_PG.clamp(max=3)
+
+
+class MeanLogp(Advantage):
+    """The mean log-prob of each completion."""
+
+    name: ClassVar[str] = "mean_logp"
+    needs_logp: ClassVar[bool] = True
+
+    def __call__(self, reward, rollouts):
+        return rollouts.mean_logp_PG
+
+
+@pytest.fixture
+def monitor(tmp_path):
+    return LocalMonitor(tmp_path, is_main=True)
+
+
+def method(**slots):
+    return replace(compose("grpo").method, **slots)
+
+
+def rows(*names):
+    return [{"prompt_id": name, "prompt": f"{name[1:]}?"} for name in names]
+
+
+def no_logps(batch):
+    raise AssertionError("nobody has asked for log-probs")
+
+
+def test_budgets_reach_copies_of_the_rows_and_cap_each_its_own(monitor):
+    part = scoring(method(budget=Hint()), monitor)
+    before = rows("q0", "q0", "q1", "q1")
+    after = part.begin(before, step=5, number=0)
+    assert [row["prompt"] for row in after] == ["0?", "0? in 5", "1?", "1? in 5"]
+    assert before == rows("q0", "q0", "q1", "q1")
+    assert part.current.cap == L_MAX
+    assert part.capped([[1] * 6] * 4) == [[1] * 6, [1] * 4, [1] * 6, [1] * 4]
+
+
+def test_the_largest_cap_is_the_batch_s(monitor):
+    class Narrow(Hint):
+        name: ClassVar[str] = "narrow_all"
+
+        def __call__(self, prompt_ids, columns, step, run_info):
+            return [PromptBudget(cap=3 + row) for row in range(len(prompt_ids))]
+
+    part = scoring(method(budget=Narrow()), monitor)
+    part.begin(rows("q0", "q0"), step=0, number=0)
+    assert part.current.cap == 4
+
+
+def test_advantages_of_whole_groups_take_the_place_of_trl_s(monitor):
+    part = scoring(method(), monitor)
+    part.begin(rows("q0", "q0", "q1", "q1"), step=0, number=0)
+    completions = [ids("a0."), ids("ab."), ids("1."), ids("1.")]
+    total = part.score(completions)
+    assert total.shape == (4, 1) and total.dtype == torch.float32
+    assert total.flatten().tolist() == [1, 0, 1, 1]
+    batch = batch_of(completions)
+    after = part.finish(batch, logps=no_logps)
+    half = 0.5 / (0.5**0.5 + 1e-4)
+    assert after["advantages"].tolist() == pytest.approx([half, -half, 0, 0])
+    for name in ("completion_ids", "completion_mask", "num_items_in_batch"):
+        assert torch.equal(after[name], batch_of(completions)[name])
+
+
+def test_what_was_cut_is_judged_again_and_leaves_the_loss(monitor, tmp_path):
+    part = scoring(method(truncation=FirstThree()), monitor)
+    part.begin(rows("q0", "q0", "q1", "q1"), step=0, number=0)
+    completions = [ids("abcd0."), ids("ab0."), ids("a1."), ids("1bcdef")]
+    part.score(completions)
+    first, again = part.problem_set.verifier.calls
+    assert first == ["abcd0", "ab0", "a1", "1bcdef"]
+    assert again == ["abc", "ab0", "1bc"]
+    batch = part.finish(batch_of(completions), logps=no_logps)
+    assert batch["completion_mask"].tolist() == [[1, 1, 1, 0, 0, 0]] * 4
+    assert (batch["completion_ids"][:, 3:] == PAD).all()
+    assert batch["num_items_in_batch"] == 12
+    logged = rows_of(tmp_path)
+    assert [row["completion"] for row in logged] == ["abc", "ab0", "a1", "1bc"]
+    assert [row["verdict"] for row in logged] == [False, True, True, False]
+    assert [row["tokens"] for row in logged] == [6, 4, 3, 6]
+    assert [row["truncated"] for row in logged] == [False, False, False, True]
+
+
+def test_log_probs_are_asked_for_where_the_advantage_reads_them(monitor):
+    part = scoring(method(advantage=MeanLogp()), monitor)
+    part.begin(rows("q0", "q0"), step=0, number=0)
+    completions = [ids("a0."), ids("b.")]
+    part.score(completions)
+    logps = torch.tensor([[-1.0, -2.0, -6.0], [-1.0, -2.0, float("nan")]])
+    batch = part.finish(batch_of(completions), logps=lambda batch: logps)
+    assert batch["advantages"].tolist() == [-3.0, -1.5]
+
+
+def test_groups_without_a_signal_give_their_place_to_others_or_weigh_nothing(monitor, tmp_path):
+    part = scoring(method(sampling=DropFlat()), monitor)
+    drawn = part.begin(rows("q9", "q9", "q9", "q9"), step=0, number=0)
+    names = [row["prompt_id"] for row in drawn]
+    assert part.cursor.position == len(set(names)) and "q9" not in names
+    completions = [ids(f"{name[1:]}.") for name in names]
+    completions[0] = ids("x.")
+    part.score(completions)
+    batch = part.finish(batch_of(completions), logps=no_logps)
+    assert batch["row_weight"].tolist() == [1, 1, 0, 0]
+    assert batch["completion_mask"].sum(-1).tolist() == [2, 2, 0, 0]
+    assert batch["advantages"].tolist()[2:] == [0, 0]
+    assert batch["num_items_in_batch"] == 4
+    assert [row["in_update"] for row in rows_of(tmp_path)] == [True, True, *[False] * (len(names) - 2)]
+
+
+def test_nothing_is_left_between_two_batches(monitor):
+    part = scoring(method(), monitor)
+    with pytest.raises(AssertionError):
+        part.score([ids("0.")])
+    for step in range(2):
+        part.begin(rows("q0", "q0"), step=step, number=step)
+        part.score([ids("0."), ids("x.")])
+        part.finish(batch_of([ids("0."), ids("x.")]), logps=no_logps)
+        with pytest.raises(AssertionError):
+            part.current  # noqa: B018
+
+
+def test_strategies_observe_each_batch_once_and_their_states_are_known_to_have_changed(monitor):
+    palu = compose("palu").method
+    part = scoring(palu, monitor)
+    assert part.strategies.version == 0
+    part.begin(rows("q0", "q0"), step=0, number=0)
+    part.score([ids("a0."), ids("0.")])
+    assert part.strategies.version == 0
+    part.finish(batch_of([ids("a0."), ids("0.")]), logps=no_logps)
+    assert part.strategies.version == 1
+    assert part.strategies.state_dict()["budget"]["prompts"]["q0"]["visits"] == 1

@@ -1,0 +1,130 @@
+"""Losses of an optimizer step's micro-batches, on plain dicts."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from lenrl.errors import RunFailed
+from lenrl.strategies.base import MicroBatch, StepTotals
+from lenrl.strategies.objectives.drpo import DrpoObjective
+from lenrl.strategies.objectives.kl_cov import KlCov
+from lenrl.strategies.objectives.trl import Trl
+from lenrl.training.loss import PolicyUpdate, check_gradient, check_loss
+from tests.training.parts import one_process
+
+
+def micro_batch(rows: int, *, weight: float | None = None, old: float | None = None, seed: int = 0) -> Any:
+    generator = torch.Generator().manual_seed(seed)
+    mask = (torch.rand(rows, 5, generator=generator) < 0.7).long()
+    batch = {"completion_mask": mask, "advantages": torch.randn(rows, generator=generator)}
+    if weight is not None:
+        batch["row_weight"] = torch.full((rows,), weight)
+    if old is not None:
+        batch["old_per_token_logps"] = torch.full((rows, 5), old)
+    return batch
+
+
+def never(*_):
+    raise AssertionError("not to be called")
+
+
+def log_probs(value: float):
+    """The same log-prob everywhere; entropy 2."""
+    leaf = torch.tensor(value, requires_grad=True)
+
+    def logps(batch):
+        shape = batch["completion_mask"].shape
+        return leaf.expand(shape), torch.full(shape, 2.0)
+
+    return leaf, logps
+
+
+def test_trl_s_loss_passes_through():
+    update = PolicyUpdate(Trl(), one_process(), by_rows=True)
+    update.begin_step()
+    update.begin([micro_batch(4)], logps=never)
+    loss, figures = update.loss(micro_batch(4), logps=never, trl=lambda: torch.tensor(3.0))
+    assert loss == 3.0 and not figures
+
+
+@pytest.mark.parametrize(("by_rows", "scale"), [(True, 8 / 2), (False, 1.0)])
+def test_rows_of_weight_0_are_no_rows_of_a_mean_over_rows(by_rows, scale):
+    update = PolicyUpdate(Trl(), one_process(), by_rows=by_rows)
+    update.begin_step()
+    half = micro_batch(4, weight=1.0)
+    half["row_weight"][2:] = 0
+    update.begin([half, micro_batch(4, weight=0.0)], logps=never)
+    assert update.loss(half, logps=never, trl=lambda: torch.tensor(3.0))[0] == 3.0 * scale
+    assert not update.is_empty
+
+
+def test_a_step_without_weight_is_empty_until_the_next_one():
+    update = PolicyUpdate(Trl(), one_process(), by_rows=True)
+    for weight, empty in ((0.0, True), (1.0, False)):
+        update.begin_step()
+        assert not update.begun
+        update.begin([micro_batch(2, weight=weight)], logps=never)
+        assert update.begun and update.is_empty == empty
+
+
+def test_an_objective_s_micro_batches_sum_up_to_the_whole_step():
+    """With drift: the policy is at -1.5, the rollout was sampled at -1."""
+    objective = DrpoObjective(beta=10.0, delta=0.0)
+    batches = [micro_batch(3, old=-1.0, seed=1), micro_batch(5, old=-1.0, seed=2)]
+    leaf, logps = log_probs(-1.5)
+    update = PolicyUpdate(objective, one_process(), by_rows=False)
+    update.begin_step()
+    with torch.no_grad():
+        update.begin(batches, logps=logps)
+    for batch in batches:
+        loss, figures = update.loss(batch, logps=logps, trl=never)
+        loss.backward()
+        assert figures == {"entropy": pytest.approx(2.0), "drpo_kl": 0.5, "drpo_hinge": 0.5}
+    whole = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
+    one = torch.tensor(-1.5, requires_grad=True)
+    mask = whole["completion_mask"].bool()
+    data = MicroBatch(one.expand(8, 5), whole["old_per_token_logps"], mask, whole["advantages"])
+    drift = 0.5 * mask.sum().item()
+    objective(data, StepTotals(8, mask.sum().item(), drift, 1))[0].backward()
+    assert leaf.grad is not None and leaf.grad.item() == pytest.approx(one.grad.item(), rel=1e-5)  # type: ignore[union-attr]
+
+
+def test_the_pass_without_gradient_is_made_where_somebody_needs_it():
+    def count(objective, **batch) -> int:
+        calls = []
+
+        def logps(given):
+            calls.append(given)
+            return torch.full(given["completion_mask"].shape, -1.0), None
+
+        update = PolicyUpdate(objective, one_process(), by_rows=False)
+        update.begin([micro_batch(2, **batch), micro_batch(2, **batch)], logps=logps)
+        return len(calls)
+
+    assert count(DrpoObjective()) == 0, "one update a rollout: nothing has drifted"
+    assert count(DrpoObjective(), old=-1.0) == 2
+    assert count(DrpoObjective(beta=0.0), old=-1.0) == 0
+    assert count(KlCov()) == 0
+    assert count(KlCov(scope="optimizer_step")) == 2
+
+
+def test_a_survey_sees_every_micro_batch_of_the_step():
+    update = PolicyUpdate(KlCov(scope="optimizer_step", ratio=1.0), one_process(), by_rows=False)
+    batches = [micro_batch(2, seed=1), micro_batch(3, seed=2)]
+    levels = iter((-1.0, -3.0))
+    update.begin(batches, logps=lambda b: (torch.full(b["completion_mask"].shape, next(levels)), None))
+    first, second = (batch["completion_mask"].sum().item() for batch in batches)
+    assert update.totals is not None
+    assert update.totals.extra["logp_mean"] == pytest.approx((-first - 3 * second) / (first + second))
+    assert update.totals.rows == 5 and update.totals.tokens == first + second
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_ends_the_run(value):
+    with pytest.raises(RunFailed, match=r"loss is (nan|inf) at optimizer step 3"):
+        check_loss(torch.tensor(value), 3)
+    for taken, fate in ((True, "DeepSpeed took the step"), (False, "The step was not taken")):
+        with pytest.raises(RunFailed, match=rf"norm is (nan|inf) at optimizer step 3. {fate}"):
+            check_gradient(value, 3, taken=taken)
+    assert check_loss(torch.tensor(1.0), 3) == 1.0
