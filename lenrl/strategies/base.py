@@ -8,6 +8,7 @@ State, where a rule has any, is plain JSON, changed only in `observe` and identi
 from __future__ import annotations
 
 import abc
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -75,6 +76,10 @@ class Strategy(BaseModel, abc.ABC):
     def state_dict(self) -> dict[str, Any]:
         """The state as plain JSON."""
         return {}
+
+    def snapshot(self) -> dict[str, Any]:
+        """`state_dict`, as a value that no `observe` edits; a rule with a large state may share what it replaces."""
+        return copy.deepcopy(self.state_dict())
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what `state_dict` gave."""

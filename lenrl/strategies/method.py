@@ -201,6 +201,10 @@ class Method:
         """The strategies' states by slot, plain JSON; slots without state are left out."""
         return {slot: state for slot, strategy in self.slots.items() if (state := strategy.state_dict())}
 
+    def snapshot(self) -> dict[str, dict[str, Any]]:
+        """`state_dict`, as a value that no `observe` edits."""
+        return {slot: state for slot, strategy in self.slots.items() if (state := strategy.snapshot())}
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what `state_dict` gave.
 

@@ -5,7 +5,6 @@ A part has `state_dict`, a value that it does not edit afterwards, and `load_sta
 
 from __future__ import annotations
 
-import copy
 import math
 import random
 import time
@@ -46,7 +45,7 @@ class StrategyStates:
 
     def state_dict(self) -> dict[str, Any]:
         """By slot; slots without state are left out."""
-        return copy.deepcopy(self.method.state_dict())
+        return self.method.snapshot()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Slots that are missing begin anew.

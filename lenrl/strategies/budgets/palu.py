@@ -11,6 +11,13 @@ from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
 from lenrl.strategies.base import Budget, PromptBudget, RunInfo
 
+UNSEEN = {
+    "pass_rate": None,
+    "quantile": None,
+    "budget": None,
+    "visits": 0,
+}  # a prompt's entry before its first visit
+
 
 class Palu(Budget):
     """A hard cap a prompt: a quantile of its correct lengths once it is solved often enough, else L_max.
@@ -61,10 +68,9 @@ class Palu(Budget):
         longest = groups.highest(rollouts.tokens_PG, right).squeeze(1).tolist()
         valid = known.any(dim=1).tolist()
         for p, prompt in enumerate(rollouts.prompt_ids):
-            entry = self._prompts.setdefault(
-                prompt, {"pass_rate": None, "quantile": None, "budget": None, "visits": 0}
-            )
+            entry = dict(self._prompts.get(prompt, UNSEEN))
             entry["visits"] += 1
+            self._prompts[prompt] = entry  # replaced, never edited: a snapshot shares the entries
             if not valid[p]:
                 continue
             solved = rate[p] >= self.threshold - 1e-9 and bool(right[p].any())
@@ -92,10 +98,13 @@ class Palu(Budget):
         prompts = {prompt: dict(entry) for prompt, entry in self._prompts.items()}
         return {"prompts": prompts, "switches": self._switches}
 
+    def snapshot(self) -> dict[str, Any]:
+        return {"prompts": dict(self._prompts), "switches": self._switches}
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         prompts = {}
         for prompt, entry in state.get("prompts", {}).items():
-            if set(entry) != {"pass_rate", "quantile", "budget", "visits"}:
+            if set(entry) != set(UNSEEN):
                 raise ValueError(f"prompt {prompt!r} has fields {sorted(entry)}")
             if entry["budget"] is not None and (type(entry["budget"]) is not int or entry["budget"] < 1):
                 raise ValueError(
