@@ -382,7 +382,7 @@ PLUGIN = """
 import random
 from typing import Literal
 import torch
-from lenrl.rollouts import Reward
+from lenrl.rollouts import RewardResult
 from lenrl.strategies.base import Reward
 
 
@@ -402,7 +402,7 @@ class Hostile(Reward):
             case "endless": paid[0, 0] = float("inf")
             case "large": paid[0, 0] = 1e7
             case "raises": raise RuntimeError("the strategy's own words")
-            case "part": return Reward(paid, {"length": paid[0]})
+            case "part": return RewardResult(paid, {"length": paid[0]})
             case "random": return paid + random.random() * torch.rand_like(paid)
             case "edits":
                 rollouts.correct_PG.fill_(0.0)
