@@ -6,10 +6,11 @@ import json
 import re
 from typing import Any, Literal
 
+from lenrl.verify.extract import closing_brace
+
 Form = Literal["plain", "boxed", "hashes", "list"]
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
-_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 
 
 def gold(value: Any, form: Form = "plain") -> str | None:
@@ -50,9 +51,5 @@ def _boxed(text: str) -> str | None:
     start = boxes[-1].end()
     if not text.startswith("{", start):
         return re.split(r"[$\s]", text[start:], maxsplit=1)[0] or None
-    depth = 0
-    for brace in _BRACE.finditer(text, start):
-        depth += {"{": 1, "}": -1}.get(brace[0], 0)  # escaped braces are content
-        if not depth:
-            return text[start + 1 : brace.start()].strip() or None
-    return None
+    end = closing_brace(text, start)
+    return None if end is None else text[start + 1 : end].strip() or None

@@ -1,4 +1,4 @@
-"""Where the answer of a completion stands. Pure, linear, no backtracking on hostile text.
+"""The answer of a completion, found in its text. Pure, linear, no backtracking on hostile text.
 
 The answer is the content of the last box (or the last complete `<answer>` pair) after the last `</think>`.
 A last box that is unclosed or empty is no answer; an earlier one never takes its place.
@@ -82,11 +82,11 @@ def _last_box(text: str) -> str | None:
         start += 1
     if start == len(text) or text[start] != "{":
         return None
-    end = _closing_brace(text, start)
+    end = closing_brace(text, start)
     return None if end is None else text[start + 1 : end]
 
 
-def _closing_brace(text: str, start: int) -> int | None:
+def closing_brace(text: str, start: int) -> int | None:
     """Index of the brace that closes the one at `start`; escaped braces do not count."""
     depth, skip = 0, -1
     for match in _BRACE.finditer(text, start):

@@ -27,12 +27,12 @@ _EVALUATES_ANSWER = re.compile(
 
 def score(answer: str | None, gold: str) -> tuple[bool | None, bool]:
     """(correct, formatted): correct iff the data set's own scorer gives 1; None if the entry is unknown."""
-    found = _entry(gold)
-    if found is None:
+    named = _entry(gold)
+    if named is None:
         return None, False
     if answer is None:
         return False, False
-    dataset, entry = found
+    dataset, entry = named
     if _evaluates(type(dataset)) and not harmless(answer):
         return answer.strip() == str(entry["answer"]).strip(), True
     try:
@@ -42,12 +42,12 @@ def score(answer: str | None, gold: str) -> tuple[bool | None, bool]:
 
 
 def known(gold: str) -> bool:
-    """Whether the gold column names an entry that exists."""
+    """The gold column names an entry that exists."""
     return _entry(gold) is not None
 
 
 def harmless(answer: str) -> bool:
-    """Whether evaluating the text as Python can only do arithmetic or build a literal.
+    """Evaluating the text as Python can only do arithmetic or build a literal.
 
     Words are single letters or elementary functions, only functions are called, nothing is looked up in an
     object, and text with quotes holds no words at all (a string given to sympy would be evaluated in turn).
@@ -59,24 +59,24 @@ def harmless(answer: str) -> bool:
         or re.search(r"\.\s*[A-Za-z_]|[A-Za-z_)\]}]\s*\.", bare)
     ):
         return False
-    found = _WORD.findall(bare)
+    names = _WORD.findall(bare)
     if bare != answer:
-        return not found
+        return not names
     called = set(re.findall(r"([A-Za-z_]\w*)\s*\(", bare))
     if re.search(r"[)\]}]\s*[(\[{]|\d\s*[(\[{]", bare) or re.search(r"\*\*[^*]*\*\*|\d{7}", bare):
         return False
-    return called <= _CALLABLE and all(word in _CALLABLE or len(word) == 1 for word in found)
+    return called <= _CALLABLE and all(word in _CALLABLE or len(word) == 1 for word in names)
 
 
 @lru_cache(maxsize=256)
 def _entry(gold: str) -> tuple[Any, dict[str, Any]] | None:
     try:
-        wanted = json.loads(gold, object_hook=_tuples_back)
-        name = wanted["dataset"]
-        if "entry" in wanted:
-            return _dataset(name, json.dumps(wanted.get("config", {}), sort_keys=True)), wanted["entry"]
-        config = {**wanted.get("config", {}), "seed": wanted["seed"]}
-        index = int(wanted["index"])
+        spec = json.loads(gold, object_hook=_tuples_back)
+        name = spec["dataset"]
+        if "entry" in spec:
+            return _dataset(name, json.dumps(spec.get("config", {}), sort_keys=True)), spec["entry"]
+        config = {**spec.get("config", {}), "seed": spec["seed"]}
+        index = int(spec["index"])
         dataset = _dataset(name, json.dumps(config, sort_keys=True))
         if index >= len(dataset):
             dataset = _dataset(name, json.dumps({**config, "size": index + 1}, sort_keys=True))
@@ -85,8 +85,8 @@ def _entry(gold: str) -> tuple[Any, dict[str, Any]] | None:
         return None
 
 
-def _tuples_back(found: dict[str, Any]) -> Any:
-    return tuple(found["__tuple__"]) if found.keys() == {"__tuple__"} else found
+def _tuples_back(values: dict[str, Any]) -> Any:
+    return tuple(values["__tuple__"]) if values.keys() == {"__tuple__"} else values
 
 
 @lru_cache(maxsize=64)
@@ -98,7 +98,7 @@ def _dataset(name: str, config: str) -> Any:
 
 @lru_cache(maxsize=256)
 def _evaluates(dataset: type) -> bool:
-    """Whether the scorer evaluates text as Python; one whose source cannot be read counts as if it did."""
+    """The scorer evaluates text as Python; one whose source cannot be read counts as if it did."""
     try:
         scorer = inspect.getsource(dataset.score_answer)  # type: ignore[attr-defined]
         module = inspect.getsource(inspect.getmodule(dataset) or dataset)

@@ -49,5 +49,5 @@ def check(text: str, limits: Limits) -> None:
 
 
 def costly(text: str) -> bool:
-    """Whether comparing it may take long, judged by its text alone."""
+    """Comparing it may take long, judged by its text alone."""
     return len(text) > 300 or _COSTLY.search(text) is not None

@@ -181,7 +181,7 @@ def _gold(claim: Claim) -> str:
 
 
 def _outcome(future: Future) -> str:
-    """How a task ended: ok, timeout, memory, error (its worker died) or broken (the pool did)."""
+    """Outcome of a task: ok, timeout, memory, error (its worker died) or broken (the pool did)."""
     error = future.exception()
     if error is None:
         return "ok"

@@ -1,4 +1,4 @@
-"""How long a worker process lives and what it may use. Standard library only."""
+"""Life of a worker process, and the memory it may use. Standard library only."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from lenrl.errors import BadInput, explain
 
 
 class VerifierSettings(BaseModel):
-    """How answers are found and compared, and what a worker may spend on one completion."""
+    """Settings of finding and comparing answers, and of what a worker may spend on one completion."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -27,28 +27,15 @@ class VerifierSettings(BaseModel):
         except ValidationError as fault:
             raise BadInput(explain(fault, cls, "verifier")) from None
 
-    kind: Literal["math", "exact", "gym"] = Field(
-        "math", description="how an answer is compared with the gold one"
-    )
-    format: Literal["boxed", "answer_tag"] = Field(
-        "boxed", description="where the answer stands in the completion"
-    )
+    kind: Literal["math", "exact", "gym"] = Field("math", description="comparison with the gold answer")
+    format: Literal["boxed", "answer_tag"] = Field("boxed", description="place of the answer in the text")
     workers: int = Field(2, ge=1, le=256, description="worker processes")
-    timeout_s: float = Field(
-        2.0,
-        gt=0,
-        le=600,
-        description="CPU seconds per completion; killed after twice that + 1 s by the clock",
-    )
-    memory_mib: int = Field(
-        1024, ge=64, description="MiB of address space a worker may add to its start-up size"
-    )
-    max_answer_chars: int = Field(
-        2000, ge=16, le=100_000, description="characters of an answer; longer is wrong"
-    )
+    timeout_s: float = Field(2.0, gt=0, le=600, description="CPU seconds; killed after 2x + 1 s by the clock")
+    memory_mib: int = Field(1024, ge=64, description="MiB that a worker may add to its start-up size")
+    max_answer_chars: int = Field(2000, ge=16, le=100_000, description="characters; a longer answer is wrong")
     max_digits: int = Field(400, ge=16, le=4000, description="digits of one number in an answer")
     max_nesting: int = Field(24, ge=2, le=100, description="depth of brackets in an answer")
     max_value_digits: int = Field(
-        5000, ge=16, le=1_000_000, description="digits of any number that comparing would have to write out"
+        5000, ge=16, le=1_000_000, description="digits of numbers to be written out"
     )
     max_elements: int = Field(64, ge=2, le=10_000, description="elements of a list, set, tuple or matrix")

@@ -92,7 +92,7 @@ def _closing(text: str, start: int) -> int | None:
 
 
 def reads(tidied: str, max_value_digits: int) -> bool:
-    """Whether it parses."""
+    """The text parses."""
     try:
         parse(tidied, max_value_digits)
     except Unreadable:
@@ -100,11 +100,11 @@ def reads(tidied: str, max_value_digits: int) -> bool:
     return True
 
 
-def same_value(gold: str, given: str, max_value_digits: int) -> bool:
-    """Whether two tidy texts are equal. An unreadable gold raises, an unreadable answer is unequal."""
+def same_value(gold: str, answer: str, max_value_digits: int) -> bool:
+    """Two tidy texts are equal. An unreadable gold raises, an unreadable answer is unequal."""
     a = parse(gold, max_value_digits)
     try:
-        b = parse(given, max_value_digits)
+        b = parse(answer, max_value_digits)
     except Unreadable:
         return False
     if a == b:
@@ -134,7 +134,7 @@ def same_value(gold: str, given: str, max_value_digits: int) -> bool:
 
 
 def _same_set(a: Any, b: Any) -> bool:
-    """Whether two relations on one symbol hold for the same real numbers."""
+    """Two relations on one symbol hold for the same real numbers."""
     try:
         return bool(a.as_set() == b.as_set())
     except (NotImplementedError, AttributeError, TypeError, ValueError):

@@ -6,8 +6,8 @@ import re
 
 from lenrl.verify.limits import Limits, TooBig, Unreadable, check
 from lenrl.verify.math import algebra
-from lenrl.verify.math.normalize import choice, key, letters, tidy, words
-from lenrl.verify.math.numbers import read_number, same_number
+from lenrl.verify.math.normalize import choice, key, tidy, words
+from lenrl.verify.math.numbers import read_number
 from lenrl.verify.math.quick import quick_tidy, tidy_gold
 from lenrl.verify.math.structure import same_shape, shape
 from lenrl.verify.math.units import split_unit
@@ -17,60 +17,51 @@ _RELATION = re.compile(r"[<>=]|\\(?:le|ge|ne|approx|in|cup|cap|setminus|begin|mi
 
 def compare(answer: str, gold: str, limits: Limits) -> tuple[bool, bool]:
     """(correct, formatted); raises TooBig for the answer. The gold one must have been read (`readable`)."""
-    wanted, given = tidy(gold), tidy(answer)
-    check(given, limits)
-    if (decided := quick_tidy(given, wanted)) is not None:
+    target, text = tidy(gold), tidy(answer)
+    check(text, limits)
+    if (decided := quick_tidy(text, target)) is not None:
         return decided
-    correct = _same_words(wanted, given) or key(answer) == key(gold) or _same(wanted, given, limits)
-    return correct, formatted(given, limits)
+    correct = key(answer) == key(gold) or _same(target, text, limits)
+    return correct, formatted(text, limits)
 
 
-def formatted(given: str, limits: Limits, depth: int = 0) -> bool:
-    """Whether a tidy answer reads as mathematics: every part parses."""
-    if read_number(given) is not None or choice(given) is not None:
+def formatted(text: str, limits: Limits, depth: int = 0) -> bool:
+    """A tidy answer reads as mathematics: every part parses."""
+    if read_number(text) is not None or choice(text) is not None:
         return True
-    if words(given) is not None or depth > 8:
+    if words(text) is not None or depth > 8:
         return False
-    parts = shape(given, limits.max_elements)
+    parts = shape(text, limits.max_elements)
     if parts.kind != "one":
         return all(formatted(part, limits, depth + 1) for part in parts.items)
-    core, _ = split_unit(given)
-    return algebra.reads(core or given, limits.max_value_digits) or algebra.reads(
-        given, limits.max_value_digits
-    )
+    core, _ = split_unit(text)
+    return any(algebra.reads(part, limits.max_value_digits) for part in (core or text, text))
 
 
 def readable(gold: str, limits: Limits) -> bool:
-    """Whether a gold answer parses within the limits and is equal to itself."""
+    """A gold answer parses within the limits and is equal to itself."""
     try:
-        wanted = tidy_gold(gold, limits)
-        if read_number(wanted) is not None or choice(wanted) is not None or words(wanted) is not None:
+        target = tidy_gold(gold, limits)
+        if read_number(target) is not None or choice(target) is not None or words(target) is not None:
             return True
-        return formatted(wanted, limits) and _same(wanted, wanted, limits)
+        return formatted(target, limits) and _same(target, target, limits)
     except (TooBig, Unreadable):
         return False
 
 
-def _same(wanted: str, given: str, limits: Limits) -> bool:
-    return same_shape(wanted, given, lambda a, b: _same_leaf(a, b, limits), limits.max_elements)
+def _same(gold: str, answer: str, limits: Limits) -> bool:
+    return same_shape(gold, answer, lambda a, b: _same_leaf(a, b, limits), limits.max_elements)
 
 
-def _same_leaf(wanted: str, given: str, limits: Limits) -> bool:
-    if _spaceless(wanted) == _spaceless(given):
+def _same_leaf(gold: str, answer: str, limits: Limits) -> bool:
+    if re.sub(r"\s", "", gold) == re.sub(r"\s", "", answer):
         return True
-    number, target = read_number(given), read_number(wanted)
-    if number is not None and target is not None:
-        return same_number(target, number)
-    if words(wanted) is not None or words(given) is not None:
-        return _same_words(wanted, given)
-    letter = choice(wanted) if re.search(r"[A-Z]", wanted) else None
-    if letter is not None and letter == choice(given):
-        return True
-    (a, unit), (b, other) = (x if _RELATION.search(x[0]) is None else (t, "") for t, x in
-                             ((wanted, split_unit(wanted)), (given, split_unit(given))))  # fmt: skip
-    if unit and other and unit != other:
+    if (decided := quick_tidy(answer, gold)) is not None:
+        return decided[0]
+    if words(gold) is not None or words(answer) is not None:
         return False
-    if not a or not b:
+    (a, unit), (b, other) = _value(gold), _value(answer)
+    if unit and other and unit != other or not a or not b:
         return False
     if algebra.same_value(a, b, limits.max_value_digits):
         return True
@@ -80,13 +71,6 @@ def _same_leaf(wanted: str, given: str, limits: Limits) -> bool:
     return False
 
 
-def _same_words(wanted: str, given: str) -> bool:
-    wish, said = words(wanted), words(given)
-    if wish is not None and said is not None:
-        return wish == said
-    bare = letters(wanted) if wish is not None or said is not None else None
-    return bare is not None and bare == letters(given)
-
-
-def _spaceless(text: str) -> str:
-    return re.sub(r"\s", "", text)
+def _value(text: str) -> tuple[str, str]:
+    core, unit = split_unit(text)
+    return (text, "") if _RELATION.search(core) else (core, unit)

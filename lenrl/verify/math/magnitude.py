@@ -1,4 +1,4 @@
-"""How large a number an expression stands for, judged from its tree and without writing it out."""
+"""Size of the number that an expression stands for, judged from its tree and without writing it out."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def check_size(parsed: Any, most_digits: int) -> None:
 
 def _nodes(parsed: Any) -> list[Any]:
     tops = parsed.flat() if isinstance(parsed, sympy.MatrixBase) else [parsed]
-    found = [node for top in tops for node in sympy.preorder_traversal(top)]
-    if len(found) > MOST_NODES:
-        raise TooBig(f"{len(found)} terms in an expression, at most {MOST_NODES}")
-    return found
+    nodes = [node for top in tops for node in sympy.preorder_traversal(top)]
+    if len(nodes) > MOST_NODES:
+        raise TooBig(f"{len(nodes)} terms in an expression, at most {MOST_NODES}")
+    return nodes
 
 
 def _check_node(node: Any, most: int) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from lenrl.verify.extract import closing_brace
+
 _SIGNS = {
     "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": r"\times ", "·": r"\cdot ",
     "⋅": r"\cdot ", "∙": r"\cdot ", "÷": "/", "∕": "/", "⁄": "/", "π": r"\pi ", "∞": r"\infty ",
@@ -73,7 +75,7 @@ def tidy(text: str) -> str:
 
 
 def key(text: str) -> str:
-    """What exact match compares: tidy text without spaces, text commands opened."""
+    """Tidy text without spaces, text commands opened, as `verifier.kind=exact` compares it."""
     return _SPACES.sub("", _TEXT.sub(r"\1", tidy(text)))
 
 
@@ -128,20 +130,8 @@ def _unwrap(text: str) -> str:
                 inner = text[len(left) : -len(right)]
                 if left not in inner and right not in inner:
                     text = inner.strip()
-        if text.startswith("{") and text.endswith("}") and _spans(text):
+        if text.startswith("{") and text.endswith("}") and closing_brace(text, 0) == len(text) - 1:
             text = text[1:-1].strip()
         if text == before:
             break
     return text
-
-
-def _spans(text: str) -> bool:
-    """Whether the first brace is closed by the last one."""
-    depth = 0
-    for i, char in enumerate(text):
-        if i and text[i - 1] == "\\":
-            continue
-        depth += {"{": 1, "}": -1}.get(char, 0)
-        if depth == 0:
-            return i == len(text) - 1
-    return False

@@ -50,18 +50,18 @@ def read_number(tidied: str) -> Plain | None:
     return None if read is None else Plain(sign * read[0], read[1], unit)
 
 
-def same_number(gold: Plain, given: Plain) -> bool:
+def same_number(gold: Plain, answer: Plain) -> bool:
     """Equal values; a decimal may be rounded at its sixth place. 50 % is 50, 0.5 and 50 %."""
-    percent = (gold.unit == "%") + (given.unit == "%")
-    if gold.unit and given.unit and gold.unit != given.unit:
+    percent = (gold.unit == "%") + (answer.unit == "%")
+    if gold.unit and answer.unit and gold.unit != answer.unit:
         return False
-    rounded = gold.decimal or given.decimal
-    if close(gold.value, given.value, rounded):
+    rounded = gold.decimal or answer.decimal
+    if close(gold.value, answer.value, rounded):
         return True
     if percent != 1:
         return False
     hundredth = Fraction(1, 100)
-    scaled = (gold.value * (hundredth if gold.unit else 1), given.value * (hundredth if given.unit else 1))
+    scaled = (gold.value * (hundredth if gold.unit else 1), answer.value * (hundredth if answer.unit else 1))
     return close(*scaled, rounded)
 
 

@@ -15,42 +15,42 @@ def quick(answer: str, gold: str, limits: Limits) -> tuple[bool, bool] | None:
 
     Raises TooBig if the answer, or Unreadable if the gold one, is beyond the limits.
     """
-    wanted = tidy_gold(gold, limits)
+    target = tidy_gold(gold, limits)
     check(answer, limits)
-    given = tidy(answer)
-    check(given, limits)
-    return quick_tidy(given, wanted)
+    text = tidy(answer)
+    check(text, limits)
+    return quick_tidy(text, target)
 
 
-def quick_tidy(given: str, wanted: str) -> tuple[bool, bool] | None:
-    number, target = read_number(given), read_number(wanted)
+def quick_tidy(answer: str, gold: str) -> tuple[bool, bool] | None:
+    """`quick` for tidy texts."""
+    number, target = read_number(answer), read_number(gold)
     if number is not None and target is not None:
         return same_number(target, number), True
-    letter = choice(wanted) if len(wanted) <= 12 and re.search(r"[A-Z]", wanted) else None
-    if letter is not None and letter == choice(given):
+    letter = choice(gold) if re.search(r"[A-Z]", gold) else None
+    if letter is not None and letter == choice(answer):
         return True, True
-    if number is not None and (letter is not None or words(wanted) is not None):
+    spoken, language = words(answer), words(gold)
+    if number is not None and (letter is not None or language is not None):
         return False, True
-    said, wish = words(given), words(wanted)
-    if said is not None and wish is not None:
-        return said == wish, False
-    if said is not None or wish is not None:
-        bare = letters(wanted)
-        if bare is not None and bare == letters(given):
+    if spoken is not None and language is not None:
+        return spoken == language, False
+    if spoken is not None or language is not None:
+        bare = letters(gold)
+        if bare is not None and bare == letters(answer):
             return True, False
-    if said is not None and target is not None:
-        return False, False
-    return None
+    return (False, False) if spoken is not None and target is not None else None
 
 
 @lru_cache(maxsize=4096)
 def tidy_gold(gold: str, limits: Limits) -> str:
+    """The tidy gold answer; raises Unreadable if it is blank or beyond the limits."""
     try:
         check(gold, limits)
-        wanted = tidy(gold)
-        check(wanted, limits)
+        text = tidy(gold)
+        check(text, limits)
     except TooBig as error:
         raise Unreadable(str(error)) from None
-    if not wanted:
+    if not text:
         raise Unreadable("empty")
-    return wanted
+    return text

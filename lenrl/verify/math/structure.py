@@ -16,7 +16,7 @@ from lenrl.verify.limits import TooBig
 from lenrl.verify.math.normalize import FUNCTIONS
 from lenrl.verify.math.numbers import read_number
 
-Compare = Callable[[str, str], bool]  # gold, given
+Compare = Callable[[str, str], bool]  # gold, answer
 Kind = Literal["one", "list", "set", "tuple", "chain"]
 
 _SYMBOL = re.compile(
@@ -78,19 +78,19 @@ def is_symbol(text: str) -> bool:
     return any(p.fullmatch(text) is not None for p in (_SYMBOL, _SYMBOL_TUPLE, _NAME))
 
 
-def same_shape(gold: str, given: str, leaf: Compare, most: int = 64, depth: int = 0) -> bool:
-    """Whether two tidy texts are one value, structure first, `leaf` for what has none."""
+def same_shape(gold: str, answer: str, leaf: Compare, most: int = 64, depth: int = 0) -> bool:
+    """Two tidy texts are one value: structure first, `leaf` for what has none."""
     if depth > 8:
         raise TooBig("an answer nested deeper than 8 structures")
-    g, p = shape(gold, most), shape(given, most)
+    g, p = shape(gold, most), shape(answer, most)
     if g.kind == "chain" or p.kind == "chain":
-        return _same_chain((gold, g), (given, p), lambda a, b: same_shape(a, b, leaf, most, depth + 1), leaf)
+        return _same_chain((gold, g), (answer, p), lambda a, b: same_shape(a, b, leaf, most, depth + 1), leaf)
 
     def same(a: str, b: str) -> bool:
         return same_shape(a, b, leaf, most, depth + 1)
 
     if g.kind == "set" and len(g.items) == 1 and p.kind in ("one", "tuple"):
-        return same(g.items[0], given)
+        return same(g.items[0], answer)
     if p.kind == "set" and len(p.items) == 1 and g.kind in ("one", "tuple"):
         return same(gold, p.items[0])
     if {g.kind, p.kind} <= {"list", "set"}:
@@ -98,34 +98,34 @@ def same_shape(gold: str, given: str, leaf: Compare, most: int = 64, depth: int 
     if g.kind == p.kind == "tuple":
         return g.marks == p.marks and len(g.items) == len(p.items) and all(map(same, g.items, p.items))
     if g.kind == p.kind == "one" or "one" in (g.kind, p.kind) and "tuple" in (g.kind, p.kind):
-        return leaf(gold, given)
+        return leaf(gold, answer)
     return False
 
 
-def _same_chain(gold: tuple[str, Shape], given: tuple[str, Shape], same: Compare, leaf: Compare) -> bool:
-    (gold_text, g), (given_text, p) = gold, given
+def _same_chain(gold: tuple[str, Shape], answer: tuple[str, Shape], same: Compare, leaf: Compare) -> bool:
+    (gold_text, g), (answer_text, p) = gold, answer
 
     def every(target: str, values: tuple[str, ...]) -> bool:
         return all(same(target, value) for value in values)
 
     if g.kind == "chain" and not g.marks:  # an equation such as x^2 + y^2 = 1: only an equation can equal it
-        return p.kind == "chain" and leaf(gold_text, given_text)
+        return p.kind == "chain" and leaf(gold_text, answer_text)
     if g.kind != "chain":
         return every(gold_text, p.items)
     target = g.items[-1]
     if p.kind != "chain":
-        return same(target, given_text)
+        return same(target, answer_text)
     if _bare(p.marks) == _bare(g.marks) or p.marks and _NAME.fullmatch(g.marks) is not None:
         return every(target, p.items)
     has_letters = re.search(r"(?<![\\A-Za-z])[A-Za-z](?![A-Za-z])", target) is not None
-    return has_letters and len(p.items) <= 2 and leaf(gold_text, given_text)
+    return has_letters and len(p.items) <= 2 and leaf(gold_text, answer_text)
 
 
-def _same_sets(gold: tuple[str, ...], given: tuple[str, ...], same: Compare) -> bool:
+def _same_sets(gold: tuple[str, ...], answer: tuple[str, ...], same: Compare) -> bool:
     """Every element of either side has an equal one on the other."""
-    if len(gold) > 12 and len(gold) != len(given):
+    if len(gold) > 12 and len(gold) != len(answer):
         return False
-    left: list[str] = list(given)
+    left: list[str] = list(answer)
     met: set[str] = set()
     for a in gold:
         equal = (
@@ -194,10 +194,10 @@ def _split(text: str, separator: re.Pattern[str]) -> list[str]:
     return [*parts, text[start:]]
 
 
-def _bounded(found: Shape, most: int) -> Shape:
-    if len(found.items) > most:
-        raise TooBig(f"{len(found.items)} elements, at most {most}")
-    return found
+def _bounded(read: Shape, most: int) -> Shape:
+    if len(read.items) > most:
+        raise TooBig(f"{len(read.items)} elements, at most {most}")
+    return read
 
 
 def _bare(symbol: str) -> str:

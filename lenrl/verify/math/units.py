@@ -10,36 +10,15 @@ import re
 from lenrl.verify.math.normalize import FUNCTIONS
 
 _NAMES = {
-    "dollar": "$ usd dollars buck",
-    "euro": "€ eur",
-    "pound": "£ gbp lb lbs pounds",
-    "yen": "¥ jpy",
-    "rupee": "₹ rs inr",
-    "cent": "cents",
-    "degree": "deg degrees °",
-    "cm": "centimeter centimetre",
-    "m": "meter metre",
-    "km": "kilometer kilometre",
-    "mm": "millimeter millimetre",
-    "ft": "foot feet",
-    "in": "inch inches",
-    "yd": "yard",
-    "mi": "mile",
-    "kg": "kilogram",
-    "g": "gram gm",
-    "mg": "milligram",
-    "s": "sec second",
-    "min": "minute",
-    "h": "hr hour",
-    "day": "days",
-    "l": "liter litre",
-    "ml": "milliliter millilitre",
-    "mph": "mi/h",
-    "km/h": "kmh kph kmph",
-    "m/s": "mps",
-    "rad": "radian",
+    "dollar": "$ usd dollars buck", "euro": "€ eur", "pound": "£ gbp lb lbs pounds", "yen": "¥ jpy",
+    "rupee": "₹ rs inr", "cent": "cents", "degree": "deg degrees °", "rad": "radian",
+    "m": "meter metre", "cm": "centimeter centimetre", "km": "kilometer kilometre", "mm": "millimeter millimetre",
+    "ft": "foot feet", "in": "inch inches", "yd": "yard", "mi": "mile",
+    "g": "gram gm", "kg": "kilogram", "mg": "milligram", "l": "liter litre", "ml": "milliliter millilitre",
+    "s": "sec second", "min": "minute", "h": "hr hour", "day": "days",
+    "m/s": "mps", "km/h": "kmh kph kmph", "mph": "mi/h",
     "": "unit units square_units cubic_units sq_units unit^2 unit^3",
-}
+}  # fmt: skip
 _ALIASES = {
     alias.replace("_", " "): name for name, all_ in _NAMES.items() for alias in [*all_.split(), name] if alias
 }
@@ -62,10 +41,10 @@ def split_unit(tidied: str) -> tuple[str, str]:
     if match := _CURRENCY.match(text):
         text, unit = match.group(1) + text[match.end() :], _ALIASES[match.group(2)]
     for _ in range(3):
-        core, found = _split_once(text)
+        core, inner = _split_once(text)
         if core == text or not core:
             break
-        text, unit = core, unit or found
+        text, unit = core, unit or inner
     return text, unit
 
 

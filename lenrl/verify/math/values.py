@@ -39,7 +39,7 @@ def by_value(a: Any, b: Any) -> bool | None:
 
 
 def same_relation(a: Any, b: Any) -> bool | None:
-    """Whether two relations between values say the same; None where neither values nor sets decide.
+    """Two relations between values say the same; None where neither values nor sets decide.
 
     The differences of their sides must be proportional, for inequalities with the right sign.
     """
