@@ -137,6 +137,8 @@ def run_entries(folder: Path, run_dir: Path, name: str) -> list[Entry]:
     models = _models(folder)
     training, first = Training.of(run_dir), models[0]["model"]
     several = any(figures["model"] != first for figures in models)
+    if several and name == first:  # a folder may be named like the base
+        name = f"{name}, trained"
     return [
         Entry(str(first), figures, _completions(folder, figures), base=True)
         if several and figures["model"] == first

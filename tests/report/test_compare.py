@@ -107,6 +107,17 @@ def test_an_evaluation_inside_a_run_has_the_run_and_its_base(tmp_path):
     assert other.name == "run" and other.settings["reward.alpha"] == 0.1
 
 
+def test_a_run_whose_folder_is_named_like_its_base_is_told_from_it(tmp_path):
+    run = evaluation(tmp_path / "tiny", "tiny/model", 0.5, 50)
+    trained(run, 0.1)
+    result = json.loads((run / "eval.json").read_text())
+    result["models"] = [{**result["models"][0], "model": "tiny"}, *result["models"]]
+    (run / "eval.json").write_text(json.dumps(result))
+    compared = Compared(sources.read([run]))
+    assert [entry.name for entry in compared.entries] == ["tiny", "tiny, trained"]
+    assert len(compared.cards()) == 2
+
+
 @pytest.mark.parametrize("what", ["nothing", "empty", "broken"])
 def test_folders_that_hold_no_figures_are_refused(tmp_path, what):
     folder = tmp_path / what
