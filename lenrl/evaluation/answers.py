@@ -109,29 +109,25 @@ def measure(path: Path, out_dir: Path | None = None) -> dict[str, Any]:
 def show(figures: Mapping[str, Mapping[str, Any]], console: Console) -> None:
     """Print a line each model."""
     table = Table(box=box.SIMPLE_HEAD, title="95 % intervals over prompts", title_justify="left")
-    columns = (
-        "model",
+    table.add_column("model")
+    for column in (
         "answers",
         "YapIndex, characters",
         "Ruler, precise",
         "flexible",
         "wins",
         "at equal length",
-    )
-    for column in columns:
-        table.add_column(column, justify="left" if column == "model" else "right")
+    ):
+        table.add_column(column, justify="right")
     for name, entry in figures.items():
         yap, ruler, wins = (entry.get(key, {}) for key in NEEDS)
         index = yap.get("index")
+        shares = ((ruler, "precise"), (ruler, "flexible"), (wins, "rate"), (wins, "length_controlled"))
         table.add_row(
             Text(name),
             str(entry["answers"]),
             "-" if index is None else f"{index:.1f}",
-            *(with_interval(ruler.get(k), ruler.get(f"{k}_ci95"), share) for k in ("precise", "flexible")),
-            *(
-                with_interval(wins.get(k), wins.get(f"{k}_ci95"), share)
-                for k in ("rate", "length_controlled")
-            ),
+            *(with_interval(of.get(key), of.get(f"{key}_ci95"), share) for of, key in shares),
         )
     console.print(table)
 

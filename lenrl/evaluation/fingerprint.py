@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from lenrl import __version__
-from lenrl.files import digest as short_hash
+from lenrl import __version__, files
 from lenrl.generation.base import Decoding, Engine
 from lenrl.tasks import GymTask, Problem, Task, digest
 from lenrl.verify.settings import VerifierSettings
 
 PACKAGES = ("torch", "transformers", "tokenizers", "math-verify", "sympy")
+_hash = partial(files.digest, size=6)
 SHOWN = 60  # characters of a value in a difference
 
 
@@ -51,7 +52,7 @@ def fingerprint(
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """Where two fingerprints differ, e.g. `decoding.samples 4 against 8`; empty if figures are comparable."""
+    """Differences of two fingerprints, e.g. `decoding.samples 4 against 8`; empty if figures are comparable."""
     left, right = dict(_flat(one)), dict(_flat(other))
     return [
         f"{key} {_short(left.get(key))} against {_short(right.get(key))}"
@@ -61,10 +62,13 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    leaves: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        leaves += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(prefix + key, value)]
-    return leaves
+    return [
+        leaf
+        for key, value in values.items()
+        for leaf in (
+            _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(prefix + key, value)]
+        )
+    ]
 
 
 def _short(value: Any) -> str:
@@ -91,7 +95,3 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _hash(value: Any) -> str:
-    return short_hash(value, size=6)

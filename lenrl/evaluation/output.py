@@ -19,7 +19,7 @@ from lenrl.files import write_json, write_whole
 
 
 def stem(number: int, decoding: str) -> str:
-    """What the files of the n-th model and decoding have in their names."""
+    """Common part of the file names of the n-th model and decoding."""
     return f"{number}-{decoding}"
 
 

@@ -14,14 +14,12 @@ from lenrl.generation.pretrained import Flag
 
 
 class EvalSettings(SamplingOptions, EngineOptions):
-    """How models are measured; `max_new_tokens` is lowered, with a warning, to what a model's context leaves."""
+    """Settings that all models share; `max_new_tokens` is lowered, with a warning, to what a model's context leaves."""
 
     greedy: Flag = False  # instead of sampling
     decodings: tuple[Literal["sampled", "greedy"], ...] = ()  # each is measured; overrides `greedy`
     batch_size: Count | None = None  # rows at a time; None: the engine's choice
-    budget: Count | None = (
-        None  # tokens up to which accuracies within a budget, and the area, are given; None: the cap
-    )
+    budget: Count | None = None  # tokens: largest budget of the accuracies within one; None: the cap
     vote_width: Count | None = (
         None  # steps of a bucket of the length-filtered vote; None: `measures.VOTE_WIDTH`
     )

@@ -42,13 +42,10 @@ def generate(
             state by row.
     """
     width, cap = ids_NT.shape[1], int(config.max_new_tokens or 0)
-    cache = _divisible_cache(model)
+    cache, shared = _divisible_cache(model), {"logits_processor": LogitsProcessorList(processors)}
     if cache is None:
         output_NT = model.generate(
-            input_ids=ids_NT,
-            attention_mask=mask_NT,
-            generation_config=config,
-            logits_processor=LogitsProcessorList(processors),
+            input_ids=ids_NT, attention_mask=mask_NT, generation_config=config, **shared
         )
         return output_NT[:, width:].tolist()
     continuations: list[list[int]] = [[] for _ in range(len(ids_NT))]
@@ -61,7 +58,7 @@ def generate(
             input_ids=ids_NT,
             attention_mask=mask_NT,
             generation_config=left,
-            logits_processor=LogitsProcessorList(processors),
+            **shared,
             stopping_criteria=StoppingCriteriaList([enough]),
             past_key_values=cache,
         )

@@ -14,7 +14,7 @@ from lenrl.generation.pretrained import ModelOptions
 
 
 class EngineOptions(ModelOptions):
-    """What samples, and options of loading the model there."""
+    """Kind of engine, and options of loading a model there."""
 
     engine: Literal["transformers", "vllm", "server"] = "transformers"
     server_url: str | None = None  # of an OpenAI-compatible server, e.g. http://localhost:8000/v1

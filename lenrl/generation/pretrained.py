@@ -60,9 +60,7 @@ Flag = Annotated[bool, BeforeValidator(_flag)]  # refuses 1 and "yes"
 class ModelOptions(BaseModel):
     """Options of loading a model for sampling."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True, protected_namespaces=()
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
     device: str | None = None  # None: the GPU, if there is one
     dtype: str | None = None  # of the weights; None: float32 on a CPU, as saved on a GPU
@@ -137,11 +135,11 @@ def load_tokenizer_info(
 
 def end_ids(tokenizer: Any, *configs: Any) -> list[int]:
     """Every id that the tokenizer or a configuration calls end-of-text."""
-    found: set[int] = set()
+    ids: set[int] = set()
     for named in (tokenizer, *configs):
         value = getattr(named, "eos_token_id", None)
-        found |= set(value if isinstance(value, list | tuple) else [] if value is None else [value])
-    return sorted(found)
+        ids |= set(value if isinstance(value, list | tuple) else [] if value is None else [value])
+    return sorted(ids)
 
 
 def unreadable(what: str, source: str, error: Exception) -> BadInput:

@@ -1,4 +1,4 @@
-"""What `lenrl eval` reads and writes beside its figures: answers in a file, and rows for fine-tuning."""
+"""Rows for fine-tuning that `lenrl eval --sft` writes, and what it refuses to write over."""
 
 import json
 
@@ -12,11 +12,6 @@ from lenrl.evaluation import sft
 from lenrl.generation.pretrained import TINY
 
 SMALL = ["task.test=12", "max_new_tokens=150", "verifier.kind=exact"]
-
-
-def lines(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return str(path)
 
 
 def test_the_shortest_correct_completions_become_a_data_set(tmp_path, capsys):
@@ -72,48 +67,3 @@ def test_a_first_token_that_the_tokenizer_adds_is_not_written_twice():
             return {"input_ids": [0, *ids] if add_special_tokens else ids}
 
     assert sft._prompt_text(Adding(), [{"role": "user", "content": "hi"}]) == "hi"
-
-
-def test_answers_are_measured_by_what_their_rows_hold(tmp_path, capsys):
-    def ruler(count, target):
-        return {"answer": "w " * count, "target": target, "model": "b"}
-
-    rows = [
-        {"answer": "x" * 12, "baseline": "x" * 2, "category": "facts", "model": "a"},
-        {"answer": "x", "baseline": "x" * 2, "category": "facts", "model": "a"},
-        {"answer": "x" * 30, "baseline": "", "category": "code", "model": "a"},
-        *[ruler(80, 80), ruler(95, "80"), ruler(101, 80), ruler(801, ">800")],
-        {"answer": "abc", "other": "xyz", "preference": 1, "model": "c"},
-        {"answer": "abcd", "other": "wxyz", "preference": 0.5, "model": "c"},
-    ]
-    path = lines(tmp_path / "answers.jsonl", rows)
-    assert main(["eval", "--answers", path, "--out", str(tmp_path / "out")]) == 0
-    found = json.loads((tmp_path / "out" / "answers.json").read_text())
-    assert found["a"] == {
-        "answers": 3,
-        "yap": {"index": 17.5, "medians": {"facts": 5.0, "code": 30.0}, "answers": 3},
-    }
-    assert (found["b"]["ruler"]["precise"], found["b"]["ruler"]["flexible"]) == (0.5, 0.75)
-    assert found["b"]["ruler"]["precise_ci95"][0] < 0.5 < found["b"]["ruler"]["precise_ci95"][1]
-    assert (found["c"]["wins"]["rate"], found["c"]["wins"]["length_controlled"]) == (0.75, 0.75)
-    text = capsys.readouterr().out
-    assert "17.5" in text and "50.0%" in text and "75.0%" in text
-
-
-@pytest.mark.parametrize(
-    ("row", "words"),
-    [
-        ({"text": "a"}, "add the column `answer`"),
-        ({"answer": 3, "baseline": "x"}, "answer=3: should be a valid string"),
-        ({"answer": "a"}, "preference and other for win rates"),
-        ({"answer": "a", "target": 75}, "none of the Ruler's 10, 30"),
-        ({"answer": "a", "preference": 2, "other": "b"}, "subtract 1"),
-        ({"answer": "a", "preference": True, "other": "b"}, "outside 0 to 1"),
-        ({"answer": "a", "preference": 1}, "no `other`"),
-    ],
-)
-def test_answers_that_can_t_be_measured_are_refused_by_line(row, words, tmp_path, capsys):
-    path = lines(tmp_path / "answers.jsonl", [row])
-    assert main(["eval", "--answers", path]) == 2
-    out, err = capsys.readouterr()
-    assert words in err and "answers.jsonl" in err and out == ""
