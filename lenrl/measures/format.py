@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 
-def with_interval(value: float | None, interval: Sequence[float | None] | None, write: Any) -> str:
+def with_interval(
+    value: float | None, interval: Sequence[float | None] | None, write: Callable[[float], str]
+) -> str:
     """E.g. `87.0% [84.1%, 89.5%]`; a dash where nothing is known."""
     if value is None or interval is None:
         return "-"

@@ -65,9 +65,7 @@ def _constants(counts_BP: Array, preference_P: Array, term_P: Array) -> Array:
         spread = counts_BP * predicted * (1 - predicted)
         curvature = np.einsum("bp,pi,pj->bij", spread, design, design, optimize=True) + RIDGE * np.eye(2)
         step = np.linalg.solve(curvature, gradient[..., None])[..., 0]
-        step /= np.maximum(
-            1, np.abs(step).max(axis=1, keepdims=True)
-        )  # at most 1: no overshoot when separable
+        step /= np.maximum(1, np.abs(step).max(axis=1, keepdims=True))  # no overshoot when separable
         weights = weights + step
         if np.abs(step).max() < 1e-9:
             break

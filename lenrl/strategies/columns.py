@@ -39,11 +39,6 @@ def tokens(rollouts: Rollouts, name: str) -> Tensor:
     return values
 
 
-def targets(rollouts: Rollouts) -> Tensor:
-    """The length each prompt asked for, tokens, float64 (P, G)."""
-    return tokens(rollouts, "target")
-
-
 def choice(rollouts: Rollouts, name: str, among: Sequence[str]) -> Tensor:
     """A field that takes one of some words, as its place among them, int64 (P, G).
 

@@ -36,7 +36,7 @@ class TableTask(Task, frozen=True):
     revision: str | None = None  # of a hub data set
     stream_rows: int | None = Field(
         default=None, ge=1
-    )  # of each part of a hub data set; the rest is not downloaded
+    )  # of each part of a hub data set; no others are loaded
     prompt: str = "prompt"
     answer: str | None = "answer"  # null: the task has no gold answers
     answer_form: Form = "plain"  # how the gold answer stands in its column

@@ -20,13 +20,7 @@ from lenrl.verify.processes import new_pool, stop
 from lenrl.verify.settings import VerifierSettings
 from lenrl.verify.worker import Pair, judge_chunk, judge_golds
 
-_COUNTERS = {
-    "timeout": "timeouts",
-    "memory": "memory",
-    "limit": "limits",
-    "error": "errors",
-    "abstained": "abstained",
-}
+_COUNTERS = dict(timeout="timeouts", memory="memory", limit="limits", error="errors", abstained="abstained")
 _LOGGED_CHARS = 200
 _CHUNK = 16  # pairs a task; a failing chunk is judged again pair by pair
 _MEMORY_EXITS = (-6,)  # abort(): what a C library does when it cannot allocate

@@ -20,19 +20,14 @@ class _Worker(multiprocessing.context.ForkServerProcess):
     """A process without the parent's main module: a training script would load torch in each worker."""
 
     def start(self) -> None:
-        main = sys.modules["__main__"]
+        main = vars(sys.modules["__main__"])
         with _launching:
-            spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
-            main.__spec__ = None
-            main.__file__ = None
+            hidden = {name: main.pop(name) for name in ("__spec__", "__file__") if name in main}
+            main["__spec__"] = None
             try:
                 super().start()
             finally:
-                main.__spec__ = spec
-                if file is None:
-                    del main.__file__
-                else:
-                    main.__file__ = file
+                main.update(hidden)
 
 
 class _Context(multiprocessing.context.ForkServerContext):

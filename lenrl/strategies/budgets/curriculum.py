@@ -38,9 +38,7 @@ class Curriculum(Budget):
     decay: float = Field(default=0.7, gt=0, le=1)  # an interval, exponential
     interval: int = Field(default=150, ge=1)  # optimizer steps, exponential
     steps: int = Field(default=3, ge=1)  # drops, geometric and linear
-    total_steps: int | None = Field(
-        default=None, ge=1
-    )  # optimizer steps, geometric and linear; None: max_steps
+    total_steps: int | None = Field(default=None, ge=1)  # geometric and linear; None: max_steps
     rounding: Literal["floor", "nearest", "none"] = "floor"
     hint: bool | str = True
     eval_hint: bool | str = False

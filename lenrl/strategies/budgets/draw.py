@@ -40,17 +40,10 @@ class Draw(Budget):
     def __call__(
         self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
     ) -> list[PromptBudget]:
-        high = max(self.low, self.high or run_info.max_length)
-        targets = {
-            prompt: self.low + hints.draw(high - self.low + 1, self.seed, prompt, step)
-            for prompt in dict.fromkeys(prompt_ids)
-        }
+        lengths = max(self.low, self.high or run_info.max_length) - self.low + 1
+        targets = [self.low + hints.draw(lengths, self.seed, prompt, step) for prompt in prompt_ids]
         return [
-            PromptBudget(
-                hint=hints.fill(self.hint, HINT, target=targets[prompt]),
-                columns={"target": targets[prompt]},
-            )
-            for prompt in prompt_ids
+            PromptBudget(hint=hints.fill(self.hint, HINT, target=n), columns={"target": n}) for n in targets
         ]
 
     def errors(self, run_info: RunInfo) -> list[str]:

@@ -34,14 +34,5 @@ class Levels(Budget):
     def __call__(
         self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
     ) -> list[PromptBudget]:
-        drawn = {
-            prompt: LEVELS[hints.draw(len(LEVELS), self.seed, prompt, step)]
-            for prompt in dict.fromkeys(prompt_ids)
-        }
-        return [
-            PromptBudget(
-                hint=getattr(self, drawn[prompt]) or None,
-                columns={"level": drawn[prompt]},
-            )
-            for prompt in prompt_ids
-        ]
+        drawn = [LEVELS[hints.draw(len(LEVELS), self.seed, prompt, step)] for prompt in prompt_ids]
+        return [PromptBudget(hint=getattr(self, level) or None, columns={"level": level}) for level in drawn]

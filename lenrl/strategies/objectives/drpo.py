@@ -54,9 +54,7 @@ class DrpoObjective(Objective):
 
     def _constraint(self, batch: MicroBatch, totals: StepTotals, mask: Tensor) -> tuple[float, Tensor]:
         """K's value, and a term whose gradient is this micro-batch's share of the hinge's."""
-        drift = torch.where(
-            batch.mask_NT, batch.old_logp_NT - batch.logp_NT, 0.0
-        ).sum()  # nats, with gradient
+        drift = torch.where(batch.mask_NT, batch.old_logp_NT - batch.logp_NT, 0.0).sum()  # with gradient
         if self.kl_scope == "optimizer_step":
             k = totals.kl_tokens / max(totals.tokens, 1.0)
             return k, self.beta * max(0.0, k - self.delta) * drift / max(totals.tokens, 1.0)

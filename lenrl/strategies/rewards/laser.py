@@ -12,7 +12,7 @@ from lenrl.strategies.base import Reward, RunInfo
 WRONG, UNREADABLE, BONUS = -0.5, -1.0, 0.5
 
 
-def pay(rollouts: Rollouts, target: Tensor | float) -> Tensor:
+def stepped(rollouts: Rollouts, target: Tensor | float) -> Tensor:
     """(P, G): 1 if correct, +0.5 within the target (tokens); -0.5 if wrong, -1 if unreadable too."""
     right = 1.0 + BONUS * (rollouts.tokens_PG <= target).double()
     wrong = torch.where(rollouts.formatted_PG, WRONG, UNREADABLE).double()
@@ -38,7 +38,7 @@ class Laser(Reward):
     target: int = Field(default=2048, gt=0)  # tokens
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        return pay(rollouts, self.target)
+        return stepped(rollouts, self.target)
 
     def warnings(self, run_info: RunInfo) -> list[str]:
         if self.target < run_info.max_length:

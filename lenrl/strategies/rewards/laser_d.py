@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies.base import Reward
-from lenrl.strategies.rewards.laser import pay
+from lenrl.strategies.rewards.laser import stepped
 
 BANDS = ("easy", "medium", "hard")
 
@@ -56,7 +56,7 @@ class LaserD(Reward):
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         targets = [self._targets.get(band) or rollouts.max_length for band in bands(rollouts)]
-        return pay(rollouts, torch.tensor(targets, dtype=torch.float64)[:, None])
+        return stepped(rollouts, torch.tensor(targets, dtype=torch.float64)[:, None])
 
     def observe(self, rollouts: Rollouts, reward: RewardResult) -> None:
         known = rollouts.known_PG

@@ -7,7 +7,7 @@ from pydantic import Field
 from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import warnings
 from lenrl.strategies.base import Reward, RunInfo
-from lenrl.strategies.columns import targets
+from lenrl.strategies.columns import tokens
 
 
 class LcpoExact(Reward):
@@ -33,7 +33,7 @@ class LcpoExact(Reward):
     alpha: float = Field(default=3e-4, ge=0)  # a token
 
     def __call__(self, rollouts: Rollouts) -> RewardResult:
-        length = -self.alpha * (targets(rollouts) - rollouts.tokens_PG).abs()
+        length = -self.alpha * (tokens(rollouts, "target") - rollouts.tokens_PG).abs()
         return RewardResult(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
 
     def warnings(self, run_info: RunInfo) -> list[str]:

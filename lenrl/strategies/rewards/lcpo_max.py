@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lenrl.rollouts import Rollouts
 from lenrl.strategies.base import Reward
-from lenrl.strategies.columns import targets
+from lenrl.strategies.columns import tokens
 
 
 class LcpoMax(Reward):
@@ -32,6 +32,5 @@ class LcpoMax(Reward):
     alpha: float = Field(default=3e-4, ge=0)  # a token
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        return rollouts.correct_PG * (self.alpha * (targets(rollouts) - rollouts.tokens_PG) + 0.5).clamp(
-            0.0, 1.0
-        )
+        left_PG = tokens(rollouts, "target") - rollouts.tokens_PG
+        return rollouts.correct_PG * (self.alpha * left_PG + 0.5).clamp(0.0, 1.0)

@@ -25,12 +25,8 @@ _FORM = NormalizationConfig(basic_latex=True, malformed_operators=True, boxed="n
 _ALLOWED = re.compile(r"[A-Za-z0-9\s+\-*/^_=<>!.,:;|'%&()\[\]{}\\]*")
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 # Commands with a size of their own (a matrix from a number, an eigenvalue problem) or that no answer needs.
-_REFUSED = frozenset(
-    ["input", "include", "def", "newcommand", "let", "write", "csname", "catcode", "loop", "xrightarrow"]
-)
-_OPERATORS = frozenset(
-    ["lcm", "gcd", "arsinh", "arcosh", "artanh", "arcsinh", "arccosh", "arctanh", "sgn", "rank", "tr"]
-)
+_REFUSED = frozenset("input include def newcommand let write csname catcode loop xrightarrow".split())  # noqa: SIM905
+_OPERATORS = frozenset("lcm gcd arsinh arcosh artanh arcsinh arccosh arctanh sgn rank tr".split())  # noqa: SIM905
 _OPERATOR = re.compile(r"\\operatorname\s*\{\s*([A-Za-z]*)\s*\}")
 _DEGREES = re.compile(
     r"(\\(?:sin|cos|tan|cot|sec|csc) ?(?:\^ ?\{?\d\}?)?) ?[({]? ?(\d+(?:\.\d+)?) ?\^ ?\{? ?\\circ ?\}? ?[)}]?"

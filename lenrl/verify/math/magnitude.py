@@ -51,10 +51,7 @@ def _rough(number: Any) -> float:
     log = _rough_log10(number)
     if log > LOG_OF_INFINITY:
         return math.inf
-    try:
-        return abs(complex(number.evalf(10, maxn=40)))
-    except (TypeError, ValueError, OverflowError):
-        return math.inf
+    return _size(number, math.inf)
 
 
 def _rough_log10(number: Any) -> float:
@@ -67,7 +64,7 @@ def _rough_log10(number: Any) -> float:
         log = _rough_log10(number.exp)
         if log > LOG_OF_INFINITY:
             return math.inf
-        return _rough_log10(number.base) * (10**log if log else abs(_small(number.exp)))
+        return _rough_log10(number.base) * (10**log if log else _size(number.exp, 1.0))
     if isinstance(number, (sympy.factorial, sympy.factorial2)):
         log = _rough_log10(number.args[0])
         return math.inf if log > LOG_OF_INFINITY else 10**log * max(log, 1)
@@ -83,8 +80,8 @@ def _rough_log10(number: Any) -> float:
     return 0.0
 
 
-def _small(number: Any) -> float:
+def _size(number: Any, otherwise: float) -> float:
     try:
-        return float(number.evalf(10, maxn=40))
+        return abs(complex(number.evalf(10, maxn=40)))
     except (TypeError, ValueError, OverflowError):
-        return 1.0
+        return otherwise

@@ -58,12 +58,7 @@ def same_relation(a: Any, b: Any) -> bool | None:
         return bool(symmetric or (ratio > 0) == (isinstance(a, less) == isinstance(b, less)))
     if isinstance(a, sympy.Eq):  # solved for another symbol? With no solution nothing would be compared
         return None if sympy.solve(a) and sympy.solve(b) else False
-    if symmetric or len(a.free_symbols) != 1:
-        return False
-    try:
-        return bool(a.as_set() == b.as_set())
-    except NotImplementedError:
-        return False
+    return False if symmetric or len(a.free_symbols) != 1 else None
 
 
 def _ratio(a: Any, b: Any) -> Any:
