@@ -259,7 +259,7 @@ def test_kept_columns_are_those_named(tmp_path):
 
 
 def test_eval_finds_a_task_by_the_name_of_its_file():
-    task = eval_verb.divide(["tiny", "task=aime24", "task.test=5"])[1]["task"]
+    task = eval_verb.divide(["tiny", "task=aime24", "task.test=5"])[1]
     assert task == {**group("task", "aime24"), "test": 5}
     with pytest.raises(BadInput, match="aime24"):
         group("task", "aime2024")
