@@ -26,12 +26,12 @@ def redacted(text: str) -> str:
 
 def secrets() -> list[str]:
     """Values of this process's environment variables that are named like secrets, longest first."""
-    found = {
+    values = {
         value
         for name, value in os.environ.items()
         if _NAME.search(name) and len(value) >= SHORTEST and not os.path.isabs(value)
     }
-    return sorted(found, key=len, reverse=True)
+    return sorted(values, key=len, reverse=True)
 
 
 class Redacting(logging.Filter):

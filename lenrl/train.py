@@ -267,7 +267,7 @@ def _trainer(
     from lenrl.generation.base import Batches, Decoding
     from lenrl.generation.pretrained import find
     from lenrl.monitors.local import LocalMonitor
-    from lenrl.monitors.progress import Progress
+    from lenrl.monitors.progress_bar import ProgressBar
     from lenrl.monitors.trackers import set_aside
     from lenrl.training.evaluation import DevEvaluation
     from lenrl.training.peft import peft_config
@@ -291,7 +291,7 @@ def _trainer(
         eval_dataset=Dataset.from_list([prompts.row(p) for p in dev]) if dev else None,
         processing_class=prompts.tokenizer,
         peft_config=peft_config(recipe.model.peft),
-        callbacks=[Progress()],
+        callbacks=[ProgressBar()],
     )
     trainer.remove_callback(PrinterCallback)
     kinds = get_reporting_integration_callbacks(config.report_to)

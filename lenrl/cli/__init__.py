@@ -42,16 +42,16 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code is 0, or says what went wrong (2: bad input)."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] in ("-h", "--help", "help"):
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
         sys.stdout.write(HELP)
-        return 0 if given else 2
-    if given[0] in ("-V", "--version"):
+        return 0 if words else 2
+    if words[0] in ("-V", "--version"):
         sys.stdout.write(f"lenrl {__version__}\n")
         return 0
     before = _leave_on_sigterm()
     try:
-        return _verb(given[0]).main(given[1:])
+        return _verb(words[0]).main(words[1:])
     except LenrlError as fault:
         if os.environ.get("LENRL_DEBUG"):
             raise

@@ -1,4 +1,4 @@
-"""What the verbs' argument parsers share."""
+"""Base of the verbs' argument parsers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse; positional arguments may stand on both sides of flags. `~key` overrides are positional."""
-        given = self.parse_intermixed_args(list(arguments))
-        if getattr(given, "multirun", False):
-            given.overrides.insert(0, "--multirun")
-        return given
+        options = self.parse_intermixed_args(list(arguments))
+        if getattr(options, "multirun", False):
+            options.overrides.insert(0, "--multirun")
+        return options

@@ -20,12 +20,12 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe's name (`lenrl ls`) or a YAML file")
     parser.add_argument("file", metavar="FILE", type=Path, help="where to; a folder keeps the name")
-    given = parser.read(arguments)
+    options = parser.read(arguments)
 
     from lenrl.config import find
 
-    name, source = find(given.recipe)
-    target = given.file / f"{Path(name).name}.yaml" if given.file.is_dir() else given.file
+    name, source = find(options.recipe)
+    target = options.file / f"{Path(name).name}.yaml" if options.file.is_dir() else options.file
     if target.suffix not in (".yaml", ".yml"):
         target = target.with_name(target.name + ".yaml")
     try:

@@ -17,9 +17,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("what", nargs="?", metavar="WHAT", help="recipes, or a slot: budget, reward, ...")
     parser.add_argument("--json", action="store_true", help="machine-readable")
     parser.plugin()
-    given = parser.read(arguments)
-    found = listing(given.plugin, given.what)
-    sys.stdout.write(json.dumps(found, indent=2) + "\n" if given.json else _table(found))
+    options = parser.read(arguments)
+    names = listing(options.plugin, options.what)
+    sys.stdout.write(json.dumps(names, indent=2) + "\n" if options.json else _table(names))
     return 0
 
 
@@ -34,10 +34,10 @@ def listing(plugins: Sequence[Path] = (), what: str | None = None) -> dict[str, 
 
     if what is not None and what not in ("recipes", *SLOTS):
         raise BadInput(f"{what!r} can't be listed; there are recipes, {', '.join(SLOTS)}.")
-    found: dict[str, dict[str, str]] = {}
+    names: dict[str, dict[str, str]] = {}
     if what in (None, "recipes"):
         recipes = sorted(recipe_files().items(), key=lambda item: ("/" in item[0], item[0]))
-        found["recipes"] = {name: _comment(path) for name, path in recipes}
+        names["recipes"] = {name: _comment(path) for name, path in recipes}
     slots = [slot for slot in SLOTS if what in (None, slot)]
     if slots:
         from lenrl.strategies import registry
@@ -46,8 +46,8 @@ def listing(plugins: Sequence[Path] = (), what: str | None = None) -> dict[str, 
             registry.load_plugin(plugin)
         for slot in slots:
             kinds = registry.available(slot)
-            found[slot] = {name: _first_line(kind.__doc__) for name, kind in sorted(kinds.items())}
-    return found
+            names[slot] = {name: _first_line(kind.__doc__) for name, kind in sorted(kinds.items())}
+    return names
 
 
 def _comment(path: Path) -> str:
@@ -63,9 +63,9 @@ def _first_line(text: str | None) -> str:
     return (text or "").strip().split("\n", 1)[0]
 
 
-def _table(found: dict[str, dict[str, str]]) -> str:
+def _table(names: dict[str, dict[str, str]]) -> str:
     lines = []
-    for heading, names in found.items():
-        width = max(map(len, names), default=0) + 2
-        lines += [heading, *(f"  {name:<{width}}{text}".rstrip() for name, text in names.items()), ""]
+    for heading, texts in names.items():
+        width = max(map(len, texts), default=0) + 2
+        lines += [heading, *(f"  {name:<{width}}{text}".rstrip() for name, text in texts.items()), ""]
     return "\n".join(lines)

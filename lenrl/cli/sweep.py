@@ -50,12 +50,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--collect", action="store_true", help="run nothing, show the trials and their figures"
     )
-    given = parser.read(arguments)
+    options = parser.read(arguments)
 
     from lenrl.sweep.plan import Plan
 
-    plan = Plan.read(given.recipe, given.overrides, given.plugin, given.trials)
-    if given.collect:
+    plan = Plan.read(options.recipe, options.overrides, options.plugin, options.trials)
+    if options.collect:
         from rich.console import Console
 
         from lenrl.sweep.outcomes import conclude
@@ -67,10 +67,10 @@ def main(arguments: Sequence[str]) -> int:
 
     return Sweep(
         plan,
-        jobs=given.jobs,
-        on_error=given.on_error,
-        stop_hopeless=given.stop_hopeless,
-        only=given.trial,
+        jobs=options.jobs,
+        on_error=options.on_error,
+        stop_early=options.stop_hopeless,
+        only=options.trial,
     ).run()
 
 

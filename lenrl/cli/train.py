@@ -13,7 +13,6 @@ EXAMPLES = (
     "lenrl train my.yaml reward=kimi reward.weight=0.5 launch=multi_gpu launch.num_processes=4",
     "lenrl train grpo reward=mine --plugin mine.py",
 )
-REFUSED = 2
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -25,7 +24,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.recipe()
     parser.multirun()
-    given = parser.read(arguments)
+    options = parser.read(arguments)
 
     from lenrl.config import compose
     from lenrl.launch.command import check, command
@@ -33,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     from lenrl.launch.supervise import supervise
     from lenrl.launch.worker import REFUSED
 
-    recipe = compose(given.recipe, given.overrides, given.plugin)
+    recipe = compose(options.recipe, options.overrides, options.plugin)
     check(recipe.launch)
 
     from lenrl.training.prepare import prepare
@@ -52,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         if not folder.trained():
             _say(f"lenrl: {recipe.recipe} in {folder.path}")
             folder.prepare()
-            line = command(folder.path, given.plugin, folder.local_processes, folder.files)
+            line = command(folder.path, options.plugin, folder.local_processes, folder.files)
             code = supervise(line, folder.local_processes, hold=[lock])
             if code == REFUSED:  # a rank has said why
                 folder.withdraw()

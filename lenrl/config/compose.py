@@ -58,7 +58,7 @@ def compose(recipe: str, overrides: Sequence[str] = (), plugins: Sequence[Path] 
 
 
 def group(name: str, choice: str) -> dict[str, Any]:
-    """What a shipped file of a group says, for verbs without a recipe: `group("task", "aime24")`.
+    """Content of a shipped file of a group, for verbs without a recipe: `group("task", "aime24")`.
 
     Raises:
         BadInput: there is no such file.
@@ -68,8 +68,8 @@ def group(name: str, choice: str) -> dict[str, Any]:
     choices = group_choices(name)
     if choice not in choices:
         raise BadInput(f"{name}={choice!r}: the choices are {', '.join(choices)}.")
-    found: Any = OmegaConf.to_container(_read(RECIPES / name / f"{choice}.yaml"))
-    return found
+    content: Any = OmegaConf.to_container(_read(RECIPES / name / f"{choice}.yaml"))
+    return content
 
 
 def _read(path: Path) -> DictConfig:
@@ -101,11 +101,11 @@ def _load(primary: DictConfig | dict[str, Any], folder: Path) -> tuple[DictConfi
     with initialize_config_dir(str(RECIPES), job_name="lenrl", version_base="1.3"):
         cfg = hydra_compose(_PRIMARY)
         loader: Any = GlobalHydra.instance().config_loader()
-        found = loader.compute_defaults_list(_PRIMARY, [], RunMode.RUN).defaults
+        layered = loader.compute_defaults_list(_PRIMARY, [], RunMode.RUN).defaults
         # Private in Hydra 1.3: the files by name, with the folder of the recipe on the search path.
         _, files = loader._parse_overrides_and_create_caching_repo(_PRIMARY, [])
-        found = [(d.package or "", d.config_path) for d in found if not (d.package or "").startswith("hydra")]
-        contents = [(package, files.load_config(path).config) for package, path in found]
+        named = [(d.package or "", d.config_path) for d in layered]
+        contents = [(p, files.load_config(path).config) for p, path in named if not p.startswith("hydra")]
     layers: dict[str, list[Any]] = {slot: [] for slot in SLOTS}
     for package, content in contents:
         for slot in SLOTS:

@@ -1,4 +1,4 @@
-"""How two recipes differ in what shapes the result."""
+"""Differences of two recipes in what shapes the result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ADDRESSES = (
 
 
 def difference(former: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """What differs, as `- key: old` and `+ key: new` lines; empty: nothing.
+    """Lines `- key: old` and `+ key: new`; empty: nothing differs.
 
     Args:
         former: a recipe as it was written down; sections that `now` does not have are left out.

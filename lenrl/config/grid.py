@@ -38,7 +38,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Grid:
-    """What the lines of a sweep say: settings of every trial, swept keys, and the sweep's own folder."""
+    """Lines of a sweep, read: settings of every trial, swept keys, and the sweep's own folder."""
 
     fixed: tuple[str, ...]
     axes: tuple[Axis, ...]
@@ -67,12 +67,12 @@ def spread(lines: Sequence[str]) -> Grid:
         if key in axes:
             raise BadInput(f"{key} is swept twice; {line!r} is the second time. Keep one of them.")
         axes[key] = _axis(line, override)
-    given = {a.keys[0]: a.value for a in parse(fixed) if a.keys[0] in OWNED}
+    owned = {a.keys[0]: a.value for a in parse(fixed) if a.keys[0] in OWNED}
     kept = tuple(line for line in fixed if read(line).key_or_group not in OWNED)
     for line in kept:
         if read(line).key_or_group in axes:
             raise BadInput(f"{line!r}: the key is swept too. Keep one of them.")
-    name, place = (None if given.get(key) is None else str(given[key]) for key in OWNED)
+    name, place = (None if owned.get(key) is None else str(owned[key]) for key in OWNED)
     return Grid(kept, tuple(axes.values()), name, place)
 
 
@@ -83,8 +83,8 @@ def _lines(line: str) -> list[str]:
     name = line.removeprefix("sweep=")
     if name not in group_choices("sweep"):
         raise BadInput(f"{line!r}: the ready sweeps are {', '.join(group_choices('sweep'))}.")
-    found: dict[str, Any] = yaml.safe_load(Path(RECIPES, "sweep", f"{name}.yaml").read_text(encoding="utf-8"))
-    return [f"{key}={value}" for key, value in found.items()]
+    text = Path(RECIPES, "sweep", f"{name}.yaml").read_text(encoding="utf-8")
+    return [f"{key}={value}" for key, value in yaml.safe_load(text).items()]
 
 
 def _axis(line: str, override: Any) -> Axis:

@@ -1,4 +1,4 @@
-"""Overrides in Hydra's grammar, and what of it a single run refuses."""
+"""Overrides in Hydra's grammar, without those parts that a single run refuses."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def parse(lines: Sequence[str]) -> list[Assignment]:
     Raises:
         BadInput: a line does not follow the grammar, sweeps over several values, or names Hydra's own keys.
     """
-    found = []
+    assignments = []
     for line in lines:
         override = read(line)
         if override.is_sweep_override():
@@ -41,8 +41,8 @@ def parse(lines: Sequence[str]) -> list[Assignment]:
                 f"`lenrl sweep RECIPE {line}`. For a list write [a,b], for text with a comma '\"a,b\"'."
             )
         keys = tuple(override.key_or_group.split("."))
-        found.append(Assignment(keys, override.value(), override.is_delete(), line))
-    return found
+        assignments.append(Assignment(keys, override.value(), override.is_delete(), line))
+    return assignments
 
 
 def read(line: str) -> Any:
@@ -72,7 +72,7 @@ def read(line: str) -> Any:
 
 
 def sets(lines: Sequence[str], keys: Sequence[str]) -> bool:
-    """Whether one of the lines sets the value at this path of keys."""
+    """One of the lines sets the value at this path of keys."""
     return any(a.keys == tuple(keys) and not a.delete for a in parse(lines))
 
 
@@ -82,13 +82,13 @@ def sections(lines: Sequence[str], known: Sequence[str]) -> dict[str, Any]:
     Raises:
         BadInput: a first key is not among `known`.
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for a in parse(lines):
         if a.keys[0] not in known:
             hint = did_you_mean(a.keys[0], known, "{}=") or f" There are {', '.join(known)}."
             raise BadInput(f"{a.line!r}: there is no such option.{hint}")
-        _assign(found, replace(a, keys=("", *a.keys)))
-    return found
+        _assign(values, replace(a, keys=("", *a.keys)))
+    return values
 
 
 def choose(layers: Sequence[Any], slot: str, assignments: Sequence[Assignment]) -> dict[str, Any]:
@@ -99,8 +99,8 @@ def choose(layers: Sequence[Any], slot: str, assignments: Sequence[Assignment]) 
     current: dict[str, Any] = {}
     for layer in layers:
         current = _layered(current, slot, layer)
-    mine = [a for a in assignments if a.keys[0] == slot]
-    choices = [a for a in mine if len(a.keys) == 1 or a.keys[1:] == ("name",)]
+    own = [a for a in assignments if a.keys[0] == slot]
+    choices = [a for a in own if len(a.keys) == 1 or a.keys[1:] == ("name",)]
     names = [name for a in choices if (name := _name(a)) is not None]
     if any(name != names[0] for name in names):
         raise BadInput(
@@ -112,7 +112,7 @@ def choose(layers: Sequence[Any], slot: str, assignments: Sequence[Assignment]) 
                 f"override {a.line!r}: a slot can't be empty. Choose its neutral strategy by name."
             )
         current = _layered(current, slot, a.value if len(a.keys) == 1 else {"name": a.value})
-    for a in mine:
+    for a in own:
         if a not in choices:
             _assign(current, a)
     return current

@@ -1,4 +1,4 @@
-"""Where recipes are, and which one a name means."""
+"""Places of recipes, and the recipe that a name means."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from lenrl.errors import BadInput, did_you_mean
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-# Beside the package in a checkout, inside it in an installed wheel.
+# Next to the package in a checkout, inside it in an installed wheel.
 RECIPES = next(
     (d for d in (_PACKAGE / "recipes", _PACKAGE.parent / "recipes") if d.is_dir()), _PACKAGE / "recipes"
 )
@@ -18,11 +18,11 @@ SUFFIXES = (".yaml", ".yml")
 def recipe_files() -> dict[str, Path]:
     """Shipped recipes by name (`drpo`, `paper/drpo_r1_distill_qwen_1_5b`), without the groups and what recipes
     begin with: `base`, and names that start with an underscore."""
-    found = {p.relative_to(RECIPES).with_suffix("").as_posix(): p for p in sorted(RECIPES.rglob("*.yaml"))}
+    files = {p.relative_to(RECIPES).with_suffix("").as_posix(): p for p in sorted(RECIPES.rglob("*.yaml"))}
     hidden = (*GROUPS, "sweep")
     return {
         name: path
-        for name, path in found.items()
+        for name, path in files.items()
         if name != "base" and name.split("/")[0] not in hidden and not path.name.startswith("_")
     }
 

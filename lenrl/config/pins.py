@@ -23,12 +23,12 @@ def check() -> None:
     """
     for name, prefixes, pin in PINS:
         try:
-            found = metadata.version(name)
+            version = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found = "not installed"
-        if not found.startswith(tuple(prefix + "." for prefix in prefixes)):
-            wanted = " or ".join(f"{prefix}.*" for prefix in prefixes)
+            version = "not installed"
+        if not version.startswith(tuple(prefix + "." for prefix in prefixes)):
+            working = " or ".join(f"{prefix}.*" for prefix in prefixes)
             raise BadInput(
-                f"{name} is {found}; recipes are read by Hydra 1.3, which needs {wanted}. "
+                f"{name} is {version}; recipes are read by Hydra 1.3, which needs {working}. "
                 f"Install it: pip install '{pin}'"
             )

@@ -1,4 +1,4 @@
-"""The recipe as the rest of the program sees it: plain typed values, checked, frozen.
+"""The recipe for the rest of the program: plain typed values, checked, frozen.
 
 No field has a default here: defaults are written once, in `recipes/base.yaml` and, for a strategy's
 options, in its class.
@@ -26,6 +26,12 @@ SLOTS = ("budget", "truncation", "reward", "advantage", "objective", "sampling")
 UNHASHED = ("recipe", "launch", "logging", "hub", "resume", "resume_with_changes", "name", "output_dir")
 
 
+def short_digest(value: Any) -> str:
+    """Eight hex digits of a plain value: names of runs and sweeps."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(canonical.encode(), digest_size=4).hexdigest()
+
+
 class Settings(BaseModel):
     """Base of the sections: frozen, unknown keys refused, no infinities."""
 
@@ -39,7 +45,7 @@ class Settings(BaseModel):
 
 
 class ModelSettings(Settings):
-    """What is trained. `path` is `tiny` (embedded), a local folder or a hub id."""
+    """The model that is trained. `path` is `tiny` (embedded), a local folder or a hub id."""
 
     path: str = Field(min_length=1)
     revision: str | None
@@ -58,7 +64,7 @@ class UpdateSettings(Settings):
 
 
 class GuardSettings(Settings):
-    """When a run stops by itself."""
+    """Conditions under which a run stops by itself."""
 
     nonfinite: Literal["fail", "drop"]
     truncated_share: float = Field(ge=0, le=1)
@@ -67,7 +73,7 @@ class GuardSettings(Settings):
 
 
 class LoggingSettings(Settings):
-    """What is written, and to whom."""
+    """Logs, and the trackers that get them."""
 
     report_to: tuple[Literal["wandb", "trackio", "tensorboard"], ...]
     project: str
@@ -83,7 +89,7 @@ class LoggingSettings(Settings):
 
 
 class HubSettings(Settings):
-    """Where the finished model goes."""
+    """The place of the finished model on the hub."""
 
     push: bool
     repo: str | None
@@ -154,14 +160,13 @@ class Recipe(Settings):
 
     def identity(self) -> dict[str, Any]:
         """The part of `resolved()` that shapes the result."""
-        found = {key: value for key, value in self.resolved().items() if key not in UNHASHED}
-        found["trainer"] = {key: value for key, value in found["trainer"].items() if key not in ADDRESSES}
-        return found
+        plain = {key: value for key, value in self.resolved().items() if key not in UNHASHED}
+        plain["trainer"] = {key: value for key, value in plain["trainer"].items() if key not in ADDRESSES}
+        return plain
 
     def digest(self) -> str:
         """Eight hex digits of what shapes the result."""
-        canonical = json.dumps(self.identity(), sort_keys=True, separators=(",", ":"))
-        return hashlib.blake2b(canonical.encode(), digest_size=4).hexdigest()
+        return short_digest(self.identity())
 
     def run_dir(self) -> Path:
         """The run's folder: `output_dir`, or `outputs/RECIPE/NAME` where NAME defaults to the digest."""

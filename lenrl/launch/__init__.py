@@ -1,4 +1,7 @@
-"""Starts a run's processes in its folder and sees them to their end.
+"""A run's processes: started in its folder, and seen to their end.
 
-Nothing is imported here: the keeper lives beside every run and must stay small.
+    lenrl train > command > supervise > supervisor > accelerate launch > worker, one a rank > lenrl.train
+
+`run_folder` says who may use the folder and what belongs there, `environment` where the run ran. Nothing is imported
+here: a supervisor lives as long as the run and must stay small.
 """

@@ -84,19 +84,20 @@ def command(
     cores, unless OMP_NUM_THREADS says how many threads each has: two runs side by side that both take every core wait
     for each other most of the time.
     """
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    threads = int(asked) if asked.isdecimal() and int(asked) else max(1, _cores() // local_processes)
-    line = [sys.executable, "-m", "accelerate.commands.launch", "--quiet"]
-    line += ["--num_cpu_threads_per_process", str(threads)]
+    setting = os.environ.get("OMP_NUM_THREADS", "")
+    threads = int(setting) if setting.isdecimal() and int(setting) else max(1, cores() // local_processes)
     files = files or run_dir
-    line += ["--config_file", str(files / "accelerate.yaml"), "--module", "lenrl.launch.worker"]
-    line += ["--config-name", str(files / "recipe.yaml")]
-    for plugin in plugins:
-        line += ["--plugin", str(Path(plugin).absolute())]
-    return [*line, f"output_dir={quoted(str(run_dir))}"]
+    return [
+        *(sys.executable, "-m", "accelerate.commands.launch", "--quiet"),
+        *("--num_cpu_threads_per_process", str(threads)),
+        *("--config_file", str(files / "accelerate.yaml"), "--module", "lenrl.launch.worker"),
+        *("--config-name", str(files / "recipe.yaml")),
+        *(word for plugin in plugins for word in ("--plugin", str(Path(plugin).absolute()))),
+        f"output_dir={quoted(str(run_dir))}",
+    ]
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use; where the system does not tell (macOS), all there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

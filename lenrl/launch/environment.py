@@ -1,10 +1,11 @@
-"""Where a run ran: versions, machine, git revision. No variables, no addresses: they may hold secrets."""
+"""The place of a run: versions, machine, git revision. No variables, no addresses: they may hold secrets."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,11 @@ def environment(world_size: int) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
+    return versions
 
 
 def _gpus() -> list[str]:

@@ -1,4 +1,4 @@
-"""A run's folder: who may use it, and whether what is in it belongs to the recipe."""
+"""A run's folder: who may use it, and the checks that what is in it belongs to the recipe."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import yaml
 from lenrl.config import Recipe
 from lenrl.config.difference import difference
 from lenrl.errors import BadInput
+from lenrl.files import read_json, write_text
 from lenrl.launch.environment import environment
 from lenrl.training import checkpoint
 
@@ -40,10 +41,10 @@ class RunFolder:
 
     def locked(self) -> AbstractContextManager[int]:
         """Hold the folder for this process, and for all that inherit the file descriptor it yields."""
-        return self._aside() if self.machine_rank else locked(self.path, "run")
+        return self._elsewhere() if self.machine_rank else locked(self.path, "run")
 
     @contextmanager
-    def _aside(self) -> Iterator[int]:
+    def _elsewhere(self) -> Iterator[int]:
         with tempfile.TemporaryDirectory(prefix="lenrl-") as folder:
             self.files = Path(folder)
             with locked(self.files, "run") as handle:
@@ -94,11 +95,10 @@ class RunFolder:
         """All optimizer steps are done and the final model is there; not where an older checkpoint is named."""
         if self._named is not None and checkpoint.step_of(self._named) < self.recipe.trainer["max_steps"]:
             return False
-        try:
-            steps = json.loads((self.path / "training.json").read_text())["steps"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
-        return (self.path / "model").is_dir() and steps >= int(self.recipe.trainer.get("max_steps", 0))
+        training = read_json(self.path / "training.json")
+        steps = training.get("steps") if isinstance(training, dict) else None
+        done = isinstance(steps, int) and steps >= int(self.recipe.trainer.get("max_steps", 0))
+        return done and (self.path / "model").is_dir()
 
     def finished(self) -> bool:
         """Trained, and its summary written."""
@@ -117,7 +117,7 @@ class RunFolder:
             json.dumps(environment(self.processes), indent=2) + "\n",
         )
         for name, text in zip(PREPARED, texts, strict=True):
-            _write(self.files / name, text)
+            write_file(self.files / name, text)
 
     def _put_former_away(self) -> None:
         former = self._former()
@@ -161,7 +161,7 @@ def locked(folder: Path, what: str, *, shared: bool = False) -> Iterator[int]:
     Args:
         folder: what is held.
         what: what holds it, for the message: `run`, `sweep`.
-        shared: beside others that share it.
+        shared: together with others that share it.
 
     Raises:
         BadInput: it is held already, or can't be written.
@@ -194,12 +194,14 @@ def _yaml(value: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True)
 
 
-def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    part = path.with_name(path.name + ".part")
+def write_file(path: Path, text: str) -> None:
+    """Text, whole or not at all.
+
+    Raises:
+        BadInput: the file can't be written.
+    """
     try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        write_text(path, text)
     except OSError as fault:
         raise BadInput(
             f"{path} can't be written: {fault.strerror}. Set output_dir to another folder."

@@ -1,4 +1,4 @@
-"""Runs a command under the keeper and passes signals on."""
+"""Run a command under the supervisor and pass signals on."""
 
 from __future__ import annotations
 

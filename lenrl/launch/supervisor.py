@@ -1,10 +1,10 @@
-"""Stands between `lenrl train` and the launcher: signals reach every rank, and nothing outlives the run.
+"""Process between `lenrl train` and the launcher: signals reach every rank, and nothing outlives the run.
 
     python -m lenrl.launch.supervisor PROCESSES -- COMMAND ...
 
 A launcher can't be trusted with signals: the one for a single process dies and leaves its child alive, the
 one for several exits 1 whatever they return, and starts each in a session of its own, so that no group holds
-them all. The keeper adopts whatever a dying launcher leaves (as a "child subreaper"), finds the ranks among
+them all. The supervisor adopts whatever a dying launcher leaves (as a "child subreaper"), finds the ranks among
 its descendants and signals those alone; it notices the death of `lenrl train` itself.
 
 Only the standard library and psutil: it must start at once and stay small.
@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -76,8 +77,7 @@ class Supervisor:
             shutil.rmtree(status, ignore_errors=True)
 
     def _refused(self, status: Path) -> bool:
-        """A rank has refused the recipe or its data and said why: nothing has begun, and a launcher would only
-        add a traceback. The others may wait for that rank: all are ended."""
+        """End all if a rank has refused the recipe or its data: it has said why, and others may wait for it."""
         if not any(f.read_text() == str(REFUSED) for f in status.glob("[0-9]*")):
             return False
         time.sleep(SETTLE_S)
@@ -85,7 +85,7 @@ class Supervisor:
         return True
 
     def _look_for_fallen(self, status: Path) -> None:
-        """Ranks that have failed: with a code of their own, or without a word."""
+        """Note ranks that have failed: with an exit code, or without one."""
         for file in status.glob("pid-*"):
             rank = file.name.removeprefix("pid-")
             pid, end = file.read_text(), status / rank
@@ -95,8 +95,8 @@ class Supervisor:
             if end.exists():
                 if end.read_text() not in ("", "0", str(REFUSED), *map(str, STOPPED)):
                     how = status / f"how-{rank}"
-                    said = how.read_text() if how.exists() else f"exit code {end.read_text()}"
-                    self.fallen[rank] = end.stat().st_mtime, said
+                    cause = how.read_text() if how.exists() else f"exit code {end.read_text()}"
+                    self.fallen[rank] = end.stat().st_mtime, cause
             elif gone and len(self.signals) < KILLS:
                 # Its peers notice within milliseconds, this loop a little later.
                 died = "it died without a word: killed from outside (SIGKILL, often for lack of memory) or crashed"
@@ -111,11 +111,9 @@ class Supervisor:
         """Living training processes, without the launcher and without what the ranks started themselves."""
         marked = {}
         for process in _descendants():
-            try:
+            with suppress(psutil.Error):
                 if MARK in process.cmdline():
                     marked[process.pid] = process
-            except psutil.Error:
-                continue
         assert self.launcher is not None
         marked.pop(self.launcher.pid, None)
         return [p for p in marked.values() if _parent(p) not in marked]
@@ -161,26 +159,18 @@ class Supervisor:
 
     def _kill(self) -> None:
         for process in _descendants():
-            try:
+            with suppress(psutil.Error):
                 process.kill()
-            except psutil.Error:
-                continue
 
 
 def _descendants() -> list[psutil.Process]:
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+    return [p for p in psutil.Process().children(recursive=True) if _lives(p)]
 
 
-def _lives(pid: int) -> bool:
+def _lives(process: psutil.Process | int) -> bool:
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        process = psutil.Process(process) if isinstance(process, int) else process
+        return process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 

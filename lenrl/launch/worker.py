@@ -1,6 +1,6 @@
-"""One training process: `lenrl.train`, its signals, and its last words where the keeper finds them.
+"""One training process: `lenrl.train`, its signals, and how it ended where the supervisor finds that.
 
-Launchers turn every failure into 1; the keeper needs to know whether it was a refusal (2) or a signal (143), and
+Launchers turn every failure into 1; the supervisor needs to know whether it was a refusal (2) or a signal (143), and
 which process was the first to fail.
 """
 
@@ -18,12 +18,11 @@ import traceback
 from pathlib import Path
 
 REFUSED = 2  # exit code
-HELD_S = 10.0  # for which a rank that refused waits for the keeper to end all of them
+HELD_S = 10.0  # for which a rank that refused waits for the supervisor to end all of them
 STOPPED = (130, 143)  # exit codes of a rank that a signal has stopped
-EXIT_S = {
-    130: 5.0,
-    143: 5.0,
-}  # seconds for what libraries do at exit (a tracker's upload), then the process ends
+EXIT_S = dict.fromkeys(
+    STOPPED, 5.0
+)  # for what libraries do at exit (a tracker's upload); then the process ends
 LONGEST_EXIT_S = 60.0
 
 STATUS = "LENRL_STATUS"  # environment variable: a folder, files named by a process's number
@@ -76,7 +75,7 @@ def _end(code: int, how: str) -> None:
 
 
 def _cut_short(code: int) -> None:
-    time.sleep(EXIT_S.get(code, LONGEST_EXIT_S))
+    time.sleep(STOPPED_EXIT_S if code in STOPPED else LONGEST_EXIT_S)
     os._exit(code)
 
 
@@ -89,13 +88,13 @@ def _last_words(code: int, how: str) -> None:
 
 
 def _note(kind: str, text: str) -> None:
-    """A file `RANK` or `kind-RANK` for the keeper, if there is one."""
+    """A file `RANK` or `kind-RANK` for the supervisor, if there is one."""
     if folder := os.environ.get(STATUS):
         rank = os.environ.get("RANK", "0")
         try:
             Path(folder, f"{kind}-{rank}" if kind else rank).write_text(text)
         except OSError as fault:
-            print(f"lenrl: cannot tell the keeper of this process's end: {fault}", file=sys.stderr)
+            print(f"lenrl: cannot tell the supervisor of this process's end: {fault}", file=sys.stderr)
 
 
 def _print_redacted() -> None:

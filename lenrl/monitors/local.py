@@ -1,4 +1,4 @@
-"""What a run writes about itself: `metrics.jsonl`, `dev.jsonl` and `completions/`.
+"""Local records of a run: `metrics.jsonl`, `dev.jsonl` and `completions/`.
 
 Only the main process writes. A log that cannot be written (a full disk) is warned of once and never stops the
 training.
@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import Tensor
 
+from lenrl.files import PART, write_text, write_whole
 from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies.base import PromptBudget
 from lenrl.strategies.groups import token_mean
@@ -29,7 +30,6 @@ from lenrl.strategies.groups import token_mean
 log = logging.getLogger("lenrl")
 
 TIMES = ("generate", "verify", "strategies", "logp", "update", "step")
-PART = ".part"  # ends the names of files that are being written
 COMPLETION_CHARS = 100_000  # of a logged text: a hostile completion must not fill the disk
 
 
@@ -88,7 +88,7 @@ class LocalMonitor:
         self._append("dev.jsonl", {"step": step, **metrics})
 
     def wants(self, rollout: int) -> bool:
-        """Whether the completions of a rollout, counted from 0, are written; the same on every process."""
+        """The completions of a rollout, counted from 0, are written; the same on every process."""
         return self.every > 0 and rollout % self.every == 0
 
     def completions(
@@ -140,8 +140,7 @@ class LocalMonitor:
         path = self.run_dir / "completions" / f"step{step + 1:06d}-{part}.parquet"
         with self._forgiving(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        with self._whole(path) as aside:
-            pq.write_table(pa.table(flat), aside)
+            write_whole(path, lambda draft: pq.write_table(pa.table(flat), draft))
 
     def resume(self, step: int, evaluates: bool = False) -> None:
         """Drop what a stopped run wrote past a checkpoint, so that no step stands twice.
@@ -155,28 +154,16 @@ class LocalMonitor:
         for name, last in (("metrics.jsonl", step), ("dev.jsonl", step - 1 if evaluates else step)):
             path = self.run_dir / name
             # A process that was killed may have left half a line, and half a character.
-            found = path.read_text(errors="replace") if path.exists() else ""
-            kept = "".join(f"{line}\n" for line in found.splitlines() if _step_of(line) <= last)
-            if kept != found:
-                with self._whole(path) as aside:
-                    aside.write_text(kept)
+            text = path.read_text(errors="replace") if path.exists() else ""
+            kept = "".join(f"{line}\n" for line in text.splitlines() if _step_of(line) <= last)
+            if kept != text:
+                with self._forgiving(path):
+                    write_text(path, kept)
         for path in (self.run_dir / "completions").glob("step*.parquet*"):
             number = path.name.removeprefix("step").split("-")[0]
             if path.suffix == PART or (number.isdigit() and int(number) > step):
                 with self._forgiving(path):
                     path.unlink()
-
-    @contextmanager
-    def _whole(self, path: Path) -> Iterator[Path]:
-        """A place beside the file to write to, which then takes the file's place: nobody sees half of it."""
-        aside = path.with_name(path.name + PART)
-        with self._forgiving(path):
-            try:
-                yield aside
-                aside.replace(path)
-            except OSError:
-                aside.unlink(missing_ok=True)
-                raise
 
     def state_dict(self) -> dict[str, Any]:
         """Plain JSON: the figures of the rollout that the next steps may still use."""
@@ -212,7 +199,7 @@ class LocalMonitor:
 
 
 def verifier_metrics(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    """What the verifiers of the processes could not do, from what each counted during a rollout."""
+    """Timeouts, errors and abstentions of a rollout's verifiers, over all processes."""
     return {
         "verifier_timeouts": sum(c["timeouts"] for c in counts),
         "verifier_errors": sum(c["errors"] + c["memory"] for c in counts),

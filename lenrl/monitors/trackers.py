@@ -1,9 +1,8 @@
-"""wandb, trackio and tensorboard beside the local log: what they do wrong must neither end nor delay a run."""
+"""wandb, trackio and tensorboard, next to the local log: their faults must neither end nor delay a run."""
 
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import os
 import queue
@@ -16,6 +15,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from lenrl.files import read_json, write_json
 from lenrl.redact import redacted
 
 log = logging.getLogger("lenrl")
@@ -23,7 +23,7 @@ log = logging.getLogger("lenrl")
 WAITING = 1000  # events that a tracker may be behind; later ones are dropped
 FLUSH_S = 20.0  # at the end of the training, for what it has not got yet
 CLOSE_S = 3.0  # the same, once a run is to leave
-HANDED = ("logs", "metrics", "model", "processing_class")  # what an event takes along
+HANDED = ("logs", "metrics", "model", "processing_class")  # arguments of an event
 
 
 class Aside(TrainerCallback):
@@ -70,15 +70,15 @@ class Aside(TrainerCallback):
             self._give_up(f"is {self._events.maxsize} events behind")
 
     def _work(self) -> None:
-        mine = None  # the run's arguments, which `prepare` may change for this callback
+        own_args = None  # the run's arguments, which `prepare` may change for this callback
         while True:
             event, (args, state, control), taken = self._events.get()
             try:
                 if not self.broken:
-                    if mine is None:
-                        mine = copy.copy(args)
-                        self.prepare(mine, state)
-                    getattr(self.callback, event)(mine, state, control, **taken)
+                    if own_args is None:
+                        own_args = copy.copy(args)
+                        self.prepare(own_args, state)
+                    getattr(self.callback, event)(own_args, state, control, **taken)
             except Exception as fault:
                 self._give_up(f"failed in {event} ({type(fault).__name__}: {redacted(str(fault))[:300]})")
             finally:
@@ -132,7 +132,7 @@ def set_aside(callbacks: list[Any], kinds: Sequence[type], run_dir: Path, is_mai
 
 
 def close(callbacks: Iterable[Any]) -> None:
-    """The run ends: whoever has not got everything has a moment left."""
+    """Give the trackers a moment for their last events: the run ends."""
     for callback in callbacks:
         if isinstance(callback, Aside):
             callback.flush(CLOSE_S)
@@ -167,7 +167,7 @@ def _tensorboard(callback: Any, run_dir: Path) -> Callable[[Any, Any], None]:
     return begin
 
 
-# What makes a callback continue the run of the legs before.
+# By class, what makes it continue the run of the legs before.
 CONTINUING = {"WandbCallback": _wandb, "TrackioCallback": _trackio, "TensorBoardCallback": _tensorboard}
 
 
@@ -176,17 +176,12 @@ def trackio_name(run_name: str, run_dir: Path) -> str:
     return f"{run_name}-{run_id(run_dir, 'trackio')}"
 
 
-def run_id(run_dir: Path, tracker: str, given: str | None = None) -> str:
-    """The tracker's name for the run of this folder: kept in `trackers.json`, else `given` or a new one."""
+def run_id(run_dir: Path, tracker: str, chosen: str | None = None) -> str:
+    """The tracker's name for the run of this folder: `chosen`, else the one in `trackers.json`, else a new one."""
     path = run_dir / "trackers.json"
-    try:
-        known = json.loads(path.read_text())
-    except (OSError, ValueError):
-        known = {}
-    found = known.get(tracker) if isinstance(known, dict) else None
-    if found is None or (given and found != given):
-        found = given or secrets.token_hex(4)
-        aside = path.with_suffix(".part")
-        aside.write_text(json.dumps({**(known if isinstance(known, dict) else {}), tracker: found}) + "\n")
-        aside.replace(path)
-    return found
+    content = read_json(path)
+    known = content if isinstance(content, dict) else {}
+    identity = chosen or known.get(tracker) or secrets.token_hex(4)
+    if known.get(tracker) != identity:
+        write_json(path, {**known, tracker: identity}, indent=None)
+    return identity

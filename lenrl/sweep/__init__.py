@@ -1,13 +1,14 @@
 """Sweeps: every trial a launch of its own, a ledger that a rerun continues.
 
-    plan      which trials there are, and the sweep's folder
-    search    trials drawn by Optuna instead of a grid
-    run       starts trials, watches them, answers to signals
-    guard     one trial: a small process that outlives a killed sweep and writes the ledger
-    ledger    what has happened, one line an event
-    figures   accuracy and tokens of a trial, from its run's files
-    hopeless  when a trial is stopped early
-    progress, results     what a user sees while it runs, and at the end
+    plan           the trials, and the sweep's folder
+    search         trials drawn by Optuna instead of a grid
+    scheduler      starts trials, watches them, answers to signals
+    trial_process  one trial: a small process that outlives a killed sweep and writes the ledger
+    ledger         events of the trials, a line each
+    measured       accuracy and tokens of a trial, from its run's files
+    early_stop     rules that end a trial early
+    progress       the display while the sweep runs
+    outcomes       table, files and advice at the end
 
-Nothing is imported here: a guard lives beside every trial and must stay small.
+Nothing is imported here: a trial's process lives as long as the trial and must stay small.
 """

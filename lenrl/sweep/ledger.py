@@ -1,6 +1,6 @@
-"""`ledger.jsonl`: what has happened to every trial of a sweep, one line an event, never rewritten.
+"""`ledger.jsonl`: events of all trials of a sweep, one line each, never rewritten.
 
-Several processes append, on several machines too. Only the standard library is used: the guards write it.
+Several processes append, on several machines too. Only the standard library is used: each trial's process writes it.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ import fcntl
 import json
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lenrl.files import read_json_lines
+
 NAME = "ledger.jsonl"
 PLANNED, RUNNING = "planned", "running"
-FINISHED, STOPPED = "finished", "stopped"  # stopped: hopeless
+FINISHED, STOPPED = "finished", "stopped"  # stopped: early
 CRASHED, INTERRUPTED = "crashed", "interrupted"
 DONE = (FINISHED, STOPPED)  # a rerun leaves these alone
 
@@ -46,7 +49,7 @@ def append(sweep: Path, trial: int, status: str, overrides: list[str], **more: A
     Args:
         sweep: the sweep's folder.
         trial: its number, from 0.
-        status: what has become of it.
+        status: its new one.
         overrides: what it sets beyond the sweep's own settings.
         more: other fields of `Trial`; `seconds` are those of this attempt.
     """
@@ -76,17 +79,12 @@ def append(sweep: Path, trial: int, status: str, overrides: list[str], **more: A
 
 def read(sweep: Path) -> dict[int, Trial]:
     """The trials that have events, by number; a cut line is left out."""
-    found: dict[int, Trial] = {}
-    try:
-        lines = (sweep / NAME).read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return found
-    for line in lines:
-        try:
-            event = json.loads(line)
+    trials: dict[int, Trial] = {}
+    for event in read_json_lines(sweep / NAME):
+        with suppress(KeyError, TypeError):
             number = event["trial"]
-            before = found[number].seconds if number in found else 0.0
-            found[number] = Trial(
+            before = trials[number].seconds if number in trials else 0.0
+            trials[number] = Trial(
                 trial=number,
                 overrides=tuple(event["overrides"]),
                 status=event["status"],
@@ -98,9 +96,7 @@ def read(sweep: Path) -> dict[int, Trial]:
                 exit_code=event.get("exit_code"),
                 reason=event.get("reason"),
             )
-        except (ValueError, KeyError, TypeError):
-            continue
-    return dict(sorted(found.items()))
+    return dict(sorted(trials.items()))
 
 
 def run_name(trial: int) -> str:

@@ -1,11 +1,12 @@
-"""Accuracy and tokens of a trial, from the files of its run. Only the standard library: the guards read them."""
+"""Accuracy and tokens of a trial, from the files of its run. Only the standard library: trial processes read them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from lenrl.files import read_json, read_json_lines
 
 
 class Point(NamedTuple):
@@ -20,7 +21,7 @@ def curve(run: Path) -> list[Point]:
     """The run's evaluations on the development problems (`dev.jsonl`) that know an accuracy."""
     return [
         Point(line["step"], line["eval_accuracy"], line["eval_tokens"])
-        for line in _lines(run / "dev.jsonl")
+        for line in read_json_lines(run / "dev.jsonl")
         if line.get("eval_accuracy") is not None and line.get("eval_tokens") is not None
     ]
 
@@ -31,10 +32,10 @@ def figures(run: Path) -> dict[str, Any]:
     Settings are chosen on development problems, so that the test problems stay unseen: the last development
     evaluation counts, if the final model had one, or the run is not over. Else it is the test problems' turn.
     """
-    points, steps = curve(run), _json(run / "training.json").get("steps")
+    points, steps = curve(run), read_json(run / "training.json", {}).get("steps")
     if points and steps in (None, points[-1].step):
         return {"accuracy": points[-1].accuracy, "tokens": points[-1].tokens, "measured_on": "dev"}
-    after = _json(run / "summary.json").get("after") or {}
+    after = read_json(run / "summary.json", {}).get("after") or {}
     if after.get("tokens") is not None:
         return {"accuracy": after.get("accuracy"), "tokens": after["tokens"], "measured_on": "test"}
     return {"accuracy": None, "tokens": None, "measured_on": None}
@@ -55,22 +56,3 @@ def last_step(run: Path) -> dict[str, Any]:
         except ValueError:
             continue
     return {}
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        try:
-            yield json.loads(line)
-        except ValueError:  # being written
-            return
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}

@@ -8,15 +8,18 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import compress
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lenrl.launch.run_folder import write_file
+from lenrl.measures import pareto_front
 from lenrl.sweep import ledger
 from lenrl.sweep.ledger import Trial
-from lenrl.sweep.plan import Plan, write
+from lenrl.sweep.plan import Plan
 
 NEAR = 0.01  # accuracies this close count as the best one's when the fewest tokens are looked for
 WAITING = "waiting"
@@ -29,19 +32,23 @@ def front(trials: Sequence[Trial]) -> list[int]:
     >>> front([at(0, 0.8, 50), at(1, 0.9, 60), at(2, 0.8, 55), at(3, 0.9, 60)])
     [0, 1, 3]
     """
-    known = [t for t in trials if t.status == ledger.FINISHED and None not in (t.accuracy, t.tokens)]
-    best = [t for t in known if not any(_beats(other, t) for other in known)]
-    return [t.trial for t in sorted(best, key=lambda t: (t.tokens, t.trial))]
+    known = {
+        (t.tokens, t.trial): t.accuracy
+        for t in trials
+        if t.status == ledger.FINISHED and t.tokens is not None
+    }
+    best = pareto_front(list(known.values()), [tokens for tokens, _ in known])
+    return [number for _, number in sorted(compress(known, best))]
 
 
 def picks(trials: Sequence[Trial]) -> dict[str, Trial]:
     """The front's ends that a user decides between: the most accurate, and the shortest that is nearly so."""
-    numbers = front(trials)
-    ends = [t for n in numbers for t in trials if t.trial == n]
+    by_number = {t.trial: t for t in trials}
+    ends = [by_number[number] for number in front(trials)]
     if not ends:
         return {}
     best = ends[-1]  # of a front the longest is the most accurate
-    short = next(t for t in ends if _value(t.accuracy) >= _value(best.accuracy) - NEAR)
+    short = next(t for t in ends if (t.accuracy or 0.0) >= (best.accuracy or 0.0) - NEAR)
     return {"most accurate": best} | ({} if short is best else {f"shortest within {NEAR:.0%}": short})
 
 
@@ -68,8 +75,8 @@ def conclude(plan: Plan, console: Console) -> list[Trial]:
         "front": best,
         "picks": {name: t.trial for name, t in chosen.items()},
     }
-    write(plan.folder / "sweep.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
-    write(plan.folder / "sweep.csv", _csv(plan, rows))
+    write_file(plan.folder / "sweep.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
+    write_file(plan.folder / "sweep.csv", _csv(plan, rows))
     console.print(_table(plan, trials, best))
     _advise(plan, trials, chosen, console)
     return trials
@@ -101,7 +108,7 @@ def _advise(plan: Plan, trials: Sequence[Trial], chosen: Mapping[str, Trial], co
 
 
 def log(plan: Plan, trial: int) -> str:
-    """Where a trial's own output is."""
+    """Path of a trial's own output."""
     return str(plan.folder / "logs" / f"{ledger.run_name(trial)}.log")
 
 
@@ -113,8 +120,8 @@ def _task(task: Mapping[str, Any]) -> list[str]:
 
 
 def _table(plan: Plan, trials: Sequence[Trial], best: Sequence[int]) -> Table:
-    on = sorted({t.measured_on for t in trials if t.measured_on})
-    title = f"{plan.first.recipe}: {' and '.join(on)} problems; * on the front" if on else plan.first.recipe
+    splits = " and ".join(sorted({t.measured_on for t in trials if t.measured_on}))
+    title = f"{plan.first.recipe}: {splits} problems; * on the front" if splits else plan.first.recipe
     table = Table(title=title, box=None)
     for name in ("trial", *(axis.key for axis in plan.grid.axes)):
         table.add_column(name, justify="right", overflow="fold")
@@ -147,13 +154,3 @@ def _csv(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> str:
         set_to = dict(line.split("=", 1) for line in row["overrides"])
         writer.writerow([row["trial"], *(set_to.get(key) for key in keys), *(row[name] for name in fields)])
     return out.getvalue()
-
-
-def _beats(one: Trial, other: Trial) -> bool:
-    gains = _value(one.accuracy) - _value(other.accuracy), _value(other.tokens) - _value(one.tokens)
-    return min(gains) >= 0 and max(gains) > 0
-
-
-def _value(figure: float | None) -> float:
-    assert figure is not None
-    return figure

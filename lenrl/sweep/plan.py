@@ -1,8 +1,7 @@
-"""Which trials a sweep has, and the folder that they go into."""
+"""Trials of a sweep, and the folder that they go into."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shlex
@@ -16,8 +15,10 @@ from typing import Any
 import yaml
 
 from lenrl.config import Axis, Grid, Recipe, compose, spread
+from lenrl.config.recipe import short_digest
 from lenrl.errors import BadInput
 from lenrl.launch.command import check, quoted
+from lenrl.launch.run_folder import write_file
 from lenrl.sweep import ledger
 
 MOST_TRIALS = 10_000
@@ -64,7 +65,7 @@ class Plan:
 
     @property
     def count(self) -> int:
-        """How many trials there are; of a search in a small space perhaps fewer than `draws`."""
+        """Number of trials; of a search in a small space perhaps fewer than `draws`."""
         if all(axis.values for axis in self.grid.axes):
             combinations = math.prod(len(axis.values) for axis in self.grid.axes)
             return combinations if self.draws is None else min(self.draws, combinations)
@@ -72,12 +73,12 @@ class Plan:
         return self.draws
 
     def overrides(self, trial: int) -> list[str]:
-        """What a grid's trial sets beyond the sweep's own settings; the last key varies fastest."""
-        found = []
+        """Settings of a grid's trial beyond the sweep's own; the last key varies fastest."""
+        settings = []
         for axis in reversed(self.grid.axes):
             trial, index = divmod(trial, len(axis.values))
-            found.append(f"{axis.key}={axis.values[index]}")
-        return found[::-1]
+            settings.append(f"{axis.key}={axis.values[index]}")
+        return settings[::-1]
 
     def compose(self, overrides: Sequence[str]) -> Recipe:
         """The checked recipe of a trial.
@@ -102,13 +103,8 @@ class Plan:
     @cached_property
     def digest(self) -> str:
         """Eight hex digits of what shapes the results: recipe and axes; not `launch`, `logging` or how many draws."""
-        shape = [
-            self.first.identity(),
-            [asdict(axis) for axis in self.grid.axes],
-            self.draws is not None,
-        ]
-        canonical = json.dumps(shape, sort_keys=True, separators=(",", ":"))
-        return hashlib.blake2b(canonical.encode(), digest_size=4).hexdigest()
+        axes = [asdict(axis) for axis in self.grid.axes]
+        return short_digest([self.first.identity(), axes, self.draws is not None])
 
     @cached_property
     def folder(self) -> Path:
@@ -146,7 +142,7 @@ class Plan:
             "overrides": list(self.grid.fixed),
             "axes": [asdict(axis) for axis in self.grid.axes],
         }
-        write(path, json.dumps(plan, indent=2) + "\n")
+        write_file(path, json.dumps(plan, indent=2) + "\n")
 
     @property
     def command(self) -> str:
@@ -170,7 +166,7 @@ class Plan:
             launch["main_process_port"] = 0  # a free one: trials run side by side
         path = self._recipe(trial)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
+        write_file(path, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
 
     def train(self, trial: int) -> list[str]:
         """The command of a prepared trial."""
@@ -198,18 +194,6 @@ class Plan:
 
     def _plugins(self) -> list[str]:
         return [word for plugin in self.plugins for word in ("--plugin", str(plugin))]
-
-
-def write(path: Path, text: str) -> None:
-    """Whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as fault:
-        raise BadInput(
-            f"{path} can't be written: {fault.strerror}. Set output_dir to another folder."
-        ) from None
 
 
 def _interval(axis: Axis) -> str:

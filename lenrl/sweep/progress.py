@@ -1,4 +1,4 @@
-"""How far a sweep is: a live table on a terminal, elsewhere a line when a trial begins or ends."""
+"""Progress of a sweep: a live table on a terminal, elsewhere a line when a trial begins or ends."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Progress:
         self.console.print(Text(text, style=style), soft_wrap=True)
 
     def due(self) -> bool:
-        """Whether it is time to look at the trials' files again."""
+        """It is time to look at the trials' files again."""
         return time.monotonic() - self.shown >= REFRESH_S
 
     def show(self, running: Mapping[int, tuple[Sequence[str], Mapping[str, Any]]]) -> None:

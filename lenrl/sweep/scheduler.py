@@ -1,4 +1,4 @@
-"""Runs the trials of a sweep: so many at a time, each under a guard, until all are done or a signal comes."""
+"""Runs the trials of a sweep: so many at a time, each in a process of its own, until all are done or a signal comes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pathlib import Path
 from rich.console import Console
 
 from lenrl.errors import BadInput
+from lenrl.launch.command import cores
 from lenrl.launch.run_folder import locked
-from lenrl.sweep import ledger
-from lenrl.sweep import outcomes as results
-from lenrl.sweep.early_stop import hopeless
+from lenrl.sweep import ledger, outcomes
+from lenrl.sweep.early_stop import early_stop
 from lenrl.sweep.measured import curve, figures, last_step
 from lenrl.sweep.plan import Plan
 from lenrl.sweep.progress import Progress
@@ -36,7 +36,7 @@ class Running:
 
     trial: int
     overrides: list[str]
-    guard: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes]
     place: int  # of `jobs`; decides which GPUs it sees
     reason: str | None = None  # why it was told to stop
 
@@ -48,7 +48,7 @@ class Sweep:
         plan: what is swept.
         jobs: trials side by side.
         on_error: after a crash: `continue` with the others, `stop` them all (they save), or `retry` the trial once.
-        stop_hopeless: end trials early that `hopeless` says are.
+        stop_early: end the trials that `early_stop` gives a reason for.
         only: the one trial to run, of a sweep whose trials are started one by one (a Slurm array).
         command: the command of a prepared trial; default: `lenrl train`.
         console: where progress and results are shown.
@@ -60,7 +60,7 @@ class Sweep:
         *,
         jobs: int = 1,
         on_error: str = CONTINUE,
-        stop_hopeless: bool = False,
+        stop_early: bool = False,
         only: int | None = None,
         command: Callable[[int], list[str]] | None = None,
         console: Console | None = None,
@@ -68,14 +68,14 @@ class Sweep:
         self.plan = plan
         self.jobs = 1 if only is not None else jobs
         self.on_error = on_error
-        self.stop_hopeless = stop_hopeless
+        self.stop_early = stop_early
         self.only = only
         self.command = command or plan.train
         self.console = console or Console()
         self.signals: list[int] = []
         self.running: list[Running] = []
         self.attempts: dict[int, int] = {}
-        self.again: list[int] = []  # crashed trials to retry now
+        self.again: list[tuple[int, list[str]]] = []  # crashed trials to retry now
         self.halted = False  # no further trial is started
         self.checked: dict[int, int] = {}  # trial: evaluations it had when it was last judged
         self.search: Search | None = None
@@ -120,7 +120,7 @@ class Sweep:
             with self._listening(), Progress(self.console, total, steps, done) as self.progress:
                 self._loop(queue, lock)
         if self.only is None:
-            results.conclude(self.plan, self.console)
+            outcomes.conclude(self.plan, self.console)
         elif self.only in known and known[self.only].done:
             self.progress.say(f"trial {self.only} was {known[self.only].status} before")
         if self.signals:
@@ -132,8 +132,8 @@ class Sweep:
 
     def _queue(self) -> Iterator[tuple[int, list[str]]]:
         """The trials to run, prepared; those of a grid all before the first begins, so that a bad one is refused."""
-        known = ledger.read(self.plan.folder)
         if self.plan.draws is None:
+            known = ledger.read(self.plan.folder)
             numbers = range(self.plan.count) if self.only is None else [self.only]
             todo = [(n, self.plan.overrides(n)) for n in numbers if n not in known or not known[n].done]
             for number, overrides in todo:
@@ -177,35 +177,32 @@ class Sweep:
                 for number in self.signals[sent:]:
                     sent += 1
                     self._signal(number)
-                for one in [r for r in self.running if r.guard.poll() is not None]:
+                for one in [r for r in self.running if r.process.poll() is not None]:
                     self.running.remove(one)
                     self._ended(one)
                 while not (self.signals or self.halted) and len(self.running) < self.jobs:
-                    following = (self.again.pop(), None) if self.again else next(queue, None)
+                    following = self.again.pop() if self.again else next(queue, None)
                     if following is None:
                         break
-                    number, overrides = following
-                    self._start(
-                        number, overrides or list(ledger.read(self.plan.folder)[number].overrides), lock
-                    )
+                    self._start(*following, lock)
                 if not self.running:
                     return
                 if self.progress.due():
                     self._look()
                 time.sleep(POLL_S)
         except BaseException:
-            self._signal(signal.SIGTERM)  # the guards see to the rest
+            self._signal(signal.SIGTERM)  # their processes see to the rest
             raise
 
     def _start(self, trial: int, overrides: list[str], lock: int) -> None:
         place = min(set(range(self.jobs)) - {r.place for r in self.running})
         line = [sys.executable, "-m", "lenrl.sweep.trial_process", str(self.plan.folder), str(trial)]
         line += [json.dumps(overrides), str(os.getpid()), "--", *self.command(trial)]
-        log = Path(results.log(self.plan, trial))
+        log = Path(outcomes.log(self.plan, trial))
         log.parent.mkdir(exist_ok=True)
         with open(log, "ab") as output:
-            # A session of its own: Ctrl-C reaches the sweep only. The lock is held until the last guard has left.
-            guard = subprocess.Popen(
+            # A session of its own: Ctrl-C reaches the sweep only. The lock is held until the last trial has left.
+            process = subprocess.Popen(
                 line,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -214,7 +211,7 @@ class Sweep:
                 pass_fds=(lock,),
                 env=self._environment(place),
             )
-        self.running.append(Running(trial, overrides, guard, place))
+        self.running.append(Running(trial, overrides, process, place))
         self.attempts[trial] = self.attempts.get(trial, 0) + 1
         self.progress.say(f"trial {trial} begins: {' '.join(overrides)}")
 
@@ -223,28 +220,19 @@ class Sweep:
         env = {"WANDB_RUN_GROUP": f"{self.plan.first.recipe}/{self.plan.folder.name}", **os.environ}
         if self.jobs > 1:
             env.setdefault("OMP_NUM_THREADS", str(max(1, cores() // (self.jobs * self.ranks))))
-            mine = share(self.gpus, self.jobs, place)
-            if mine:
-                env["CUDA_VISIBLE_DEVICES"] = ",".join(mine)
+            if devices := share(self.gpus, self.jobs, place):
+                env["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
         return env
 
     def _ended(self, one: Running) -> None:
         folder, number = self.plan.folder, one.trial
         trial = ledger.read(folder).get(number)
-        if trial is None or trial.status in (ledger.PLANNED, ledger.RUNNING):  # the guard was killed
+        if trial is None or trial.status in (ledger.PLANNED, ledger.RUNNING):  # its process was killed
             status = ledger.INTERRUPTED if self.signals or self.halted else ledger.CRASHED
-            ledger.append(folder, number, status, one.overrides, exit_code=one.guard.returncode)
+            ledger.append(folder, number, status, one.overrides, exit_code=one.process.returncode)
         elif one.reason and trial.status == ledger.INTERRUPTED:
-            found = figures(folder / trial.run)
-            ledger.append(
-                folder,
-                number,
-                ledger.STOPPED,
-                one.overrides,
-                **found,
-                exit_code=trial.exit_code,
-                reason=one.reason,
-            )
+            event = {**figures(folder / trial.run), "exit_code": trial.exit_code, "reason": one.reason}
+            ledger.append(folder, number, ledger.STOPPED, one.overrides, **event)
         trial = ledger.read(folder)[number]
         self.progress.done += trial.done
         self.progress.say(
@@ -253,42 +241,37 @@ class Sweep:
         if self.search is not None:
             self.search.tell({number: trial})
         if trial.status == ledger.CRASHED:
-            self.progress.say(_tail(Path(results.log(self.plan, number))), "dim")
-            self._crashed(number)
+            self.progress.say(_tail(Path(outcomes.log(self.plan, number))), "dim")
+            self._crashed(one)
 
-    def _crashed(self, number: int) -> None:
-        if self.on_error == RETRY and self.attempts[number] <= RETRIES:
-            self.again.append(number)
+    def _crashed(self, one: Running) -> None:
+        if self.on_error == RETRY and self.attempts[one.trial] <= RETRIES:
+            self.again.append((one.trial, one.overrides))
         elif self.on_error == STOP and not self.halted:
             self.halted = True
             self._signal(signal.SIGTERM)
 
     def _look(self) -> None:
-        """At the files of the trials that run: for the display, and for those that are hopeless."""
+        """Read the files of the trials that run: for the display, and for an early stop."""
         folder = self.plan.folder
         runs = {one.trial: folder / ledger.run_name(one.trial) for one in self.running}
         self.progress.show({one.trial: (one.overrides, last_step(runs[one.trial])) for one in self.running})
-        if not self.stop_hopeless:
+        if not self.stop_early:
             return
         for one in self.running:
-            mine = curve(runs[one.trial])
-            if one.reason or self.checked.get(one.trial) == len(mine):
+            points = curve(runs[one.trial])
+            if one.reason or self.checked.get(one.trial) == len(points):
                 continue
-            self.checked[one.trial] = len(mine)
+            self.checked[one.trial] = len(points)
             finished = [t for t in ledger.read(folder).values() if t.status == ledger.FINISHED]
-            one.reason = hopeless(mine, {t.trial: curve(folder / t.run) for t in finished})
+            one.reason = early_stop(points, {t.trial: curve(folder / t.run) for t in finished})
             if one.reason:
                 self.progress.say(f"trial {one.trial} is stopped, {one.reason}")
-                one.guard.send_signal(signal.SIGTERM)
+                one.process.send_signal(signal.SIGTERM)
 
     def _signal(self, number: int) -> None:
         for one in self.running:
-            one.guard.send_signal(number)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            one.process.send_signal(number)
 
 
 def gpus(env: Mapping[str, str]) -> list[str]:

@@ -69,7 +69,7 @@ class Search:
         return None
 
     def tell(self, known: dict[int, Trial]) -> None:
-        """What the ledger says of trials that Optuna waits for."""
+        """Tell Optuna of trials that it waits for and the ledger holds."""
         for frozen in self.study.get_trials(deepcopy=False):
             number = frozen.user_attrs.get(TRIAL)
             if not frozen.state.is_finished() and number in known and known[number].done:

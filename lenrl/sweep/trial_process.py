@@ -1,11 +1,11 @@
-"""One trial of a sweep: starts it, passes signals on, and writes to the ledger what has become of it.
+"""One trial of a sweep: starts it, passes signals on, and writes its end to the ledger.
 
     python -m lenrl.sweep.trial_process SWEEP TRIAL OVERRIDES(json) PARENT -- COMMAND ...
 
 A process between the sweep and `lenrl train`, so that a sweep that is killed leaves neither an orphan nor a trial
-whose end nobody has noted: the guard sees that its parent has died, ends the trial as SIGTERM does (the trial
-saves, and a rerun continues it), and notes `interrupted`. Only the standard library: there is one beside every
-trial.
+whose end nobody has noted: this process sees that its parent has died, ends the trial as SIGTERM does (the trial
+saves, and a rerun continues it), and notes `interrupted`. Only the standard library: each trial
+has one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BY_SIGNAL = (130, 143, -signal.SIGINT, -signal.SIGTERM)  # exit codes
 _PR_SET_PDEATHSIG = 1
 
 
-class Guard:
+class TrialProcess:
     """Runs one trial to its end."""
 
     def __init__(self, sweep: Path, trial: int, overrides: list[str], parent: int) -> None:
@@ -46,7 +46,9 @@ class Guard:
             signal.signal(number, lambda n, _: self.signals.append(n))
         began = time.monotonic()
         ledger.append(self.sweep, self.trial, ledger.RUNNING, self.overrides)
-        code = self._wait(self._started(command))
+        # preexec_fn is safe in a process of one thread.
+        child = subprocess.Popen(command, start_new_session=True, preexec_fn=_end_with_parent)  # noqa: PLW1509
+        code = self._wait(child)
         status = ledger.FINISHED if code == 0 else ledger.INTERRUPTED if code in BY_SIGNAL else ledger.CRASHED
         if status == ledger.CRASHED and len(self.signals) >= KILLS:
             status = ledger.INTERRUPTED
@@ -60,10 +62,6 @@ class Guard:
             exit_code=code,
         )
         return code if code >= 0 else 128 - code
-
-    def _started(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
-        # preexec_fn is safe in a process of one thread.
-        return subprocess.Popen(command, start_new_session=True, preexec_fn=_end_with_parent)  # noqa: PLW1509
 
     def _wait(self, child: subprocess.Popen[bytes]) -> int:
         sent, orphaned, deadline = 0, False, float("inf")
@@ -83,11 +81,11 @@ class Guard:
 
 
 def _end_with_parent() -> None:
-    """Linux: a guard that is killed itself takes its trial along."""
+    """Linux: a killed trial process takes its trial along."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 if __name__ == "__main__":
     folder, trial, overrides, parent, _, *command = sys.argv[1:]
-    sys.exit(Guard(Path(folder), int(trial), json.loads(overrides), int(parent)).run(command))
+    sys.exit(TrialProcess(Path(folder), int(trial), json.loads(overrides), int(parent)).run(command))

@@ -64,7 +64,7 @@ def test_a_terminal_shows_steps_figures_and_the_time_left(tmp_path, monkeypatch)
     line = {"step": 4, "accuracy": 0.5, "tokens_mean": 33.25}
     monkeypatch.setattr(run, "last_step", lambda folder: line if folder.name == "trial-001" else {})
     console = Console(file=file, width=120, force_terminal=True)
-    one, _ = sweep(of, {1: "curve 0:0.5:50 1:0.1:5 2:0.1:5"}, console=console, stop_hopeless=True)
+    one, _ = sweep(of, {1: "curve 0:0.5:50 1:0.1:5 2:0.1:5"}, console=console, stop_early=True)
     assert one.run() == 0
     shown = file.getvalue()
     assert "4/10" in shown and "50.0%" in shown and "33.2" in shown
@@ -222,7 +222,7 @@ def test_collect_shows_what_there_is_and_runs_nothing(tmp_path, capsys):
 def test_hopeless_trials_are_stopped_and_stay_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr("lenrl.sweep.progress.REFRESH_S", 0.1)
     how = {0: "ok 0.8 50", 1: "curve 0:0.8:90 1:0.3:10 2:0.1:5"}
-    one, said = sweep(plan(tmp_path, "seed=0,1"), how, stop_hopeless=True)
+    one, said = sweep(plan(tmp_path, "seed=0,1"), how, stop_early=True)
     assert one.run() == 0
     trial = ledger.read(tmp_path)[1]
     assert trial.status == "stopped" and trial.accuracy == 0.1

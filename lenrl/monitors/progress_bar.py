@@ -1,4 +1,4 @@
-"""How far a training run is, on the main process."""
+"""Progress of a training run, on the main process."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ SHOWN = {"accuracy": "acc", "tokens_mean": "tokens", "reward": "reward", "trunca
 QUIET_S = 20  # seconds between two lines where there is no terminal
 
 
-class Progress(TrainerCallback):
+class ProgressBar(TrainerCallback):
     """A bar with accuracy and tokens; without a terminal, a line now and then."""
 
     def __init__(self) -> None:
         self.bar: tqdm | None = None
-        self.said = 0.0
+        self.logged = 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.said = time.monotonic()
+        self.logged = time.monotonic()
         if state.is_world_process_zero and sys.stderr.isatty():
             self.bar = tqdm(
                 total=state.max_steps,
@@ -43,8 +43,8 @@ class Progress(TrainerCallback):
         if self.bar is not None:
             self.bar.set_postfix(shown, refresh=False)
             self.bar.update(state.global_step - self.bar.n)
-        elif time.monotonic() - self.said >= QUIET_S or state.global_step == state.max_steps:
-            self.said = time.monotonic()
+        elif time.monotonic() - self.logged >= QUIET_S or state.global_step == state.max_steps:
+            self.logged = time.monotonic()
             figures = ", ".join(f"{name} {value}" for name, value in shown.items())
             log.info("step %d of %d: %s", state.global_step, state.max_steps, figures)
 
