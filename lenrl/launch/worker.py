@@ -20,9 +20,7 @@ from pathlib import Path
 REFUSED = 2  # exit code
 HELD_S = 10.0  # for which a rank that refused waits for the supervisor to end all of them
 STOPPED = (130, 143)  # exit codes of a rank that a signal has stopped
-EXIT_S = dict.fromkeys(
-    STOPPED, 5.0
-)  # for what libraries do at exit (a tracker's upload); then the process ends
+STOPPED_EXIT_S = 5.0  # of a rank that was stopped, for what libraries do at exit (a tracker's upload)
 LONGEST_EXIT_S = 60.0
 
 STATUS = "LENRL_STATUS"  # environment variable: a folder, files named by a process's number

@@ -126,7 +126,7 @@ def test_every_leg_of_a_run_has_the_same_id(tmp_path, offline):
 def test_ids_are_kept_per_tracker_and_a_given_one_is_taken_over(tmp_path):
     first = run_id(tmp_path, "wandb")
     assert run_id(tmp_path, "wandb") == first != run_id(tmp_path, "trackio")
-    assert run_id(tmp_path, "wandb", given="mine") == "mine" == run_id(tmp_path, "wandb")
+    assert run_id(tmp_path, "wandb", chosen="mine") == "mine" == run_id(tmp_path, "wandb")
 
 
 def test_trackio_resumes_by_a_name_that_no_other_folder_has(tmp_path):
