@@ -9,10 +9,8 @@ from lenrl.config.paths import RECIPES, group_choices, recipe_files
 from lenrl.config.recipe import (
     SLOTS,
     GuardSettings,
-    LoggingSettings,
     ModelSettings,
     Recipe,
-    UpdateSettings,
 )
 
 __all__ = [
@@ -21,10 +19,8 @@ __all__ = [
     "Axis",
     "Grid",
     "GuardSettings",
-    "LoggingSettings",
     "ModelSettings",
     "Recipe",
-    "UpdateSettings",
     "compose",
     "find",
     "group",

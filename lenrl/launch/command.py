@@ -12,29 +12,11 @@ from lenrl.errors import BadInput, did_you_mean
 
 # accelerate's own fields (ClusterConfig of 1.15); it reports a wrong one only after its slow start.
 FIELDS = (
-    "compute_environment",
-    "debug",
-    "deepspeed_config",
-    "distributed_type",
-    "downcast_bf16",
-    "dynamo_config",
-    "enable_cpu_affinity",
-    "fp8_config",
-    "fsdp_config",
-    "gpu_ids",
-    "machine_rank",
-    "main_process_ip",
-    "main_process_port",
-    "main_training_function",
-    "mixed_precision",
-    "mpirun_config",
-    "num_machines",
-    "num_processes",
-    "parallelism_config",
-    "rdzv_backend",
-    "same_network",
-    "use_cpu",
-)
+    "compute_environment", "debug", "deepspeed_config", "distributed_type", "downcast_bf16",
+    "dynamo_config", "enable_cpu_affinity", "fp8_config", "fsdp_config", "gpu_ids", "machine_rank",
+    "main_process_ip", "main_process_port", "main_training_function", "mixed_precision", "mpirun_config",
+    "num_machines", "num_processes", "parallelism_config", "rdzv_backend", "same_network", "use_cpu",
+)  # fmt: skip
 
 
 def check(launch: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -53,17 +53,9 @@ def append(sweep: Path, trial: int, status: str, overrides: list[str], **more: A
         overrides: what it sets beyond the sweep's own settings.
         more: other fields of `Trial`; `seconds` are those of this attempt.
     """
-    event = {
-        "trial": trial,
-        "overrides": overrides,
-        "status": status,
-        "run": run_name(trial),
-        "accuracy": None,
-        "tokens": None,
-        "seconds": None,
-        **more,
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+    event = {"trial": trial, "overrides": overrides, "status": status, "run": run_name(trial)}
+    event |= dict.fromkeys(("accuracy", "tokens", "seconds")) | more
+    event["time"] = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     line = json.dumps(event, allow_nan=False).encode() + b"\n"
     file = os.open(sweep / NAME, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
@@ -84,18 +76,9 @@ def read(sweep: Path) -> dict[int, Trial]:
         with suppress(KeyError, TypeError):
             number = event["trial"]
             before = trials[number].seconds if number in trials else 0.0
-            trials[number] = Trial(
-                trial=number,
-                overrides=tuple(event["overrides"]),
-                status=event["status"],
-                run=event["run"],
-                accuracy=event["accuracy"],
-                tokens=event["tokens"],
-                measured_on=event.get("measured_on"),
-                seconds=before + (event["seconds"] or 0.0),
-                exit_code=event.get("exit_code"),
-                reason=event.get("reason"),
-            )
+            known = {field.name: event[field.name] for field in fields(Trial) if field.name in event}
+            sums = {"overrides": tuple(event["overrides"]), "seconds": before + (event["seconds"] or 0.0)}
+            trials[number] = Trial(**known | sums)
     return dict(sorted(trials.items()))
 
 

@@ -49,18 +49,17 @@ class Plan:
                 "lenrl sweep: no key has several values. Write key=a,b, key=range(0,1,0.25) or, with --trials N, "
                 "key=interval(0,1); `lenrl train` makes a single run."
             )
-        if draws is None:
-            for axis in axes:
-                if not axis.values:
-                    raise BadInput(
-                        f"{axis.key}=interval({axis.low},{axis.high}): a grid can't list an interval. Search in it "
-                        f"with --trials N, or list values: {axis.key}={axis.low},{axis.high}."
-                    )
-            count = math.prod(len(axis.values) for axis in axes)
-            if count > MOST_TRIALS:
-                raise BadInput(
-                    f"the grid has {count} trials, over {MOST_TRIALS}. Sweep fewer values, or --trials N."
-                )
+        interval = next((axis for axis in axes if not axis.values), None)
+        if draws is None and interval is not None:
+            key, low, high = interval.key, interval.low, interval.high
+            raise BadInput(
+                f"{key}=interval({low},{high}): a grid can't list an interval. Search in it with --trials N, or list "
+                f"values: {key}={low},{high}."
+            )
+        if draws is None and plan.count > MOST_TRIALS:
+            raise BadInput(
+                f"the grid has {plan.count} trials, over {MOST_TRIALS}. Sweep fewer values, or --trials N."
+            )
         return plan
 
     @property
