@@ -24,6 +24,7 @@ SAME = {
     "check.py": "the verb, and what it does",
     "score.py": "the verb, and what it does",
     "base.py": "the contracts of a room's plug-ins: strategies, engines",
+    "settings.py": "a room's settings, as a recipe or a command gives them",
     "worker.py": "the process that a pool or a launcher starts",
 }
 WAITING = ("dryrun", "evaluation", "generation", "measures", "report", "strategies", "tasks", "train.py", "training",
