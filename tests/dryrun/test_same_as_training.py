@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,24 @@ import torch
 
 from lenrl.config import Recipe, compose
 from lenrl.dryrun.score import FIELDS, score
+from lenrl.monitors.local import LocalMonitor
 from lenrl.rollouts import Rollouts, Verdict
 from lenrl.strategies.base import PromptBudget, RunInfo
-from lenrl.strategies.groups import token_mean
 from lenrl.strategies.method import Method
-from lenrl.strategies.scoring import Row, build_rollouts
-from lenrl.strategies.scoring import score as run_pipeline
-from lenrl.training.rollout import capped
+from lenrl.tasks.problem import Problem
+from lenrl.training.rollout import ProblemSet, RolloutScoring
+from lenrl.training.run_state import StrategyStates, TruncationGuard
+from lenrl.training.selection import PromptCursor
+from lenrl.training.signals import StopSignal
 from lenrl.verify.extract import extract_answer, tag_report
+from lenrl.verify.pool import Claim
 from lenrl.verify.settings import VerifierSettings
+from tests.training.parts import END, Asked, batch_of, one_process
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted({path.stem for path in (ROOT / "recipes").glob("*.yaml")} - {"base"})
-G, CAP, VISITS = 16, 700, 3
+G, CAP, VISITS, STEPS = 16, 700, 3, 60
+COLUMNS = {"target": 300, "lo": 100, "hi": 200}  # what the data say of every prompt
 GOLDS = {"solved": "4", "mixed": "5", "unreadable": None}  # of the prompts; without one nobody can tell
 CUTTING = {"dot", "palu", "thinkprune"}  # recipes that cut, here inside the thinking
 
@@ -40,10 +46,6 @@ class Completion:
     ended: bool
     broken: bool = False  # the verifier fails on it
     mean_logp: float = -0.5
-
-    @property
-    def tokens(self) -> str:
-        return self.text + "$" * self.ended
 
 
 def completions(visit: int, form: str) -> list[Completion]:
@@ -65,59 +67,83 @@ def completions(visit: int, form: str) -> list[Completion]:
     return rows
 
 
-def judged(of: Completion, kept: int, form: Any) -> Verdict:
-    """What the verifier says of its first tokens."""
-    text, gold = of.text[:kept], GOLDS[of.prompt]
+def verdict_of(text: str, gold: str | None, form: Any, broken: bool = False) -> Verdict:
+    """What the verifier says of a text."""
     answer = extract_answer(text, format=form)
-    correct = None if gold is None or of.broken else answer == gold
+    correct = None if gold is None or broken else answer == gold
     think, tags = tag_report(text, format=form)
     return Verdict(correct, answer, answer is not None, think, tags)
 
 
+def judged(of: Completion, form: Any) -> Verdict:
+    return verdict_of(of.text, GOLDS[of.prompt], form, of.broken)
+
+
+class Reader:
+    """A verifier that fails on the texts it is told."""
+
+    def __init__(self, form: Any, rows: Sequence[Completion]) -> None:
+        self.form, self.broken = form, {row.text for row in rows if row.broken}
+        self.counts = Counter(timeouts=0, errors=0, memory=0, abstained=0)
+
+    def verify(self, claims: Sequence[Claim]) -> list[Verdict]:
+        return [verdict_of(c.text, c.answer, self.form, c.text in self.broken) for c in claims]
+
+
+def trainer_part(method: Method, rows: Sequence[Completion], form: Any, run_dir: Path) -> RolloutScoring:
+    """What the trainer leads its batches through."""
+    problems = {name: Problem(name, name, gold, columns=COLUMNS) for name, gold in GOLDS.items()}
+    problem_set: Any = ProblemSet(problems, Asked(), Reader(form, rows), think_prefilled=False)  # type: ignore[arg-type]
+    return RolloutScoring(
+        StrategyStates(method),
+        RunInfo(G, CAP, max_steps=STEPS),
+        problem_set,
+        eos_ids=[END],
+        group=one_process(),
+        monitor=LocalMonitor(run_dir, is_main=True),
+        stop=StopSignal(),
+        guard=TruncationGuard(compose("grpo").guard),
+        cursor=PromptCursor(list(problems), seed=0),
+    )
+
+
 def in_training(
-    method: Method, rows: Sequence[Completion], budgets: Sequence[PromptBudget], form: Any, step: int
+    part: RolloutScoring, rows: Sequence[Completion]
 ) -> tuple[Rollouts, torch.Tensor, torch.Tensor]:
-    """As the trainer scores: sampled up to each row's cap, verified, cut, verified again."""
-    sampled = capped([row.tokens for row in rows], budgets)
-    batch = [
-        Row(
-            prompt_id=row.prompt,
-            length=len(tokens),
-            truncated=tokens[-1] != "$",
-            verdict=judged(row, len(tokens), form),
-            prompt_budget=budget,
-            columns={"target": 300, "lo": 100, "hi": 200},
-            mean_logp=row.mean_logp,
-        )
-        for row, tokens, budget in zip(rows, sampled, budgets, strict=True)
-    ]
-
-    def judge(cuts: Mapping[int, int]) -> list[Verdict]:
-        return [judged(rows[i], kept, form) for i, kept in cuts.items()]
-
-    scored = run_pipeline(method, build_rollouts(batch, G, CAP, step), judge, "fail")
-    advantage_PG = method.advantages(scored.reward, scored.rollouts)
-    method.observe(scored.rollouts, scored.reward)
-    return scored.rollouts, scored.reward.total_PG, token_mean(advantage_PG, scored.rollouts.length_PG)
+    """The batch's record after the truncation, its rewards, and the advantages that the update gets."""
+    tokens = part.capped([ids(row.text) + [END] * row.ended for row in rows])
+    part.score(tokens)
+    scored = part.current.scored
+    assert scored is not None
+    logps = [torch.full((max(map(len, tokens)),), row.mean_logp, dtype=torch.float64) for row in rows]
+    batch: Any = part.finish(batch_of(tokens), logps=lambda _: torch.stack(logps))  # type: ignore[arg-type]
+    return scored.rollouts, scored.reward.total_PG, batch["advantages"]
 
 
 def logged(row: Completion, budget: PromptBudget, form: Any) -> dict[str, Any]:
     """The line that a log holds of it: nothing is cut off yet."""
-    verdict = judged(row, len(row.tokens), form)
+    verdict = judged(row, form)
     closing = "</answer>" if form == "answer_tag" else "}"
-    columns = {"target": 300, "lo": 100, "hi": 200} | dict(budget.columns)
+    columns = COLUMNS | dict(budget.columns)
     return {
         "prompt": row.prompt,
-        "length": len(row.tokens),
+        "length": len(row.text) + row.ended,
         "truncated": not row.ended,
         "correct": verdict.correct,
         "formatted": verdict.formatted,
         "think_tags": verdict.think_tags,
         "answer_tags": verdict.answer_tags,
         "mean_logp": row.mean_logp,
-        "answer_length": row.text.find(closing) + len(closing) if closing in row.text else len(row.tokens),
+        "answer_length": row.text.find(closing) + len(closing)
+        if closing in row.text
+        else len(row.text) + row.ended,
         **{name: columns[name] for name in FIELDS if name in columns},
     }
+
+
+def ids(text: str) -> list[int]:
+    """A token a character; END and PAD are none."""
+    return [ord(character) for character in text]
 
 
 def known(values_PG: torch.Tensor) -> list[float | None]:
@@ -125,7 +151,7 @@ def known(values_PG: torch.Tensor) -> list[float | None]:
 
 
 def test_the_batch_holds_what_it_should() -> None:
-    verdicts = [judged(row, len(row.tokens), "boxed") for row in completions(0, "boxed")]
+    verdicts = [judged(row, "boxed") for row in completions(0, "boxed")]
     assert {verdict.correct for verdict in verdicts} == {True, False, None}
     assert {verdict.think_tags for verdict in verdicts} == {True, False}
     assert {verdict.answer_tags for verdict in verdicts} == {True, False}
@@ -134,22 +160,24 @@ def test_the_batch_holds_what_it_should() -> None:
 @pytest.mark.parametrize("name", RECIPES)
 def test_score_says_what_training_does(name: str, tmp_path: Path) -> None:
     overrides = [f"trainer.max_completion_length={CAP}", f"trainer.num_generations={G}"]
+    overrides += [f"trainer.max_steps={STEPS}", "sampling=uniform"]  # what is drawn is no part of scoring
     if name == "thinkprune":
         overrides.append("budget.caps=[300,200]")
     recipe: Recipe = compose(name, overrides)
     form = VerifierSettings.read(recipe.verifier).format
     method, state = compose(name, overrides).method, tmp_path / "state.json"
-    run_info = RunInfo(G, CAP, recipe.trainer["max_steps"])
+    part = trainer_part(method, completions(0, form), form, tmp_path)
     inside = 0  # completions cut within their thinking
     for visit in range(VISITS):
         rows, step = completions(visit, form), 20 * visit
-        columns = [{"target": 300, "lo": 100, "hi": 200}] * len(rows)
-        budgets = method.budgets([row.prompt for row in rows], columns, step, run_info)
+        part.problem_set.verifier.broken = {row.text for row in rows if row.broken}  # type: ignore[attr-defined]
+        part.begin([{"prompt_id": row.prompt, "prompt": row.prompt} for row in rows], step=step, number=visit)
+        budgets = part.current.prompt_budgets
         file = tmp_path / f"{visit}.jsonl"
         lines = (logged(*pair, form) for pair in zip(rows, budgets, strict=True))
         file.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
-        rollouts, reward_PG, advantage_PG = in_training(method, rows, budgets, form, step)
+        rollouts, reward_PG, advantage_PG = in_training(part, rows)
         entries = score(
             recipe,
             file,
@@ -164,7 +192,8 @@ def test_score_says_what_training_does(name: str, tmp_path: Path) -> None:
         assert correct == known(rollouts.correct_PG)
         assert [entry["budget"] for entry in entries] == known(rollouts.budget_PG)
         assert [entry["reward"] for entry in entries] == known(reward_PG)
-        assert [entry["advantage"] for entry in entries] == advantage_PG.flatten().tolist()
+        expected = pytest.approx(advantage_PG.flatten().tolist(), rel=1e-5, abs=1e-6)  # in float32
+        assert [entry["advantage"] for entry in entries] == expected
         assert json.loads(state.read_text()) == json.loads(json.dumps(method.state_dict()))
         kept = rollouts.length_PG.flatten().tolist()
         inside += sum(k < row.text.find("</think>") for k, row in zip(kept, rows, strict=True))
@@ -179,13 +208,15 @@ def test_a_cut_inside_the_thinking_costs_the_think_tags(tmp_path: Path) -> None:
         'class Tags(Reward):\n    """Pays think tags."""\n\n    name = "tags"\n    reads_format = True\n\n'
         "    def __call__(self, rollouts):\n        return rollouts.think_tags_PG.double()\n"
     )
-    recipe = compose("dot", ["reward=tags", f"trainer.num_generations={G}"], [plugin])
+    recipe = compose("dot", ["reward=tags", "sampling=uniform", f"trainer.num_generations={G}"], [plugin])
     rows = [replace(row, prompt="solved") for row in completions(0, "boxed")[:G]]
     budgets = [PromptBudget()] * G
     file = tmp_path / "rows.jsonl"
     lines = (logged(*pair, "boxed") for pair in zip(rows, budgets, strict=True))
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    rollouts, reward_PG, _ = in_training(recipe.method, rows, budgets, "boxed", 0)
-    assert rollouts.length_PG[0, -1] < len(rows[-1].tokens)
+    part = trainer_part(recipe.method, rows, "boxed", tmp_path)
+    part.begin([{"prompt_id": "solved", "prompt": "solved"}] * G, step=0, number=0)
+    rollouts, reward_PG, _ = in_training(part, rows)
+    assert rollouts.length_PG[0, -1] < rollouts.sampled_length_PG[0, -1]
     assert reward_PG.tolist() == [[1.0] * (G - 1) + [0.0]]
     assert [entry["reward"] for entry in score(recipe, file, max_length=CAP)] == reward_PG[0].tolist()
