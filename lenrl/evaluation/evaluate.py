@@ -62,12 +62,8 @@ def evaluate(
     Raises:
         BadInput: a model, the task or an option can't be used, or `out_dir` holds something else.
     """
-    if not models:
-        raise BadInput("no model given; name at least one: tiny, a folder, a run's folder or a hub id")
+    _check_names(models, settings)
     decodings = settings.each_decoding()
-    for name in models:
-        if settings.engine != "server":  # which has names of its own
-            find(name)  # a misspelt second model must not cost the first one's evaluation
     if sft is not None:
         sft_rows.refuse(sft, len(models), len(decodings))
     task = task if isinstance(task, Task) else build(task)
@@ -147,6 +143,14 @@ class _Bench:
             "resumed": len(cache.done),
             "warnings": lowered,
         }
+
+
+def _check_names(models: Sequence[str], settings: EvalSettings) -> None:
+    if not models:
+        raise BadInput("no model given; name at least one: tiny, a folder, a run's folder or a hub id")
+    for name in models:
+        if settings.engine != "server":  # which has names of its own
+            find(name)  # a misspelt second model must not cost the first one's evaluation
 
 
 def _fit(decoding: Decoding, engine: Engine, longest_prompt: int) -> tuple[Decoding, list[str]]:
