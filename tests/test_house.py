@@ -27,9 +27,16 @@ SAME = {
     "settings.py": "a room's settings, as a recipe or a command gives them",
     "worker.py": "the process that a pool or a launcher starts",
 }
-WAITING = ("dryrun", "evaluation", "generation", "measures", "report", "strategies", "tasks", "train.py", "training",
-           "verify", "cli/attack.py", "cli/check.py", "cli/compare.py", "cli/eval.py", "cli/score.py", "rollouts.py",
-           "monitors/artifacts.py")  # rooms whose functions and docstrings do not hold to it yet  # fmt: skip
+WAITING = (  # rooms and files in which a docstring or a length does not hold to it yet
+    "dryrun",
+    "evaluation/evaluate.py",
+    "rollouts.py",
+    "strategies/base.py",
+    "strategies/diagnostics.py",
+    "strategies/method.py",
+    "train.py",
+    "training",
+)
 
 
 def unique_names(folder, same):
