@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from transformers import TrainerCallback
 
 
+@dataclass(eq=False)
 class Borders(TrainerCallback):
-    """Says where an epoch and an optimizer step begin and end.
+    """Says where an epoch and an optimizer step begin and end."""
 
-    Args:
-        epoch_begins: takes the epoch, counted from 0.
-        step_begins: before an optimizer step's first micro-batch.
-        update_begins: after its last one, before weights move.
-        step_ended: takes the number of completed optimizer steps.
-    """
-
-    def __init__(
-        self,
-        epoch_begins: Callable[[int], None],
-        step_begins: Callable[[], None],
-        update_begins: Callable[[], None],
-        step_ended: Callable[[int], None],
-    ) -> None:
-        self.epoch_begins = epoch_begins
-        self.step_begins = step_begins
-        self.update_begins = update_begins
-        self.step_ended = step_ended
+    epoch_begins: Callable[[int], None]  # takes the epoch, counted from 0
+    step_begins: Callable[[], None]  # before an optimizer step's first micro-batch
+    update_begins: Callable[[], None]  # after its last one, before weights move
+    step_ended: Callable[[int], None]  # takes the number of completed optimizer steps
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.epoch_begins(int(state.epoch or 0))

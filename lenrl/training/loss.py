@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
 
 import torch
 from torch import Tensor
@@ -17,36 +18,25 @@ LogProbs = Callable[[TrlBatch], tuple[Tensor, Tensor | None]]
 """Log-probs and, where they are asked for, entropies of a batch's completion tokens, both (N, T)."""
 
 
+@dataclass
 class PolicyUpdate:
-    """One optimizer step after the other: `begin_step`, then for each micro-batch `begin` (once) and `loss`.
+    """One optimizer step after the other: `begin_step`, then `begin` once, and `loss` for each micro-batch."""
 
-    Args:
-        objective: the slot.
-        group: the processes that train together.
-        by_rows: the loss that `objective: trl` leaves to TRL divides by rows, so that rows of weight 0 must be
-            taken out of the divisor.
-    """
-
-    def __init__(self, objective: Objective, group: ProcessGroup, *, by_rows: bool) -> None:
-        self.objective = objective
-        self.group = group
-        self.by_rows = by_rows
-        self.begun = False  # the step has had its first micro-batch
-        self.is_empty = False  # no group of the step is informative
-        self.totals: StepTotals | None = None
-        self._row_scale = 1.0
+    objective: Objective
+    group: ProcessGroup
+    _: KW_ONLY
+    by_rows: bool  # TRL's own loss divides by rows: rows of weight 0 must be taken out of the divisor
+    begun: bool = field(default=False, init=False)  # the step has had its first micro-batch
+    is_empty: bool = field(default=False, init=False)  # no group of the step is informative
+    totals: StepTotals | None = field(default=None, init=False)
+    _row_scale: float = field(default=1.0, init=False)
 
     def begin_step(self) -> None:
         """An optimizer step begins: with its first micro-batch, or the first of the rest of an epoch."""
         self.begun, self.totals = False, None
 
     def begin(self, window: Sequence[TrlBatch], logps: LogProbs) -> None:
-        """Find what the step's micro-batches have in common.
-
-        Args:
-            window: this process's micro-batches of the step.
-            logps: log-probs of the policy at the step's start, without gradient.
-        """
+        """Find what the step's micro-batches, `window`, have in common; `logps` are without gradient."""
         self.begun = True
         if self.objective.replaces_loss:
             self.totals = self._totals(window, logps)
@@ -64,10 +54,7 @@ class PolicyUpdate:
     ) -> tuple[Tensor, Mapping[str, float]]:
         """The loss of a micro-batch, a scalar with gradient, and figures averaged over the processes.
 
-        Args:
-            batch: one of the step's micro-batches.
-            logps: log-probs with gradient, and entropies.
-            trl: TRL's own loss of it.
+        `logps` gives log-probs with gradient and entropies, `trl` TRL's own loss of the batch.
         """
         if not self.objective.replaces_loss:
             return trl() * self._row_scale, {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -45,12 +45,12 @@ class ProblemSet:
 
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
         """Verdicts of completions, each of its own problem."""
-        return self.verifier.verify(
-            [
-                Claim(text, problem.answer, self.think_prefilled)
-                for text, problem in zip(texts, problems, strict=True)
-            ]
-        )
+        pairs = zip(texts, problems, strict=True)
+        return self.verifier.verify([Claim(text, p.answer, self.think_prefilled) for text, p in pairs])
+
+    def asked(self, row: TrlRow) -> Problem:
+        """The problem of a row."""
+        return self.problems[row["prompt_id"]]
 
 
 @dataclass(frozen=True)
@@ -70,66 +70,44 @@ class InProgress:
     scored: Scored | None = None  # of the whole generation batch
 
 
+@dataclass
 class RolloutScoring:
-    """Leads each generation batch through the slots: `begin`, then `score`, then `finish`. All are collective.
+    """Leads each generation batch through the slots: `begin`, then `score`, then `finish`. All are collective."""
 
-    Args:
-        strategies: the method, with its state.
-        run_info: what start-up checks know of the run.
-        problem_set: what is asked, and who judges.
-        eos_ids: end a completion.
-        group: the processes that train together.
-        monitor: writes `metrics.jsonl` and `completions/`.
-        stop: lets a signal end what a process does by itself.
-        guard: watches the batches.
-        cursor: gives the prompts where the sampling strategy decides how many.
-    """
-
-    def __init__(
-        self,
-        strategies: StrategyStates,
-        run_info: RunInfo,
-        problem_set: ProblemSet,
-        *,
-        eos_ids: Sequence[int],
-        group: ProcessGroup,
-        monitor: LocalMonitor,
-        stop: StopSignal,
-        guard: TruncationGuard,
-        cursor: PromptCursor,
-    ) -> None:
-        assert run_info.num_generations is not None
-        self.strategies = strategies
-        self.run_info = run_info
-        self.num_generations = run_info.num_generations
-        self.problem_set = problem_set
-        self.problems = problem_set.problems
-        self.tokenizer = problem_set.prompts.tokenizer
-        self.eos_ids = list(eos_ids)
-        self.group = group
-        self.monitor = monitor
-        self.stop = stop
-        self.guard = guard
-        self.cursor = cursor
-        self._current: InProgress | None = None
+    strategies: StrategyStates  # the method, with its state
+    run_info: RunInfo
+    problem_set: ProblemSet
+    eos_ids: Sequence[int]  # end a completion
+    group: ProcessGroup
+    monitor: LocalMonitor
+    stop: StopSignal  # lets a signal end what a process does by itself
+    guard: TruncationGuard
+    cursor: PromptCursor  # gives the prompts where the sampling strategy decides how many
+    _current: InProgress | None = field(default=None, init=False)
 
     @property
     def method(self) -> Method:
         """The six slots."""
         return self.strategies.method
 
+    @property
+    def num_generations(self) -> int:
+        """G."""
+        assert self.run_info.num_generations is not None
+        return self.run_info.num_generations
+
+    @property
+    def pad_id(self) -> int:
+        """Fills what was cut, and rows of different widths."""
+        return self.problem_set.prompts.tokenizer.pad_token_id
+
     # --- before sampling -----------------------------------------------------------------------------------
 
     def begin(self, rows: Sequence[TrlRow], *, step: int, number: int) -> list[TrlRow]:
-        """This process's rows to sample: as many prompts as the sampling strategy wants, with the budget's hints.
+        """Rows to sample, from the data loader's: as many prompts as the sampling strategy wants, with budgets' hints.
 
-        Budgets see the whole generation batch in batch order (groups adjacent), since some treat a group's
-        members differently.
-
-        Args:
-            rows: of the data loader.
-            step: completed optimizer steps.
-            number: rollouts before this one since the run began.
+        Budgets see the whole generation batch in batch order, since some treat a group's members differently.
+        `step`, `number`: see `InProgress`.
         """
         prompts = len(rows) * self.group.processes // self.num_generations
         factor = 1.0
@@ -138,7 +116,7 @@ class RolloutScoring:
             rows = self._drawn(prompts, factor)
         counts = dict(self.problem_set.verifier.counts)
         everyone = self.group.gather([row["prompt_id"] for row in rows])
-        columns = [self.problems[name].columns for name in everyone]
+        columns = [self.problem_set.problems[name].columns for name in everyone]
         budgets = self._stage("budget", lambda: self.method.budgets(everyone, columns, step, self.run_info))
         longest = self.run_info.max_length
         cap = min(longest, max(longest if budget.cap is None else budget.cap for budget in budgets))
@@ -153,13 +131,14 @@ class RolloutScoring:
         sampled = prompts_to_sample(prompts, factor, self.num_generations, processes)
         names = [name for name in self.cursor.take(sampled) for _ in range(self.num_generations)]
         local = names[self.group.local_slice(len(names) // processes)]
-        return cast(list[TrlRow], [self.problem_set.prompts.row(self.problems[name]) for name in local])
+        asked = self.problem_set
+        return cast(list[TrlRow], [asked.prompts.row(asked.problems[name]) for name in local])
 
     def _hinted(self, row: TrlRow, budget: PromptBudget) -> TrlRow:
         """A copy of a row, with the budget's words in its prompt."""
         if not (budget.hint or budget.system):
             return row.copy()
-        return {**row, "prompt": self.problem_set.prompts.for_trl(self.problems[row["prompt_id"]], budget)}
+        return {**row, "prompt": self.problem_set.prompts.for_trl(self.problem_set.asked(row), budget)}
 
     # --- after sampling ------------------------------------------------------------------------------------
 
@@ -171,20 +150,18 @@ class RolloutScoring:
 
     def capped(self, values: Sequence[Sequence[Any]]) -> list[list[Any]]:
         """Rows' tokens, or what belongs to them, up to each row's cap: what sampling with that cap would have given."""
-        return capped(values, self.current.prompt_budgets)
+        budgets = self.current.prompt_budgets
+        return [list(row[: budget.cap]) for row, budget in zip(values, budgets, strict=True)]
 
     def score(self, completion_ids: Sequence[Sequence[int]]) -> Tensor:
-        """Verify this process's rows, gather, then truncate and reward identically on every process.
+        """Rewards, float32 (rows of all processes, 1), NaN where a row is not valid, of this process's completions.
 
-        Args:
-            completion_ids: tokens of this process's completions, EOS counted.
-
-        Returns:
-            float32 (rows of the generation batch over all processes, 1), NaN where a row is not valid.
+        Every process verifies its own rows, and truncates and rewards all of them.
         """
         current = self.current
-        texts = [completion_text(self.tokenizer, ids, self.eos_ids) for ids in completion_ids]
-        problems = [self.problems[row["prompt_id"]] for row in current.rows]
+        tokenizer = self.problem_set.prompts.tokenizer
+        texts = [completion_text(tokenizer, ids, self.eos_ids) for ids in completion_ids]
+        problems = [self.problem_set.asked(row) for row in current.rows]
         verdicts = self._verify(texts, problems)
         rows = [
             Row(
@@ -206,7 +183,7 @@ class RolloutScoring:
             """Verdicts of the cut rows of all processes; this process's take the place of the former ones."""
             mine = {row - local.start: n for row, n in kept.items() if local.start <= row < local.stop}
             for i, tokens in mine.items():
-                texts[i] = completion_text(self.tokenizer, completion_ids[i][:tokens], self.eos_ids)
+                texts[i] = completion_text(tokenizer, completion_ids[i][:tokens], self.eos_ids)
             again = self._verify([texts[i] for i in mine], [problems[i] for i in mine])
             for i, verdict in zip(mine, again, strict=True):
                 verdicts[i] = verdict
@@ -230,7 +207,7 @@ class RolloutScoring:
         local = self.group.local_slice(len(current.rows))
         if bool((rollouts.length_PG < rollouts.sampled_length_PG).any()):
             kept_N = rollouts.length_PG.reshape(-1)[local].to(self.group.device)
-            batch = self._counted(cut(batch, kept_N, self.tokenizer.pad_token_id))
+            batch = self._counted(cut(batch, kept_N, self.pad_id))
         if method.needs_logp:
             rollouts = rollouts.with_(mean_logp_PG=self._mean_logp(batch, rollouts, logps))
         advantage = self._stage("advantage", lambda: method.advantages(reward, rollouts))
@@ -252,7 +229,12 @@ class RolloutScoring:
         """The batch of the groups that the sampling strategy keeps, and which groups those are."""
         sampling, prompts = self.method.sampling, self.current.prompts
         batch, kept = keep_groups(
-            batch, reward_PG, sampling, prompts, group=self.group, pad_id=self.tokenizer.pad_token_id
+            batch,
+            reward_PG,
+            sampling,
+            prompts,
+            group=self.group,
+            pad_id=self.pad_id,
         )
         return self._counted(batch), kept
 
@@ -303,18 +285,9 @@ class RolloutScoring:
         metrics["useful_token_share"] = useful_token_share(batch, self.group.sum)
         self.monitor.rollout(metrics, sampled_tokens=int(rollouts.sampled_length_PG.sum()))
         if self.monitor.wants(current.number):
-            prompts = [self.problems[row["prompt_id"]].prompt for row in current.rows]
+            prompts = [self.problem_set.asked(row).prompt for row in current.rows]
             answers = [verdict.answer for verdict in current.verdicts]
             texts = self.group.gather(
                 list(zip(prompts, current.texts, answers, current.prompt_budgets, strict=True))
             )
             self.monitor.completions(current.step, texts, rollouts, reward, advantage, kept=kept)
-
-
-def capped(values: Sequence[Sequence[Any]], prompt_budgets: Sequence[PromptBudget]) -> list[list[Any]]:
-    """Each row up to its own cap.
-
-    >>> capped([[5, 6, 7], [5, 6]], [PromptBudget(cap=2), PromptBudget()])
-    [[5, 6], [5, 6]]
-    """
-    return [list(row[: budget.cap]) for row, budget in zip(values, prompt_budgets, strict=True)]

@@ -9,6 +9,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,12 +32,12 @@ class Part(Protocol):
         """Put back what `state_dict` gave."""
 
 
+@dataclass
 class StrategyStates:
     """The states of a method's strategies, which change in `observe` only."""
 
-    def __init__(self, method: Method) -> None:
-        self.method = method
-        self.version = 0
+    method: Method
+    version: int = 0
 
     def observe(self, rollouts: Rollouts, reward: RewardResult) -> None:
         """Let every strategy update its state from a finished generation batch."""
@@ -76,12 +77,12 @@ class Clock:
         self.before, self.began = state["seconds"], time.monotonic()
 
 
+@dataclass
 class TruncationGuard:
     """Ends a run, with advice, whose completions all hit the cap in several rollouts in a row: they teach nothing."""
 
-    def __init__(self, settings: GuardSettings) -> None:
-        self.settings = settings
-        self.streak = 0  # rollouts
+    settings: GuardSettings
+    streak: int = 0  # rollouts
 
     def watch(self, rollouts: Rollouts) -> None:
         """Count a rollout.
@@ -105,21 +106,19 @@ class TruncationGuard:
         self.streak = state["streak"]
 
 
+@dataclass
 class DevState:
-    """What is known of the evaluations on development problems."""
+    """State of the evaluations on development problems."""
 
-    def __init__(self) -> None:
-        self.due = False  # the last step's evaluation was left by a signal: the next leg begins with it
-        self.baseline: dict[str, Any] | None = None  # accuracy and tokens of the run's first evaluation
+    due: bool = False  # the last step's evaluation was left by a signal: the next leg begins with it
+    baseline: dict[str, Any] | None = None  # accuracy and tokens of the run's first evaluation
 
     def aes(self, metrics: Mapping[str, float]) -> float:
         """AES against the run's first evaluation, which `metrics` become if there was none; NaN: not defined."""
         if self.baseline is None:
-            known = not math.isnan(metrics["accuracy"])  # without gold answers it is NaN, which is no JSON
-            self.baseline = {
-                "accuracy": metrics["accuracy"] if known else None,
-                "tokens": metrics["tokens"],
-            }
+            accuracy = metrics["accuracy"]  # without gold answers it is NaN, which is no JSON
+            accuracy = None if math.isnan(accuracy) else accuracy
+            self.baseline = {"accuracy": accuracy, "tokens": metrics["tokens"]}
         base = self.baseline
         score = aes(base["accuracy"], metrics["accuracy"], base["tokens"], metrics["tokens"])
         return float("nan") if score is None else score

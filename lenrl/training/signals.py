@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from types import FrameType
 from typing import TypeVar
 
@@ -120,23 +121,20 @@ class StopSignal:
         return number
 
 
+@dataclass
 class SampledWork:
     """Work that samples from the model, left on a signal.
 
     Where each forward pass is a collective (ZeRO-3, FSDP) no process may leave by itself: all count their
     passes, which transformers keeps equal, and compare notes now and then.
-
-    Args:
-        stop: what this process knows of signals.
-        collective: forward passes are collectives now.
-        whole: the work goes on to its end, as vLLM's does.
     """
 
-    def __init__(self, stop: StopSignal, collective: Callable[[], bool], *, whole: bool) -> None:
-        self.stop = stop
-        self.collective = collective
-        self.whole = whole
-        self._passes = 0  # of the collective work that goes on, one more than there were
+    stop: StopSignal
+    collective: Callable[[], bool]  # forward passes are collectives now
+    whole: bool  # the work goes on to its end, as vLLM's does
+    _passes: int = field(
+        default=0, init=False
+    )  # of the collective work that goes on, one more than there were
 
     def forward(self) -> None:
         """A forward pass begins: the process makes progress."""

@@ -79,7 +79,7 @@ def force(trainer: Any, choose: Callable[[Any, int], str]) -> None:
     def generate(prompt_ids, *_):
         first = trainer.group.local_slice(len(prompt_ids)).start
         texts = [
-            choose(scoring.problems[row["prompt_id"]], (first + place) % trainer.num_generations)
+            choose(scoring.problem_set.problems[row["prompt_id"]], (first + place) % trainer.num_generations)
             for place, row in enumerate(scoring.current.rows)
         ]
         ids = trainer.processing_class(texts, add_special_tokens=False)["input_ids"]

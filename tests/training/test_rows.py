@@ -85,7 +85,7 @@ def test_a_template_that_opens_the_think_block_and_speaks_a_system_prompt(tmp_pa
     rows = rows_of(tmp_path / "run")
     text = trainer.processing_class.decode(
         trainer.rollout.problem_set.prompts.ids(
-            trainer.rollout.problems[rows[0]["prompt_id"]], PromptBudget()
+            trainer.rollout.problem_set.problems[rows[0]["prompt_id"]], PromptBudget()
         )
     )
     assert text.startswith("<|system|>+<|im_end|><|user|>") and text.endswith("<|assistant|><think>\n")
