@@ -153,7 +153,7 @@ def train(trainer: Any, run_dir: Path, start: Path | None) -> None:
 
 
 def summary(trainer: Any) -> dict[str, Any]:
-    """What `training.json` says of a run that is trained."""
+    """The content of a trained run's `training.json`."""
     state = trainer.state
     best = state.best_metric
     return {

@@ -1,4 +1,4 @@
-"""How rows, groups, rollouts and optimizer steps fit together, and what to set where they do not."""
+"""Rows, groups, rollouts and optimizer steps: their arithmetic, and what to set where it does not work out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class BatchLayout:
-    """How rows, groups, rollouts and optimizer steps fit together."""
+    """Numbers by which rows, groups, rollouts and optimizer steps fit together."""
 
     processes: int
     rows_per_process: int  # a micro-batch
@@ -52,7 +52,7 @@ class BatchLayout:
 
 
 def batch_faults(a: BatchLayout) -> list[str]:
-    """Why these numbers cannot work: the arithmetic, and the nearest ones that do. Empty: they can."""
+    """Faults of numbers that cannot work: the arithmetic, and the nearest ones that do. Empty: they can."""
     rows = (
         f"a rollout has {a.rows_per_process} rows a process x {a.processes} processes x "
         f"{a.steps_per_generation} micro-batches = {a.rows_per_rollout} rows"
@@ -81,8 +81,8 @@ def batch_faults(a: BatchLayout) -> list[str]:
         tried["steps_per_generation"] = ("steps_per_generation", most)
     if not wrong:
         return []
-    found = {key: _nearest_valid(a, *place) for key, place in tried.items()}
-    remedies = [f"trainer.{key} to {_either(near)}" for key, near in found.items() if near]
+    nearest = {key: _nearest_valid(a, *place) for key, place in tried.items()}
+    remedies = [f"trainer.{key} to {_either(near)}" for key, near in nearest.items() if near]
     return [f"{'; '.join(wrong)}. Set {', or '.join(remedies)}."]
 
 

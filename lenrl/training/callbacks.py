@@ -1,4 +1,4 @@
-"""What happens at the borders of epochs and optimizer steps."""
+"""Borders of epochs and optimizer steps."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from transformers import TrainerCallback
 class Borders(TrainerCallback):
     """Says where an epoch and an optimizer step begin and end."""
 
-    epoch_begins: Callable[[int], None]  # takes the epoch, counted from 0
+    epoch_begins: Callable[[int], None]  # with the epoch, counted from 0
     step_begins: Callable[[], None]  # before an optimizer step's first micro-batch
     update_begins: Callable[[], None]  # after its last one, before weights move
-    step_ended: Callable[[int], None]  # takes the number of completed optimizer steps
+    step_ended: Callable[[int], None]  # with the number of completed optimizer steps
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.epoch_begins(int(state.epoch or 0))

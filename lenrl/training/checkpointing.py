@@ -1,6 +1,6 @@
-"""What TRL's trainer does where it saves and continues: checkpoints that hold all that decides how a run goes on.
+"""Overrides of TRL where it saves and continues: checkpoints that hold all that decides how a run goes on.
 
-TRL's own saving stays, written aside (`lenrl.training.checkpoint`); what it leaves out is put beside it: the
+TRL's own saving stays, written aside (`lenrl.training.checkpoint`); what it leaves out is put next to it: the
 rollout in use, the micro-step, the random states of all processes without a pickle, and the states of the strategies.
 """
 
@@ -25,6 +25,8 @@ from lenrl.training.selection import PromptCursor
 from lenrl.training.signals import StopSignal
 
 log = logging.getLogger("lenrl")
+
+REFERENCE = "reference.safetensors"  # in a checkpoint: the reference model, where it moves
 
 OVERRIDES = {
     "_run_epoch": (
@@ -87,9 +89,8 @@ class CheckpointedGRPO(GRPOTrainer):
         name = f"checkpoint-{self.state.global_step}"
         main = self.accelerator.is_main_process
         with checkpoint.atomic_folder(run_dir, name, is_main=main) as folder:
-            elsewhere = swapped(
-                self.args, output_dir=str(folder.parent), save_total_limit=None, push_to_hub=False
-            )
+            parent = str(folder.parent)
+            elsewhere = swapped(self.args, output_dir=parent, save_total_limit=None, push_to_hub=False)
             # Of a best step transformers would look for the folder, and not find it here.
             with elsewhere, swapped(self.state, best_global_step=None):
                 super()._save_checkpoint(model, trial)
@@ -126,7 +127,7 @@ class CheckpointedGRPO(GRPOTrainer):
         return best
 
     def _own_state(self) -> dict[str, Any]:
-        """What decides how the run goes on and is the same on every process."""
+        """State that decides how the run goes on and is the same on every process."""
         return {
             "step": self.state.global_step,
             "micro_step": self._step,
@@ -148,15 +149,9 @@ class CheckpointedGRPO(GRPOTrainer):
 
     @property
     def _geometry(self) -> list[int]:
-        """What gives a micro-step its place in a rollout."""
-        args = self.args
-        return [
-            args.per_device_train_batch_size,
-            args.gradient_accumulation_steps,
-            args.steps_per_generation,
-            self.num_iterations,
-            self.num_generations,
-        ]
+        """Numbers that give a micro-step its place in a rollout."""
+        rows, accumulation = self.args.per_device_train_batch_size, self.args.gradient_accumulation_steps
+        return [rows, accumulation, self.args.steps_per_generation, self.num_iterations, self.num_generations]
 
     @property
     def _backend(self) -> str:
@@ -167,9 +162,7 @@ class CheckpointedGRPO(GRPOTrainer):
             assert self._buffered_inputs is not None
             tensors.write_batches(self._of_rank(folder, "rollout"), self._buffered_inputs)
         if self.args.sync_ref_model and self.accelerator.is_main_process:
-            tensors.write_model(
-                folder / "reference.safetensors", self.accelerator.unwrap_model(self.ref_model)
-            )
+            tensors.write_model(folder / REFERENCE, self.accelerator.unwrap_model(self.ref_model))
 
     def _of_rank(self, folder: Path, what: str) -> Path:
         return folder / f"{what}-{self.accelerator.process_index}.safetensors"
@@ -194,9 +187,8 @@ class CheckpointedGRPO(GRPOTrainer):
         """TRL's; where the recipe was changed, the recipe's learning rate and the like and not the saved ones."""
         if checkpoint is None:
             return
-        with optimizer.kept(
-            self.optimizer, self.lr_scheduler, self.recipe_changed and self._backend == "plain"
-        ):
+        changed = self.recipe_changed and self._backend == "plain"
+        with optimizer.kept(self.optimizer, self.lr_scheduler, changed):
             super()._load_optimizer_and_scheduler(checkpoint)
 
     def _issue_warnings_after_load(self, load_result):
@@ -227,9 +219,7 @@ class CheckpointedGRPO(GRPOTrainer):
         for name, part in self.stateful.items():
             part.load_state_dict(state["stateful"][name])
         if self.args.sync_ref_model:
-            tensors.read_model(
-                folder / "reference.safetensors", self.accelerator.unwrap_model(self.ref_model)
-            )
+            tensors.read_model(folder / REFERENCE, self.accelerator.unwrap_model(self.ref_model))
         if state["geometry"] == self._geometry:
             self._step = state["micro_step"]
             if state["rollout"]:

@@ -57,17 +57,14 @@ def prepare(recipe: Recipe, processes: int | None = None) -> CheckedRun:
     Raises:
         BadInput: with every fault found, one a line.
     """
-    faults: list[str] = []
     trainer = dict(recipe.trainer)
-    faults += field_faults(trainer)
-    if faults:
+    if faults := field_faults(trainer):
         raise BadInput("\n".join(faults))
     processes = processes or int(recipe.launch.get("num_processes", 1))
     layout = _layout(trainer, processes)
-    faults += batch_faults(layout)
     peft_config(recipe.model.peft)
     quantization_config(recipe.model.peft)
-    faults += _model_faults(recipe.model)
+    faults = batch_faults(layout) + _model_faults(recipe.model)
     task = task_of(recipe)
     verifier = VerifierSettings.read(recipe.verifier, task.VERIFIER)
     method = recipe.method
@@ -97,13 +94,12 @@ def grpo_config(checked_run: CheckedRun, run_dir: Path) -> GRPOConfig:
     fields.setdefault("dataloader_pin_memory", cuda)
     if not (evaluates and checked_run.task.labelled):  # without gold answers no checkpoint is the best
         fields["metric_for_best_model"] = None
-    model_kwargs: dict[str, Any] = {"dtype": recipe.model.dtype}
-    if recipe.model.attn_implementation:
-        model_kwargs["attn_implementation"] = recipe.model.attn_implementation
-    if recipe.model.revision:
-        model_kwargs["revision"] = recipe.model.revision
-    if (quantized := quantization_config(recipe.model.peft)) is not None:
-        model_kwargs["quantization_config"] = quantized
+    model_options = {
+        "dtype": recipe.model.dtype,
+        "attn_implementation": recipe.model.attn_implementation,
+        "revision": recipe.model.revision,
+        "quantization_config": quantization_config(recipe.model.peft),
+    }
     ours = dict(
         output_dir=str(run_dir),
         seed=recipe.seed,
@@ -118,7 +114,7 @@ def grpo_config(checked_run: CheckedRun, run_dir: Path) -> GRPOConfig:
         eval_steps=eval_steps if evaluates else None,
         eval_on_start=evaluates,
         num_generations_eval=1,
-        model_init_kwargs=model_kwargs,
+        model_init_kwargs={name: value for name, value in model_options.items() if value},
         trust_remote_code=recipe.model.trust_remote_code,
     )
     try:
@@ -227,16 +223,14 @@ def _seam_faults(recipe: Recipe, trainer: Mapping[str, Any], a: BatchLayout) -> 
 
 def _idle_options(trainer: Mapping[str, Any]) -> list[str]:
     """Options that are taken and do less than they seem to."""
-    found = []
+    idle = []
     saves, evaluates = trainer.get("save_steps"), trainer.get("eval_steps")
     if saves and evaluates and evaluates % saves:
-        found.append(
+        idle.append(
             f"trainer.eval_steps={evaluates} is no multiple of trainer.save_steps={saves}: the best evaluation may "
             "be at a step that has no checkpoint"
         )
     for name in ("min_p", "repetition_penalty"):
         if trainer.get(name) not in (None, GRPO_FIELDS[name].default):
-            found.append(
-                f"trainer.{name}={trainer[name]} shapes the rollouts only; evaluations do without it"
-            )
-    return found
+            idle.append(f"trainer.{name}={trainer[name]} shapes the rollouts only; evaluations do without it")
+    return idle

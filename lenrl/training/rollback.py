@@ -14,7 +14,7 @@ from lenrl.training.run_state import Part
 
 
 class StepSnapshot:
-    """What an optimizer step changes before it moves the weights, as it was before; see `Part`."""
+    """Parts of the run that an optimizer step changes before it moves the weights, as they were before it."""
 
     def __init__(self, parts: Mapping[str, Part]) -> None:
         self.parts = dict(parts)

@@ -181,11 +181,11 @@ class RolloutScoring:
 
         def judge(kept: Mapping[int, int]) -> list[Verdict]:
             """Verdicts of the cut rows of all processes; this process's take the place of the former ones."""
-            mine = {row - local.start: n for row, n in kept.items() if local.start <= row < local.stop}
-            for i, tokens in mine.items():
+            own = {row - local.start: n for row, n in kept.items() if local.start <= row < local.stop}
+            for i, tokens in own.items():
                 texts[i] = completion_text(tokenizer, completion_ids[i][:tokens], self.eos_ids)
-            again = self._verify([texts[i] for i in mine], [problems[i] for i in mine])
-            for i, verdict in zip(mine, again, strict=True):
+            again = self._verify([texts[i] for i in own], [problems[i] for i in own])
+            for i, verdict in zip(own, again, strict=True):
                 verdicts[i] = verdict
             return self.group.gather(again)
 
@@ -228,14 +228,7 @@ class RolloutScoring:
     def _selected(self, batch: TrlBatch, reward_PG: Tensor) -> tuple[TrlBatch, list[int]]:
         """The batch of the groups that the sampling strategy keeps, and which groups those are."""
         sampling, prompts = self.method.sampling, self.current.prompts
-        batch, kept = keep_groups(
-            batch,
-            reward_PG,
-            sampling,
-            prompts,
-            group=self.group,
-            pad_id=self.pad_id,
-        )
+        batch, kept = keep_groups(batch, reward_PG, sampling, prompts, group=self.group, pad_id=self.pad_id)
         return self._counted(batch), kept
 
     def _counted(self, batch: TrlBatch) -> TrlBatch:

@@ -1,4 +1,4 @@
-"""What a recipe alone says of its run, without TRL: its task, and what strategies may know."""
+"""A recipe's task, and what strategies may know of its run, without TRL."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def task_of(recipe: Recipe) -> tasks.Task:
 
 
 def run_info_of(trainer: Mapping[str, Any], updates_per_rollout: int = 1) -> RunInfo:
-    """What the method's start-up checks may know of a run with these fields of `trainer`, its data unread.
+    """RunInfo of a run with these fields of `trainer`, its data unread.
 
     Raises:
         BadInput: a group size, a cap or a number of steps that no run can have.

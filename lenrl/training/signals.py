@@ -29,7 +29,7 @@ class _Left(BaseException):
 
 
 class StopSignal:
-    """What a process knows of signals, and of its own progress.
+    """A process's knowledge of signals, and of its own progress.
 
     `beats` grows as long as the process makes progress, `doing` says at what: `Watchdog` looks at both.
 
@@ -101,7 +101,7 @@ class StopSignal:
         """Compare notes with the other processes; collective.
 
         Args:
-            patience_s: seconds for which a signal is not yet told, in the middle of something worth finishing.
+            patience_s: seconds for which a signal is kept back, in the middle of something worth finishing.
 
         Raises:
             Stopped: on every process, if one of them has got a signal.

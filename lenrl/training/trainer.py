@@ -72,7 +72,7 @@ READS = ("_step", "_buffered_inputs", "_metrics")
 """Private attributes that are read; `checkpointing` puts the first two back."""
 
 GENERATED = "prompt_ids, completion_ids, tool_mask, completions, logprobs, extra_fields, images, tool_images"
-"""What `_generate` returns."""
+"""Names of what `_generate` returns."""
 
 
 def _placeholder_reward(**_: Any) -> list[float]:
@@ -149,8 +149,7 @@ class LenrlTrainer(CheckpointedGRPO):
             guard=truncation_guard,
             cursor=self.cursor,
         )
-        by_rows = self.loss_type in ROW_MEAN_LOSSES
-        self.update = PolicyUpdate(method.objective, self.group, by_rows=by_rows)
+        self.update = PolicyUpdate(method.objective, self.group, by_rows=self.loss_type in ROW_MEAN_LOSSES)
         self._update_figures: tuple[str, ...] = ()  # what the update gives `_metrics`, by name
         undone = {"guard": truncation_guard, "clock": self.clock, "journal": monitor}
         self.stateful = {**undone, "evaluation": self.evaluation}

@@ -18,7 +18,7 @@ class TrlRow(TypedDict):
 
 
 class TrlBatch(TypedDict):
-    """What `_generate_and_score_completions` returns for a process's rows, and in parts `_compute_loss` gets."""
+    """A process's rows, as `_generate_and_score_completions` returns them and `_compute_loss` gets them in parts."""
 
     prompt_ids: Tensor  # (N, S) int64, padded on the left
     prompt_mask: Tensor  # (N, S) int64, 1: a token

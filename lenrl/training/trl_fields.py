@@ -113,7 +113,7 @@ def field_faults(trainer: Mapping[str, Any]) -> list[str]:
 
 
 def faults_of(model: type[BaseModel], values: Mapping[str, Any], prefix: str, owner: str) -> list[str]:
-    """What a class made by `checker` says of values under `prefix` of a recipe; `owner` has the fields."""
+    """Faults of values under `prefix` of a recipe; `model`: made by `checker`; `owner` has the fields."""
     try:
         model.model_validate({name: value for name, value in values.items() if name not in OWNED})
     except ValidationError as fault:

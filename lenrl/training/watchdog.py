@@ -1,4 +1,4 @@
-"""A thread beside the training: carries signals to the other processes, and ends a run that hangs.
+"""A thread next to the training: carries signals to the other processes, and ends a run that hangs.
 
 Processes tell each other through the key-value store of the process group, which works while they sample,
 verify or wait for each other, when no collective could.
@@ -99,19 +99,19 @@ class Watchdog:
         while not self._over.wait(poll_s):
             # A process that holds the interpreter lock for ever runs no thread: this timer needs none.
             faulthandler.dump_traceback_later(self.hang_timeout_s + STUCK_S, exit=True, **self._out())
-            self._look(self._told())
+            self._look(self._reports())
             idle_s = time.monotonic() - max(when for _, when in self.seen.values())
             if idle_s > self.hang_timeout_s:
                 self._give_up()
 
-    def _told(self) -> dict[int, str]:
-        """What every process last said of itself; relays a stop on the way."""
-        mine = json.dumps([self.stop.beats, self.stop.doing])
-        told = {self.rank: mine}
+    def _reports(self) -> dict[int, str]:
+        """Every process's last report of itself; relays a stop on the way."""
+        own = json.dumps([self.stop.beats, self.stop.doing])
+        reports = {self.rank: own}
         if self.store is None:
-            return told
+            return reports
         try:
-            self.store.set(BEAT_KEY.format(self.rank), mine)
+            self.store.set(BEAT_KEY.format(self.rank), own)
             if self.stop.number and not self._relayed:
                 self._relayed = True
                 self.store.set(STOP_KEY, str(self.stop.number))
@@ -121,33 +121,33 @@ class Watchdog:
             for rank in self.seen:
                 key = BEAT_KEY.format(rank)
                 if rank != self.rank and self.store.check([key]):
-                    told[rank] = self.store.get(key).decode()
+                    reports[rank] = self.store.get(key).decode()
         except (RuntimeError, OSError):  # the process that holds the store has ended; this one soon will
             self.store = None
-        return told
+        return reports
 
-    def _look(self, told: dict[int, str]) -> None:
+    def _look(self, reports: dict[int, str]) -> None:
         now = time.monotonic()
-        for rank, said in told.items():
-            if said != self.seen[rank][0]:
-                self.seen[rank] = (said, now)
+        for rank, report in reports.items():
+            if report != self.seen[rank][0]:
+                self.seen[rank] = (report, now)
 
     def _give_up(self) -> None:
         now = time.monotonic()
         lines = [f"no process has made progress for {self.hang_timeout_s:g} s (guard.hang_timeout_s):"]
-        for rank, (said, when) in self.seen.items():
-            doing = json.loads(said)[1] if said else "nothing heard"
+        for rank, (report, when) in self.seen.items():
+            doing = json.loads(report)[1] if report else "nothing heard"
             lines.append(f"rank {rank}: {doing}, for {now - when:.0f} s")
-        report = "; ".join(lines).replace(":;", ":")
+        message = "; ".join(lines).replace(":;", ":")
         out = self._out()
         try:
             if self._stacks is not None:
-                self._stacks.write(report + "\n\n")
+                self._stacks.write(message + "\n\n")
                 self._stacks.flush()
             faulthandler.dump_traceback(all_threads=True, **out)
         except OSError:
             pass
-        log.error("%s. Its stack is in %s; the last checkpoint is intact.", report, self.path)
+        log.error("%s. Its stack is in %s; the last checkpoint is intact.", message, self.path)
         time.sleep(min(OTHERS_S, self.hang_timeout_s))
         self.end(1, f"hung while {self.stop.doing}")
 

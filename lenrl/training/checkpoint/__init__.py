@@ -10,7 +10,7 @@ A checkpoint is a folder `checkpoint-STEP`:
     lenrl.json                                       strategies' states, micro-step, recipe, ...
     manifest.json                                    format, sizes and checksums; written last
 
-`manifest` says whether a folder is whole, `folders` which one a run goes on from, `aside` writes one, `tensors`
+`manifest` says whether a folder is whole, `folders` which one a run goes on from, `atomic` writes one, `tensors`
 and `weights` know what is inside.
 """
 
@@ -35,26 +35,3 @@ from lenrl.training.checkpoint.manifest import (
     write_state,
 )
 from lenrl.training.checkpoint.weights import check_saved, weight_faults
-
-__all__ = [
-    "FORMAT",
-    "MANIFEST",
-    "PARTIAL",
-    "SET_ASIDE",
-    "STATE",
-    "accept",
-    "check_saved",
-    "chosen",
-    "clean",
-    "faults",
-    "newest_good",
-    "publish",
-    "read_state",
-    "rotate",
-    "set_aside_after",
-    "step_of",
-    "weight_faults",
-    "write_manifest",
-    "write_state",
-    "atomic_folder",
-]

@@ -1,4 +1,4 @@
-"""Which of a run's checkpoints it goes on from, and which stay."""
+"""A run's checkpoints: the one that it goes on from, and those that stay."""
 
 from __future__ import annotations
 

@@ -38,10 +38,10 @@ def write_manifest(folder: Path) -> None:
     """Flush every file of the folder to the disk, then write the manifest of them."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / MANIFEST)
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = pool.map(_flushed, files)
+        entries_of = pool.map(_flushed, files)
     entries = {
         p.relative_to(folder).as_posix(): {"bytes": size, "sha256": digest}
-        for p, (size, digest) in zip(files, found, strict=True)
+        for p, (size, digest) in zip(files, entries_of, strict=True)
     }
     path = folder / MANIFEST
     path.write_bytes(_encoded({"format": FORMAT, "files": entries}))
@@ -51,7 +51,7 @@ def write_manifest(folder: Path) -> None:
 
 
 def faults(folder: Path, *, checksums: bool = True) -> list[str]:
-    """What is wrong with a checkpoint; empty: it is whole.
+    """Faults of a checkpoint; empty: it is whole.
 
     Args:
         folder: the checkpoint.
@@ -81,27 +81,27 @@ def faults(folder: Path, *, checksums: bool = True) -> list[str]:
         return [f"{manifest} does not have the checksum that it says"]
     entries = content["files"]
     there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {MANIFEST}
-    found = [f"{folder / name} is missing" for name in sorted(set(entries) - there)]
-    found += [f"{folder / name} is not in the manifest" for name in sorted(there - set(entries))]
+    wrong = [f"{folder / name} is missing" for name in sorted(set(entries) - there)]
+    wrong += [f"{folder / name} is not in the manifest" for name in sorted(there - set(entries))]
     for name in sorted(set(entries) & there):
-        size, said = (folder / name).stat().st_size, entries[name]["bytes"]
-        if size != said:
-            found.append(f"{folder / name} has {size} bytes, the manifest says {said}")
-    if checksums and not found:
+        size, expected = (folder / name).stat().st_size, entries[name]["bytes"]
+        if size != expected:
+            wrong.append(f"{folder / name} has {size} bytes, the manifest says {expected}")
+    if checksums and not wrong:
         with ThreadPoolExecutor(_THREADS) as pool:
             names = sorted(entries)
             digests = pool.map(lambda name: _sha256(folder / name), names)
-        found += [
+        wrong += [
             f"{folder / name} does not have the checksum that the manifest says"
             for name, digest in zip(names, digests, strict=True)
             if digest != entries[name]["sha256"]
         ]
-        found = found or _content_faults(folder, set(entries))
-    return found
+        wrong = wrong or _content_faults(folder, set(entries))
+    return wrong
 
 
 def _content_faults(folder: Path, names: set[str]) -> list[str]:
-    """What an untouched folder lacks all the same: transformers would go on without it, or load a pickle."""
+    """Faults of an untouched folder: transformers would go on without what it lacks, or load a pickle."""
     if STATE not in names:
         return [f"{folder / STATE} is missing"]
     state = read_state(folder)
@@ -111,23 +111,23 @@ def _content_faults(folder: Path, names: set[str]) -> list[str]:
     plain = state["backend"] == PLAIN
     if plain:
         needed |= {"optimizer.pt", "scheduler.pt"}
-    found = [f"{folder / name} is missing" for name in sorted(needed - names)]
+    wrong = [f"{folder / name} is missing" for name in sorted(needed - names)]
     if plain and not names & set(_WEIGHTS):
-        found.append(f"{folder} holds no weights")
+        wrong.append(f"{folder} holds no weights")
     for name in sorted(names) if plain else ():
         if name.endswith(_PICKLED):
-            found += (
+            wrong += (
                 _pickle_faults(folder / name)
                 if name in PICKLES
                 else [f"{folder / name} does not belong here"]
             )
     if f"checkpoint-{state['step']}" != folder.name:
-        found.append(f"{folder} was written as checkpoint-{state['step']}")
-    return found
+        wrong.append(f"{folder} was written as checkpoint-{state['step']}")
+    return wrong
 
 
 def _pickle_faults(path: Path) -> list[str]:
-    """Whether torch would refuse the file; tensors are not read, nothing in it is called."""
+    """The fault that torch would find in the file; tensors are not read, nothing in it is called."""
     try:
         torch.load(path, weights_only=True, map_location="meta", mmap=True)
     except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, OSError) as fault:

@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 @contextmanager
-def kept(optimizer: Any, scheduler: Any, wanted: bool = True) -> Iterator[None]:
+def kept(optimizer: Any, scheduler: Any, keep: bool = True) -> Iterator[None]:
     """Load states inside the block and keep the options of before: learning rate, betas, weight decay.
 
     A state brings its own options along, so that a changed recipe would change nothing.
@@ -18,7 +18,7 @@ def kept(optimizer: Any, scheduler: Any, wanted: bool = True) -> Iterator[None]:
     options = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
     rates = list(scheduler.base_lrs) if isinstance(scheduler, LambdaLR) else None
     yield
-    if not wanted or rates is None:
+    if not keep or rates is None:
         return
     scheduler.base_lrs = rates
     for group, option, rate, curve in zip(

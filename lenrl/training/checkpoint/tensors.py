@@ -56,7 +56,7 @@ def write_batches(path: Path, batches: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_batches(path: Path, device: torch.device) -> list[dict[str, Any]]:
-    """What `write_batches` wrote, on that device."""
+    """The micro-batches that `write_batches` wrote, on that device."""
     tensors, batches = _read(path)
     for name, tensor in tensors.items():
         place, key = name.split("/", 1)

@@ -1,4 +1,4 @@
-"""Whether the saved weights are the model's: every tensor there, of its name and size.
+"""Saved weights against the model's: every tensor there, of its name and size.
 
 transformers loads with `strict=False`: what a file lacks or calls otherwise is left as it is in the model.
 """
@@ -28,7 +28,7 @@ def check_saved(folder: Path, model: Any) -> None:
 
 
 def weight_faults(folder: Path, model: Any) -> list[str]:
-    """How the weights in a folder differ from the model's tensors; shared tensors may be there once.
+    """Differences of the weights in a folder from the model's tensors; shared tensors may be there once.
 
     Shards that FSDP or DeepSpeed write in forms of their own are not looked into.
     """
@@ -38,17 +38,17 @@ def weight_faults(folder: Path, model: Any) -> list[str]:
     if index.is_file():
         files = sorted({folder / name for name in json.loads(index.read_text())["weight_map"].values()})
     saved: dict[str, list[int]] = {}
-    found = []
+    faults = []
     for path in files:
         if not path.is_file():
             return [f"{path} is missing"] if index.is_file() else []
         try:
             saved |= _shapes(path)
         except (ValueError, KeyError) as fault:
-            found.append(f"{path} is cut short ({fault})")
+            faults.append(f"{path} is cut short ({fault})")
     expected = _adapter(model) if adapter.is_file() else _tensors(model)
     if any("_flat_param" in name for name in expected):  # FSDP 1 keeps no names
-        return found
+        return faults
     groups: dict[int, list[str]] = {}
     for name, tensor in expected.items():
         groups.setdefault(id(tensor), []).append(name)
@@ -58,8 +58,8 @@ def weight_faults(folder: Path, model: Any) -> list[str]:
     wrong = [n for n, t in expected.items() if n in saved and saved[n] != _shape(t)]
     for names, what in ((missing, "missing"), (unknown, "not the model's"), (wrong, "of another shape")):
         if names:
-            found.append(f"{len(names)} of {len(expected)} tensors {what} ({', '.join(names[:_NAMED])})")
-    return found
+            faults.append(f"{len(names)} of {len(expected)} tensors {what} ({', '.join(names[:_NAMED])})")
+    return faults
 
 
 def _shapes(path: Path) -> dict[str, list[int]]:
