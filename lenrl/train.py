@@ -264,12 +264,10 @@ def _trainer(
     from transformers import PrinterCallback
     from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
-    from lenrl.generation.base import Batches, Decoding
     from lenrl.generation.pretrained import find
     from lenrl.monitors.local import LocalMonitor
     from lenrl.monitors.progress_bar import ProgressBar
     from lenrl.monitors.trackers import set_aside
-    from lenrl.training.evaluation import DevEvaluation
     from lenrl.training.peft import peft_config
     from lenrl.training.trainer import LenrlTrainer
 
@@ -297,23 +295,35 @@ def _trainer(
     kinds = get_reporting_integration_callbacks(config.report_to)
     set_aside(trainer.callback_handler.callbacks, kinds, run_dir, state.is_main_process)
     if dev:
-        trainer.dev = DevEvaluation(
-            dev[state.process_index :: state.num_processes],
-            prompts,
-            partial(recipe.budget.evaluation, run_info=run_info),
-            problem_set.verifier,
-            replace(info, eos_ids=list(trainer.eos_token_ids)),
-            Decoding(
-                temperature=config.temperature,
-                top_p=config.top_p,
-                top_k=config.top_k or 0,
-                max_new_tokens=run_info.max_length,
-                seed=recipe.seed,
-            ),
-            Batches(recipe.update.eval_batch_size),
-            trainer.sampling.run,
-        )
+        share = dev[state.process_index :: state.num_processes]
+        trainer.dev = _dev_evaluation(recipe, trainer, problem_set, info, share)
     return trainer
+
+
+def _dev_evaluation(
+    recipe: Recipe, trainer: Any, problem_set: ProblemSet, info: TokenizerInfo, dev: Sequence[Problem]
+) -> Callable[..., dict[str, float]]:
+    """The evaluation of this process's share of the development problems, sampled as the rollouts are."""
+    from lenrl.generation.base import Batches, Decoding
+    from lenrl.training.evaluation import DevEvaluation
+
+    config, run_info = trainer.args, trainer.rollout.run_info
+    return DevEvaluation(
+        dev,
+        problem_set.prompts,
+        partial(recipe.budget.evaluation, run_info=run_info),
+        problem_set.verifier,
+        replace(info, eos_ids=list(trainer.eos_token_ids)),
+        Decoding(
+            temperature=config.temperature,
+            top_p=config.top_p,
+            top_k=config.top_k or 0,
+            max_new_tokens=run_info.max_length,
+            seed=recipe.seed,
+        ),
+        Batches(recipe.update.eval_batch_size),
+        trainer.sampling.run,
+    )
 
 
 def same_on_every_process(*digests: str) -> None:

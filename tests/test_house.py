@@ -34,8 +34,6 @@ WAITING = (  # rooms and files in which a docstring or a length does not hold to
     "strategies/base.py",
     "strategies/diagnostics.py",
     "strategies/method.py",
-    "train.py",
-    "training",
 )
 
 
