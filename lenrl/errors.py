@@ -1,7 +1,5 @@
 """The errors a user can cause or must act on. Each message says: value found, rule, remedy."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any

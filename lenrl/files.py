@@ -1,7 +1,5 @@
 """Small files: written whole or not at all, read with a default. Standard library only."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

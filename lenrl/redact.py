@@ -1,7 +1,5 @@
 """Takes secrets out of what is printed or logged. Standard library only."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re

@@ -21,7 +21,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the verifier says of one completion.
+    """Judgement of one completion by the verifier.
 
     `correct` is None when nobody can say: the gold answer is unreadable, or the verifier itself failed.
     An answer that is missing or that overruns a limit is wrong (False), never unknown.
@@ -110,7 +110,7 @@ class Rollouts:
 
 @dataclass(frozen=True)
 class RewardResult:
-    """What a reward strategy pays, (P, G) in float64; NaN leaves a row out of everything.
+    """Rewards of a generation batch, (P, G) in float64; NaN leaves a row out of everything.
 
     `parts` names its addends for the logs and for `advantage: decoupled`; none: the total is the one part.
     """

@@ -1,7 +1,5 @@
 """The command line: one file a verb, and imports inside the verbs, so that help answers at once."""
 
-from __future__ import annotations
-
 import importlib
 import os
 import signal

@@ -1,7 +1,5 @@
 """Base of the verbs' argument parsers."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 from pathlib import Path

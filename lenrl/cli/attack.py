@@ -1,7 +1,5 @@
 """`lenrl attack`: reward hacks tried on a recipe before training."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """`lenrl check`: all that can be known of a recipe before a model loads."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from lenrl.cli.arguments import Parser

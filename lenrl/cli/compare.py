@@ -1,7 +1,5 @@
 """`lenrl compare`: runs, sweeps and evaluations side by side."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

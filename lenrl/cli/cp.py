@@ -1,7 +1,5 @@
 """`lenrl cp`: copy a recipe to edit."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`lenrl ls`: recipes and strategies, a line each."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """`lenrl score`: rewards and advantages of logged rollouts."""
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """`lenrl sweep`: many settings of a recipe, each as a run of its own."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Sequence
 

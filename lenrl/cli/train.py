@@ -1,7 +1,5 @@
 """`lenrl train`: compose, check, launch, and measure before against after."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 

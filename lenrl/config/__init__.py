@@ -1,7 +1,5 @@
 """Recipes: a name and overrides become one validated, plain `Recipe`. The only importer of Hydra."""
 
-from __future__ import annotations
-
 from lenrl.config.compose import compose, find, group
 from lenrl.config.grid import Axis, Grid, spread
 from lenrl.config.overrides import sections, sets

@@ -1,7 +1,5 @@
 """Differences of two recipes in what shapes the result."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from typing import Any

@@ -3,8 +3,6 @@
 `a,b`, `choice(a,b)`, `range(0,1,0.1)`, `interval(1e-5,1e-3)` and `tag`, `sort`, `shuffle` around them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 from collections.abc import Sequence

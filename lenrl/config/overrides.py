@@ -1,7 +1,5 @@
 """Overrides in Hydra's grammar, without those parts that a single run refuses."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

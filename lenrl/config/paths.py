@@ -1,7 +1,5 @@
 """Places of recipes, and the recipe that a name means."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from lenrl.errors import BadInput, did_you_mean

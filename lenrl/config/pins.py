@@ -1,7 +1,5 @@
 """The versions of Hydra's stack that work together."""
 
-from __future__ import annotations
-
 from importlib import metadata
 
 from lenrl.errors import BadInput

@@ -4,8 +4,6 @@ No field has a default here: defaults are written once, in `recipes/base.yaml` a
 options, in its class.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

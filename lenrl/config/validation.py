@@ -1,7 +1,5 @@
 """Checks on a composed recipe, and readable words for what is wrong."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -34,11 +32,11 @@ def checked(plain: Mapping[str, Any]) -> Recipe:
 def refuse_resolvers(raw: Any) -> None:
     """Only `${section.key}`: `${now:}` differs on each process, `${oc.env:}` would write secrets to files."""
     for key, value in _leaves(raw):
-        found = _RESOLVER.search(value) if isinstance(value, str) else None
-        if found:
+        resolver = _RESOLVER.search(value) if isinstance(value, str) else None
+        if resolver:
             raise BadInput(
                 f"{key}={value!r}: an interpolation names a key, as ${{trainer.max_steps}}; the "
-                f"resolver {found[1]!r} could give another value on each process. Give the value itself."
+                f"resolver {resolver[1]!r} could give another value on each process. Give the value itself."
             )
 
 

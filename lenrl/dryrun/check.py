@@ -1,6 +1,4 @@
-"""What can be known of a recipe before a model loads: arithmetic, sizes, data, verifier, penalty."""
-
-from __future__ import annotations
+"""Checks of a recipe before a model loads: arithmetic, sizes, data, verifier, penalty."""
 
 import time
 from collections.abc import Sequence
@@ -34,32 +32,32 @@ def check(recipe: Recipe) -> dict[str, Any]:
         BadInput: the recipe or its data can't be trained.
     """
     checked_run = prepare(recipe)
-    found: dict[str, Any] = {"recipe": recipe.resolved(), "digest": recipe.digest()}
-    found["run_dir"] = str(recipe.run_dir())
+    facts: dict[str, Any] = {"recipe": recipe.resolved(), "digest": recipe.digest()}
+    facts["run_dir"] = str(recipe.run_dir())
     warnings = list(checked_run.warnings)
-    found["batch"] = _batch(checked_run)
+    facts["batch"] = _batch(checked_run)
     model, tokenizer, longest = sizes.measure(checked_run, warnings)
-    found["model"] = model
+    facts["model"] = model
     with Verifier(checked_run.verifier) as verifier:
-        found["data"], train = _audit(checked_run, verifier, tokenizer, longest, warnings)
-        found["verifier"] = _time(checked_run, verifier, train, warnings)
-    found["penalty"] = trial.penalty(checked_run, train, warnings)
-    return {**found, "warnings": list(dict.fromkeys(warnings))}
+        facts["data"], train = _audit(checked_run, verifier, tokenizer, longest, warnings)
+        facts["verifier"] = _time(checked_run, verifier, train, warnings)
+    facts["penalty"] = trial.penalty(checked_run, train, warnings)
+    return {**facts, "warnings": list(dict.fromkeys(warnings))}
 
 
-def show(found: dict[str, Any], console: Console | None = None) -> None:
+def show(facts: dict[str, Any], console: Console | None = None) -> None:
     """Print what `check` found."""
     console = console or Console()
-    console.print(Text(yaml.safe_dump(found["recipe"], sort_keys=False, allow_unicode=True)), soft_wrap=True)
+    console.print(Text(yaml.safe_dump(facts["recipe"], sort_keys=False, allow_unicode=True)), soft_wrap=True)
     table = Table(show_header=False, box=None, pad_edge=False)
     for section in ("batch", "model", "data", "verifier", "penalty"):
         table.add_row(Text(section, style="bold"))
-        for key, value in found[section].items():
+        for key, value in facts[section].items():
             table.add_row(Text(f"  {key.replace('_', ' ')}"), Text(_words(value)))
     console.print(table)
-    for warning in found["warnings"]:
+    for warning in facts["warnings"]:
         console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
-    console.print(Text(f"{found['recipe']['recipe']} can be trained; its run goes to {found['run_dir']}"))
+    console.print(Text(f"{facts['recipe']['recipe']} can be trained; its run goes to {facts['run_dir']}"))
 
 
 def _batch(checked_run: CheckedRun) -> dict[str, Any]:

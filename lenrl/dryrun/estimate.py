@@ -1,11 +1,9 @@
-"""What a recipe takes on its launch: memory a process, operations, hours. Arithmetic; nothing is run or measured.
+"""Costs of a recipe on its launch: memory a process, operations, hours. Arithmetic; nothing is run or measured.
 
 Upper bounds where they depend on the completions: each is taken to be as long as its cap. Hours are those of the GPU
 below at the given shares of its peaks, which is what well-kept engines reach, vLLM for the sampling; other devices
 scale with their peaks.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +28,7 @@ LAYER_BYTES = 34
 
 @dataclass(frozen=True)
 class Shape:
-    """What of a model's configuration its costs follow from."""
+    """Sizes in a model's configuration from which its costs follow."""
 
     parameters: int
     trained: int  # all, or those of the adapter
@@ -93,7 +91,7 @@ def estimate(of: Shape, checked_run: CheckedRun) -> dict[str, Any]:
     cache = None if vllm else at_once * row_cache
     rollouts = -(-(checked_run.run_info.max_steps or 0) // a.updates_per_rollout)
     operations = _operations(of, checked_run, tokens) * rollouts * a.rows_per_rollout * tokens
-    found = {
+    costs = {
         "processes": a.processes,
         "weights_gradients_adam_gib": round(states / GIB, 2),
         "reference_gib": round(reference / GIB, 2),
@@ -107,12 +105,12 @@ def estimate(of: Shape, checked_run: CheckedRun) -> dict[str, Any]:
         step = of.parameters * size + at_once * row_cache / 2  # bytes read for one token of each row
         sampling = rollouts * tokens * step / (PEAK_BYTES * REACHED_BYTES)
         updates = operations / a.processes / (PEAK_FLOPS * REACHED_FLOPS)
-        found |= {
+        costs |= {
             "device_assumed": DEVICE,
             "hours_updates_at_most": round(updates / 3600, 2),
             "hours_sampling_at_most": round(sampling / 3600, 2),
         }
-    return found
+    return costs
 
 
 def checkpoint_bytes(of: Shape, checked_run: CheckedRun) -> int:

@@ -1,7 +1,5 @@
 """A method tried on made-up groups: what its length penalty can move, and whether it gives one answer."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Logged rollouts as typed rows: one JSON object a line, every field checked."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated, Any

@@ -1,6 +1,4 @@
-"""How much memory and disk a recipe's model takes, from its configuration alone; what it takes to train: `estimate`."""
-
-from __future__ import annotations
+"""Memory and disk that a recipe's model takes, from its configuration alone; what it takes to train: `estimate`."""
 
 import shutil
 from pathlib import Path

@@ -133,7 +133,7 @@ def _require_fields(method: Method, rows: Sequence[LoggedRow]) -> None:
 
 
 def _verdicts(recipe: Recipe, method: Method, rows: Sequence[LoggedRow]) -> list[Verdict]:
-    """What each line says of its verdict and format; what it leaves open, as its text shows, else well formed."""
+    """Verdicts as the lines give them; what a line leaves open is read from its text, else taken as well formed."""
     open_rows = []
     for index, row in enumerate(rows):
         verdict_open = row.correct is None and not row.unknown and row.answer is not None

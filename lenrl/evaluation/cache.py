@@ -1,7 +1,5 @@
 """Completions on disk as they are sampled, so that an interrupted evaluation continues where it stopped."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

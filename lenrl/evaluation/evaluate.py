@@ -4,8 +4,6 @@ Writes `eval.json` and, for each model and decoding, parquet files of completion
 are kept as they are sampled: the same evaluation into the same folder continues.
 """
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

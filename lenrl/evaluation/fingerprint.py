@@ -1,7 +1,5 @@
 """Everything apart from its model that moves an evaluation's figures, as short hashes."""
 
-from __future__ import annotations
-
 import json
 import platform
 from collections.abc import Mapping, Sequence

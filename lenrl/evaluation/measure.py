@@ -1,7 +1,5 @@
 """Problems and an engine in, completions with verdicts out: under `lenrl eval` and the development evaluation."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 

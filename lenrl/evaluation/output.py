@@ -1,7 +1,5 @@
 """The files of an evaluation: `eval.json` and the completions behind it."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence

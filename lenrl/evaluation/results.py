@@ -1,7 +1,5 @@
 """Completions of one model on a set of problems, and the figures that follow from them."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence

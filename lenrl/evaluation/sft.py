@@ -1,7 +1,5 @@
 """Shortest correct completions as a data set for supervised fine-tuning (arXiv 2502.18080)."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

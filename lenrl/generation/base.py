@@ -1,7 +1,5 @@
 """Records and the interface that every engine shares: decoding in, completions as token ids out."""
 
-from __future__ import annotations
-
 import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

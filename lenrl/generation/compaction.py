@@ -4,8 +4,6 @@ Lengths of reasoning spread widely, and `generate` computes every row until the 
 whenever a quarter of the rows have ended, and continued with the others from the same key-value cache.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Callable, Sequence
 from typing import Any

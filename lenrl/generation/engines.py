@@ -4,8 +4,6 @@ All are given token ids, so that the prompt is the same one everywhere, and the 
 figures of different engines are not compared without a word.
 """
 
-from __future__ import annotations
-
 from typing import Literal
 
 from lenrl.errors import BadInput

@@ -1,7 +1,5 @@
 """Base of engines whose weights another program loads."""
 
-from __future__ import annotations
-
 import abc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

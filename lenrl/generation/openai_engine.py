@@ -4,8 +4,6 @@ Prompts go as token ids to `/completions`, so that they are the same as anywhere
 that do not, the text is encoded again, which can miss the true length by a token or so, and the fingerprint says it.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence

@@ -6,8 +6,6 @@ to sit in. Here all decoding options are explicit, and the noise of a completion
 how often that prompt occurred before) only, so that neither batch size nor order changes what is drawn.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence

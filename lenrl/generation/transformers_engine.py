@@ -1,7 +1,5 @@
 """Engine of models that transformers loads in this process, adapters on their base."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

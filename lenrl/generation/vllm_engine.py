@@ -1,7 +1,5 @@
 """vLLM in this process as engine, in an environment that has it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec

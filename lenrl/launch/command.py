@@ -1,7 +1,5 @@
 """The `accelerate launch` line of a run, and the checks on what `launch` may hold."""
 
-from __future__ import annotations
-
 import os
 import sys
 from collections.abc import Mapping, Sequence

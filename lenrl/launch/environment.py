@@ -1,7 +1,5 @@
 """The place of a run: versions, machine, git revision. No variables, no addresses: they may hold secrets."""
 
-from __future__ import annotations
-
 import os
 import platform
 import subprocess

@@ -1,7 +1,5 @@
 """A run's folder: who may use it, and the checks that what is in it belongs to the recipe."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

@@ -1,7 +1,5 @@
 """Run a command under the supervisor and pass signals on."""
 
-from __future__ import annotations
-
 import signal
 import subprocess
 import sys

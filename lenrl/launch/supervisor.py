@@ -10,8 +10,6 @@ its descendants and signals those alone; it notices the death of `lenrl train` i
 Only the standard library and psutil: it must start at once and stay small.
 """
 
-from __future__ import annotations
-
 import ctypes
 import os
 import shutil

@@ -4,8 +4,6 @@ Launchers turn every failure into 1; the supervisor needs to know whether it was
 which process was the first to fail.
 """
 
-from __future__ import annotations
-
 import ctypes
 import faulthandler
 import hashlib

@@ -1,7 +1,5 @@
 """Tables of verdicts and lengths, and what all intervals share."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats

@@ -1,7 +1,5 @@
 """Accuracy against tokens: within a budget, over all budgets up to one, and between models."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Lengths of answers against what was enough, or against what was asked for."""
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Figures in words: shares, points, tokens, and a value with its interval."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 

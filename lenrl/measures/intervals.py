@@ -1,7 +1,5 @@
 """Accuracy and mean length of one model, with their intervals."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 Source of `prompt_lengths`: CASTILLO (arXiv 2505.16881).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

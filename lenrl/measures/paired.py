@@ -1,7 +1,5 @@
 """A model against a base on the same prompts."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

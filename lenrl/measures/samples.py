@@ -1,7 +1,5 @@
 """Several samples of a prompt taken together, and the tokens that each verdict costs."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One answer from several samples of a prompt: by majority, by majority among lengths, or the shortest."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence

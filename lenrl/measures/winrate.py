@@ -1,7 +1,5 @@
 """Shares of a model's answers that a judge prefers, also if they were as long as the other's."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@ Only the main process writes. A log that cannot be written (a full disk) is warn
 training.
 """
 
-from __future__ import annotations
-
 import errno
 import json
 import logging

@@ -1,7 +1,5 @@
 """Progress of a training run, on the main process."""
 
-from __future__ import annotations
-
 import logging
 import sys
 import time

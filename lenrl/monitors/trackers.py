@@ -1,7 +1,5 @@
 """wandb, trackio and tensorboard, next to the local log: their faults must neither end nor delay a run."""
 
-from __future__ import annotations
-
 import copy
 import logging
 import os

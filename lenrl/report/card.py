@@ -1,7 +1,5 @@
 """The model card of a run: what was trained, by which method, with which settings, and what was measured."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

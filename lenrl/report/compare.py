@@ -1,7 +1,5 @@
 """Models side by side: differences, headline, and the tables of the page."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any

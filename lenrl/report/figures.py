@@ -3,8 +3,6 @@
 A colour is a hex value or a role (`before`, `after`, `text`, `grid`), for which the page puts the theme's colour.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence

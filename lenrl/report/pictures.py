@@ -1,7 +1,5 @@
 """A comparison for papers: CSV, SVG and PNG."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path

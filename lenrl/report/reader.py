@@ -1,7 +1,5 @@
 """Completions side by side: the same problems as different models answered them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

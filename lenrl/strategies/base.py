@@ -5,8 +5,6 @@ It is pure on tensors: it never writes to its inputs, and it sees whole groups o
 State, where a rule has any, is plain JSON, changed only in `observe` and identical on every process.
 """
 
-from __future__ import annotations
-
 import abc
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +21,7 @@ from lenrl.strategies import groups
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a strategy's start-up check may know of the run (None: not known, as in `lenrl score`)."""
+    """Facts of the run for a strategy's start-up check (None: not known, as in `lenrl score`)."""
 
     num_generations: int | None  # G
     max_length: int  # L_max, tokens
@@ -61,14 +59,14 @@ class Strategy(BaseModel, abc.ABC):
         return []
 
     def warnings(self, run_info: RunInfo) -> list[str]:
-        """What will do less, or other, than its user expects."""
+        """Sentences on what will do less, or other, than its user expects."""
         return []
 
     def observe(self, rollouts: Rollouts, reward: RewardResult) -> None:
         """Update the state from a finished generation batch (all its groups); the same on every process."""
 
     def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
-        """What the logs should say of a batch that was observed, and of the state: the same names for every
+        """Figures for the logs of a batch that was observed, and of the state: the same names for every
         batch, None where there is nothing to average. `docs/metrics.md` says what each name means.
         """
         return {}
@@ -117,18 +115,18 @@ class Budget(Strategy):
     def evaluation(
         self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
     ) -> list[PromptBudget]:
-        """What rows get outside training: nothing, unless the rule says otherwise."""
+        """Budgets of rows outside training: none, unless the rule says otherwise."""
         return [PromptBudget() for _ in prompt_ids]
 
     def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
         """The budget in force, and the share of completions that ended within theirs."""
         if not self.gives_budget:
             return {}
-        given = ~rollouts.budget_PG.isnan()
+        budgeted = ~rollouts.budget_PG.isnan()
         within = (rollouts.sampled_length_PG <= rollouts.budget_PG) & ~rollouts.truncated_PG
         return {
-            "budget_mean": groups.average(rollouts.budget_PG, given),
-            "budget_within_share": groups.average(within, given),
+            "budget_mean": groups.average(rollouts.budget_PG, budgeted),
+            "budget_within_share": groups.average(within, budgeted),
         }
 
 
@@ -140,10 +138,10 @@ class Truncation(Strategy):
 
     @abc.abstractmethod
     def __call__(self, rollouts: Rollouts) -> Tensor:
-        """CompletionCache lengths, int64 (P, G), each at most `length_PG`."""
+        """Kept lengths, int64 (P, G), each at most `length_PG`."""
 
     def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
-        """What was cut, and the share of the cut completions that it turned from correct to wrong."""
+        """Counts of what was cut, and the share of the cut completions that it turned from correct to wrong."""
         removed = rollouts.sampled_length_PG - rollouts.length_PG
         broken = (rollouts.sampled_correct_PG > 0.5) & rollouts.wrong_PG
         return {
@@ -192,7 +190,7 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class StepTotals:
-    """What an objective needs to know of the whole optimizer step, over all processes."""
+    """Sums over the whole optimizer step and all processes, for an objective."""
 
     rows: int  # rows of the optimizer step, all processes
     tokens: float  # valid tokens of the optimizer step, all processes
@@ -232,7 +230,7 @@ class Objective(Strategy):
 
 
 class Sampling(Strategy):
-    """How many prompts to sample, and which groups to keep."""
+    """Choice of how many prompts to sample, and which groups to keep."""
 
     slot: ClassVar[str] = "sampling"
     selects: ClassVar[bool] = True  # False: the step's prompts are sampled and kept as they come

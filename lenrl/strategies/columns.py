@@ -1,7 +1,5 @@
 """Row fields from a budget or the data, as tensors, checked."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,6 +1,4 @@
-"""What the logs say of one scored generation batch: the numbers that show a reward going wrong."""
-
-from __future__ import annotations
+"""Figures of a scored generation batch for the logs: the numbers that show a reward going wrong."""
 
 import torch
 from torch import Tensor
@@ -18,7 +16,7 @@ def diagnose(
     `advantage` is (P, G) or (P, G, T), `reward` what `method.rewards` returned for these rollouts.
     """
     kept, sampled = rollouts.tokens_PG, rollouts.sampled_length_PG.to(torch.float64)
-    pushed = groups.token_mean(advantage, rollouts.length_PG)
+    advantage_PG = groups.token_mean(advantage, rollouts.length_PG)
     moved = groups.token_mean((advantage != 0).double(), rollouts.length_PG) > 0
     return {
         "reward": groups.average(reward.total_PG, ~reward.total_PG.isnan()),
@@ -30,7 +28,7 @@ def diagnose(
         "tokens_sampled_mean": sampled.mean().item(),
         "truncated_share": rollouts.truncated_PG.double().mean().item(),
         "groups_with_signal": moved.any(dim=1).double().mean().item(),
-        "correct_pushed_down": groups.average(pushed < 0, rollouts.right_PG),
+        "correct_pushed_down": groups.average(advantage_PG < 0, rollouts.right_PG),
         "penalty_leverage": penalty_leverage(method, advantage, rollouts),
     }
 
@@ -45,5 +43,5 @@ def penalty_leverage(method: Method, advantage: Tensor, rollouts: Rollouts) -> f
     level = groups.mean(rollouts.tokens_PG, everything).expand(rollouts.P, rollouts.G)
     flat = rollouts.with_(length_PG=level, sampled_length_PG=level)
     counterfactual = method.advantages(method.rewards(flat, "drop"), flat)
-    pushed = groups.token_mean(advantage, rollouts.length_PG)
-    return (pushed - groups.token_mean(counterfactual, level)).abs().mean().item()
+    advantage_PG = groups.token_mean(advantage, rollouts.length_PG)
+    return (advantage_PG - groups.token_mean(counterfactual, level)).abs().mean().item()

@@ -1,7 +1,5 @@
 """The one group on which every reward's docstring works its example, and a printer for doctests."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -5,8 +5,6 @@ against (P, G), unless it says otherwise. A group with too few valid rows gives 
 locations.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

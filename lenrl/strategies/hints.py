@@ -1,7 +1,5 @@
 """Words that a budget adds to a prompt, and draws that are functions of their key."""
 
-from __future__ import annotations
-
 import hashlib
 from typing import Any
 

@@ -1,7 +1,5 @@
 """GRPOConfig fields that shape TRL's loss, and mean nothing where an objective replaces it."""
 
-from __future__ import annotations
-
 LOSS_FIELDS = (
     "loss_type", "beta", "delta", "epsilon", "epsilon_high", "importance_sampling_level", "top_entropy_quantile",
     "entropy_coef", "use_adaptive_entropy", "entropy_coef_min", "entropy_coef_max", "entropy_coef_delta",

@@ -4,8 +4,6 @@ Every value that a strategy returns is checked here, and every record it sees is
 party can neither edit the training data nor let a wrong shape or an infinite reward through.
 """
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -80,7 +78,7 @@ class Method:
     def budgets(
         self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
     ) -> list[PromptBudget]:
-        """What the budget gives each row (groups adjacent, G rows a group), checked.
+        """Prompt budgets, one a row (groups adjacent, G rows a group), checked.
 
         Raises:
             BadStrategy: not one allowance a row, or a budget or cap that is not positive.
@@ -89,23 +87,23 @@ class Method:
         where = f"budget {self.budget.name!r}"
         if len(prompt_budgets) != len(prompt_ids):
             raise BadStrategy(f"{where} returned {len(prompt_budgets)} allowances for {len(prompt_ids)} rows")
-        for row, given in enumerate(prompt_budgets):
-            if not isinstance(given, PromptBudget):
+        for row, budget in enumerate(prompt_budgets):
+            if not isinstance(budget, PromptBudget):
                 raise BadStrategy(
-                    f"{where} returned {type(given).__name__} for row {row}, expected PromptBudget"
+                    f"{where} returned {type(budget).__name__} for row {row}, expected PromptBudget"
                 )
-            if given.budget is not None and not 0 < given.budget < float("inf"):
+            if budget.budget is not None and not 0 < budget.budget < float("inf"):
                 raise BadStrategy(
-                    f"{where} gave row {row} a budget of {given.budget} tokens, must be above 0"
+                    f"{where} gave row {row} a budget of {budget.budget} tokens, must be above 0"
                 )
-            if given.cap is not None and (type(given.cap) is not int or given.cap < 1):
+            if budget.cap is not None and (type(budget.cap) is not int or budget.cap < 1):
                 raise BadStrategy(
-                    f"{where} gave row {row} a cap of {given.cap!r}, must be an integer of at least 1"
+                    f"{where} gave row {row} a cap of {budget.cap!r}, must be an integer of at least 1"
                 )
         return list(prompt_budgets)
 
     def truncate(self, rollouts: Rollouts) -> Tensor:
-        """CompletionCache lengths, int64 (P, G). The caller verifies again what was cut.
+        """Kept lengths, int64 (P, G). The caller verifies again what was cut.
 
         Raises:
             BadStrategy: wrong type or shape, or a length outside [0, length].
@@ -136,13 +134,13 @@ class Method:
         """
         where = f"reward {self.reward.name!r}"
         value = self.reward(_copied(rollouts))
-        paid = value if isinstance(value, RewardResult) else RewardResult(value)
-        _check_shape(where, paid.total_PG, rollouts.length_PG.shape)
+        result = value if isinstance(value, RewardResult) else RewardResult(value)
+        _check_shape(where, result.total_PG, rollouts.length_PG.shape)
         parts = {}
-        for name, part in paid.parts.items():
+        for name, part in result.parts.items():
             _check_shape(f"part {name!r} of {where}", part, rollouts.length_PG.shape)
             parts[str(name)] = part.detach().to(torch.float64)
-        total = paid.total_PG.detach().to(torch.float64)
+        total = result.total_PG.detach().to(torch.float64)
         faulty = (total.isnan() & rollouts.known_PG) | (total.abs() > MAX_REWARD)
         if not faulty.any():
             return RewardResult(total, parts)
@@ -166,36 +164,36 @@ class Method:
                 f"{where} needs mean_logp, the mean token log-prob under the sampling policy, of every row"
             )
         parts = {name: part.clone() for name, part in reward.parts.items()}
-        pushed = self.advantage(RewardResult(reward.total_PG.clone(), parts), _copied(rollouts))
-        if isinstance(pushed, Tensor) and pushed.dim() == 3:
-            _check_shape(where, pushed[..., :1].sum(dim=2), rollouts.length_PG.shape)
+        advantage = self.advantage(RewardResult(reward.total_PG.clone(), parts), _copied(rollouts))
+        if isinstance(advantage, Tensor) and advantage.dim() == 3:
+            _check_shape(where, advantage[..., :1].sum(dim=2), rollouts.length_PG.shape)
             longest = int(rollouts.length_PG.max())
-            if pushed.shape[2] < longest:
+            if advantage.shape[2] < longest:
                 raise BadStrategy(
-                    f"{where} returned {pushed.shape[2]} tokens a completion, the longest has {longest}"
+                    f"{where} returned {advantage.shape[2]} tokens a completion, the longest has {longest}"
                 )
         else:
-            _check_shape(where, pushed, rollouts.length_PG.shape)
-        pushed = pushed.detach().to(torch.float64)
+            _check_shape(where, advantage, rollouts.length_PG.shape)
+        advantage = advantage.detach().to(torch.float64)
         invalid = reward.total_PG.isnan()
-        pushed = pushed.masked_fill(invalid if pushed.dim() == 2 else invalid[..., None], 0.0)
-        if not pushed.isfinite().all():
-            p, g = (~pushed.isfinite()).nonzero()[0].tolist()[:2]
+        advantage = advantage.masked_fill(invalid if advantage.dim() == 2 else invalid[..., None], 0.0)
+        if not advantage.isfinite().all():
+            p, g = (~advantage.isfinite()).nonzero()[0].tolist()[:2]
             raise BadStrategy(f"{where} is not finite for prompt {rollouts.prompt_ids[p]!r}, completion {g}")
-        return pushed
+        return advantage
 
     def observe(self, rollouts: Rollouts, reward: RewardResult | None = None) -> None:
-        """Let every strategy update its state; the reward is paid again where the caller has none at hand."""
-        paid = self.rewards(rollouts, "drop") if reward is None else reward
+        """Let every strategy update its state; the reward is computed again where the caller has none at hand."""
+        result = self.rewards(rollouts, "drop") if reward is None else reward
         for strategy in self.slots.values():
-            strategy.observe(_copied(rollouts), paid)
+            strategy.observe(_copied(rollouts), result)
 
     def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
-        """What the strategies say of a batch that was observed, and of their states, for the logs."""
-        found: dict[str, float | None] = {}
+        """Figures of a batch that was observed, and of the strategies' states, for the logs."""
+        figures: dict[str, float | None] = {}
         for strategy in self.slots.values():
-            found |= strategy.metrics(_copied(rollouts), reward)
-        return found
+            figures |= strategy.metrics(_copied(rollouts), reward)
+        return figures
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
         """The strategies' states by slot, plain JSON; slots without state are left out."""
@@ -221,25 +219,25 @@ class Method:
                 raise BadInput(f"strategy state of {slot} {strategy.name!r} is refused: {error}") from error
 
     def errors(self, run_info: RunInfo) -> list[str]:
-        """What cannot work in that setting: each strategy's own errors, and what does not fit together."""
+        """Sentences on what cannot work in that run: each strategy's own errors, and what does not fit together."""
         known = self._known(run_info)
-        found = [message for strategy in self.slots.values() for message in strategy.errors(known)]
+        faults = [message for strategy in self.slots.values() for message in strategy.errors(known)]
         if self.reward.reads_budget and not self.budget.gives_budget:
-            found.append(
+            faults.append(
                 f"reward {self.reward.name!r} compares lengths with a budget, budget {self.budget.name!r} "
                 "gives none; choose budget=curriculum or budget=column"
             )
         if known.columns is not None:
             missing = sorted(set(self.reads_columns) - set(self.budget.gives) - known.columns)
             if missing:
-                found.append(
+                faults.append(
                     f"the method needs the row fields {missing}; budget {self.budget.name!r} gives "
                     f"{sorted(self.budget.gives)} and the data has {sorted(known.columns)}"
                 )
-        return found
+        return faults
 
     def warnings(self, run_info: RunInfo) -> list[str]:
-        """What will do less, or other, than its user expects."""
+        """Sentences on what will do less, or other, than its user expects."""
         known = self._known(run_info)
         return [message for strategy in self.slots.values() for message in strategy.warnings(known)]
 

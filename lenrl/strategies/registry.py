@@ -4,8 +4,6 @@ Nothing is registered by being imported, and a recipe can only name what is foun
 nothing.
 """
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import inspect

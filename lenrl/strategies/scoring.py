@@ -4,8 +4,6 @@ Training, `lenrl score`, `lenrl attack` and `lenrl check` all come through here.
 completion that was cut, which each gives as a `Judge`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal

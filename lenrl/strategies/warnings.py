@@ -1,7 +1,5 @@
 """Start-up warnings that several rewards share."""
 
-from __future__ import annotations
-
 from lenrl.strategies.base import RunInfo
 
 

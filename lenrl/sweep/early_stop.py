@@ -9,8 +9,6 @@ Two in a row, and margins on both sides, because one evaluation of a few hundred
 behind in one of the two may still end on the front.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from lenrl.sweep.measured import Point

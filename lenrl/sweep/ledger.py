@@ -3,8 +3,6 @@
 Several processes append, on several machines too. Only the standard library is used: each trial's process writes it.
 """
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

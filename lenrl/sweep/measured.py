@@ -1,7 +1,5 @@
 """Accuracy and tokens of a trial, from the files of its run. Only the standard library: trial processes read them."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """The end of a sweep: a table with the accuracy-tokens front, `sweep.json`, `sweep.csv`, and what to do next."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

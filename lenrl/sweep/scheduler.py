@@ -1,7 +1,5 @@
 """Runs the trials of a sweep: so many at a time, each in a process of its own, until all are done or a signal comes."""
 
-from __future__ import annotations
-
 import json
 import os
 import signal

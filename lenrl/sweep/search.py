@@ -5,8 +5,6 @@ the ledger says what has happened, and wins where they differ: what was not told
 next start.
 """
 
-from __future__ import annotations
-
 import warnings
 from typing import Any
 

@@ -8,8 +8,6 @@ saves, and a rerun continues it), and notes `interrupted`. Only the standard lib
 has one.
 """
 
-from __future__ import annotations
-
 import ctypes
 import json
 import os

@@ -1,7 +1,5 @@
 """Tasks: where problems come from. `build` turns a recipe's `task` into one."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any

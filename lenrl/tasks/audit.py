@@ -1,7 +1,5 @@
 """The problems that a run or an evaluation uses, after an audit of answers, prompts and repetitions."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace

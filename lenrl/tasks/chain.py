@@ -4,8 +4,6 @@ Small enough for a model of some hundred kilobytes, and yet a problem that needs
 of steps grows with the number of operands, and an answer without steps is mostly a guess.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import random

@@ -1,7 +1,5 @@
 """Gold answers as data sets write them, and the part of them that the verifier gets."""
 
-from __future__ import annotations
-
 import json
 import re
 from typing import Any, Literal

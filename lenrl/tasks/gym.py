@@ -1,7 +1,5 @@
 """Problems of reasoning-gym's generators, by name; scored by the generator's own rule."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal

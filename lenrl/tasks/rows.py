@@ -1,7 +1,5 @@
 """Rows of local data files, checked before anything uses them: each fault is named with file and line."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass

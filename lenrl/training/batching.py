@@ -1,7 +1,5 @@
 """Rows, groups, rollouts and optimizer steps: their arithmetic, and what to set where it does not work out."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 

@@ -1,7 +1,5 @@
 """Borders of epochs and optimizer steps."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -4,8 +4,6 @@ TRL's own saving stays, written aside (`lenrl.training.checkpoint`); what it lea
 rollout in use, the micro-step, the random states of all processes without a pickle, and the states of the strategies.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

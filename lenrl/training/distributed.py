@@ -1,7 +1,5 @@
 """The processes of a launch, and rows over them: process order is batch order."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Accuracy and tokens on the development problems, during training."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """The loss of an optimizer step's micro-batches, and what they have in common. Knows no TRL."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field

@@ -1,7 +1,5 @@
 """`model.peft` of a recipe: LoRA, DoRA, and QLoRA's quantised base."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec

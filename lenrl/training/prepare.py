@@ -1,7 +1,5 @@
 """All that can be known of a recipe before a model loads, and TRL's configuration of it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path

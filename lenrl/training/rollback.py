@@ -5,8 +5,6 @@ streams, strategies, the data cursor, the buffered rollout) goes back to where i
 A checkpoint written then is the one that would have been written there.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The way of a generation batch: budgets, verdicts, truncation, rewards, advantages. Knows no TRL and no trainer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast

@@ -1,7 +1,5 @@
 """A recipe's task, and what strategies may know of its run, without TRL."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -3,8 +3,6 @@
 A part has `state_dict`, a value that it does not edit afterwards, and `load_state_dict`.
 """
 
-from __future__ import annotations
-
 import math
 import random
 import time

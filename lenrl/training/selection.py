@@ -5,8 +5,6 @@ the data, whose position is part of the checkpoint, and after scoring the kept g
 the processes.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Any, cast

@@ -5,8 +5,6 @@ A handler only notes the signal, with one exception: work that a process does by
 and micro-batch, the processes compare notes (`agree`), and so all raise `Stopped` at the same place.
 """
 
-from __future__ import annotations
-
 import signal
 import time
 from collections.abc import Callable

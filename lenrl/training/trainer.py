@@ -6,8 +6,6 @@ passes between TRL and them is a `TrlBatch`. The names that are overridden, with
 `OVERRIDES`; a test compares them with the installed TRL.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The batch that passes between TRL and lenrl, and arithmetic on it. N rows, S prompt and T completion tokens."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import NotRequired, TypedDict, cast
 

@@ -1,7 +1,5 @@
 """The fields of TRL's GRPOConfig that a recipe may set, with their types and bounds."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ The answer is the content of the last box (or the last complete `<answer>` pair)
 A last box that is unclosed or empty is no answer; an earlier one never takes its place.
 """
 
-from __future__ import annotations
-
 import re
 from typing import Literal
 

@@ -7,8 +7,6 @@ Where the entry had a tuple, JSON has `{"__tuple__": [...]}`.
 Some of its scorers evaluate the answer as Python: there it must be bare arithmetic or a bare literal.
 """
 
-from __future__ import annotations
-
 import inspect
 import json
 import re

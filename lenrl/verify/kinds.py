@@ -3,8 +3,6 @@
 Standard library only on the outside: a worker imports this module, and loads a kind's parsers when it is set up.
 """
 
-from __future__ import annotations
-
 import abc
 import sys
 from typing import ClassVar, Literal

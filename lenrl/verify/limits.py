@@ -1,7 +1,5 @@
 """Cheap guards on an answer's text, before anything parses it."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Life of a worker process, and the memory it may use. Standard library only."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import resource

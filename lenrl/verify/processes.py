@@ -1,7 +1,5 @@
 """The worker processes: forked from a clean server that has the parsers loaded, never from the trainer."""
 
-from __future__ import annotations
-
 import multiprocessing
 import multiprocessing.context
 import os

@@ -4,8 +4,6 @@ Imports the standard library only until it is set up; never torch. Results are p
 A worker dies with its parent, ignores Ctrl-C, and is killed from outside when a single C call hogs it.
 """
 
-from __future__ import annotations
-
 import gc
 import os
 import signal

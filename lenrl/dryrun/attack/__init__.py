@@ -1,7 +1,5 @@
 """Reward hacks against a recipe before training, without a model: their rewards and advantages."""
 
-from __future__ import annotations
-
 from dataclasses import asdict
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Remedies for hacks that pay."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Groups of honest completions with a hack among them, through the recipe's verifier and the scoring pipeline."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections import Counter

@@ -1,7 +1,5 @@
 """The grade of a hack: its advantage in each group, held against those of the group's honest completions."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Literal
@@ -80,7 +78,7 @@ def verdicts(groups: AttackGroups, hack: Hack, batches: list[AttackBatch]) -> li
 
 
 def _applies(groups: AttackGroups, hack: Hack, p: int) -> bool:
-    """What it plays with was asked for; luck shows in several rows only."""
+    """The thing it plays with was asked for; luck shows in several rows only."""
     hacks = [row for row in groups.group(p) if row.kind == "hack"]
     if hack.shares and (groups.mixes[p].name != SHARED or len(hacks) < 2):
         return False

@@ -1,7 +1,5 @@
 """The hacks: ways to be paid without solving the problem, or for more tokens than it takes. One entry each."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +14,7 @@ GRID = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the 
 
 @dataclass(frozen=True)
 class Ask:
-    """What a row was given, in tokens."""
+    """A row's target, range and cap, in tokens."""
 
     cap: int  # generation stops here
     goal: int | None = None  # the length that a budget, target or range names
@@ -24,7 +22,7 @@ class Ask:
 
     @property
     def room(self) -> int:
-        """What an honest completion may use."""
+        """Tokens that an honest completion may use."""
         if self.goal is not None:
             return min(self.goal, self.cap)
         return round(ROOMS.get(self.word or "", 1.0) * self.cap)

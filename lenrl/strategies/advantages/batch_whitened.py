@@ -1,7 +1,5 @@
 """Group mean, batch standard deviation."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Each part of the reward in its own scale."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

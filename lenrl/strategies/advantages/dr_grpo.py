@@ -1,7 +1,5 @@
 """Dr. GRPO: no division by the standard deviation."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

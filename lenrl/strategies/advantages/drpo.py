@@ -1,7 +1,5 @@
 """DRPO: correct and wrong completions are weighted apart, so no correct one is ever pushed down."""
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 

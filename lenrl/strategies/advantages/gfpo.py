@@ -1,7 +1,5 @@
 """GFPO: learn from the few completions that rank best."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

@@ -1,7 +1,5 @@
 """GRPO's group-normalised advantage."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

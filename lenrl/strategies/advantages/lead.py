@@ -1,7 +1,5 @@
 """GRPO-LEAD: hard problems count more."""
 
-from __future__ import annotations
-
 import torch
 from pydantic import Field
 from torch import Tensor

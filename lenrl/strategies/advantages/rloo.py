@@ -1,7 +1,5 @@
 """Leave-one-out baseline."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The budget that the data gives each prompt."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

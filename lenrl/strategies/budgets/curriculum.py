@@ -1,7 +1,5 @@
 """Curriculum budgets: train long, think short."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self
 

@@ -1,7 +1,5 @@
 """A target length drawn for each prompt."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

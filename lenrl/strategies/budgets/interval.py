@@ -1,7 +1,5 @@
 """One range of lengths for every prompt."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

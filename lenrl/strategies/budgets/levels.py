@@ -1,7 +1,5 @@
 """Short, moderate or long: a level drawn for each prompt."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

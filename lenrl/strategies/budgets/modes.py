@@ -1,7 +1,5 @@
 """Half a group thinks long, half short."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

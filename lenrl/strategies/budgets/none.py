@@ -1,7 +1,5 @@
 """No budget."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

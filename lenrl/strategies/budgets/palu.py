@@ -1,7 +1,5 @@
 """PALU: each prompt has its own cap, from its own last visit."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """ThinkPrune: hard caps that fall in stages."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """DRPO's objective: a log-likelihood score under a constraint on the KL."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

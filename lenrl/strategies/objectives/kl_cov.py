@@ -1,7 +1,5 @@
 """KL-Cov: a KL penalty on the tokens that drive entropy down."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """TRL's own loss."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from lenrl.strategies.base import MicroBatch, Objective, StepTotals

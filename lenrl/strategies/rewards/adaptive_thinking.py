@@ -1,7 +1,5 @@
 """Long thinking where it is needed, short where it is not."""
 
-from __future__ import annotations
-
 import torch
 from pydantic import Field
 from torch import Tensor

@@ -1,7 +1,5 @@
 """ALP: tokens cost more where the group already succeeds."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from lenrl.rollouts import RewardResult, Rollouts

@@ -1,7 +1,5 @@
 """Correctness, length against a budget, and format."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import torch

@@ -1,7 +1,5 @@
 """0/1 reward."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from lenrl.rollouts import Rollouts

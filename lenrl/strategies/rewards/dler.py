@@ -1,7 +1,5 @@
 """DLER: a cap in the reward, and nothing else about length."""
 
-from __future__ import annotations
-
 from pydantic import Field
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Training language models to reason efficiently."""
 
-from __future__ import annotations
-
 import torch
 from pydantic import Field
 from torch import Tensor

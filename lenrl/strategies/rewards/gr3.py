@@ -1,7 +1,5 @@
 """GR3: the reward is rescaled by relative length."""
 
-from __future__ import annotations
-
 import torch
 from pydantic import Field
 from torch import Tensor

@@ -1,7 +1,5 @@
 """GRPO-lambda: a length penalty only where the group can afford it."""
 
-from __future__ import annotations
-
 import math
 
 import torch

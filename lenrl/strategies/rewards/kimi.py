@@ -1,7 +1,5 @@
 """Kimi k1.5's length reward."""
 
-from __future__ import annotations
-
 import torch
 from pydantic import Field
 

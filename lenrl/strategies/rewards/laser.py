@@ -1,7 +1,5 @@
 """LASER: a bonus for correct answers within a target length."""
 
-from __future__ import annotations
-
 import torch
 from pydantic import Field
 from torch import Tensor

@@ -1,7 +1,5 @@
 """LASER-D: LASER with a target for each band of difficulty."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """L1-Exact: think for exactly n tokens."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from lenrl.rollouts import RewardResult, Rollouts

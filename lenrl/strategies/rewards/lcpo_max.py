@@ -1,7 +1,5 @@
 """L1-Max: think for at most n tokens."""
 
-from __future__ import annotations
-
 from pydantic import Field
 from torch import Tensor
 

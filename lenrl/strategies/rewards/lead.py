@@ -1,7 +1,5 @@
 """GRPO-LEAD: an exponential of the length score."""
 
-from __future__ import annotations
-
 import torch
 from pydantic import Field
 from torch import Tensor

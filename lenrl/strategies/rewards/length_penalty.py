@@ -1,7 +1,5 @@
 """Correctness minus length, the common first attempt."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from lenrl.rollouts import RewardResult, Rollouts

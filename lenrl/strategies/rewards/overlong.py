@@ -1,7 +1,5 @@
 """DAPO's soft overlong punishment."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from lenrl.rollouts import RewardResult, Rollouts

@@ -1,7 +1,5 @@
 """A length inside the range that the prompt asks for."""
 
-from __future__ import annotations
-
 import torch
 
 from lenrl.errors import BadInput

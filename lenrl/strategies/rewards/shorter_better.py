@@ -1,7 +1,5 @@
 """ShorterBetter: the shortest correct completion is the target."""
 
-from __future__ import annotations
-
 import torch
 from pydantic import Field
 

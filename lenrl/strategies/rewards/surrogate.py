@@ -1,7 +1,5 @@
 """Format and length instead of labels."""
 
-from __future__ import annotations
-
 from typing import Literal, Self
 
 import torch

@@ -1,7 +1,5 @@
 """TLDR: a price a token that depends on the length asked for."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import torch

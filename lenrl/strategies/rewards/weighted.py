@@ -1,7 +1,5 @@
 """A sum of named rewards."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Groups without signal are dropped."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from lenrl.strategies.base import Sampling

@@ -1,7 +1,5 @@
 """Samples as many prompts as the recent past says are needed."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, Self
 

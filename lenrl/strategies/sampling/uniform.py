@@ -1,7 +1,5 @@
 """Every prompt sampled is kept."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """DOT: dynamic outlier truncation."""
 
-from __future__ import annotations
-
 import math
 
 import torch

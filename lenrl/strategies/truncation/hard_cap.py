@@ -1,7 +1,5 @@
 """The budget as a hard cap."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

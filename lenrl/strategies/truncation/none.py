@@ -1,7 +1,5 @@
 """No truncation."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from lenrl.rollouts import RewardResult, Rollouts

@@ -1,7 +1,5 @@
 """Folders that appear whole or not at all: written aside, flushed, renamed."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A run's checkpoints: the one that it goes on from, and those that stay."""
 
-from __future__ import annotations
-
 import logging
 import re
 import shutil

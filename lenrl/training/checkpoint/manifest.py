@@ -1,7 +1,5 @@
 """The manifest of a checkpoint: its format, and the size and SHA-256 of every file in it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

@@ -1,7 +1,5 @@
 """The options of an optimizer and its schedule, which a checkpoint carries as well as their states."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

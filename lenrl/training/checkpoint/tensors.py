@@ -1,7 +1,5 @@
 """Tensors and plain values in one safetensors file: random states, and the rollout in use."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Mapping, Sequence

@@ -3,8 +3,6 @@
 transformers loads with `strict=False`: what a file lacks or calls otherwise is left as it is in the model.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

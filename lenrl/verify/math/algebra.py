@@ -4,8 +4,6 @@ math-verify's own extraction is not used: it reads the first number of `1+1/e`, 
 `1-1/e`. Its grammar parses, what has a value is compared by value, and its grader decides the rest.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from functools import lru_cache

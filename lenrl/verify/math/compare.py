@@ -1,7 +1,5 @@
 """One answer against one gold answer, structure first, then the leaves. Runs in workers: it loads sympy."""
 
-from __future__ import annotations
-
 import re
 
 from lenrl.verify.limits import Limits, TooBig, Unreadable, check

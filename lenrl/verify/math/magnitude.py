@@ -1,7 +1,5 @@
 """Size of the number that an expression stands for, judged from its tree and without writing it out."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -3,8 +3,6 @@ r"""One spelling for answers that mean the same: scripts, LaTeX spacing, wrapper
 `tidy` gives text that still parses as LaTeX, `key` what exact match compares, `words` a text answer.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 

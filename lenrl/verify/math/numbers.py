@@ -1,7 +1,5 @@
 """Plain numbers, read exactly and compared without any parser: most answers of easy tasks."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from fractions import Fraction

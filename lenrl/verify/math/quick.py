@@ -1,7 +1,5 @@
 """Answers that text alone decides: plain numbers, choice letters, words. Cheap, so the parent does it."""
 
-from __future__ import annotations
-
 import re
 from functools import lru_cache
 

@@ -5,8 +5,6 @@ its two values; `x = 7` is 7 where one symbol stands on the left; every part of 
 the gold one. What has no structure is compared elsewhere.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -3,8 +3,6 @@ r"""Splitting `5 \text{ cm}` into value and unit, and one name for each unit.
 A unit that only one side writes is ignored; different units make different answers; nothing is converted.
 """
 
-from __future__ import annotations
-
 import re
 
 from lenrl.verify.math.normalize import FUNCTIONS

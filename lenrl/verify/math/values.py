@@ -4,8 +4,6 @@ Exact expressions must agree to 40 digits, so 1e-20 is not 0 and a near integer 
 on either side they may differ by half a unit of the sixth place, but never by more than 1e-5 of the value.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import sympy
