@@ -55,7 +55,7 @@ def test_a_method_of_ones_own_is_one_file_and_one_recipe(tmp_path):
 
 
 def test_the_batch_of_the_readme_is_scored(tmp_path):
-    script = block("bash", "prints what any of them pays")
+    script = block("bash", "prints rewards and advantages of logged rollouts")
     (tmp_path / "batch.jsonl").write_text(re.findall(r"echo '(.*?)'", script, re.DOTALL)[0] + "\n")
     words = re.search(r"^lenrl (score .*)$", script, re.MULTILINE)
     assert words is not None

@@ -11,8 +11,10 @@ import json
 import logging
 import os
 import signal
+import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -142,7 +144,10 @@ class Watchdog:
         out = self._out()
         try:
             if self._stacks is not None:
-                self._stacks.write(message + "\n\n")
+                # Of more than a hundred threads faulthandler leaves out the oldest, and with it the one that trains.
+                frame = sys._current_frames()[threading.main_thread().ident or 0]
+                stack = "".join(traceback.format_stack(frame))
+                self._stacks.write(f"{message}\n\nMain thread (most recent call last):\n{stack}\n")
                 self._stacks.flush()
             faulthandler.dump_traceback(all_threads=True, **out)
         except OSError:

@@ -196,7 +196,10 @@ def test_a_signal_reaches_the_other_process_while_it_works_alone(tmp_path):
 
 
 def test_a_run_that_hangs_says_where_and_ends(tmp_path, caplog):
+    """Also among more threads than faulthandler lists."""
     ended = threading.Event()
+    for _ in range(120):
+        threading.Thread(target=ended.wait, args=(30,), daemon=True).start()
     found = []
 
     def end(code, how):
