@@ -47,7 +47,7 @@ def main(
     Args:
         arguments: of the command line; default: this process's.
         say: prints the message of an error; default: on standard error.
-        stop: what this process knows of signals, its handlers installed; default: signals are not taken over.
+        stop: what this process knows of signals, its handlers installed; default: it handles no signal.
         end: ends the process when the run hangs.
     """
     parser = argparse.ArgumentParser(prog="lenrl.train", description="one process of a training run")

@@ -54,8 +54,8 @@ def line(name: str, problems: str) -> str:
     of = shape(config, recipe.model.peft)
     found = estimate(of, checked_run)
     stage = (recipe.launch.get("deepspeed_config") or {}).get("zero_stage")
-    a = checked_run.layout
-    rollouts = -(-(checked_run.run_info.max_steps or 0) // a.updates_per_rollout)
+    layout = checked_run.layout
+    rollouts = -(-(checked_run.run_info.max_steps or 0) // layout.updates_per_rollout)
     cells = [
         f"`{name.split('/')[1]}`",
         f"`zero{stage}`" if stage else "`fsdp2`",
@@ -70,7 +70,7 @@ def line(name: str, problems: str) -> str:
             )
         ),
         f"{checkpoint_bytes(of, checked_run) / GIB:.0f}",
-        f"{rollouts * a.rows_per_rollout * checked_run.run_info.max_length / 1e9:.2f}",
+        f"{rollouts * layout.rows_per_rollout * checked_run.run_info.max_length / 1e9:.2f}",
         f"{found['hours_updates_at_most']:.0f}",
         f"{found['hours_sampling_at_most']:.0f}",
     ]

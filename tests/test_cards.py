@@ -23,7 +23,15 @@ ROOT = Path(__file__).parents[1]
 CARDS = ROOT / "docs" / "methods"
 NAMES = sorted({path.stem for path in (ROOT / "recipes").glob("*.yaml")} - {"base", "demo"})
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}  # pydantic's bounds, as a card writes them
-GIVEN = ("target", "lo", "hi", "level", "mode", "mean_logp", "formatted")  # a row's inputs beside its verdict
+GIVEN = (
+    "target",
+    "lo",
+    "hi",
+    "level",
+    "mode",
+    "mean_logp",
+    "formatted",
+)  # a row's inputs apart from its verdict
 RESULTS = {"kept": "length", "verdict": "correct"} | {
     name: name for name in ("budget", "reward", "advantage")
 }

@@ -171,14 +171,14 @@ def test_every_suggested_number_of_the_batch_arithmetic_is_valid():
     fields = {"per_device_train_batch_size": "rows_per_process"}
     suggested = 0
     for shape in itertools.product((1, 3, 8, 12), (1, 2, 3), (1, 2, 3), (1, 3, 4), (1, 2), (2, 5, 8)):
-        a = BatchLayout(*shape)
-        faults = batch_faults(a)
-        assert bool(faults) != a.valid
+        layout = BatchLayout(*shape)
+        faults = batch_faults(layout)
+        assert bool(faults) != layout.valid
         for remedy in faults[0].split(". Set ")[1].rstrip(".").split(", or ") if faults else ():
             key, _, values = remedy.partition(" to ")
             name = key.removeprefix("trainer.")
             for value in values.split(" or "):
-                assert replace(a, **{fields.get(name, name): int(value)}).valid, (a, remedy)
+                assert replace(layout, **{fields.get(name, name): int(value)}).valid, (layout, remedy)
                 suggested += 1
     assert suggested > 500
     assert "to 2 or 3." in batch_faults(BatchLayout(3, 2, 1, 1, 1, 1))[0]

@@ -12,14 +12,14 @@ MOST_LINES = 60  # of a function
 # A docstring begins with the noun or the verb of the thing, not with one of these.
 QUESTIONS = ("What", "How", "Whether", "Where", "When", "Which")
 
-# Files that share a name, and why: they are the same thing, or its equivalent in another room.
+# Files that share a name, and why: they are the same thing, or its equivalent in another package.
 SAME = {
     "train.py": "the verb, and the worker's composition of a run",
     "compare.py": "the verb, and its page; the comparison of two answers",
     "check.py": "the verb, and what it does",
     "score.py": "the verb, and what it does",
-    "base.py": "the contracts of a room's plug-ins: strategies, engines",
-    "settings.py": "a room's settings, as a recipe or a command gives them",
+    "base.py": "the contracts of a package's plug-ins: strategies, engines",
+    "settings.py": "a package's settings, as a recipe or a command gives them",
     "worker.py": "the process that a pool or a launcher starts",
 }
 

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
             folder.prepare()
             line = command(folder.path, options.plugin, folder.local_processes, folder.files)
             code = supervise(line, folder.local_processes, hold=[lock])
-            if code == REFUSED:  # a rank has said why
+            if code == REFUSED:  # a rank has printed why
                 folder.withdraw()
                 return code
             if code:

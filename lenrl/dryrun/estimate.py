@@ -77,22 +77,22 @@ def estimate(of: Shape, checked_run: CheckedRun) -> dict[str, Any]:
     sampling (keys and values) and the update (activations, logits) take in turn. Beside it stand CUDA's own
     workspaces and fragments, some GiB.
     """
-    recipe, a, tokens = checked_run.recipe, checked_run.layout, checked_run.run_info.max_length
+    recipe, layout, tokens = checked_run.recipe, checked_run.layout, checked_run.run_info.max_length
     size = BYTES[recipe.model.dtype]
     states, reference = _states(of, checked_run, size)
     vllm = bool(value_of(recipe.trainer, "use_vllm"))
-    rows = a.rows_per_process
+    rows = layout.rows_per_process
     checkpointed = bool(value_of(recipe.trainer, "gradient_checkpointing"))
     layer = rows * tokens * of.width * size
     activations = layer * (of.layers + LAYER_BYTES / 2 if checkpointed else of.layers * LAYER_BYTES / 2)
     logits = 2 * rows * tokens * of.vocabulary * 4  # in float32, and their gradient
-    at_once = rows * a.steps_per_generation
+    at_once = rows * layout.steps_per_generation
     row_cache = 2 * of.layers * of.heads * of.head_dim * tokens * size
     cache = None if vllm else at_once * row_cache
-    rollouts = -(-(checked_run.run_info.max_steps or 0) // a.updates_per_rollout)
-    operations = _operations(of, checked_run, tokens) * rollouts * a.rows_per_rollout * tokens
+    rollouts = -(-(checked_run.run_info.max_steps or 0) // layout.updates_per_rollout)
+    operations = _operations(of, checked_run, tokens) * rollouts * layout.rows_per_rollout * tokens
     costs = {
-        "processes": a.processes,
+        "processes": layout.processes,
         "weights_gradients_adam_gib": round(states / GIB, 2),
         "reference_gib": round(reference / GIB, 2),
         "activations_gib": round(activations / GIB, 2),
@@ -104,7 +104,7 @@ def estimate(of: Shape, checked_run: CheckedRun) -> dict[str, Any]:
     if not recipe.launch.get("use_cpu"):
         step = of.parameters * size + at_once * row_cache / 2  # bytes read for one token of each row
         sampling = rollouts * tokens * step / (PEAK_BYTES * REACHED_BYTES)
-        updates = operations / a.processes / (PEAK_FLOPS * REACHED_FLOPS)
+        updates = operations / layout.processes / (PEAK_FLOPS * REACHED_FLOPS)
         costs |= {
             "device_assumed": DEVICE,
             "hours_updates_at_most": round(updates / 3600, 2),
@@ -148,10 +148,10 @@ def _states(of: Shape, checked_run: CheckedRun, size: int) -> tuple[float, float
 
 def _operations(of: Shape, checked_run: CheckedRun, tokens: int) -> float:
     """Floating-point operations that the updates make of one token."""
-    trainer, a = checked_run.recipe.trainer, checked_run.layout
+    trainer, layout = checked_run.recipe.trainer, checked_run.layout
     forward = 2 * of.parameters + 2 * of.layers * of.width * tokens  # attention sees half the row on average
     passes = 2 if checked_run.recipe.model.peft else 3  # a backward pass is two, or one where weights stay
     passes += bool(value_of(trainer, "gradient_checkpointing"))
-    passes *= a.num_iterations
-    old = a.updates_per_rollout > 1 or bool(value_of(trainer, "use_vllm"))  # log-probs before the update
+    passes *= layout.num_iterations
+    old = layout.updates_per_rollout > 1 or bool(value_of(trainer, "use_vllm"))  # log-probs before the update
     return forward * (passes + old + (float(value_of(trainer, "beta") or 0) > 0))

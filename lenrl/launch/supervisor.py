@@ -75,7 +75,7 @@ class Supervisor:
             shutil.rmtree(status, ignore_errors=True)
 
     def _refused(self, status: Path) -> bool:
-        """End all if a rank has refused the recipe or its data: it has said why, and others may wait for it."""
+        """End all if a rank has refused the recipe or its data: it has printed why, and others may wait for it."""
         if not any(f.read_text() == str(REFUSED) for f in status.glob("[0-9]*")):
             return False
         time.sleep(SETTLE_S)

@@ -52,7 +52,7 @@ def main() -> int:
 
 
 def say(message: str) -> None:
-    """Print an error, unless another process of this machine has said the same."""
+    """Print an error, unless another process of this machine has printed the same."""
     if folder := os.environ.get(STATUS):
         name = "said-" + hashlib.blake2b(message.encode(), digest_size=8).hexdigest()
         try:

@@ -27,7 +27,7 @@ HANDED = ("logs", "metrics", "model", "processing_class")  # arguments of an eve
 class Aside(TrainerCallback):
     """A callback of transformers in a thread of its own, so that one that blocks delays nothing.
 
-    Its first exception is said once, loudly, and switches it off.
+    Its first exception gives one warning, and switches it off.
 
     Args:
         callback: the callback.
@@ -165,7 +165,7 @@ def _tensorboard(callback: Any, run_dir: Path) -> Callable[[Any, Any], None]:
     return begin
 
 
-# By class, what makes it continue the run of the legs before.
+# By class: what makes a tracker continue the run that an earlier leg began.
 CONTINUING = {"WandbCallback": _wandb, "TrackioCallback": _trackio, "TensorBoardCallback": _tensorboard}
 
 

@@ -79,7 +79,7 @@ def operations(run_dir: Path) -> list[CommitOperationAdd]:
 
 
 def push(run_dir: Path, repo: str, *, private: bool) -> str | None:
-    """Upload in one commit; its address. None: it failed, which is said, and leaves the run as it is."""
+    """Upload in one commit; its address. None: it failed, which is logged, and leaves the run as it is."""
     try:
         api = HfApi(library_name="lenrl")
         api.create_repo(repo, private=private, exist_ok=True)

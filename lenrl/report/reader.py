@@ -62,7 +62,7 @@ def side_by_side(entries: Sequence[Entry]) -> dict[str, Any] | None:
 
 
 def shortened(words: str, chars: int) -> str:
-    """A text of at most about `chars` characters; what is left out is the middle, and said.
+    """A text of at most about `chars` characters; the middle is left out, and a note stands there.
 
     >>> shortened("abcdefgh", 4)
     'ab\\n[... 4 characters left out ...]\\ngh'

@@ -35,7 +35,7 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class Forbidden:
-    """A GRPOConfig field that must not be `value` beside a strategy; `vllm_*` counts only with `use_vllm`."""
+    """A GRPOConfig field that must not be `value` together with a strategy; `vllm_*` counts only with `use_vllm`."""
 
     field: str
     value: Any
@@ -52,10 +52,10 @@ class Strategy(BaseModel, abc.ABC):
     reads_verdicts: ClassVar[bool] = False  # needs `correct_PG`; without gold answers it is refused
     reads_columns: ClassVar[tuple[str, ...]] = ()  # row fields it needs, e.g. ("target",)
     forbids: ClassVar[tuple[Forbidden, ...]] = ()  # trainer settings that would defeat it
-    declares: ClassVar[tuple[str, ...]] = ()  # properties of the common battery that it breaks by its nature
+    declares: ClassVar[tuple[str, ...]] = ()  # common properties (docs/methods/README.md) that it breaks
 
     def errors(self, run_info: RunInfo) -> list[str]:
-        """Why this cannot work in that setting: value found, rule, remedy. Empty: it can."""
+        """Reasons why this cannot work in that run: value found, rule, remedy. Empty: it can."""
         return []
 
     def warnings(self, run_info: RunInfo) -> list[str]:
@@ -97,7 +97,7 @@ class PromptBudget:
 
 
 class Budget(Strategy):
-    """Decides before sampling what each row is told and how long it may get."""
+    """Decides before sampling what is added to each prompt, and how long its completion may get."""
 
     slot: ClassVar[str] = "budget"
     gives: ClassVar[tuple[str, ...]] = ()  # row fields it puts into `PromptBudget.columns`
@@ -107,7 +107,7 @@ class Budget(Strategy):
     def __call__(
         self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
     ) -> list[PromptBudget]:
-        """One allowance a row. `prompt_ids` and `columns` have a row each, groups adjacent, G rows a group.
+        """One prompt budget a row. `prompt_ids` and `columns` have a row each, groups adjacent, G rows a group.
 
         `step` is the number of completed optimizer steps.
         """
@@ -152,7 +152,7 @@ class Truncation(Strategy):
 
 
 class Reward(Strategy):
-    """Pays each completion."""
+    """Gives each completion its reward."""
 
     slot: ClassVar[str] = "reward"
     reads_verdicts: ClassVar[bool] = True
@@ -165,7 +165,7 @@ class Reward(Strategy):
 
 
 class Advantage(Strategy):
-    """Turns rewards into what each completion, or each token, is pushed by."""
+    """Turns rewards into the weight that each completion, or each token, has in the policy gradient."""
 
     slot: ClassVar[str] = "advantage"
     needs_logp: ClassVar[bool] = False  # reads `mean_logp_PG`
@@ -209,7 +209,7 @@ class Objective(Strategy):
 
     @property
     def surveys(self) -> Literal["nothing", "drift", "tokens"]:
-        """For which a pass without gradient over the whole step goes before its first backward.
+        """Sums that need a pass without gradient over the whole step, before its first backward pass.
 
         `drift`: `StepTotals.kl_tokens`, which is 0 without a pass where a rollout is used once. `tokens`: `survey`.
         """

@@ -36,7 +36,7 @@ class BadStrategy(RunFailed):
 
 
 class NonfiniteReward(RunFailed):
-    """A reward is NaN beside a known verdict, infinite, or above 1e6."""
+    """A reward is NaN where the verdict is known, infinite, or above 1e6."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,12 @@ class Method:
         """Prompt budgets, one a row (groups adjacent, G rows a group), checked.
 
         Raises:
-            BadStrategy: not one allowance a row, or a budget or cap that is not positive.
+            BadStrategy: not one prompt budget a row, or a budget or cap that is not positive.
         """
         prompt_budgets = self.budget(tuple(prompt_ids), copy.deepcopy(list(columns)), step, run_info)
         where = f"budget {self.budget.name!r}"
         if len(prompt_budgets) != len(prompt_ids):
-            raise BadStrategy(f"{where} returned {len(prompt_budgets)} allowances for {len(prompt_ids)} rows")
+            raise BadStrategy(f"{where} returned {len(prompt_budgets)} budgets for {len(prompt_ids)} rows")
         for row, budget in enumerate(prompt_budgets):
             if not isinstance(budget, PromptBudget):
                 raise BadStrategy(
@@ -126,11 +126,11 @@ class Method:
     def rewards(self, rollouts: Rollouts, nonfinite: Literal["fail", "drop"] = "fail") -> RewardResult:
         """Rewards in float64. NaN where the verdict is unknown: the row is not valid.
 
-        `nonfinite="drop"` turns faulty rewards into NaN and counts them in `Reward.dropped`.
+        `nonfinite="drop"` turns faulty rewards into NaN and counts them in `RewardResult.dropped`.
 
         Raises:
             BadStrategy: wrong type or shape, of the total or of a part.
-            NonfiniteReward: NaN beside a known verdict, infinite, or above 1e6, unless dropped.
+            NonfiniteReward: NaN where the verdict is known, infinite, or above 1e6, unless dropped.
         """
         where = f"reward {self.reward.name!r}"
         value = self.reward(_copied(rollouts))

@@ -1,7 +1,8 @@
-"""The pipeline from completions to rewards: rows, record, truncation, judged again, rewards; then `Method.advantages`.
+"""The pipeline from completions to rewards, which `Method.advantages` follows.
 
-Training, `lenrl score`, `lenrl attack` and `lenrl check` all come through here. They differ in how they judge a
-completion that was cut, which each gives as a `Judge`.
+Rows become one record, completions are truncated, what was cut is judged again, and each gets its reward. Training,
+`lenrl score`, `lenrl attack` and `lenrl check` all come through here. They differ in how they judge a completion that
+was cut, which each gives as a `Judge`.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -44,7 +44,7 @@ class Progress:
             self.live.stop()
 
     def say(self, text: str, style: str = "") -> None:
-        """A line that stays."""
+        """Print a line that stays above the live table."""
         self.console.print(Text(text, style=style), soft_wrap=True)
 
     def due(self) -> bool:
@@ -52,7 +52,7 @@ class Progress:
         return time.monotonic() - self.shown >= REFRESH_S
 
     def show(self, running: Mapping[int, tuple[Sequence[str], Mapping[str, Any]]]) -> None:
-        """Args: running: by trial, its overrides and the newest line of its `metrics.jsonl`."""
+        """Redraw the live table; `running`: by trial, its overrides and the newest line of its `metrics.jsonl`."""
         self.shown = time.monotonic()
         if self.live is None:
             return
@@ -73,7 +73,7 @@ class Progress:
         self.live.update(Group(table, Text(footer)), refresh=True)
 
     def left(self, steps: Sequence[int]) -> str:
-        """The time that the rest will take at the pace so far; empty while nothing tells.
+        """The time that the rest will take at the pace so far; empty while no work is done.
 
         Args:
             steps: optimizer steps of the trials that run.

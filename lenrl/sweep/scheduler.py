@@ -129,7 +129,7 @@ class Sweep:
         return int(self.halted or any(not t.done for t in known.values()))
 
     def _queue(self) -> Iterator[tuple[int, list[str]]]:
-        """The trials to run, prepared; those of a grid all before the first begins, so that a bad one is refused."""
+        """The trials to run. All recipes of a grid are written before the first begins: a bad one is refused."""
         if self.plan.draws is None:
             known = ledger.read(self.plan.folder)
             numbers = range(self.plan.count) if self.only is None else [self.only]
@@ -159,7 +159,7 @@ class Sweep:
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
-        """SIGINT and SIGTERM are noted, and passed on by the loop."""
+        """Note SIGINT and SIGTERM, which the loop passes on."""
         numbers = (signal.SIGINT, signal.SIGTERM)
         before = {n: signal.signal(n, lambda number, _: self.signals.append(number)) for n in numbers}
         try:
@@ -189,7 +189,7 @@ class Sweep:
                     self._look()
                 time.sleep(POLL_S)
         except BaseException:
-            self._signal(signal.SIGTERM)  # their processes see to the rest
+            self._signal(signal.SIGTERM)  # the trial processes end the trials
             raise
 
     def _start(self, trial: int, overrides: list[str], lock: int) -> None:
@@ -214,7 +214,7 @@ class Sweep:
         self.progress.say(f"trial {trial} begins: {' '.join(overrides)}")
 
     def _environment(self, place: int) -> dict[str, str]:
-        """Trials side by side share cores and GPUs, unless the environment says how."""
+        """Shares of cores and GPUs for trials side by side, unless the environment sets them."""
         env = {"WANDB_RUN_GROUP": f"{self.plan.first.recipe}/{self.plan.folder.name}", **os.environ}
         if self.jobs > 1:
             env.setdefault("OMP_NUM_THREADS", str(max(1, cores() // (self.jobs * self.ranks))))

@@ -49,45 +49,45 @@ class BatchLayout:
         )
 
 
-def batch_faults(a: BatchLayout) -> list[str]:
+def batch_faults(layout: BatchLayout) -> list[str]:
     """Faults of numbers that cannot work: the arithmetic, and the nearest ones that do. Empty: they can."""
     rows = (
-        f"a rollout has {a.rows_per_process} rows a process x {a.processes} processes x "
-        f"{a.steps_per_generation} micro-batches = {a.rows_per_rollout} rows"
+        f"a rollout has {layout.rows_per_process} rows a process x {layout.processes} processes x "
+        f"{layout.steps_per_generation} micro-batches = {layout.rows_per_rollout} rows"
     )
-    if a.num_generations < 2:
-        near = [g for g in range(2, a.rows_per_rollout + 1) if a.rows_per_rollout % g == 0][:2]
+    if layout.num_generations < 2:
+        near = [g for g in range(2, layout.rows_per_rollout + 1) if layout.rows_per_rollout % g == 0][:2]
         remedy = f"to {_either(near)}" if near else "to 2, and trainer.per_device_train_batch_size to 2"
         return [
-            f"trainer.num_generations={a.num_generations}: a group needs at least 2 completions, since an "
+            f"trainer.num_generations={layout.num_generations}: a group needs at least 2 completions, since an "
             f"advantage compares them; {rows}. Set trainer.num_generations {remedy}."
         ]
     wrong = []
     tried = {  # what alone would help, up to where the next valid value must be
-        "num_generations": ("num_generations", a.rows_per_rollout),
-        "per_device_train_batch_size": ("rows_per_process", a.rows_per_process + a.num_generations),
+        "num_generations": ("num_generations", layout.rows_per_rollout),
+        "per_device_train_batch_size": ("rows_per_process", layout.rows_per_process + layout.num_generations),
     }
-    if a.rows_per_rollout % a.num_generations:
-        wrong.append(f"{rows}, which {a.num_generations} completions a prompt do not divide")
-    if not a.in_step:
+    if layout.rows_per_rollout % layout.num_generations:
+        wrong.append(f"{rows}, which {layout.num_generations} completions a prompt do not divide")
+    if not layout.in_step:
         wrong.append(
-            f"a rollout lasts {a.steps_per_generation} x {a.num_iterations} iterations = "
-            f"{a.micro_steps_per_rollout} micro-batches and an optimizer step {a.accumulation}: neither is a "
+            f"a rollout lasts {layout.steps_per_generation} x {layout.num_iterations} iterations = "
+            f"{layout.micro_steps_per_rollout} micro-batches and an optimizer step {layout.accumulation}: neither is a "
             "multiple of the other, so steps would straddle rollouts"
         )
-        most = max(a.accumulation, a.steps_per_generation) * a.num_generations
+        most = max(layout.accumulation, layout.steps_per_generation) * layout.num_generations
         tried["steps_per_generation"] = ("steps_per_generation", most)
     if not wrong:
         return []
-    nearest = {key: _nearest_valid(a, *place) for key, place in tried.items()}
+    nearest = {key: _nearest_valid(layout, *place) for key, place in tried.items()}
     remedies = [f"trainer.{key} to {_either(near)}" for key, near in nearest.items() if near]
     return [f"{'; '.join(wrong)}. Set {', or '.join(remedies)}."]
 
 
-def _nearest_valid(a: BatchLayout, field_name: str, most: int) -> list[int]:
+def _nearest_valid(layout: BatchLayout, field_name: str, most: int) -> list[int]:
     """The two values of a field nearest to its own with which everything divides, in order."""
-    now = getattr(a, field_name)
-    good = [v for v in range(1, most + 1) if replace(a, **{field_name: v}).valid]
+    now = getattr(layout, field_name)
+    good = [v for v in range(1, most + 1) if replace(layout, **{field_name: v}).valid]
     return sorted(sorted(good, key=lambda v: abs(v - now))[:2])
 
 

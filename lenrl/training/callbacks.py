@@ -1,4 +1,4 @@
-"""Borders of epochs and optimizer steps."""
+"""Callbacks where epochs and optimizer steps begin and end."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from transformers import TrainerCallback
 
 
 @dataclass(eq=False)
-class Borders(TrainerCallback):
-    """Says where an epoch and an optimizer step begin and end."""
+class StepCallback(TrainerCallback):
+    """Calls one function each where an epoch or an optimizer step begins, and before and after weights move."""
 
     epoch_begins: Callable[[int], None]  # with the epoch, counted from 0
     step_begins: Callable[[], None]  # before an optimizer step's first micro-batch

@@ -1,6 +1,6 @@
 """Overrides of TRL where it saves and continues: checkpoints that hold all that decides how a run goes on.
 
-TRL's own saving stays, written aside (`lenrl.training.checkpoint`); what it leaves out is put next to it: the
+TRL's own saving stays, in a folder that `lenrl.training.checkpoint` gives; what it leaves out is put next to it: the
 rollout in use, the micro-step, the random states of all processes without a pickle, and the states of the strategies.
 """
 
@@ -81,7 +81,7 @@ class CheckpointedGRPO(GRPOTrainer):
         super()._run_epoch(*args, **kwargs)
 
     def _save_checkpoint(self, model, trial):
-        """TRL's, written aside, with what TRL leaves out; in its place only once it is whole and on the disk."""
+        """TRL's, with what TRL leaves out; in its place only once it is whole and on the disk."""
         self.stop.beat("saving")
         run_dir = Path(self.args.output_dir)
         name = f"checkpoint-{self.state.global_step}"
@@ -89,7 +89,7 @@ class CheckpointedGRPO(GRPOTrainer):
         with checkpoint.atomic_folder(run_dir, name, is_main=main) as folder:
             parent = str(folder.parent)
             elsewhere = swapped(self.args, output_dir=parent, save_total_limit=None, push_to_hub=False)
-            # Of a best step transformers would look for the folder, and not find it here.
+            # transformers would look for the best step's folder, and not find it here.
             with elsewhere, swapped(self.state, best_global_step=None):
                 super()._save_checkpoint(model, trial)
             self._write_rollout(folder)

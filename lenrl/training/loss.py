@@ -88,7 +88,7 @@ class PolicyUpdate:
 
 
 def _micro_batch(batch: TrlBatch, logp_NT: Tensor, old_NT: Tensor) -> MicroBatch:
-    """A strategy's view of a batch; `old_NT` holds where the batch has no log-probs of when it was sampled."""
+    """A strategy's view of a batch; `old_NT` stands in where it has no log-probs of its sampling."""
     old_NT = batch.get("old_per_token_logps", old_NT)
     return MicroBatch(logp_NT, old_NT, loss_mask(batch).bool(), batch["advantages"])
 

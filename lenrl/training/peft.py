@@ -46,7 +46,7 @@ def quantization_config(fields: Mapping[str, Any] | None) -> Any:
     """`model.peft.quantization` as transformers' `BitsAndBytesConfig`; None: the base keeps its precision.
 
     Raises:
-        BadInput: bitsandbytes is missing, or a field is unknown or not to its liking.
+        BadInput: bitsandbytes is missing, or a field is unknown or refused by it.
     """
     options = (fields or {}).get(QUANTIZATION)
     if options is None:

@@ -79,7 +79,7 @@ def prepare(recipe: Recipe, processes: int | None = None) -> CheckedRun:
 
 
 def grpo_config(checked_run: CheckedRun, run_dir: Path) -> GRPOConfig:
-    """TRL's configuration of a prepared run."""
+    """TRL's configuration of a checked run."""
     recipe = checked_run.recipe
     fields = dict(checked_run.grpo)
     cuda = torch.cuda.is_available()
@@ -186,7 +186,7 @@ def _layout(trainer: Mapping[str, Any], processes: int) -> BatchLayout:
     )
 
 
-def _seam_faults(recipe: Recipe, trainer: Mapping[str, Any], a: BatchLayout) -> list[str]:
+def _seam_faults(recipe: Recipe, trainer: Mapping[str, Any], layout: BatchLayout) -> list[str]:
     """Options that would do nothing, or fight a strategy."""
     faults = []
     method = recipe.method
@@ -205,11 +205,11 @@ def _seam_faults(recipe: Recipe, trainer: Mapping[str, Any], a: BatchLayout) -> 
             f"sampling={recipe.sampling.name!r} may have to leave a step's weights untouched, which DeepSpeed's "
             "optimizer does not allow. Use launch=multi_gpu or launch=fsdp2, or sampling=uniform."
         )
-    if recipe.sampling.selects and a.accumulation > a.micro_steps_per_rollout:
+    if recipe.sampling.selects and layout.accumulation > layout.micro_steps_per_rollout:
         faults.append(
             f"sampling={recipe.sampling.name!r} leaves groups out of a whole optimizer step, and here a step of "
-            f"{a.accumulation} micro-batches spans several rollouts of {a.micro_steps_per_rollout}. Set "
-            f"trainer.steps_per_generation={a.accumulation}, or sampling=uniform."
+            f"{layout.accumulation} micro-batches spans several rollouts of {layout.micro_steps_per_rollout}. Set "
+            f"trainer.steps_per_generation={layout.accumulation}, or sampling=uniform."
         )
     if trainer.get("sync_ref_model") and recipe.launch.get("distributed_type") in ("DEEPSPEED", "FSDP"):
         faults.append(

@@ -22,7 +22,7 @@ def task_of(recipe: Recipe) -> tasks.Task:
 
 
 def run_info_of(trainer: Mapping[str, Any], updates_per_rollout: int = 1) -> RunInfo:
-    """RunInfo of a run with these fields of `trainer`, its data unread.
+    """Facts of a run with these fields of `trainer`, its data unread.
 
     Raises:
         BadInput: a group size, a cap or a number of steps that no run can have.

@@ -57,7 +57,7 @@ class StrategyStates:
 
 
 class Clock:
-    """Seconds of training over all the legs of a run, from its making on."""
+    """Seconds of training over all legs of a run; a leg lasts from a start of the command to its end."""
 
     def __init__(self) -> None:
         self.before = 0.0  # seconds of earlier legs, up to the checkpoint

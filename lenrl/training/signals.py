@@ -1,7 +1,7 @@
 """SIGINT and SIGTERM in a training process: all processes leave at one optimizer step, with a whole checkpoint.
 
 A handler only notes the signal, with one exception: work that a process does by itself, without the others
-(sampling, verifying, a strategy's arithmetic), is left at once. After such work, and before each optimizer step
+(sampling, verifying, a strategy), is broken off at once. After such work, and before each optimizer step
 and micro-batch, the processes compare notes (`agree`), and so all raise `Stopped` at the same place.
 """
 
@@ -23,7 +23,7 @@ class Stopped(SystemExit):
 
 
 class _Left(BaseException):
-    """Raised by the handler inside work that may be left."""
+    """Raised by the handler inside work that may be broken off."""
 
 
 class StopSignal:
@@ -42,10 +42,10 @@ class StopSignal:
         self.beats = 0
         self.doing = "starting"
         self._training = False
-        self._left = False  # work that may be left goes on
+        self._left = False  # work that may be broken off is under way
 
     def install(self) -> None:
-        """Take SIGINT and SIGTERM over. Before `begin` there is nothing to save: they end the process."""
+        """Handle SIGINT and SIGTERM. Before `begin` there is nothing to save: they end the process."""
         for number in SIGNALS:
             signal.signal(number, self._receive)
 
@@ -71,7 +71,7 @@ class StopSignal:
         self.doing = doing
 
     def run(self, doing: str, work: Callable[[], T]) -> T:
-        """Work that needs no other process, left on a signal.
+        """Do work that needs no other process, broken off on a signal; its value.
 
         Every process must call it at the same place. Not for work with collectives in it.
 
@@ -121,7 +121,7 @@ class StopSignal:
 
 @dataclass
 class SampledWork:
-    """Work that samples from the model, left on a signal.
+    """Work that samples from the model, broken off on a signal.
 
     Where each forward pass is a collective (ZeRO-3, FSDP) no process may leave by itself: all count their
     passes, which transformers keeps equal, and compare notes now and then.

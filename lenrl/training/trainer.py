@@ -23,7 +23,7 @@ from lenrl.monitors.local import LocalMonitor
 from lenrl.strategies.base import RunInfo
 from lenrl.strategies.method import Method
 from lenrl.training import checkpointing
-from lenrl.training.callbacks import Borders
+from lenrl.training.callbacks import StepCallback
 from lenrl.training.checkpointing import CheckpointedGRPO, EpochSampler, swapped
 from lenrl.training.distributed import ProcessGroup
 from lenrl.training.loss import PolicyUpdate, check_gradient, check_loss
@@ -149,7 +149,7 @@ class LenrlTrainer(CheckpointedGRPO):
         )
         self.update = PolicyUpdate(method.objective, self.group, by_rows=self.loss_type in ROW_MEAN_LOSSES)
         self._update_figures: tuple[str, ...] = ()  # what the update gives `_metrics`, by name
-        undone = {"guard": truncation_guard, "clock": self.clock, "journal": monitor}
+        undone = {"guard": truncation_guard, "clock": self.clock, "journal": monitor}  # keys of a checkpoint
         self.stateful = {**undone, "evaluation": self.evaluation}
         buffer = HeldElsewhere(lambda: self.buffer, lambda value: setattr(self, "buffer", value))
         parts = {
@@ -163,10 +163,10 @@ class LenrlTrainer(CheckpointedGRPO):
         hook = torch.compiler.disable(lambda *_: self.sampling.forward())
         self.model.get_input_embeddings().register_forward_pre_hook(hook)
         self.add_callback(
-            Borders(self._epoch_begins, self._step_begins, self._update_begins, self.snapshot.take)
+            StepCallback(self._epoch_begins, self._step_begins, self._update_begins, self.snapshot.take)
         )
 
-    # --- borders -------------------------------------------------------------------------------------------
+    # --- where epochs, steps and updates begin -------------------------------------------------------------
 
     def _epoch_begins(self, epoch: int) -> None:
         """accelerate does not reach a sampler behind `skip_first_batches` where there are several processes."""

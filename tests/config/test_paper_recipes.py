@@ -58,12 +58,14 @@ def test_a_paper_recipe_passes_every_check_that_needs_no_model(name, tmp_path):
     (tmp_path / "rows.jsonl").write_text('{"problem": "1+1?", "question": "1+1?", "answer": "2"}\n')
     local = [f"task.path='{tmp_path / 'rows.jsonl'}'"]
     checked_run = prepare(compose(name, local) if "surrogate" in name else composed(name))
-    a = checked_run.layout
-    assert a.processes == 8 == int(checked_run.recipe.launch["num_processes"])
-    assert (a.prompts_per_rollout, a.num_generations, a.updates_per_rollout) == BATCHES[Path(name).name]
-    assert a.accumulation * a.updates_per_rollout == a.micro_steps_per_rollout
-    assert checked_run.run_info.max_steps % a.updates_per_rollout == 0
-    assert checked_run.grpo["save_steps"] % a.updates_per_rollout == 0
+    layout = checked_run.layout
+    assert layout.processes == 8 == int(checked_run.recipe.launch["num_processes"])
+    assert (layout.prompts_per_rollout, layout.num_generations, layout.updates_per_rollout) == BATCHES[
+        Path(name).name
+    ]
+    assert layout.accumulation * layout.updates_per_rollout == layout.micro_steps_per_rollout
+    assert checked_run.run_info.max_steps % layout.updates_per_rollout == 0
+    assert checked_run.grpo["save_steps"] % layout.updates_per_rollout == 0
     assert not checked_run.evaluates
 
 

@@ -58,7 +58,7 @@ def launcher(folder: Path, *hows: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """So that the keeper knows these ranks."""
+    """The variables by which the supervisor knows these ranks."""
     return {**os.environ, "LENRL_RANK_MARK": MARK}
 
 

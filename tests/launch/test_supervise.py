@@ -66,7 +66,7 @@ def test_a_killed_parent_leaves_no_orphans_and_the_ranks_save(tmp_path):
     parent = start(tmp_path, "save", "save")
     pids(tmp_path, 2)
     below = descendants(parent.pid)
-    assert len(below) >= 4  # keeper, launcher, two ranks
+    assert len(below) >= 4  # supervisor, launcher, two ranks
     parent.kill()
     parent.wait()
     wait_for(lambda: all(gone(pid) for pid in below))

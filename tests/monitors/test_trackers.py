@@ -1,4 +1,4 @@
-"""wandb beside the local log: it gets everything, and it cannot end a run."""
+"""wandb and other trackers next to the local log: it gets everything, and it cannot end a run."""
 
 import json
 import threading

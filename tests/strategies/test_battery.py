@@ -20,7 +20,7 @@ from tests.strategies.cases import batches, close, frozen, taken, unchanged
 
 battery = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 search = settings(max_examples=500, deadline=None, database=None, derandomize=True, phases=[Phase.generate])
-SETTING = RunInfo(num_generations=4, max_length=4096, max_steps=100)
+RUN_INFO = RunInfo(num_generations=4, max_length=4096, max_steps=100)
 ALL = [(slot, name) for slot in registry.SLOTS for name in sorted(registry.available(slot))]
 
 
@@ -251,20 +251,20 @@ def test_budget(name: str) -> None:
     prompts = ["a"] * 4 + ["b"] * 4
     rows = [{"target": 300}] * 8
     before = copy.deepcopy(rows)
-    given_ = rule(prompts, rows, 7, SETTING)
+    given_ = rule(prompts, rows, 7, RUN_INFO)
     assert rows == before
     assert len(given_) == 8
-    assert rule(prompts, rows, 7, SETTING) == given_, "not a function of its input"
-    assert make("budget", name)(prompts, rows, 7, SETTING) == given_
-    alone = rule(["b"] * 4, rows[:4], 7, SETTING)
-    assert alone == given_[4:], "a prompt's allowance depends on its neighbours"
+    assert rule(prompts, rows, 7, RUN_INFO) == given_, "not a function of its input"
+    assert make("budget", name)(prompts, rows, 7, RUN_INFO) == given_
+    alone = rule(["b"] * 4, rows[:4], 7, RUN_INFO)
+    assert alone == given_[4:], "a prompt's budget depends on its neighbours"
     for prompt_budget in given_:
         assert isinstance(prompt_budget, PromptBudget)
         assert set(prompt_budget.columns) == set(rule.gives)
         assert (prompt_budget.budget is not None) == rule.gives_budget
         assert "{" not in (prompt_budget.hint or "") + (prompt_budget.system or "")
-        assert prompt_budget.cap is None or 1 <= prompt_budget.cap <= SETTING.max_length
-    assert len(rule.evaluation(prompts, rows, 7, SETTING)) == 8
+        assert prompt_budget.cap is None or 1 <= prompt_budget.cap <= RUN_INFO.max_length
+    assert len(rule.evaluation(prompts, rows, 7, RUN_INFO)) == 8
 
 
 @pytest.mark.parametrize("name", names("sampling"))
@@ -300,7 +300,7 @@ def test_objective_ignores_padding_and_empty_rows(name: str) -> None:
 
 
 USES = {  # what a stateful strategy does differently after it has seen something
-    ("budget", "palu"): lambda rule, batch: rule(["q0", "q1"], [{}, {}], 0, SETTING),
+    ("budget", "palu"): lambda rule, batch: rule(["q0", "q1"], [{}, {}], 0, RUN_INFO),
     ("reward", "laser_d"): lambda rule, batch: rule(batch).tolist(),
     ("sampling", "predictive"): lambda rule, batch: rule.factor(),
 }

@@ -27,7 +27,7 @@ from lenrl.strategies.rewards.surrogate import Surrogate
 from lenrl.strategies.sampling.predictive import Predictive
 from lenrl.strategies.truncation.dot import Dot
 
-SETTING = RunInfo(num_generations=2, max_length=1000, max_steps=30)
+RUN_INFO = RunInfo(num_generations=2, max_length=1000, max_steps=30)
 BUDGETED = groups([[100, 150, 50, 300]], [[1, 0, 0, 1]], budget_PG=[[100.0] * 4])
 
 
@@ -117,26 +117,26 @@ def test_a_target_must_be_above_0(target: int | None) -> None:
 
 def test_stages_are_capped_at_the_longest_completion() -> None:
     rule = Stages(caps=(4000, 500, 100))
-    given = [rule(["q"], [{}], step, SETTING)[0] for step in (0, 9, 10, 29)]
+    given = [rule(["q"], [{}], step, RUN_INFO)[0] for step in (0, 9, 10, 29)]
     assert [a.cap for a in given] == [1000, 1000, 500, 100]
     assert given[3].system == "The output must not exceed 100 tokens."
-    assert Stages(caps=(100,), hint=False)(["q"], [{}], 0, SETTING)[0].system is None
-    assert "4000" in rule.warnings(SETTING)[0]
+    assert Stages(caps=(100,), hint=False)(["q"], [{}], 0, RUN_INFO)[0].system is None
+    assert "4000" in rule.warnings(RUN_INFO)[0]
 
 
 def test_hints_are_templates_and_nothing_more() -> None:
     rule = Curriculum(hint="{budget} of {budget.__class__}", eval_hint=True, start=100, end=50)
-    assert rule(["q"], [{}], 0, SETTING)[0].hint == "100 of {budget.__class__}"
-    assert rule.evaluation(["q"], [{}], 0, SETTING)[0].hint == "Use at most 100 tokens of reasoning."
-    assert Curriculum().evaluation(["q"], [{}], 0, SETTING)[0].hint is None
-    assert Curriculum(hint=False)(["q"], [{}], 0, SETTING)[0].hint is None
-    assert Curriculum()(["q"], [{}], 150, SETTING)[0].hint == "Use at most 179 tokens of reasoning."
+    assert rule(["q"], [{}], 0, RUN_INFO)[0].hint == "100 of {budget.__class__}"
+    assert rule.evaluation(["q"], [{}], 0, RUN_INFO)[0].hint == "Use at most 100 tokens of reasoning."
+    assert Curriculum().evaluation(["q"], [{}], 0, RUN_INFO)[0].hint is None
+    assert Curriculum(hint=False)(["q"], [{}], 0, RUN_INFO)[0].hint is None
+    assert Curriculum()(["q"], [{}], 150, RUN_INFO)[0].hint == "Use at most 179 tokens of reasoning."
 
 
 def test_draws_depend_on_seed_prompt_and_step_alone() -> None:
     def targets(rule: Draw, step: int) -> list[int]:
         prompts = [f"q{i}" for i in range(300)]
-        return [a.columns["target"] for a in rule(prompts, [{}] * 300, step, SETTING)]
+        return [a.columns["target"] for a in rule(prompts, [{}] * 300, step, RUN_INFO)]
 
     first = targets(Draw(), 0)
     assert first == targets(Draw(), 0)
@@ -146,14 +146,14 @@ def test_draws_depend_on_seed_prompt_and_step_alone() -> None:
     assert max(first) <= 1000
     assert min(first) < 150
     assert max(first) > 950
-    levels = {a.columns["level"] for a in Levels()([f"q{i}" for i in range(50)], [{}] * 50, 0, SETTING)}
+    levels = {a.columns["level"] for a in Levels()([f"q{i}" for i in range(50)], [{}] * 50, 0, RUN_INFO)}
     assert levels == {"short", "moderate", "long"}
 
 
 @pytest.mark.parametrize("row", [{}, {"tokens": 0}, {"tokens": "9"}, {"tokens": True}])
 def test_a_column_without_a_budget_is_refused(row: dict) -> None:
     with pytest.raises(BadInput, match="'tokens'"):
-        Column(field="tokens")(["q"], [row], 0, SETTING)
+        Column(field="tokens")(["q"], [row], 0, RUN_INFO)
 
 
 def test_dot_threshold_lets_groups_with_failures_be_cut() -> None:
@@ -189,8 +189,8 @@ def test_kl_cov_of_the_step_takes_the_top_of_all_micro_batches() -> None:
 
 def test_budgets_that_would_do_nothing_say_so():
     curriculum = Curriculum()
-    assert "never tightens" in curriculum.warnings(replace(SETTING, max_steps=60))[0]
-    assert not curriculum.warnings(replace(SETTING, max_steps=600))
+    assert "never tightens" in curriculum.warnings(replace(RUN_INFO, max_steps=60))[0]
+    assert not curriculum.warnings(replace(RUN_INFO, max_steps=600))
     palu = Palu(tau=0.2)
-    assert "inert" in palu.warnings(replace(SETTING, visits=0.24))[0]
-    assert not palu.warnings(replace(SETTING, visits=3.0)) and not palu.warnings(SETTING)
+    assert "inert" in palu.warnings(replace(RUN_INFO, visits=0.24))[0]
+    assert not palu.warnings(replace(RUN_INFO, visits=3.0)) and not palu.warnings(RUN_INFO)

@@ -263,7 +263,7 @@ def test_signals_end_every_trial_which_saves_and_a_rerun_does_exactly_the_rest(t
     assert saved == {str(int(number if number != signal.SIGKILL else signal.SIGTERM))}
     assert not starts(tmp_path, 3)
     held = time.monotonic() + 10
-    while True:  # the last guard may still be closing
+    while True:  # the last trial process may still be closing
         try:
             assert sweep(plan(tmp_path, "seed=0,1,2,3"))[0].run() == 0
             break
@@ -272,7 +272,7 @@ def test_signals_end_every_trial_which_saves_and_a_rerun_does_exactly_the_rest(t
     assert [len(starts(tmp_path, n)) for n in range(4)] == [1, 2, 2, 1]
 
 
-def test_a_killed_guard_takes_its_trial_along_and_the_trial_counts_as_crashed(tmp_path):
+def test_a_killed_trial_process_takes_its_trial_along_and_the_trial_counts_as_crashed(tmp_path):
     parent = start(tmp_path, {0: "slow"}, 1, "seed=0,1")
     wait_for(lambda: starts(tmp_path, 0), 60)
     trial = int(starts(tmp_path, 0)[0][0])

@@ -1,4 +1,4 @@
-"""The gradient that the trainer hands to its optimizer beside DRPO's closed form over the rows of all processes."""
+"""The gradient that the trainer hands to its optimizer, next to DRPO's closed form over the rows of all processes."""
 
 import math
 from collections import defaultdict

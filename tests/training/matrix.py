@@ -99,7 +99,7 @@ CELLS = tuple(
 
 
 @dataclass(frozen=True)
-class ModelResults:
+class Outcome:
     """What must be equal: the final tensors, every completion, every figure that is not a time."""
 
     weights: str  # SHA-256 over the final tensors
@@ -128,7 +128,7 @@ def cut(run_dir: Path, step: int, into: Path) -> Path:
     return into
 
 
-def outcome(run_dir: Path) -> ModelResults:
+def outcome(run_dir: Path) -> Outcome:
     """What a finished run left."""
     found = hashlib.sha256()
     weights = next(p for p in sorted((run_dir / "model").glob("*.safetensors")))
@@ -139,7 +139,7 @@ def outcome(run_dir: Path) -> ModelResults:
         for path in sorted((run_dir / "completions").glob("*.parquet"))
         for row in pq.read_table(path).to_pylist()
     ]
-    return ModelResults(found.hexdigest(), _digest(rows), _digest(metrics(run_dir)))
+    return Outcome(found.hexdigest(), _digest(rows), _digest(metrics(run_dir)))
 
 
 def metrics(run_dir: Path) -> list[dict[str, Any]]:
@@ -148,7 +148,7 @@ def metrics(run_dir: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in line.items() if not k.startswith(TIMES)} for line in lines]
 
 
-def uninterrupted(cell: Cell, run_dir: Path) -> ModelResults:
+def uninterrupted(cell: Cell, run_dir: Path) -> Outcome:
     """Train without a cut; saving after every step must change nothing, and there must be something to lose."""
     leg(cell, run_dir)
     bare = run_dir.with_name(run_dir.name + "-bare")
@@ -163,7 +163,7 @@ def uninterrupted(cell: Cell, run_dir: Path) -> ModelResults:
     return found
 
 
-def resumed(cell: Cell, run_dir: Path, cuts: tuple[int, ...], work: Path) -> ModelResults:
+def resumed(cell: Cell, run_dir: Path, cuts: tuple[int, ...], work: Path) -> Outcome:
     """Cut a finished run after the given steps, one after the other, each time going on to the end."""
     for number, step in enumerate(cuts):
         after = cut(run_dir, step, work / f"{number}")

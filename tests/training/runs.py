@@ -1,4 +1,4 @@
-"""Small real runs on the embedded model, for the tests of the engine."""
+"""Small real runs on the embedded model, for the tests of training."""
 
 import json
 import os

@@ -1,7 +1,7 @@
 """A worker of launches on two processes: trains, cuts, goes on, exports; and the gradient of one step.
 
 Usage: sharded.py OUT_DIR KIND [KIND ...], kinds being `gradient` and the names of RUNS. Every kind writes
-OUT_DIR/KIND.json. Nothing in here depends on the engine except how a whole tensor is put together.
+OUT_DIR/KIND.json. Nothing in here depends on DDP, DeepSpeed or FSDP except how a whole tensor is put together.
 """
 
 import json
@@ -138,7 +138,7 @@ def put_down(trainer: Any, path: Path) -> float:
 
 
 def export_faults(out: Path, kind: str) -> list[str]:
-    """How `model/`, loaded in a process without an engine, differs from what the processes had; empty: not."""
+    """How `model/`, loaded in a process without DeepSpeed or FSDP, differs from what the processes had; empty: not."""
     live = load_file(out / f"{kind}-live.safetensors")
     loaded = load(str(out / kind / "model"), ModelOptions(device="cpu")).model
     tensors = {bare(name): p.detach() for name, p in loaded.named_parameters()}

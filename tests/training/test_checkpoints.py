@@ -12,7 +12,7 @@ from lenrl.config import compose
 from lenrl.errors import BadInput
 from lenrl.train import run
 from lenrl.training import checkpoint
-from lenrl.training.callbacks import Borders
+from lenrl.training.callbacks import StepCallback
 from lenrl.training.checkpointing import EpochSampler
 from tests.training.runs import SMALL, small_run
 
@@ -105,7 +105,7 @@ def test_the_order_of_a_later_epoch_is_found_again_on_several_processes():
         order, fresh = loader(rank)
         skipping = skip_first_batches(fresh, 1)
         state = SimpleNamespace(epoch=1 + 1 / 3)
-        Borders(order.set_epoch, *[lambda *_: None] * 3).on_epoch_begin(None, state, None)
+        StepCallback(order.set_epoch, *[lambda *_: None] * 3).on_epoch_begin(None, state, None)
         skipping.set_epoch(1)
         assert [batch.tolist() for batch in skipping] == expected[1:]
 

@@ -1,4 +1,4 @@
-"""TRL's own advantages beside ours, on the same rollouts."""
+"""TRL's own advantages next to ours, on the same rollouts."""
 
 from pathlib import Path
 

@@ -39,7 +39,7 @@ def attack(recipe: Recipe, step: int = 0) -> dict[str, Any]:
         `mixes` with those of the others; `pays`, `leaks` (names), `advice`, `notes`. Lengths are tokens.
 
     Raises:
-        BadInput: a method that cannot work in its setting, or data without a problem that can be used.
+        BadInput: a method that cannot work in such a run, or data without a problem that can be used.
     """
     if step < 0:
         raise BadInput(f"--step {step}: completed optimizer steps must be at least 0")

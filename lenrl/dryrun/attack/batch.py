@@ -86,7 +86,7 @@ class AttackGroups:
     """A recipe's problems in every mix, their honest completions, and the recipe's pipeline.
 
     Raises:
-        BadInput: the recipe's method can't work in its setting, its data can't be read, or no honest right
+        BadInput: the recipe's method can't work in such a run, its data can't be read, or no honest right
             answer is judged right.
     """
 

@@ -30,7 +30,7 @@ class Finding:
     advantage: float
     advantage_right: float | None
     advantage_wrong: float | None
-    excess: float  # over what is not yet paid, in units of the gap between right and wrong
+    excess: float  # its advantage beyond where it begins to pay, in units of the gap between right and wrong
 
 
 def gap(groups: AttackGroups, batch: AttackBatch) -> float:

@@ -7,7 +7,7 @@ from typing import Literal
 from lenrl.dryrun.attack.writer import Completion, Writer
 
 RIGHT, WRONG = 0.4, 0.5  # tokens of an honest completion, as a share of its room
-OVERRUN = 1.5  # times the room: a model that has not yet learned to keep to it
+OVERRUN = 1.5  # times the tokens asked for: a model that has not yet learned to keep to them
 ROOMS = {"short": 0.25, "moderate": 0.5, "long": 1.0}  # of the cap, for what a level or a mode asks
 GRID = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the cap: lengths that are searched
 
@@ -37,13 +37,13 @@ class Ask:
 
     @property
     def late(self) -> int:
-        """Of an honest one that overruns its goal; where that is beyond the cap it will be cut off."""
+        """Tokens of an honest completion that overruns its goal; where that is beyond the cap it will be cut off."""
         over = round(OVERRUN * (self.goal if self.goal is not None else self.cap))
         return over if over <= self.cap else 2 * self.cap
 
     @property
     def unasked(self) -> int | None:
-        """A length that was not asked for; None: nothing was asked, or the cap sees to it."""
+        """A length that was not asked for; None: none was asked for, or the cap prevents any other."""
         if self.goal is not None:
             return 2 * self.goal if 2 * self.goal <= self.cap else None
         if self.word is not None:

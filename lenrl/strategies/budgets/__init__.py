@@ -1,1 +1,1 @@
-"""Rules that decide before sampling what a row is told and how long it may get, one a file."""
+"""Rules that decide before sampling what is added to a prompt and how long its completion may get, one a file."""

@@ -13,7 +13,7 @@ class LengthPenalty(Reward):
     Source: the common baseline; it is here to be compared with.
 
     Degenerate cases: in groups that are all wrong the shortest failure gets the largest push, and the weight
-    cancels under group-std scaling; both are said at start.
+    cancels under group-std scaling; both are warned of at the start.
 
     >>> from lenrl.strategies.examples import GROUP, show
     >>> show(LengthPenalty()(GROUP).total_PG)

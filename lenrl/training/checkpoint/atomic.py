@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all: written aside, flushed, renamed."""
+"""Folders that appear whole or not at all: written in `.partial/`, flushed, renamed."""
 
 import os
 import shutil
@@ -41,7 +41,7 @@ def atomic_folder(run_dir: Path, name: str, *, is_main: bool) -> Iterator[Path]:
 
 
 def publish(folder: Path, *, manifest: bool = True) -> Path:
-    """Put a folder that was written aside in its place, in one step. Called by the main process only."""
+    """Put a folder from `.partial/` in its place, in one step. Called by the main process only."""
     run_dir = folder.parent.parent
     target = run_dir / folder.name
     if manifest:
