@@ -2,16 +2,17 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import yaml
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from transformers import PreTrainedTokenizerBase
 
 from lenrl.config import Recipe
 from lenrl.dryrun import leverage as trial
 from lenrl.dryrun import memory as sizes
+from lenrl.evaluation.results import Figures
 from lenrl.rollouts import Verdict
 from lenrl.tasks import Problem
 from lenrl.training.prepare import CheckedRun, audited, prepare
@@ -21,7 +22,7 @@ TIMED = 200  # verdicts that the timing takes
 SLOW_SHARE = 0.05  # failures of the verifier's limits among gold answers; above, they are reported
 
 
-def check(recipe: Recipe) -> dict[str, Any]:
+def check(recipe: Recipe) -> Figures:
     """Check a recipe and measure what needs no weights.
 
     Returns:
@@ -32,7 +33,7 @@ def check(recipe: Recipe) -> dict[str, Any]:
         BadInput: the recipe or its data can't be trained.
     """
     checked_run = prepare(recipe)
-    facts: dict[str, Any] = {"recipe": recipe.resolved(), "digest": recipe.digest()}
+    facts: Figures = {"recipe": recipe.resolved(), "digest": recipe.digest()}
     facts["run_dir"] = str(recipe.run_dir())
     warnings = list(checked_run.warnings)
     facts["batch"] = _batch(checked_run)
@@ -45,7 +46,7 @@ def check(recipe: Recipe) -> dict[str, Any]:
     return {**facts, "warnings": list(dict.fromkeys(warnings))}
 
 
-def show(facts: dict[str, Any], console: Console | None = None) -> None:
+def show(facts: Figures, console: Console | None = None) -> None:
     """Print what `check` found."""
     console = console or Console()
     console.print(Text(yaml.safe_dump(facts["recipe"], sort_keys=False, allow_unicode=True)), soft_wrap=True)
@@ -60,7 +61,7 @@ def show(facts: dict[str, Any], console: Console | None = None) -> None:
     console.print(Text(f"{facts['recipe']['recipe']} can be trained; its run goes to {facts['run_dir']}"))
 
 
-def _batch(checked_run: CheckedRun) -> dict[str, Any]:
+def _batch(checked_run: CheckedRun) -> dict[str, int]:
     a, run_info = checked_run.layout, checked_run.run_info
     steps = run_info.max_steps or 0
     rollouts = -(-steps // a.updates_per_rollout)
@@ -78,10 +79,14 @@ def _batch(checked_run: CheckedRun) -> dict[str, Any]:
 
 
 def _audit(
-    checked_run: CheckedRun, verifier: Verifier, tokenizer: Any, longest: int | None, warnings: list[str]
-) -> tuple[dict[str, Any], list[Problem]]:
+    checked_run: CheckedRun,
+    verifier: Verifier,
+    tokenizer: PreTrainedTokenizerBase | None,
+    longest: int | None,
+    warnings: list[str],
+) -> tuple[dict[str, object], list[Problem]]:
     kept, audits, _ = audited(checked_run, tokenizer, verifier, longest)
-    counts: dict[str, Any] = {"task": checked_run.task.name}
+    counts: dict[str, object] = {"task": checked_run.task.name}
     for audit in audits:
         counts[audit.split] = {name: n for name, n in audit.counts().items() if n or name == "kept"}
         warnings += audit.warnings
@@ -90,7 +95,7 @@ def _audit(
 
 def _time(
     checked_run: CheckedRun, verifier: Verifier, train: Sequence[Problem], warnings: list[str]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     golds = [p.answer for p in train[:TIMED] if p.answer]
     if not golds or checked_run.verifier.kind == "gym":
         return {"kind": checked_run.verifier.kind, "timed": 0}
@@ -118,7 +123,7 @@ def _share(verdicts: Sequence[Verdict], outcomes: Sequence[str]) -> float:
     return sum(v.outcome in outcomes for v in verdicts) / max(1, len(verdicts))
 
 
-def _words(value: Any) -> str:
+def _words(value: object) -> str:
     if value is None:
         return "unknown"
     if isinstance(value, dict):

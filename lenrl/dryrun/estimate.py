@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from lenrl.evaluation.results import Figures
 from lenrl.training.peft import QUANTIZATION, peft_config
 from lenrl.training.prepare import CheckedRun
 from lenrl.training.trl_fields import value_of
@@ -39,7 +40,7 @@ class Shape:
     vocabulary: int
 
 
-def shape(config: Any, peft: Any = None) -> Shape:
+def shape(config: Any, peft: dict[str, object] | None = None) -> Shape:
     """The shape of a model, built without memory for its weights.
 
     Args:
@@ -70,7 +71,7 @@ def shape(config: Any, peft: Any = None) -> Shape:
     )
 
 
-def estimate(of: Shape, checked_run: CheckedRun) -> dict[str, Any]:
+def estimate(of: Shape, checked_run: CheckedRun) -> Figures:
     """Sizes in GiB a process, operations of the whole run, hours; None: cannot be said.
 
     `memory_gib` is the sum of what is held always (weights, gradients, Adam, a reference) and the greater of what

@@ -1,7 +1,6 @@
 """A method tried on made-up groups: what its length penalty can move, and whether it gives one answer."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
@@ -15,7 +14,7 @@ ACCURACIES = (1.0, 0.75, 0.5, 0.25)  # of the groups
 MEAN_LOGP = -0.5  # of every completion
 
 
-def penalty(checked_run: CheckedRun, train: Sequence[Problem], warnings: list[str]) -> dict[str, Any]:
+def penalty(checked_run: CheckedRun, train: Sequence[Problem], warnings: list[str]) -> dict[str, object]:
     """The method's figures on made-up groups: lengths spread from 0.1 to 0.9 of the cap, wrong ones longest."""
     method, batch = checked_run.recipe.method, _made_up(checked_run, train)
     reward = method.rewards(batch, "drop")

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -46,7 +46,7 @@ class LoggedRow(BaseModel):
         return self.correct is None and "correct" in self.model_fields_set
 
     @property
-    def given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, object]:
         """The fields that the line gives a value, apart from `prompt` and `length`."""
         return self.model_dump(exclude_none=True, exclude={"prompt", "length"})
 

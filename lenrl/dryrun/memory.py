@@ -2,19 +2,22 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from lenrl.dryrun import estimate
 from lenrl.errors import BadInput
+from lenrl.evaluation.results import Figures
 from lenrl.generation.pretrained import find, load_tokenizer_info, room
 from lenrl.training.prepare import CheckedRun
 
 MIB = 2**20
 
 
-def measure(checked_run: CheckedRun, warnings: list[str]) -> tuple[dict[str, Any], Any, int | None]:
+def measure(
+    checked_run: CheckedRun, warnings: list[str]
+) -> tuple[Figures, PreTrainedTokenizerBase | None, int | None]:
     """Sizes by name, the tokenizer, and the longest prompt that the context leaves room for, tokens."""
     settings = checked_run.recipe.model
     source = find(settings.path)
@@ -51,7 +54,7 @@ def measure(checked_run: CheckedRun, warnings: list[str]) -> tuple[dict[str, Any
     return sizes, info.tokenizer, longest
 
 
-def _fits(sizes: dict[str, Any], warnings: list[str]) -> None:
+def _fits(sizes: Figures, warnings: list[str]) -> None:
     """Warn where a GPU of this machine is too small."""
     if not torch.cuda.is_available():
         return

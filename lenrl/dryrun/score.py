@@ -39,7 +39,7 @@ def score(
     state_in: Path | None = None,
     state_out: Path | None = None,
     max_length: int | None = None,
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     """Score a file that holds one generation batch.
 
     Args:
@@ -179,7 +179,7 @@ def _row(logged: LoggedRow, verdict: Verdict, budget: PromptBudget) -> scoring.R
     )
 
 
-def _entries(scored: scoring.Scored, advantage: Tensor) -> list[dict[str, Any]]:
+def _entries(scored: scoring.Scored, advantage: Tensor) -> list[dict[str, object]]:
     """The output's rows, in batch order."""
     rollouts = scored.rollouts
     known = [
@@ -206,7 +206,7 @@ def _entries(scored: scoring.Scored, advantage: Tensor) -> list[dict[str, Any]]:
     ]
 
 
-def _read_state(path: Path) -> dict[str, Any]:
+def _read_state(path: Path) -> dict[str, object]:
     """The strategies' state by slot.
 
     Raises:
@@ -223,7 +223,7 @@ def _read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def _write_state(path: Path, state: Mapping[str, Any]) -> None:
+def _write_state(path: Path, state: Mapping[str, object]) -> None:
     try:
         write_text(path, json.dumps(state))
     except OSError as error:

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from lenrl import measures
 from lenrl.errors import BadInput, did_you_mean, explain
-from lenrl.evaluation.results import named
+from lenrl.evaluation.results import Figures, named
 from lenrl.files import write_json
 from lenrl.measures.format import share, with_interval
 from lenrl.tasks.rows import Row, read_rows
@@ -45,7 +45,7 @@ class Answer(BaseModel):
 
     @field_validator("target", mode="before")
     @classmethod
-    def _of_the_ruler(cls, value: Any) -> str | None:
+    def _of_the_ruler(cls, value: object) -> str | None:
         if value is None or str(value) in measures.RULER_RANGES:
             return None if value is None else str(value)
         near = did_you_mean(str(value), measures.RULER_RANGES)
@@ -81,7 +81,7 @@ class Answer(BaseModel):
             raise BadInput(f"{row.where}: {message}") from None
 
 
-def measure(path: Path, out_dir: Path | None = None) -> dict[str, Any]:
+def measure(path: Path, out_dir: Path | None = None) -> dict[str, Figures]:
     """The figures of each model in the file, by its name; also in `out_dir/answers.json`.
 
     Raises:
@@ -106,7 +106,7 @@ def measure(path: Path, out_dir: Path | None = None) -> dict[str, Any]:
     return figures
 
 
-def show(figures: Mapping[str, Mapping[str, Any]], console: Console) -> None:
+def show(figures: Mapping[str, Figures], console: Console) -> None:
     """Print a line each model."""
     table = Table(box=box.SIMPLE_HEAD, title="95 % intervals over prompts", title_justify="left")
     table.add_column("model")
@@ -132,7 +132,7 @@ def show(figures: Mapping[str, Mapping[str, Any]], console: Console) -> None:
     console.print(table)
 
 
-def _figures(rows: Sequence[Answer]) -> dict[str, Any]:
+def _figures(rows: Sequence[Answer]) -> Figures:
     measured = {
         name: [row for row in rows if getattr(row, field) is not None] for name, field in NEEDS.items()
     }
@@ -140,7 +140,7 @@ def _figures(rows: Sequence[Answer]) -> dict[str, Any]:
     return {"answers": len(rows)} | {name: ways[name](some) for name, some in measured.items() if some}
 
 
-def _yap(rows: Sequence[Any]) -> dict[str, Any]:
+def _yap(rows: Sequence[Any]) -> Figures:
     scores: dict[str, list[int]] = defaultdict(list)
     for row in rows:
         scores[row.category or ALL].append(measures.yap_score(row.answer, row.baseline))
@@ -148,8 +148,8 @@ def _yap(rows: Sequence[Any]) -> dict[str, Any]:
     return {"index": measures.yap_index(scores), "medians": medians, "answers": len(rows)}
 
 
-def _ruler(rows: Sequence[Any]) -> dict[str, Any]:
-    figures: dict[str, Any] = {"answers": len(rows)}
+def _ruler(rows: Sequence[Any]) -> Figures:
+    figures: Figures = {"answers": len(rows)}
     for place, name in enumerate(("precise", "flexible")):
         hits = [
             measures.in_range(measures.words(row.answer), measures.RULER_RANGES[row.target][place])
@@ -159,7 +159,7 @@ def _ruler(rows: Sequence[Any]) -> dict[str, Any]:
     return figures
 
 
-def _wins(rows: Sequence[Any]) -> dict[str, Any]:
+def _wins(rows: Sequence[Any]) -> Figures:
     """Lengths are characters, as in AlpacaEval."""
     rates = measures.win_rate(
         [row.preference for row in rows],

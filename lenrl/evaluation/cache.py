@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 
@@ -30,7 +29,7 @@ class CompletionCache:
         BadInput: the folder holds completions of another source, or can't be written.
     """
 
-    def __init__(self, folder: Path | None, stem: str, source: Mapping[str, Any], replace: bool) -> None:
+    def __init__(self, folder: Path | None, stem: str, source: Mapping[str, object], replace: bool) -> None:
         self.source = json.loads(json.dumps(source))  # as it reads back
         self.done: dict[int, Completion] = {}
         self._part = None if folder is None else folder / f"completions-{stem}.part.jsonl"
@@ -71,7 +70,7 @@ class CompletionCache:
         self._part.write_text(text, "utf-8")
         self.done = {row: Completion(ids, truncated) for row, truncated, ids in lines[1:]}
 
-    def _same(self, source: Mapping[str, Any], path: Path, replace: bool) -> bool:
+    def _same(self, source: Mapping[str, object], path: Path, replace: bool) -> bool:
         if source == self.source or replace:
             return source == self.source
         reason = "it does not say what it was sampled from"
@@ -83,7 +82,7 @@ class CompletionCache:
         )
 
 
-def _source_of(path: Path) -> dict[str, Any]:
+def _source_of(path: Path) -> dict[str, object]:
     """Fingerprint and weights in a parquet file of completions; empty if it does not say, or is none."""
     try:
         return json.loads((pq.read_schema(path).metadata or {}).get(KEY, b"{}"))

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -21,7 +20,7 @@ from lenrl.evaluation.cache import CompletionCache
 from lenrl.evaluation.fingerprint import fingerprint
 from lenrl.evaluation.measure import measure
 from lenrl.evaluation.output import plain, stem, write
-from lenrl.evaluation.results import ModelResults, describe, mark_front, pairs, warnings
+from lenrl.evaluation.results import Evaluation, Figures, ModelResults, describe, mark_front, pairs, warnings
 from lenrl.evaluation.settings import EvalSettings
 from lenrl.generation.base import Batches, Completion, Decoding, Engine
 from lenrl.generation.engines import load_engine
@@ -34,14 +33,14 @@ from lenrl.verify.settings import VerifierSettings
 
 def evaluate(
     models: Sequence[str],
-    task: Task | Mapping[str, Any] | str,
+    task: Task | Mapping[str, object] | str,
     settings: EvalSettings,
     *,
     out_dir: Path | str | None = None,
     replace_other: bool = False,
     sft: Path | None = None,
     console: Console | None = None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Measure models on the same problems; the result is what `eval.json` holds.
 
     Args:
@@ -54,9 +53,6 @@ def evaluate(
         sft: a new file for the shortest correct completions, see `lenrl.evaluation.sft`.
         console: shows a progress bar there.
 
-    Returns:
-        `models`: figures of each model and decoding; `pairs`: each model against the first one.
-
     Raises:
         BadInput: a model, the task or an option can't be used, or `out_dir` holds something else.
     """
@@ -66,8 +62,8 @@ def evaluate(
         sft_rows.refuse(sft, len(models), len(decodings))
     task = task if isinstance(task, Task) else build(task)
     folder = None if out_dir is None else Path(out_dir)
-    measured: list[tuple[ModelResults, dict[str, Any]]] = []
-    tokenizer: Any = None  # the last model's
+    measured: list[tuple[ModelResults, Figures]] = []
+    tokenizer = None  # the last model's
     with Verifier(VerifierSettings.read(settings.verifier, task.VERIFIER)) as verifier:
         problems, audit = load(task, settings.split, verifier=verifier)
         total = len(models) * len(problems) * sum(decoding.samples for decoding in decodings)
@@ -84,10 +80,10 @@ def evaluate(
                 gc.collect()
     entries = [entry for _, entry in measured]
     mark_front(entries)
-    result = plain({"models": entries, "pairs": list(pairs(measured, settings.seed))})
+    result: Evaluation = plain({"models": entries, "pairs": list(pairs(measured, settings.seed))})
     if folder is not None:
         write(folder, result, [results for results, _ in measured])
-    if sft is not None:
+    if sft is not None and tokenizer is not None:
         sft_rows.write(sft, task, measured[0][0], tokenizer)
     return result
 
@@ -104,7 +100,7 @@ class _Bench:
     folder: Path | None
     replace_other: bool
 
-    def run(self, engine: Engine, decoding: Decoding, number: int) -> tuple[ModelResults, dict[str, Any]]:
+    def run(self, engine: Engine, decoding: Decoding, number: int) -> tuple[ModelResults, Figures]:
         """Sample what the folder does not hold, and verify all; the results, and their entry of `eval.json`."""
         settings = self.settings
         prompt_ids = [encode(engine.info.tokenizer, messages(self.task, p)) for p in self.problems]

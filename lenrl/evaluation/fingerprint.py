@@ -5,10 +5,10 @@ import platform
 from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 from lenrl import __version__, files
 from lenrl.generation.base import Decoding, Engine
+from lenrl.generation.pretrained import TokenizerInfo
 from lenrl.tasks import GymTask, Problem, Task, digest
 from lenrl.verify.settings import VerifierSettings
 
@@ -26,19 +26,19 @@ def fingerprint(
     prompt_ids: Sequence[Sequence[int]],
     decoding: Decoding,
     verifier: VerifierSettings,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Everything apart from the weights that moves the figures, by name, and a hash of it all under `hash`.
 
     The batch size is not in it: it changes a draw only where rounding does.
     """
     info = engine.info
-    parts: dict[str, Any] = {
+    parts: dict[str, object] = {
         "task": digest(task, problems),
         "split": split,
         "prompts": len(problems),
         "prompt_tokens": _hash(list(map(list, prompt_ids))),
         "decoding": {"name": decoding.name, **decoding.model_dump()},
-        "tokenizer": _tokenizer(info.tokenizer),
+        "tokenizer": _tokenizer(info),
         "chat_template": _hash(getattr(info.tokenizer, "chat_template", None) or ""),
         "eos_ids": list(info.eos_ids),
         "think_prefilled": info.think_prefilled,
@@ -49,7 +49,7 @@ def fingerprint(
     return parts | {"hash": _hash(parts)}
 
 
-def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+def differences(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
     """Differences of two fingerprints, e.g. `decoding.samples 4 against 8`; empty if figures are comparable."""
     left, right = dict(_flat(one)), dict(_flat(other))
     return [
@@ -59,7 +59,7 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+def _flat(values: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
     return [
         leaf
         for key, value in values.items()
@@ -69,14 +69,14 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
     ]
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
-def _tokenizer(tokenizer: Any) -> str:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    return _hash(backend.to_str() if backend is not None else sorted(tokenizer.get_vocab().items()))
+def _tokenizer(info: TokenizerInfo) -> str:
+    backend = getattr(info.tokenizer, "backend_tokenizer", None)
+    return _hash(backend.to_str() if backend is not None else sorted(info.tokenizer.get_vocab().items()))
 
 
 def _versions(task: Task) -> dict[str, str | None]:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from lenrl.errors import BadInput
 from lenrl.evaluation.cache import KEY
-from lenrl.evaluation.results import ModelResults
+from lenrl.evaluation.results import Evaluation, ModelResults
 from lenrl.files import write_json, write_whole
 
 
@@ -21,7 +21,7 @@ def stem(number: int, decoding: str) -> str:
     return f"{number}-{decoding}"
 
 
-def write(folder: Path, result: dict[str, Any], all_results: Sequence[ModelResults]) -> None:
+def write(folder: Path, result: Evaluation, all_results: Sequence[ModelResults]) -> None:
     """`completions-*.parquet` and `prompts-*.parquet` first, `eval.json` last: where it stands, all of it is there.
 
     What was kept of an interrupted evaluation (`lenrl.evaluation.cache`) is then removed.
@@ -50,7 +50,7 @@ def _put(table: pa.Table, path: Path) -> None:
     write_whole(path, lambda draft: pq.write_table(table, draft))
 
 
-def _by_prompt(results: ModelResults) -> dict[str, Any]:
+def _by_prompt(results: ModelResults) -> dict[str, list | pa.Array]:
     """Of each prompt: its share of correct among known verdicts, and how its lengths spread."""
     correct_PS = results.correct_PS
     known = [row[~np.isnan(row)] for row in correct_PS]
@@ -61,7 +61,7 @@ def _by_prompt(results: ModelResults) -> dict[str, Any]:
     }
 
 
-def _columns(results: ModelResults) -> dict[str, Any]:
+def _columns(results: ModelResults) -> dict[str, list | pa.Array]:
     problems = [problem for problem in results.problems for _ in range(results.decoding.samples)]
     return {
         "prompt_id": [problem.id for problem in problems],

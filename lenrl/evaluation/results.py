@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -22,6 +22,8 @@ MAX_GRADES = 20  # different difficulties; more are no breakdown
 PASS_AT = (1, 2, 4, 8, 16, 32, 64)
 VOTERS = 3  # samples a prompt; with fewer a vote is the first answer
 FIRST_BUDGET = 16  # tokens; accuracies are given within it, twice it, four times it, ...
+Figures = dict[str, Any]  # by name, plain values
+Evaluation = dict[str, list[Figures]]  # `models` and `pairs`, as `eval.json` has them
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class ModelResults:
         return measures.prompt_lengths(self.tokens_PS, self.degenerate_PS)
 
 
-def describe(results: ModelResults, budget: int, vote_width: int = measures.VOTE_WIDTH) -> dict[str, Any]:
+def describe(results: ModelResults, budget: int, vote_width: int = measures.VOTE_WIDTH) -> Figures:
     """The figures of one model under one decoding, plain values.
 
     Args:
@@ -103,17 +105,17 @@ def describe(results: ModelResults, budget: int, vote_width: int = measures.VOTE
     }
 
 
-def _headline(correct_PS: np.ndarray, tokens_PS: np.ndarray) -> dict[str, Any]:
+def _headline(correct_PS: np.ndarray, tokens_PS: np.ndarray) -> Figures:
     accuracy, tokens = measures.accuracy(correct_PS), measures.mean_tokens(tokens_PS)
     return named("accuracy", accuracy) | named("tokens_mean", tokens)
 
 
-def named(name: str, estimate: measures.Estimate | None) -> dict[str, Any]:
+def named(name: str, estimate: measures.Estimate | None) -> Figures:
     """An estimate's value under a name, its interval under `NAME_ci95`; None where there is none."""
     return {name: estimate and estimate.value, f"{name}_ci95": estimate and estimate.ci95}
 
 
-def _within(results: ModelResults, budget: int) -> dict[str, Any]:
+def _within(results: ModelResults, budget: int) -> Figures:
     """Accuracy of what is finished within budgets of tokens, doubling up to the last one, and the area."""
     table = results.correct_PS, results.tokens_PS, results.truncated_PS
     budgets = [FIRST_BUDGET * 2**n for n in range(64) if FIRST_BUDGET * 2**n < budget]
@@ -126,7 +128,7 @@ def _within(results: ModelResults, budget: int) -> dict[str, Any]:
     }
 
 
-def _votes(results: ModelResults, width: int) -> dict[str, Any]:
+def _votes(results: ModelResults, width: int) -> Figures:
     """Accuracy of the majority's answer and of the length-filtered one's; answers equal up to spelling."""
     P = len(results.problems)
     spelled = [None if v.answer is None else key(v.answer) for v in results.verdicts]
@@ -139,14 +141,14 @@ def _votes(results: ModelResults, width: int) -> dict[str, Any]:
             answers, steps_PS[row].tolist(), width=width
         ),
     }
-    figures: dict[str, Any] = {"width_steps": width}
+    figures: Figures = {"width_steps": width}
     for name, elect in ways.items():
         verdicts = measures.vote_verdicts(answers_PS, results.correct_PS, elect)
         figures |= named(name, measures.accuracy(verdicts))
     return figures
 
 
-def mark_front(entries: Sequence[dict[str, Any]]) -> None:
+def mark_front(entries: Sequence[Figures]) -> None:
     """Say of each model whether it is on the front of accuracy and mean tokens, among its decoding's models."""
     for name in {entry["decoding"] for entry in entries}:
         same = [entry for entry in entries if entry["decoding"] == name]
@@ -155,7 +157,7 @@ def mark_front(entries: Sequence[dict[str, Any]]) -> None:
             entry["on_front"] = on_front
 
 
-def pairs(measured: Sequence[tuple[ModelResults, Mapping[str, Any]]], seed: int) -> Iterator[dict[str, Any]]:
+def pairs(measured: Sequence[tuple[ModelResults, Figures]], seed: int) -> Iterator[Figures]:
     """Each model against the first one, under the same decoding; `differs` says what else is not the same."""
     for results, entry in measured[1:]:
         base, base_entry = next(pair for pair in measured if pair[0].decoding.name == results.decoding.name)
@@ -176,7 +178,7 @@ def pairs(measured: Sequence[tuple[ModelResults, Mapping[str, Any]]], seed: int)
         }
 
 
-def warnings(entry: Mapping[str, Any]) -> list[str]:
+def warnings(entry: Figures) -> list[str]:
     """Reasons to doubt the figures of one entry of `eval.json`."""
     messages = []
     if entry["accuracy"] is not None:

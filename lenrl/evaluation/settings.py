@@ -24,7 +24,7 @@ class EvalSettings(SamplingOptions, EngineOptions):
         None  # steps of a bucket of the length-filtered vote; None: `measures.VOTE_WIDTH`
     )
     split: str = "test"  # of the task's problems
-    verifier: dict[str, Any] = {}  # for `VerifierSettings`, whose kind is the task's by default
+    verifier: dict[str, object] = {}  # for `VerifierSettings`, whose kind is the task's by default
 
     @classmethod
     def read(cls, options: Mapping[str, Any]) -> EvalSettings:

@@ -2,7 +2,8 @@
 
 import json
 from pathlib import Path
-from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from lenrl import measures
 from lenrl.errors import BadInput
@@ -28,7 +29,7 @@ def refuse(path: Path, models: int, decodings: int) -> None:
         raise BadInput(f"--sft {path}: no folder {path.parent}; make it first")
 
 
-def write(path: Path, task: Task, results: ModelResults, tokenizer: Any) -> int:
+def write(path: Path, task: Task, results: ModelResults, tokenizer: PreTrainedTokenizerBase) -> int:
     """Write a row for each prompt that was solved, its shortest correct completion; returns their number.
 
     `prompt` is the text that the model read, template included, and `completion` what it wrote, without
@@ -60,9 +61,9 @@ def write(path: Path, task: Task, results: ModelResults, tokenizer: Any) -> int:
     return len(rows)
 
 
-def _prompt_text(tokenizer: Any, chat: list[dict[str, str]]) -> str:
+def _prompt_text(tokenizer: PreTrainedTokenizerBase, chat: list[dict[str, str]]) -> str:
     """Text of a prompt, without a first token that the tokenizer will put before any text once more."""
-    text, bos = render(tokenizer, chat), tokenizer.bos_token
+    text, bos = render(tokenizer, chat), str(tokenizer.bos_token or "")
     if bos and text.startswith(bos) and tokenizer(text)["input_ids"] != encode(tokenizer, chat):
         return text.removeprefix(bos)
     return text

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, field
 
 from lenrl.generation.pretrained import TokenizerInfo
 
+CausalLM = Any  # a model of transformers, or PEFT's around one: `generate` is in no type that they share
 Count = Annotated[StrictInt, Field(ge=1)]
 
 
@@ -75,7 +76,7 @@ class Engine(abc.ABC):
         self.info = info
 
     @abc.abstractmethod
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, str]:
         """`engine`, and what else of it moves the figures; part of the fingerprint."""
 
     def weights(self) -> str | None:

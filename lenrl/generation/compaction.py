@@ -16,12 +16,14 @@ from transformers.generation.stopping_criteria import StoppingCriteria, Stopping
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from transformers.integrations.fsdp import is_fsdp_managed_module
 
+from lenrl.generation.base import CausalLM
+
 # Layers of a cache that hold keys and values row by row.
 DIVISIBLE = (DynamicLayer, DynamicSlidingWindowLayer)
 
 
 def generate(
-    model: Any,
+    model: CausalLM,
     ids_NT: Tensor,
     mask_NT: Tensor,
     config: GenerationConfig,
@@ -76,7 +78,7 @@ def generate(
     return continuations
 
 
-def _divisible_cache(model: Any) -> DynamicCache | None:
+def _divisible_cache(model: CausalLM) -> DynamicCache | None:
     """An empty cache that rows can be taken out of.
 
     None: the model keeps a state of another kind, or its processes must take as many forward passes as each other
@@ -96,7 +98,7 @@ class _Enough(StoppingCriteria):
         self.enough = max(1, rows // 4)
         self.ended_N = torch.zeros(rows, dtype=torch.bool)
 
-    def __call__(self, input_ids: Tensor, scores: Any, **kwargs: Any) -> Any:
+    def __call__(self, input_ids: Tensor, scores: object, **kwargs: object) -> Any:
         self.ended_N |= torch.isin(input_ids[:, -1].cpu(), self.ends)
         stop = int(self.ended_N.sum()) >= self.enough
         return torch.full((len(input_ids),), stop, dtype=torch.bool, device=input_ids.device)

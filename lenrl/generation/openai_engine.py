@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
-from typing import Any
 
 import httpx
 from pebble import ThreadPool
@@ -38,7 +37,7 @@ class OpenAIEngine(ExternalEngine):
         # It takes fields apart from OpenAI's own; token ids come back.
         self._extended, self._ids_back = self._probe()
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, str]:
         """Address and name; how lengths are counted."""
         lengths = "token ids" if self._ids_back else "text encoded again"
         return {"engine": f"server {self._client.base_url}", "served": self.name, "lengths": lengths}
@@ -64,7 +63,7 @@ class OpenAIEngine(ExternalEngine):
             pool.stop()
 
     def _complete(self, request: Request, decoding: Decoding) -> Completion:
-        body: dict[str, Any] = {
+        body: dict[str, float] = {
             "max_tokens": decoding.max_new_tokens,
             "temperature": 0.0 if decoding.greedy else decoding.temperature,
             "top_p": 1.0 if decoding.greedy else decoding.top_p,
@@ -91,7 +90,7 @@ class OpenAIEngine(ExternalEngine):
             ids = [*ids, self.info.eos_ids[0]]  # a completion ends with it
         return Completion(ids[:cap], truncated)
 
-    def _post(self, ids: list[int], body: Mapping[str, Any]) -> httpx.Response:
+    def _post(self, ids: list[int], body: Mapping[str, float]) -> httpx.Response:
         """The answer; tried again where the server is busy or does not answer."""
         extra = {"return_token_ids": True, "add_special_tokens": False} if self._extended else {}
         request = {"model": self.name, "prompt": ids, **body, **extra}

@@ -6,13 +6,15 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from lenrl.errors import BadInput
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
     from lenrl.config import ModelSettings
 
 TINY = Path(__file__).parent / "tiny"  # the embedded reasoner
@@ -48,7 +50,7 @@ def find(name: str) -> str:
     return name
 
 
-def _flag(value: Any) -> Any:
+def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise ValueError("needs true or false")
     return value
@@ -74,8 +76,8 @@ class ModelOptions(BaseModel):
 class TokenizerInfo:
     """Tokenizer of a model, and what its configuration files say."""
 
-    tokenizer: Any  # pads on the left, as generation needs it
-    config: Any  # the model's; None: there is none where the tokenizer is
+    tokenizer: PreTrainedTokenizerBase  # pads on the left, as generation needs it
+    config: PreTrainedConfig | None  # the model's; None: there is none where the tokenizer is
     eos_ids: list[int]  # that end a completion
     think_prefilled: bool  # the chat template opens `<think>`
 
@@ -84,7 +86,7 @@ class TokenizerInfo:
         """Tokens of prompt and completion together that the model was made for; None: not stated."""
         return self.config and getattr(self.config.get_text_config(), "max_position_embeddings", None)
 
-    def with_model(self, model: Any) -> TokenizerInfo:
+    def with_model(self, model: PreTrainedModel) -> TokenizerInfo:
         """The same after the model is loaded, whose own configurations count."""
         ends = end_ids(self.tokenizer, model.config, model.generation_config)
         return replace(self, config=model.config, eos_ids=ends)
@@ -110,7 +112,7 @@ def load_tokenizer_info(
 
     own = options.tokenizer is None
     source = find(name) if own else locate(str(options.tokenizer))
-    of_source: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
+    of_source: dict[str, bool | str | None] = {"trust_remote_code": options.trust_remote_code}
     of_model = of_source | {"revision": options.revision}
     if own:
         of_source = of_model
@@ -133,7 +135,7 @@ def load_tokenizer_info(
     return TokenizerInfo(tokenizer, config, end_ids(tokenizer, config, generation), prefilled)
 
 
-def end_ids(tokenizer: Any, *configs: Any) -> list[int]:
+def end_ids(tokenizer: object, *configs: object) -> list[int]:
     """Every id that the tokenizer or a configuration calls end-of-text."""
     ids: set[int] = set()
     for named in (tokenizer, *configs):

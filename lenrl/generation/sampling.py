@@ -10,7 +10,6 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from transformers.generation.logits_process import (
 )
 
 from lenrl.errors import RunFailed
-from lenrl.generation.base import Batches, Completion, Decoding
+from lenrl.generation.base import Batches, CausalLM, Completion, Decoding
 from lenrl.generation.compaction import generate
 from lenrl.generation.pretrained import end_ids
 
@@ -33,8 +32,8 @@ MAX_BATCH_SIZE = 128  # rows
 
 
 def sample(
-    model: Any,
-    tokenizer: Any,
+    model: CausalLM,
+    tokenizer: PreTrainedTokenizerBase,
     prompt_ids: Sequence[Sequence[int]],
     decoding: Decoding,
     batches: Batches = Batches(),  # noqa: B008 - frozen
@@ -64,8 +63,8 @@ def sample(
             raise ValueError(f"prompt {row} has no tokens: a model needs at least one to continue")
     if eos_ids is None:
         eos_ids = end_ids(tokenizer, model.config, model.generation_config)
-    ends, cap = set(eos_ids), decoding.max_new_tokens
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends, default=0)
+    ends, cap, pad = set(eos_ids), decoding.max_new_tokens, getattr(tokenizer, "pad_token_id", None)
+    pad = min(ends, default=0) if pad is None else pad
     config = GenerationConfig(
         max_new_tokens=cap,
         do_sample=False,  # the noise is drawn by `_Draw`
@@ -104,7 +103,7 @@ def completion_text(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], eos_
     return str(tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
 
-def _batches(model: Any, prompts, max_new_tokens: int, batch_size: int | None) -> Iterator[list[int]]:
+def _batches(model: CausalLM, prompts, max_new_tokens: int, batch_size: int | None) -> Iterator[list[int]]:
     """Row numbers a batch, longest prompts first: little padding, and a lack of memory shows at once."""
     order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
     while order:
@@ -113,7 +112,7 @@ def _batches(model: Any, prompts, max_new_tokens: int, batch_size: int | None) -
         order = order[size:]
 
 
-def _rows_that_fit(model: Any, tokens: int) -> int:
+def _rows_that_fit(model: CausalLM, tokens: int) -> int:
     """Rows of so many tokens whose keys and values fit into the memory set aside for them."""
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
@@ -142,7 +141,7 @@ def _ended(ids: list[int], ends: set[int]) -> Completion:
 
 
 @contextmanager
-def _neutral(model: Any) -> Iterator[None]:
+def _neutral(model: CausalLM) -> Iterator[None]:
     """Evaluation mode and an empty generation config; both put back, module by module.
 
     `generate` fills what a passed config leaves unset from the model's own (transformers 5), so passing

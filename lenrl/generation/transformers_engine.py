@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from lenrl.files import digest
-from lenrl.generation.base import Batches, Completion, Decoding, Engine
+from lenrl.generation.base import Batches, CausalLM, Completion, Decoding, Engine
 from lenrl.generation.pretrained import ModelOptions, TokenizerInfo, find, load_tokenizer_info, unreadable
 from lenrl.generation.sampling import sample
 
@@ -17,11 +16,11 @@ from lenrl.generation.sampling import sample
 class TransformersEngine(Engine):
     """A model in this process; `model` may have PEFT adapters."""
 
-    def __init__(self, name: str, info: TokenizerInfo, model: Any) -> None:
+    def __init__(self, name: str, info: TokenizerInfo, model: CausalLM) -> None:
         super().__init__(name, info)
         self.model = model
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, str]:
         """`engine` and `arithmetic`: precision and device."""
         parameter = next(self.model.parameters())
         arithmetic = f"{parameter.dtype} on {parameter.device.type}".removeprefix("torch.")
@@ -50,18 +49,18 @@ def load(name: str, options: ModelOptions | None = None) -> TransformersEngine:
     device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = options.dtype or ("float32" if device == "cpu" else "auto")
     transformers_logging.disable_progress_bar()  # one bar a model next to ours
-    own: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
+    own: dict[str, bool | str | None] = {"trust_remote_code": options.trust_remote_code}
     if not Path(source).is_dir():
         own["revision"] = options.revision
     info = load_tokenizer_info(name, options)
     try:
-        model: Any = _weights(source, dtype, own).to(device).eval()
+        model = _weights(source, dtype, own).to(device).eval()
     except Exception as error:  # transformers, hub, safetensors and network each raise types of their own
         raise unreadable(f"model {name!r}", source, error) from error
     return TransformersEngine(name, info.with_model(model), model)
 
 
-def weights_hash(model: Any) -> str:
+def weights_hash(model: torch.nn.Module) -> str:
     """Short hash of the parameters: names, shapes, and two sums of each."""
     sums = []
     with torch.no_grad():
@@ -72,7 +71,7 @@ def weights_hash(model: Any) -> str:
     return digest(sums, size=6)
 
 
-def _weights(source: str, dtype: str, options: dict[str, Any]) -> Any:
+def _weights(source: str, dtype: str, options: dict[str, bool | str | None]) -> CausalLM:
     """A whole model, or an adapter on its base.
 
     transformers 5.23 would load an adapter too, but leaves DoRA's magnitudes behind, with no more than a report.

@@ -22,7 +22,7 @@ class VllmEngine(ExternalEngine):
         self._llm = llm
         self._dtype = dtype
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, str]:
         """vLLM's version, and the precision it was asked for."""
         return {"engine": f"vllm {version('vllm')}", "arithmetic": self._dtype}
 
@@ -32,8 +32,8 @@ class VllmEngine(ExternalEngine):
         """See `ExternalEngine`; within `batch_size` requests vLLM makes its own batches."""
         from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
 
-        shared: dict[str, Any] = {"max_tokens": decoding.max_new_tokens, "stop_token_ids": self.info.eos_ids}
-        shared |= {"detokenize": False, "temperature": 0.0}
+        shared: dict[str, object] = {"max_tokens": decoding.max_new_tokens, "detokenize": False}
+        shared |= {"stop_token_ids": self.info.eos_ids, "temperature": 0.0}
         if not decoding.greedy:
             shared |= {
                 "temperature": decoding.temperature,

@@ -10,6 +10,7 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from lenrl import __version__
+from lenrl.evaluation.results import Evaluation
 from lenrl.files import read_json
 from lenrl.measures.format import change, points, share, tokens, with_interval
 from lenrl.report.tables import before_after, decoding_name
@@ -64,7 +65,7 @@ def _method(recipe: Mapping[str, Any]) -> list[str]:
     return ["\n".join(lines) or "Plain GRPO on a 0/1 reward."]
 
 
-def _measured(evaluation: Mapping[str, Any]) -> str:
+def _measured(evaluation: Evaluation) -> str:
     pairs = before_after(evaluation["models"])
     if not pairs:
         return "Nothing: the run had no test problems."
@@ -89,7 +90,7 @@ def _measured(evaluation: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _shown(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def _shown(recipe: Mapping[str, object]) -> dict[str, object]:
     """Settings that shape the result, without folders and names of this machine."""
     from lenrl.config.recipe import UNHASHED
 

@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from lenrl.evaluation.results import Figures
 from lenrl.measures import Comparison
 from lenrl.measures.format import change, points, share, tokens, with_interval
 from lenrl.report import figures
@@ -77,9 +77,9 @@ class Compared:
             row.append(Cell(shown, difference.value if difference else None))
         return row
 
-    def cards(self) -> list[dict[str, Any]]:
+    def cards(self) -> list[dict[str, str | list[str]]]:
         """The headline of two models: accuracy and tokens before and after, and their difference, a decoding."""
-        cards: list[dict[str, Any]] = []
+        cards: list[dict[str, str | list[str]]] = []
         for number, entry in enumerate(self.entries if self.two else []):
             base, pair = self.bases[entry.decoding], self.pairs[number]
             if base is entry:
@@ -102,7 +102,7 @@ class Compared:
         base = next((f" Base: {entry.name}." for entry in self.entries if entry.base), "")
         return f"{len(self.entries)} evaluations{problems}: {names}.{base} 95 % intervals over problems."
 
-    def by_difficulty(self) -> dict[str, Any] | None:
+    def by_difficulty(self) -> dict[str, object] | None:
         """Accuracy and tokens a difficulty, of each entry of the first decoding."""
         entries = [
             e for e in self.entries if e.decoding == self.entries[0].decoding and e.figures["by_difficulty"]
@@ -122,7 +122,7 @@ class Compared:
             rows.append([grade, prompts, *cells])
         return {"decoding": entries[0].decoding, "models": [entry.name for entry in entries], "rows": rows}
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, object]:
         """Settings that differ, the recipes as they were written, the first evaluation's fingerprint."""
         runs = list({entry.name: entry for entry in self.entries if entry.settings}.values())
         rows = [
@@ -140,7 +140,7 @@ class Compared:
         }
 
 
-def _saved(both: tuple[Mapping[str, Any], Mapping[str, Any]], pair: Comparison | None) -> str:
+def _saved(both: tuple[Figures, Figures], pair: Comparison | None) -> str:
     """Share of the base's tokens that are saved, or that came on top."""
     before, after = (figures["tokens_mean"] for figures in both)
     if not before:

@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from lenrl.evaluation.results import Figures
 from lenrl.measures import pareto_front
 from lenrl.report.sources import Entry, Training, varied
 
 Figure = dict[str, Any]
+Part = dict[str, Any]  # of a figure: a trace, its points, a layout
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
 SHOWN_AT_FIRST = 6  # runs; the others' curves are one click away in the legend
@@ -67,7 +69,7 @@ def front(entries: Sequence[Entry], palette: Mapping[str, str]) -> Figure | None
     known = [entry for entry in entries if entry.figures["accuracy"] is not None]
     if not known:
         return None
-    traces: list[dict[str, Any]] = [
+    traces: list[Part] = [
         {
             "type": "scatter",
             "mode": "markers",
@@ -173,7 +175,7 @@ def curves(trainings: Mapping[str, Training], palette: Mapping[str, str]) -> Fig
     return {"data": traces, "layout": _layout([("step", CURVES[key][0], {}) for key in keys], zero=False)}
 
 
-def _points(lines: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
+def _points(lines: Sequence[Mapping[str, object]], key: str) -> Part:
     return {"x": [line.get("step") for line in lines], "y": [_number(line.get(key)) for line in lines]}
 
 
@@ -209,7 +211,7 @@ def effects(entries: Sequence[Entry]) -> Figure | None:
     return {"data": traces, "layout": layout | {"showlegend": False}}
 
 
-def short_value(value: Any) -> str:
+def short_value(value: object) -> str:
     """A setting, short enough for an axis."""
     shown = value if isinstance(value, str) else json.dumps(value)
     return shown if len(shown) <= 24 else f"{shown[:23]}…"
@@ -231,7 +233,7 @@ def in_words(figure: Figure) -> str:
     return "; ".join(words)
 
 
-def as_rows(figure: Figure) -> list[Mapping[str, Any]]:
+def as_rows(figure: Figure) -> list[Mapping[str, object]]:
     """The points of a figure, one a row."""
     return [
         {"series": trace["name"], "axis": trace.get("yaxis", "y"), "x": x, "y": y}
@@ -244,12 +246,12 @@ def _label(entry: Entry) -> str:
     return f"{entry.name}, {entry.decoding}"
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     """A value that JSON and a plot can hold."""
     return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def _error(figures: Mapping[str, Any], key: str) -> dict[str, Any]:
+def _error(figures: Figures, key: str) -> Part:
     """Asymmetric error bars from the interval; an open end has none."""
     value, (low, high) = figures[key], figures[f"{key}_ci95"]
     return {
@@ -268,10 +270,10 @@ def _axes(panel: int) -> dict[str, str]:
     return {"xaxis": f"x{number}", "yaxis": f"y{number}"}
 
 
-def _layout(panels: Sequence[tuple[str, str, Mapping[str, Any]]], *, zero: bool = True) -> dict[str, Any]:
+def _layout(panels: Sequence[tuple[str, str, Part]], *, zero: bool = True) -> Part:
     """Panels in two columns, each with the titles of its axes and more of its y axis; axes from zero, or fitted."""
     rows = math.ceil(len(panels) / 2)
-    layout: dict[str, Any] = {
+    layout: Part = {
         "legend": {"x": 1.02, "y": 1},  # names of runs are long: it stands next to the plot
         "margin": {"l": 60, "r": 20, "t": 20, "b": 50},
         "font": {"color": "text"},

@@ -1,9 +1,8 @@
 """A comparison for papers: CSV, SVG and PNG."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from lenrl.errors import BadInput
 from lenrl.report import figures
@@ -29,7 +28,7 @@ def write(compared: Compared, folder: Path) -> list[Path]:
     return written
 
 
-def _csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def _csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as out:
         csv.writer(out).writerows([header, *rows])
 
@@ -40,7 +39,7 @@ def _pictures(figure: Figure, stem: Path) -> list[Path]:
         from matplotlib.figure import Figure as Canvas
     except ImportError:
         raise BadInput("pictures need matplotlib: pip install 'lenrl[report]'") from None
-    layout: Mapping[str, Any] = figure["layout"]
+    layout = figure["layout"]
     panels = [key.removeprefix("yaxis") for key in layout if key.startswith("yaxis")]
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)

@@ -10,7 +10,7 @@ CHARS = 1_500  # of a completion where twenty models are shown; fewer get more, 
 VERDICT = {True: "right", False: "wrong", None: "unknown"}
 
 
-def side_by_side(entries: Sequence[Entry]) -> dict[str, Any] | None:
+def side_by_side(entries: Sequence[Entry]) -> dict[str, object] | None:
     """Completions for the page's reader; None: no two models have answered the same problems.
 
     Of each problem the first sample of the first entry's decoding is shown.

@@ -16,6 +16,7 @@ import yaml
 
 from lenrl.errors import BadInput
 from lenrl.evaluation.fingerprint import differences
+from lenrl.evaluation.results import Figures
 from lenrl.files import read_json_lines
 from lenrl.measures import Comparison, compare
 
@@ -30,8 +31,8 @@ class Training:
 
     settings: Mapping[str, Any]  # dotted keys of the recipe, without folder, name and launch
     recipe: str  # text of recipe.yaml
-    metrics: Sequence[Mapping[str, Any]]  # lines of metrics.jsonl
-    dev: Sequence[Mapping[str, Any]]  # lines of dev.jsonl
+    metrics: Sequence[Mapping[str, object]]  # lines of metrics.jsonl
+    dev: Sequence[Mapping[str, object]]  # lines of dev.jsonl
 
     @classmethod
     def of(cls, run_dir: Path) -> Training:
@@ -52,7 +53,7 @@ class Entry:
     """One model under one decoding."""
 
     name: str
-    figures: Mapping[str, Any]  # of `eval.json`
+    figures: Figures  # of `eval.json`
     completions: Path | None
     training: Training | None = None  # None: no run of ours
     base: bool = False  # the model that runs began with
@@ -182,7 +183,7 @@ def _sweep(path: Path) -> list[Entry]:
     return entries
 
 
-def _models(folder: Path) -> list[dict[str, Any]]:
+def _models(folder: Path) -> list[Figures]:
     path = folder / "eval.json"
     try:
         models = json.loads(path.read_text())["models"]
@@ -193,7 +194,7 @@ def _models(folder: Path) -> list[dict[str, Any]]:
     return models
 
 
-def _completions(folder: Path, figures: Mapping[str, Any]) -> Path | None:
+def _completions(folder: Path, figures: Figures) -> Path | None:
     file = folder / Path(str(figures.get("completions"))).name  # never outside of the folder
     return file if file.is_file() else None
 
@@ -207,7 +208,7 @@ def _by_prompt(columns: Columns) -> dict[str, list[tuple[float, float]]]:
     return table
 
 
-def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def _dotted(values: Mapping[str, object], prefix: str = "") -> Iterable[tuple[str, object]]:
     for key, value in values.items():
         if isinstance(value, Mapping) and value:
             yield from _dotted(value, f"{prefix}{key}.")

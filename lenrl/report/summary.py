@@ -8,13 +8,14 @@ import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
 from lenrl.errors import BadInput
 from lenrl.evaluation.evaluate import evaluate
+from lenrl.evaluation.results import Evaluation, Figures
 from lenrl.evaluation.settings import EvalSettings
 from lenrl.files import read_json, write_json
 from lenrl.monitors import artifacts as tracked
@@ -34,7 +35,7 @@ OTHER_SPLITS = ("train", "dev")  # numbers of problems that don't touch the test
 MODEL_OPTIONS = ("dtype", "revision", "tokenizer", "think_prefilled", "trust_remote_code")
 
 
-def finish(run_dir: Path, recipe: Recipe, console: Console | None = None) -> dict[str, Any]:
+def finish(run_dir: Path, recipe: Recipe, console: Console | None = None) -> dict[str, object]:
     """Evaluate base and trained model on the test problems; write `eval.json`, `summary.json`, `report.html`.
 
     Both are decoded as in training (temperature, top_p, top_k, cap), sampled and greedy. A task without test
@@ -50,7 +51,7 @@ def finish(run_dir: Path, recipe: Recipe, console: Console | None = None) -> dic
     task = task_of(recipe)
     result, skipped = _evaluate(run_dir, recipe, task, console)
     trained = read_json(run_dir / "training.json", {})  # a run of an older version has none
-    summary: dict[str, Any] = {
+    summary: dict[str, object] = {
         "status": "finished",
         "recipe": recipe.recipe,
         "task": recipe.task.get("name"),
@@ -77,7 +78,7 @@ def finish(run_dir: Path, recipe: Recipe, console: Console | None = None) -> dic
     return summary
 
 
-def show(result: Mapping[str, Any], console: Console, out_dir: Path | None = None) -> None:
+def show(result: Evaluation, console: Console, out_dir: Path | None = None) -> None:
     """Print an evaluation: models, pairs, warnings, the files' folder."""
     console.print(models_table(result["models"]))
     console.print(more_table(result["models"]))
@@ -90,7 +91,7 @@ def show(result: Mapping[str, Any], console: Console, out_dir: Path | None = Non
 
 def _evaluate(
     run_dir: Path, recipe: Recipe, task: Task, console: Console
-) -> tuple[dict[str, Any] | None, str | None]:
+) -> tuple[Evaluation | None, str | None]:
     if task.count("test") == 0:
         return None, "task.test is 0: there are no test problems"
     try:
@@ -112,9 +113,9 @@ def _evaluate(
     return result, None
 
 
-def _before_after(result: Mapping[str, Any]) -> dict[str, Any]:
+def _before_after(result: Evaluation) -> Figures:
     """`before` and `after`: the sampled figures at the top, and those of each decoding below its name."""
-    headline: dict[str, Any] = {"before": {}, "after": {}, "pairs": result["pairs"]}
+    headline: Figures = {"before": {}, "after": {}, "pairs": result["pairs"]}
     for before, after in before_after(result["models"]):
         for side, entry in (("before", before), ("after", after)):
             figures = {key: entry[key] for key in HEADLINE} | {"tokens": entry["tokens_mean"]}
@@ -124,9 +125,7 @@ def _before_after(result: Mapping[str, Any]) -> dict[str, Any]:
     return headline
 
 
-def _print(
-    summary: Mapping[str, Any], result: Mapping[str, Any] | None, run_dir: Path, console: Console
-) -> None:
+def _print(summary: Mapping[str, object], result: Evaluation | None, run_dir: Path, console: Console) -> None:
     console.print()
     steps, seconds = summary["steps"], summary["seconds"]
     took = f", {steps} steps" if steps is not None else ""
@@ -142,7 +141,7 @@ def _print(
             console.print(Text(f"{what + ':':9}{run_dir / name}"), soft_wrap=True)
 
 
-def _print_warnings(result: Mapping[str, Any], console: Console) -> None:
+def _print_warnings(result: Evaluation, console: Console) -> None:
     warnings = [text for entry in result["models"] for text in entry["warnings"]]
     warnings += [
         f"{pair['base']} and {pair['model']} were not measured alike: {'; '.join(pair['differs'])}"
@@ -168,12 +167,12 @@ def eval_command(run_dir: Path, recipe: Recipe, task: Task) -> str:
     return shlex.join([*words, f"samples={SAMPLES}", "--out", str(run_dir / f"eval{SAMPLES}")])
 
 
-def _word(key: str, value: Any) -> str:
+def _word(key: str, value: object) -> str:
     """A setting in the grammar of overrides."""
     return f"{key}={_value(value)}"
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if isinstance(value, dict):
         return "{" + ",".join(f"{_value(name)}:{_value(item)}" for name, item in value.items()) + "}"
     if isinstance(value, list | tuple):

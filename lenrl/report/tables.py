@@ -1,12 +1,13 @@
 """Figures of an evaluation as tables for a terminal."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from lenrl.evaluation.results import Evaluation, Figures
 from lenrl.measures.format import change, points, share, tokens
 
 
@@ -17,7 +18,7 @@ class Cell(NamedTuple):
     value: float | str | None
 
 
-def models_table(entries: Sequence[Mapping[str, Any]]) -> Table:
+def models_table(entries: Sequence[Figures]) -> Table:
     """A line each model and decoding: accuracy and tokens with 95 % intervals, truncation."""
     table = _table(_title(entries), "model", ("accuracy", "tokens", "p95", "if right", "if wrong", "cut"))
     for entry in entries:
@@ -33,7 +34,7 @@ def models_table(entries: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def more_table(entries: Sequence[Mapping[str, Any]]) -> Table:
+def more_table(entries: Sequence[Figures]) -> Table:
     """A line each model and decoding: what its samples say together, and what short budgets leave of it."""
     budget = entries[0]["area_tokens"]
     mean = entries[0]["tokens_mean"]  # of the base: what is left if all get no more than its average
@@ -67,7 +68,7 @@ def more_table(entries: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def pairs_table(pairs: Sequence[Mapping[str, Any]]) -> Table:
+def pairs_table(pairs: Sequence[Figures]) -> Table:
     """A line each pair: difference of accuracy in points, ratio of tokens, AES."""
     weights = pairs[0]["aes_weights"]
     aes = f"AES ({weights['rise']:g}, {weights['fall']:g})"
@@ -83,7 +84,7 @@ def pairs_table(pairs: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def before_after_table(result: Mapping[str, Any]) -> Table:
+def before_after_table(result: Evaluation) -> Table:
     """A line each decoding: accuracy and tokens of the first model and of the second one."""
     columns = ("accuracy before", "after", "tokens before", "after", "saved")
     table = _table(_title(result["models"]), "decoding", columns)
@@ -110,15 +111,15 @@ def compared_table(rows: Sequence[Sequence[Cell]]) -> Table:
     return table
 
 
-def before_after(entries: Sequence[Mapping[str, Any]]) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+def before_after(entries: Sequence[Figures]) -> list[tuple[Figures, Figures]]:
     """The first and the last model's entries, a pair each decoding."""
-    decodings: dict[str, list[Mapping[str, Any]]] = {}
+    decodings: dict[str, list[Figures]] = {}
     for entry in entries:
         decodings.setdefault(entry["decoding"], []).append(entry)
     return [(same[0], same[-1]) for same in decodings.values() if len(same) > 1]
 
 
-def decoding_name(entry: Mapping[str, Any]) -> str:
+def decoding_name(entry: Figures) -> str:
     samples = entry["samples"]
     return entry["decoding"] if samples == 1 else f"{entry['decoding']}, {samples} a prompt"
 
@@ -131,16 +132,16 @@ def _table(title: Text, first: str, numbers: Sequence[str]) -> Table:
     return table
 
 
-def _cell(value: float | None, interval: Sequence[float | None] | None, write: Any) -> Text:
+def _cell(value: float | None, interval: Sequence[float | None] | None, show: Callable[[float], str]) -> Text:
     """The value, and its interval below it, without the unit."""
-    cell = Text("-" if value is None else write(value), style="bold")
+    cell = Text("-" if value is None else show(value), style="bold")
     if value is not None and interval is not None:
-        low, high = ("?" if end is None else write(end).rstrip("%") for end in interval)
+        low, high = ("?" if end is None else show(end).rstrip("%") for end in interval)
         cell.append(f"\n{low} to {high}", style="not bold dim")
     return cell
 
 
-def _title(entries: Sequence[Mapping[str, Any]]) -> Text:
+def _title(entries: Sequence[Figures]) -> Text:
     first = entries[0]
     return Text(
         f"{first['task']}: {first['prompts']} {first['split']} problems, 95 % intervals over problems"

@@ -1,7 +1,6 @@
 """Reward hacks against a recipe before training, without a model: their rewards and advantages."""
 
 from dataclasses import asdict
-from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -15,6 +14,7 @@ from lenrl.dryrun.attack.batch import AttackBatch, AttackGroups
 from lenrl.dryrun.attack.hacks import HACKS, Hack
 from lenrl.dryrun.attack.writer import CHARS_A_TOKEN
 from lenrl.errors import BadInput
+from lenrl.evaluation.results import Figures
 from lenrl.training.run_info import task_of
 from lenrl.verify.pool import Verifier
 from lenrl.verify.settings import VerifierSettings
@@ -25,7 +25,7 @@ STYLE = {"pays": "bold red", "leaks": "yellow", "no": "green"}
 HONEST = Hack("honest", "wrong, as honest ones are", lambda w, ask: [(w.solve(w.wrong, ask.wrong),)])
 
 
-def attack(recipe: Recipe, step: int = 0) -> dict[str, Any]:
+def attack(recipe: Recipe, step: int = 0) -> Figures:
     """Try every hack that applies to the recipe's method, verifier and task.
 
     Args:
@@ -67,7 +67,7 @@ def attack(recipe: Recipe, step: int = 0) -> dict[str, Any]:
     }
 
 
-def show(result: dict[str, Any], console: Console | None = None) -> None:
+def show(result: Figures, console: Console | None = None) -> None:
     """Print the result of `attack`, the hacks that pay first."""
     console = console or Console()
     title = (
@@ -99,7 +99,7 @@ def show(result: dict[str, Any], console: Console | None = None) -> None:
     console.print(Text(_summary(result)))
 
 
-def _try(groups: AttackGroups, hack: Hack, honest: AttackBatch, scale: float) -> dict[str, Any] | None:
+def _try(groups: AttackGroups, hack: Hack, honest: AttackBatch, scale: float) -> Figures | None:
     """A hack's entry; None where it does not apply."""
     batches = groups.batches(hack.variants)
     judged = findings.judge(groups, hack, batches, honest, scale)
@@ -135,7 +135,7 @@ def _notes(recipe: Recipe) -> list[str]:
     return notes
 
 
-def _cell(entry: dict[str, Any], name: str) -> Text:
+def _cell(entry: Figures, name: str) -> Text:
     honest = f"{_number(entry[f'{name}_right'])}, {_number(entry[f'{name}_wrong'])}"
     return _two(_number(entry[name]), honest)
 
@@ -148,7 +148,7 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
 
 
-def _summary(result: dict[str, Any]) -> str:
+def _summary(result: Figures) -> str:
     pays, leaks, tried = result["pays"], result["leaks"], len(result["hacks"])
     if not pays and not leaks:
         return f"None of {tried} hacks pays."

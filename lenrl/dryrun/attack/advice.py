@@ -1,15 +1,15 @@
 """Remedies for hacks that pay."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from lenrl.dryrun.attack.batch import MIXES
 from lenrl.dryrun.attack.hacks import Hack
+from lenrl.evaluation.results import Figures
 from lenrl.strategies.base import Reward
 from lenrl.strategies.method import Method
 
 HOPELESS = {mix.name for mix in MIXES if mix.right == 0}
-Entry = tuple[Hack, dict[str, Any]]
+Entry = tuple[Hack, Figures]
 
 
 def advise(method: Method, entries: Sequence[Entry], blind: bool) -> list[str]:

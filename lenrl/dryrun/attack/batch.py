@@ -5,7 +5,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -180,7 +179,7 @@ class AttackGroups:
         self._verdicts.update(zip(new, judged, strict=True))
         return [self._verdicts[pair] for pair in pairs]
 
-    def _ask(self, columns: Mapping[str, Any], budget: PromptBudget) -> Ask:
+    def _ask(self, columns: Mapping[str, object], budget: PromptBudget) -> Ask:
         asked = {name: columns[name] for name in self.method.reads_columns if name in columns}
         asked |= budget.columns
         cap = min(self.run_info.max_length, budget.cap or self.run_info.max_length)
