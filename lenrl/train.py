@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lenrl.config import Recipe, compose
 from lenrl.errors import BadInput, LenrlError
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from lenrl.generation.pretrained import TokenizerInfo
     from lenrl.strategies.base import RunInfo
     from lenrl.tasks.problem import Problem
-    from lenrl.training.prepare import CheckedRun
+    from lenrl.training.prepare import CheckedRun, GRPOConfig
     from lenrl.training.rollout import ProblemSet
+    from lenrl.training.trainer import LenrlTrainer
     from lenrl.verify.pool import Verifier
 
 log = logging.getLogger("lenrl")
@@ -124,7 +125,7 @@ def run(
     return run_dir
 
 
-def train(trainer: Any, run_dir: Path, start: Path | None) -> None:
+def train(trainer: LenrlTrainer, run_dir: Path, start: Path | None) -> None:
     """Train to the end, from a checkpoint if there is one.
 
     Raises:
@@ -152,7 +153,7 @@ def train(trainer: Any, run_dir: Path, start: Path | None) -> None:
         trackers.close(trainer.callback_handler.callbacks)
 
 
-def summary(trainer: Any) -> dict[str, Any]:
+def summary(trainer: LenrlTrainer) -> dict[str, int | float | str | None]:
     """The content of a trained run's `training.json`."""
     state = trainer.state
     best = state.best_metric
@@ -165,7 +166,7 @@ def summary(trainer: Any) -> dict[str, Any]:
     }
 
 
-def save_model(trainer: Any, folder: Path) -> None:
+def save_model(trainer: LenrlTrainer, folder: Path) -> None:
     """Weights and tokenizer, gathered from all processes; without the pickle that transformers puts beside them.
 
     Raises:
@@ -199,7 +200,9 @@ def starting_point(recipe: Recipe, run_dir: Path, processes: int) -> Path | None
     return start
 
 
-def build(checked_run: CheckedRun, config: Any, stop: StopSignal | None = None) -> tuple[Any, Verifier]:
+def build(
+    checked_run: CheckedRun, config: GRPOConfig, stop: StopSignal | None = None
+) -> tuple[LenrlTrainer, Verifier]:
     """The trainer of a prepared run, and the verifier that it uses.
 
     Args:
@@ -249,15 +252,15 @@ def build(checked_run: CheckedRun, config: Any, stop: StopSignal | None = None) 
 
 def _trainer(
     recipe: Recipe,
-    config: Any,
+    config: GRPOConfig,
     *,
     run_info: RunInfo,
     problem_set: ProblemSet,
     info: TokenizerInfo,
-    dev: Sequence[Problem],
+    dev: list[Problem],
     data_digest: str,
     stop: StopSignal | None,
-) -> Any:
+) -> LenrlTrainer:
     """The trainer with its monitors, and its evaluation where there are development problems."""
     from accelerate import PartialState
     from datasets import Dataset
@@ -271,7 +274,7 @@ def _trainer(
     from lenrl.training.peft import peft_config
     from lenrl.training.trainer import LenrlTrainer
 
-    state, run_dir, prompts = PartialState(), Path(config.output_dir), problem_set.prompts
+    state, run_dir, prompts = PartialState(), Path(str(config.output_dir)), problem_set.prompts
     train = problem_set.problems.values()
     trainer = LenrlTrainer(
         method=recipe.method,
@@ -301,7 +304,7 @@ def _trainer(
 
 
 def _dev_evaluation(
-    recipe: Recipe, trainer: Any, problem_set: ProblemSet, info: TokenizerInfo, dev: Sequence[Problem]
+    recipe: Recipe, trainer: LenrlTrainer, problem_set: ProblemSet, info: TokenizerInfo, dev: list[Problem]
 ) -> Callable[..., dict[str, float]]:
     """The evaluation of this process's share of the development problems, sampled as the rollouts are."""
     from lenrl.generation.base import Batches, Decoding

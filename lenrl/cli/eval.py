@@ -116,7 +116,7 @@ def _new_folder() -> Path:
     raise AssertionError("never reached")
 
 
-def divide(words: Sequence[str]) -> tuple[list[str], Any, EvalSettings]:
+def divide(words: Sequence[str]) -> tuple[list[str], str | dict[str, Any], EvalSettings]:
     """Models, task and settings: a word is a setting if it looks like `key=` and is no existing path.
 
     Raises:
@@ -130,7 +130,7 @@ def divide(words: Sequence[str]) -> tuple[list[str], Any, EvalSettings]:
     # A task is often a path, which the grammar would have in quotes.
     named = [line.removeprefix("task=") for line in lines if line.startswith("task=")]
     values = sections([line for line in lines if not line.startswith("task=")], (*OPTIONS, *SECTIONS))
-    task: Any = named[-1] if named else "chain"
+    task: str | dict[str, Any] = named[-1] if named else "chain"
     extra = values.pop("task", None)
     if task in group_choices("task"):  # a file of recipes/task/
         task = {**group("task", task), **(extra or {})}

@@ -6,14 +6,13 @@ import subprocess
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import lenrl
 
 PACKAGES = ("accelerate", "datasets", "hydra-core", "math-verify", "peft", "torch", "transformers", "trl")
 
 
-def environment(world_size: int) -> dict[str, Any]:
+def environment(world_size: int) -> dict[str, object]:
     """Plain values for `environment.json`; `world_size` counts the processes of the run."""
     return {
         "world_size": world_size,
@@ -42,7 +41,7 @@ def _gpus() -> list[str]:
     return [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
 
 
-def _git(folder: Path) -> dict[str, Any] | None:
+def _git(folder: Path) -> dict[str, str | bool] | None:
     """Revision of the checkout that holds lenrl, and whether tracked files differ; None: no checkout."""
     try:
         revision = _run_git(folder, "rev-parse", "HEAD")

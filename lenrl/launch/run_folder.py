@@ -188,7 +188,7 @@ def locked(folder: Path, what: str, *, shared: bool = False) -> Iterator[int]:
         yield handle.fileno()
 
 
-def _yaml(value: Mapping[str, Any]) -> str:
+def _yaml(value: Mapping[str, object]) -> str:
     return yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True)
 
 

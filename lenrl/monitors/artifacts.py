@@ -48,7 +48,7 @@ def table(run_dir: Path) -> pandas.DataFrame:
     return rows
 
 
-def _bounded(tracker: str, give: Callable[..., None], *arguments: Any) -> None:
+def _bounded(tracker: str, give: Callable[..., None], *arguments: object) -> None:
     """Call `give` in a thread of its own, and not for long: a tracker may wait for a network for ever."""
     faults: list[BaseException] = []
 

@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,6 +28,7 @@ log = logging.getLogger("lenrl")
 
 TIMES = ("generate", "verify", "strategies", "logp", "update", "step")
 COMPLETION_CHARS = 100_000  # of a logged text: a hostile completion must not fill the disk
+Figures = Mapping[str, float | None]  # by name; None: there is nothing to average
 
 
 class LocalMonitor:
@@ -42,8 +42,8 @@ class LocalMonitor:
         self.run_dir = run_dir
         self.is_main = is_main
         self.every = every if completions else 0  # rollouts between two files of completions; 0: none
-        self.last_metrics: dict[str, Any] = {}
-        self._rollout: dict[str, Any] = {}
+        self.last_metrics: dict[str, float] = {}
+        self._rollout: dict[str, float | None] = {}
         self._seconds: dict[str, float] = defaultdict(float)
         self._sampled_tokens = 0
         self._step_began = time.perf_counter()
@@ -64,12 +64,12 @@ class LocalMonitor:
         self._sampled_tokens = 0
         self._step_began = time.perf_counter()
 
-    def rollout(self, metrics: Mapping[str, Any], sampled_tokens: int) -> None:
+    def rollout(self, metrics: Figures, sampled_tokens: int) -> None:
         """The figures of a generation batch."""
         self._rollout = dict(metrics)
         self._sampled_tokens += sampled_tokens
 
-    def step(self, step: int, fields: Mapping[str, Any], now: float) -> None:
+    def step(self, step: int, fields: Figures, now: float) -> None:
         """Write the line of a finished optimizer step."""
         seconds = dict(self._seconds)
         seconds["step"] = now - self._step_began
@@ -81,7 +81,7 @@ class LocalMonitor:
         self.last_metrics = {k: v for k, v in line.items() if isinstance(v, (int, float)) and k != "step"}
         self._append("metrics.jsonl", line)
 
-    def evaluated(self, step: int, metrics: Mapping[str, Any]) -> None:
+    def evaluated(self, step: int, metrics: Figures) -> None:
         """Write the figures on the development problems."""
         self._append("dev.jsonl", {"step": step, **metrics})
 
@@ -113,7 +113,7 @@ class LocalMonitor:
         if not self.is_main:
             return
         advantage_PG = token_mean(advantage_PG, rollouts.length_PG)
-        flat: dict[str, Any] = {
+        flat: dict[str, list | pa.Array] = {
             "step": [step + 1] * len(texts),
             "prompt_id": [name for name in rollouts.prompt_ids for _ in range(rollouts.G)],
             "prompt": [_clean(prompt) for prompt, *_ in texts],
@@ -163,15 +163,15 @@ class LocalMonitor:
                 with self._forgiving(path):
                     path.unlink()
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Figures]:
         """Plain JSON: the figures of the rollout that the next steps may still use."""
         return {"rollout": {k: _plain(v) for k, v in self._rollout.items()}}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Figures]) -> None:
         """Go on with those figures."""
         self._rollout = dict(state["rollout"])
 
-    def _append(self, name: str, line: Mapping[str, Any]) -> None:
+    def _append(self, name: str, line: Figures) -> None:
         if not self.is_main:
             return
         text = json.dumps({k: _plain(v) for k, v in line.items()}, allow_nan=False) + "\n"
@@ -212,7 +212,7 @@ def _step_of(line: str) -> float:
         return math.inf
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: float | None) -> float | None:
     return _finite(value) if isinstance(value, float) else value
 
 

@@ -3,7 +3,6 @@
 import logging
 import sys
 import time
-from typing import Any
 
 from tqdm import tqdm
 from transformers import TrainerCallback
@@ -21,7 +20,7 @@ class ProgressBar(TrainerCallback):
         self.bar: tqdm | None = None
         self.logged = 0.0
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_begin(self, args, state, control, **_) -> None:
         self.logged = time.monotonic()
         if state.is_world_process_zero and sys.stderr.isatty():
             self.bar = tqdm(
@@ -32,9 +31,7 @@ class ProgressBar(TrainerCallback):
                 dynamic_ncols=True,
             )
 
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any
-    ) -> None:
+    def on_log(self, args, state, control, logs: dict[str, float] | None = None, **_) -> None:
         if not state.is_world_process_zero or not logs or "grad_norm" not in logs:
             return
         shown = {short: f"{logs[name]:.3g}" for name, short in SHOWN.items() if logs.get(name) is not None}
@@ -46,6 +43,6 @@ class ProgressBar(TrainerCallback):
             figures = ", ".join(f"{name} {value}" for name, value in shown.items())
             log.info("step %d of %d: %s", state.global_step, state.max_steps, figures)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_train_end(self, args, state, control, **_) -> None:
         if self.bar is not None:
             self.bar.close()

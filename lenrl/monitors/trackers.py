@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lenrl.files import read_json, write_json
 from lenrl.redact import redacted
@@ -22,6 +22,8 @@ WAITING = 1000  # events that a tracker may be behind; later ones are dropped
 FLUSH_S = 20.0  # at the end of the training, for what it has not got yet
 CLOSE_S = 3.0  # the same, once a run is to leave
 HANDED = ("logs", "metrics", "model", "processing_class")  # arguments of an event
+Preparation = Callable[[TrainingArguments, TrainerState], None]
+Moment = tuple[TrainingArguments, TrainerState, TrainerControl]  # of the training, at an event
 
 
 class Aside(TrainerCallback):
@@ -39,13 +41,13 @@ class Aside(TrainerCallback):
     def __init__(
         self,
         callback: TrainerCallback,
-        prepare: Callable[[Any, Any], None] = lambda args, state: None,
+        prepare: Preparation = lambda args, state: None,
         waiting: int = WAITING,
     ) -> None:
         self.callback = callback
         self.prepare = prepare
         self.broken = False
-        self._events: queue.Queue[tuple[str, tuple[Any, ...], dict[str, Any]]] = queue.Queue(waiting)
+        self._events: queue.Queue[tuple[str, Moment, dict[str, Any]]] = queue.Queue(waiting)
         self._thread = threading.Thread(target=self._work, daemon=True, name=type(callback).__name__)
         self._started = False
 
@@ -54,13 +56,14 @@ class Aside(TrainerCallback):
         """The callback's class."""
         return type(self.callback).__name__
 
-    def _hand(self, event: str, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+    def _hand(self, event: str, moment: Moment, arguments: dict[str, Any]) -> None:
         if self.broken:
             return
         if not self._started:
             self._started = True
             self._thread.start()
-        taken = {key: kwargs[key] for key in HANDED if key in kwargs}
+        args, state, control = moment
+        taken = {key: arguments[key] for key in HANDED if key in arguments}
         taken |= {key: dict(taken[key]) for key in ("logs", "metrics") if taken.get(key) is not None}
         try:
             self._events.put_nowait((event, (args, copy.copy(state), copy.copy(control)), taken))
@@ -98,24 +101,24 @@ class Aside(TrainerCallback):
                 self._give_up(f"does not answer ({self._events.unfinished_tasks} events behind)")
             time.sleep(0.02)
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._hand("on_train_begin", args, state, control, **kwargs)
+    def on_train_begin(self, args, state, control, **kwargs) -> None:
+        self._hand("on_train_begin", (args, state, control), kwargs)
 
-    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._hand("on_log", args, state, control, **kwargs)
+    def on_log(self, args, state, control, **kwargs) -> None:
+        self._hand("on_log", (args, state, control), kwargs)
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._hand("on_evaluate", args, state, control, **kwargs)
+    def on_evaluate(self, args, state, control, **kwargs) -> None:
+        self._hand("on_evaluate", (args, state, control), kwargs)
 
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._hand("on_save", args, state, control, **kwargs)
+    def on_save(self, args, state, control, **kwargs) -> None:
+        self._hand("on_save", (args, state, control), kwargs)
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._hand("on_train_end", args, state, control, **kwargs)
+    def on_train_end(self, args, state, control, **kwargs) -> None:
+        self._hand("on_train_end", (args, state, control), kwargs)
         self.flush(FLUSH_S)
 
 
-def set_aside(callbacks: list[Any], kinds: Sequence[type], run_dir: Path, is_main: bool) -> None:
+def set_aside(callbacks: list[TrainerCallback], kinds: Sequence[type], run_dir: Path, is_main: bool) -> None:
     """Put the callbacks of these kinds aside, in place; other processes than the main one have none."""
     for place, callback in reversed(list(enumerate(callbacks))):
         if not isinstance(callback, tuple(kinds)):
@@ -129,15 +132,15 @@ def set_aside(callbacks: list[Any], kinds: Sequence[type], run_dir: Path, is_mai
             del callbacks[place]
 
 
-def close(callbacks: Iterable[Any]) -> None:
+def close(callbacks: Iterable[TrainerCallback]) -> None:
     """Give the trackers a moment for their last events: the run ends."""
     for callback in callbacks:
         if isinstance(callback, Aside):
             callback.flush(CLOSE_S)
 
 
-def _wandb(callback: Any, run_dir: Path) -> Callable[[Any, Any], None]:
-    def begin(args: Any, state: Any) -> None:
+def _wandb(callback: TrainerCallback, run_dir: Path) -> Preparation:
+    def begin(args: TrainingArguments, state: TrainerState) -> None:
         import wandb
 
         if wandb.run is None:  # else somebody has begun a run for this process
@@ -148,16 +151,16 @@ def _wandb(callback: Any, run_dir: Path) -> Callable[[Any, Any], None]:
     return begin
 
 
-def _trackio(callback: Any, run_dir: Path) -> Callable[[Any, Any], None]:
-    def begin(args: Any, state: Any) -> None:
+def _trackio(callback: TrainerCallback, run_dir: Path) -> Preparation:
+    def begin(args: TrainingArguments, state: TrainerState) -> None:
         # trackio resumes by name: two folders with runs of one name must not become one run
         args.run_name = trackio_name(args.run_name, run_dir)
 
     return begin
 
 
-def _tensorboard(callback: Any, run_dir: Path) -> Callable[[Any, Any], None]:
-    def begin(args: Any, state: Any) -> None:
+def _tensorboard(callback: Any, run_dir: Path) -> Preparation:
+    def begin(args: TrainingArguments, state: TrainerState) -> None:
         # Else a folder of its own a leg; points that a killed leg wrote past the checkpoint are hidden.
         folder = callback.logging_dir or str(run_dir / "tensorboard")
         callback.tb_writer = callback._SummaryWriter(log_dir=folder, purge_step=state.global_step + 1)
@@ -169,7 +172,7 @@ def _tensorboard(callback: Any, run_dir: Path) -> Callable[[Any, Any], None]:
 CONTINUING = {"WandbCallback": _wandb, "TrackioCallback": _trackio, "TensorBoardCallback": _tensorboard}
 
 
-def trackio_name(run_name: str, run_dir: Path) -> str:
+def trackio_name(run_name: str | None, run_dir: Path) -> str:
     """The name under which trackio knows the run of this folder."""
     return f"{run_name}-{run_id(run_dir, 'trackio')}"
 

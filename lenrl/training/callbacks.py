@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from transformers import TrainerCallback
 
@@ -16,14 +15,14 @@ class StepCallback(TrainerCallback):
     update_begins: Callable[[], None]  # after its last one, before weights move
     step_ended: Callable[[int], None]  # with the number of completed optimizer steps
 
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_epoch_begin(self, args, state, control, **_) -> None:
         self.epoch_begins(int(state.epoch or 0))
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_begin(self, args, state, control, **_) -> None:
         self.step_begins()
 
-    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_pre_optimizer_step(self, args, state, control, **_) -> None:
         self.update_begins()
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+    def on_step_end(self, args, state, control, **_) -> None:
         self.step_ended(state.global_step)

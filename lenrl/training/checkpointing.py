@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from accelerate import Accelerator
+from torch.optim import Optimizer
+from transformers import PreTrainedModel
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
@@ -44,11 +47,11 @@ OVERRIDES = {
 class CheckpointedGRPO(GRPOTrainer):
     """GRPO whose checkpoints are whole and exact. The attributes below are the subclass's to set."""
 
-    accelerator: Any
-    args: Any
-    model: Any
-    num_generations: Any
-    ref_model: Any
+    accelerator: Accelerator
+    args: Any  # GRPOConfig, which calls optional what TRL has filled in
+    model: PreTrainedModel  # or peft's, around one
+    num_generations: int
+    optimizer: Optimizer
     cursor: PromptCursor
     evaluation: DevState
     group: ProcessGroup
@@ -61,12 +64,12 @@ class CheckpointedGRPO(GRPOTrainer):
     saved_step: int | None = None  # of this process's newest checkpoint
 
     @property
-    def buffer(self) -> tuple[int, Any]:
+    def buffer(self) -> tuple[int, list | None]:
         """TRL's counter of micro-steps, and the rollout they draw from."""
         return self._step, self._buffered_inputs
 
     @buffer.setter
-    def buffer(self, value: tuple[int, Any]) -> None:
+    def buffer(self, value: tuple[int, list | None]) -> None:
         self._step, self._buffered_inputs = value
 
     @property
@@ -112,7 +115,7 @@ class CheckpointedGRPO(GRPOTrainer):
         self.snapshot.restore()
         self._save_checkpoint(self.model_wrapped, None)
 
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+    def create_model_card(self, *args: object, **kwargs: object) -> None:
         """None: TRL writes one at every save; the run's folder has its recipe and its report."""
 
     def _best_checkpoint(self, run_dir: Path) -> Path | None:
@@ -240,7 +243,7 @@ class EpochSampler(RepeatSampler):
 
 
 @contextmanager
-def swapped(holder: Any, **values: Any) -> Iterator[None]:
+def swapped(holder: object, **values: object) -> Iterator[None]:
     """Attributes with other values for the length of a block."""
     before = {name: getattr(holder, name) for name in values}
     try:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
 
@@ -10,8 +11,8 @@ from torch import Tensor
 class ProcessGroup:
     """The processes that train together; every method but `local_slice` is collective."""
 
-    def __init__(self, accelerator: Any) -> None:
-        self.accelerator = accelerator
+    def __init__(self, accelerator: Accelerator) -> None:
+        self.accelerator: Any = accelerator  # of a tensor it gives a tensor, which its types do not say
 
     @property
     def processes(self) -> int:

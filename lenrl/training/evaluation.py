@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from torch import nn
 
 from lenrl.evaluation.measure import measure
 from lenrl.generation.base import Batches, Decoding
@@ -30,7 +31,7 @@ class DevEvaluation:
     batches: Batches
     alone: Callable[[str, Callable[[], list]], list]  # runs what a process does by itself
 
-    def __call__(self, model: Any, step: int, gather: Callable[[list], list]) -> dict[str, float]:
+    def __call__(self, model: nn.Module, step: int, gather: Callable[[list], list]) -> dict[str, float]:
         """`accuracy` among known verdicts, mean `tokens`, `truncated_share`."""
         rows = gather(self.alone("evaluation", lambda: self._rows(model, step)))
         known = [correct for correct, _, _ in rows if correct is not None]
@@ -40,7 +41,7 @@ class DevEvaluation:
             "truncated_share": sum(truncated for _, _, truncated in rows) / len(rows),
         }
 
-    def _rows(self, model: Any, step: int) -> list[tuple[bool | None, int, bool]]:
+    def _rows(self, model: nn.Module, step: int) -> list[tuple[bool | None, int, bool]]:
         """(correct, tokens, truncated) of each of this process's problems."""
         names = [problem.id for problem in self.problems]
         prompt_budgets = self.budgets(names, [problem.columns for problem in self.problems], step=step)

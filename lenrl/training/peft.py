@@ -1,15 +1,21 @@
 """`model.peft` of a recipe: LoRA, DoRA, and QLoRA's quantised base."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from inspect import signature
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pydantic import BaseModel
 
 from lenrl.errors import BadInput, did_you_mean
 from lenrl.training.trl_fields import COUNT, SHARE, checker, faults_of
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
+    from transformers import BitsAndBytesConfig
 
 PEFT_BOUNDS: dict[str, Any] = {"r": COUNT, "lora_alpha": COUNT, "lora_dropout": SHARE}
 QUANTIZATION = "quantization"  # under model.peft: how the base that stays as it is is stored (QLoRA)
@@ -22,7 +28,7 @@ def _peft_fields() -> type[BaseModel]:
     return checker("peft", get_type_hints(LoraConfig), PEFT_BOUNDS)
 
 
-def peft_config(fields: Mapping[str, Any] | None) -> Any:
+def peft_config(fields: Mapping[str, Any] | None) -> LoraConfig | None:
     """`model.peft` as a `peft.LoraConfig`, without its `quantization`; None: all weights are trained.
 
     Raises:
@@ -42,7 +48,7 @@ def peft_config(fields: Mapping[str, Any] | None) -> Any:
         raise BadInput(f"model.peft={dict(fields)}: peft refuses it: {fault}") from fault
 
 
-def quantization_config(fields: Mapping[str, Any] | None) -> Any:
+def quantization_config(fields: Mapping[str, Any] | None) -> BitsAndBytesConfig | None:
     """`model.peft.quantization` as transformers' `BitsAndBytesConfig`; None: the base keeps its precision.
 
     Raises:
@@ -65,9 +71,5 @@ def quantization_config(fields: Mapping[str, Any] | None) -> Any:
         raise BadInput(f"{key} needs bitsandbytes, which is not installed: pip install 'lenrl[qlora]'.")
     try:
         return BitsAndBytesConfig(**options)
-    except (
-        ValueError,
-        TypeError,
-        AttributeError,
-    ) as fault:  # an unknown torch type is an attribute of torch's
+    except (ValueError, TypeError, AttributeError) as fault:  # the last: a type that torch does not have
         raise BadInput(f"{key}={dict(options)}: transformers refuses it: {fault}") from fault

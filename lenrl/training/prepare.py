@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase
 from trl.trainer.grpo_config import GRPOConfig
 
 from lenrl import tasks
@@ -122,7 +123,10 @@ def grpo_config(checked_run: CheckedRun, run_dir: Path) -> GRPOConfig:
 
 
 def audited(
-    checked_run: CheckedRun, tokenizer: Any, verifier: Readable, max_prompt_tokens: int | None
+    checked_run: CheckedRun,
+    tokenizer: PreTrainedTokenizerBase | None,
+    verifier: Readable,
+    max_prompt_tokens: int | None,
 ) -> tuple[dict[str, list[tasks.Problem]], list[Audit], RunInfo]:
     """The problems of a run by split, their audits, and the setting with what is known of the data.
 
@@ -145,9 +149,7 @@ def audited(
     if faults:
         raise BadInput("\n".join(faults))
     new = [warning for warning in method.warnings(run_info) if warning not in checked_run.warnings]
-    train = replace(
-        audits[-1], warnings=(*audits[-1].warnings, *new)
-    )  # what a method says once it knows the data
+    train = replace(audits[-1], warnings=(*audits[-1].warnings, *new))  # the method's, of this data
     audits = [*audits[:-1], train]
     return kept, audits, run_info
 

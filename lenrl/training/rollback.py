@@ -6,7 +6,6 @@ A checkpoint written then is the one that would have been written there.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from lenrl.training.run_state import Part
 
@@ -17,7 +16,7 @@ class StepSnapshot:
     def __init__(self, parts: Mapping[str, Part]) -> None:
         self.parts = dict(parts)
         self.step: int | None = None  # None: no step has ended since the process began
-        self._states: dict[str, tuple[Any, Any]] = {}  # version and state of each part
+        self._states: dict[str, tuple[object, object]] = {}  # version and state of each part
 
     def take(self, step: int) -> None:
         """An optimizer step has ended: note the parts that have changed since the last time."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -30,6 +30,8 @@ from lenrl.training.trl_batch import (
     useful_token_share,
 )
 from lenrl.verify.pool import Claim, Verifier
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ class RolloutScoring:
         assert self._current is not None
         return self._current
 
-    def capped(self, values: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    def capped(self, values: Sequence[Sequence[T]]) -> list[list[T]]:
         """Rows' tokens, or what belongs to them, up to each row's cap: what sampling with that cap would have given."""
         budgets = self.current.prompt_budgets
         return [list(row[: budget.cap]) for row, budget in zip(values, budgets, strict=True)]
@@ -244,7 +246,7 @@ class RolloutScoring:
         with self.monitor.timed("verify"):
             return self.stop.run("verification", lambda: self.problem_set.verify(texts, problems))
 
-    def _stage(self, name: str, work: Callable[[], Any]) -> Any:
+    def _stage(self, name: str, work: Callable[[], T]) -> T:
         """Strategies at work: timed, and left on a signal."""
         with self.monitor.timed("strategies"):
             return self.stop.run(name, work)
@@ -256,7 +258,7 @@ class RolloutScoring:
         current: InProgress,
         batch: TrlBatch,
         advantage: Tensor,
-        metrics: dict[str, Any],
+        metrics: dict[str, float | None],
         kept: Sequence[int],
     ) -> None:
         """Figures and completions of a batch go to the monitor; `kept` are the groups that the update uses."""

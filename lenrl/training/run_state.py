@@ -8,10 +8,11 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from lenrl.config import GuardSettings
 from lenrl.errors import RunFailed
@@ -23,7 +24,7 @@ from lenrl.strategies.method import Method
 class Part(Protocol):
     """Whatever has a state. With a `version` it is taken for unchanged while that stays the same."""
 
-    def state_dict(self) -> Any:
+    def state_dict(self) -> object:
         """The state, as a value that the part does not edit afterwards."""
 
     def load_state_dict(self, state: Any) -> None:
@@ -104,12 +105,17 @@ class TruncationGuard:
         self.streak = state["streak"]
 
 
+class Baseline(TypedDict):  # figures of a run's first evaluation
+    accuracy: float | None  # None: without gold answers
+    tokens: float
+
+
 @dataclass
 class DevState:
     """State of the evaluations on development problems."""
 
     due: bool = False  # the last step's evaluation was left by a signal: the next leg begins with it
-    baseline: dict[str, Any] | None = None  # accuracy and tokens of the run's first evaluation
+    baseline: Baseline | None = None
 
     def aes(self, metrics: Mapping[str, float]) -> float:
         """AES against the run's first evaluation, which `metrics` become if there was none; NaN: not defined."""
@@ -131,11 +137,11 @@ class DevState:
 class RandomStreams:
     """Every random stream of this process."""
 
-    def state_dict(self) -> tuple[Any, ...]:
+    def state_dict(self) -> tuple[tuple, dict | tuple, Tensor, list[Tensor] | None]:
         cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
         return random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda
 
-    def load_state_dict(self, state: tuple[Any, ...]) -> None:
+    def load_state_dict(self, state: tuple[tuple, dict | tuple, Tensor, list[Tensor] | None]) -> None:
         python, numpy, cpu, cuda = state
         random.setstate(python)
         np.random.set_state(numpy)
@@ -147,5 +153,5 @@ class RandomStreams:
 class HeldElsewhere:
     """State that another object holds, by reference: batches are replaced, never edited."""
 
-    def __init__(self, read: Callable[[], Any], write: Callable[[Any], None]) -> None:
+    def __init__(self, read: Callable[[], object], write: Callable[[Any], None]) -> None:
         self.state_dict, self.load_state_dict = read, write

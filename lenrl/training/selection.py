@@ -7,7 +7,7 @@ the processes.
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -123,7 +123,7 @@ def relayout(
     """
     index = torch.tensor(list(rows)[group.local_slice(len(rows) // group.processes)], device=group.device)
 
-    def laid(key: str, value: Any) -> Any:
+    def laid(key: str, value: object) -> object:
         if not isinstance(value, Tensor) or value.dim() == 0 or value.size(0) != sampled // group.processes:
             return value
         if group.processes > 1 and value.dim() > 1:

@@ -130,9 +130,7 @@ class SampledWork:
     stop: StopSignal
     collective: Callable[[], bool]  # forward passes are collectives now
     whole: bool  # the work goes on to its end, as vLLM's does
-    _passes: int = field(
-        default=0, init=False
-    )  # of the collective work that goes on, one more than there were
+    _passes: int = field(default=0, init=False)  # 1 + those of the collective work that goes on
 
     def forward(self) -> None:
         """A forward pass begins: the process makes progress."""

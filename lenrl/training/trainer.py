@@ -8,15 +8,17 @@ passes between TRL and them is a `TrlBatch`. The names that are overridden, with
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from transformers import PreTrainedModel
 from transformers.distributed.fsdp import is_fsdp_managed_module
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl.models.utils import unwrap_model_for_generation
+from trl.trainer.grpo_trainer import RewardFunc
 
 from lenrl.config import GuardSettings
 from lenrl.monitors.local import LocalMonitor
@@ -73,13 +75,13 @@ GENERATED = "prompt_ids, completion_ids, tool_mask, completions, logprobs, extra
 """Names of what `_generate` returns."""
 
 
-def _placeholder_reward(**_: Any) -> list[float]:
+def _placeholder_reward(**_: object) -> list[float | None]:
     """TRL asks for a reward function; ours are called in `_calculate_rewards`, on whole groups."""
     raise AssertionError("never called")
 
 
 _placeholder_reward.__name__ = "reward"
-_REWARDS: Any = [_placeholder_reward]
+_REWARDS: list[RewardFunc] = [_placeholder_reward]
 
 ROW_MEAN_LOSSES = ("grpo", "sapo", "dr_grpo", "luspo")
 """TRL's losses that divide by rows, so that rows of weight 0 must be taken out of the divisor."""
@@ -103,13 +105,9 @@ class LenrlTrainer(CheckpointedGRPO):
     """
 
     # TRL's own, whose annotations are wider than what a trainer in use holds
-    accelerator: Any
-    args: Any
-    max_completion_length: Any
-    model: Any
-    num_generations: Any
-    shuffle_dataset: Any
-    train_dataset: Any
+    max_completion_length: int
+    shuffle_dataset: bool
+    train_dataset: Sized
 
     def __init__(
         self,
@@ -160,7 +158,7 @@ class LenrlTrainer(CheckpointedGRPO):
         }
         self.snapshot = StepSnapshot({**parts, **undone})
         # No part of a compiled model: what it counts would compile the model anew each time.
-        hook = torch.compiler.disable(lambda *_: self.sampling.forward())
+        hook: Any = torch.compiler.disable(lambda *_: self.sampling.forward())
         self.model.get_input_embeddings().register_forward_pre_hook(hook)
         self.add_callback(
             StepCallback(self._epoch_begins, self._step_begins, self._update_begins, self.snapshot.take)
@@ -188,7 +186,7 @@ class LenrlTrainer(CheckpointedGRPO):
 
     # --- the rollout ---------------------------------------------------------------------------------------
 
-    def _get_train_sampler(self, dataset: Any = None) -> EpochSampler:
+    def _get_train_sampler(self, dataset: Sized | None = None) -> EpochSampler:
         self.order = EpochSampler(
             data_source=self.train_dataset if dataset is None else dataset,
             mini_repeat_count=self.num_generations,
@@ -208,7 +206,7 @@ class LenrlTrainer(CheckpointedGRPO):
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list) -> Tensor:
         return self.rollout.score(completion_ids_list)
 
-    def _generate(self, prompts: list) -> tuple[Any, ...]:
+    def _generate(self, prompts: list) -> tuple:
         """TRL's, where no row gets longer than its own cap and the batch not longer than the largest."""
         with self.monitor.timed("generate"), self._capped(self.rollout.current.cap):
             parts: dict[str, Any] = dict(zip(GENERATED.split(", "), super()._generate(prompts), strict=True))
@@ -218,7 +216,7 @@ class LenrlTrainer(CheckpointedGRPO):
         return tuple(parts.values())
 
     @contextmanager
-    def _capped(self, cap: int) -> Any:
+    def _capped(self, cap: int) -> Iterator[None]:
         if cap >= self.max_completion_length:
             yield
             return
@@ -230,7 +228,7 @@ class LenrlTrainer(CheckpointedGRPO):
         with swapped(holder, **{name: cap}):
             yield
 
-    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+    def _generate_single_turn(self, *args, **kwargs):
         """TRL's, which a signal ends at once."""
         generate = super()._generate_single_turn
         return self.sampling.run("generation", lambda: generate(*args, **kwargs))
@@ -242,7 +240,7 @@ class LenrlTrainer(CheckpointedGRPO):
 
     # --- the update ----------------------------------------------------------------------------------------
 
-    def _compute_loss(self, model: Any, inputs: TrlBatch) -> Tensor:
+    def _compute_loss(self, model: nn.Module, inputs: TrlBatch) -> Tensor:
         self.stop.beat("update")
         self.stop.agree(UPDATE_S)
         if not self.update.begun:
@@ -264,7 +262,7 @@ class LenrlTrainer(CheckpointedGRPO):
         steps = range(self._step, self._step + self.current_gradient_accumulation_steps)
         return [batches[step % len(batches)] for step in steps]
 
-    def _logps(self, model: Any, batch: TrlBatch, **options: Any) -> tuple[Tensor, Tensor | None]:
+    def _logps(self, model: nn.Module, batch: TrlBatch, **options: int) -> tuple[Tensor, Tensor | None]:
         """Log-probs and, if asked for, entropies (N, T), at the sampling temperature."""
         ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
         mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
@@ -272,7 +270,7 @@ class LenrlTrainer(CheckpointedGRPO):
         return self._get_per_token_logps_and_entropies(model, ids, mask, width, **options)[:2]
 
     @torch.no_grad()
-    def _frozen_logps(self, batch: TrlBatch, **options: Any) -> tuple[Tensor, Tensor | None]:
+    def _frozen_logps(self, batch: TrlBatch, **options: int) -> tuple[Tensor, Tensor | None]:
         return self._logps(self.model, batch, **options)
 
     def _rollout_logps(self, batch: TrlBatch) -> Tensor:
@@ -312,7 +310,7 @@ class LenrlTrainer(CheckpointedGRPO):
         return metrics
 
     @contextmanager
-    def _for_generation(self) -> Any:
+    def _for_generation(self) -> Iterator[PreTrainedModel]:
         training = self.model.training
         gathered = self.args.ds3_gather_for_generation
         with (

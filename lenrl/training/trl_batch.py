@@ -24,9 +24,7 @@ class TrlBatch(TypedDict):
     completion_mask: Tensor  # (N, T) int64, 1: a token, EOS counted
     advantages: Tensor  # (N,) float32, or (N, T) where a strategy gives one a token
     num_items_in_batch: Tensor  # scalar: tokens in the loss, of the generation batch over all processes
-    old_per_token_logps: NotRequired[
-        Tensor
-    ]  # (N, T) under the policy that sampled, if updates reuse a rollout
+    old_per_token_logps: NotRequired[Tensor]  # (N, T) of the policy that sampled, if a rollout is reused
     ref_per_token_logps: NotRequired[Tensor]  # (N, T) under the reference model, with `beta`
     sampling_per_token_logps: NotRequired[Tensor]  # (N, T) as vLLM gave them
     importance_sampling_ratio: NotRequired[Tensor]  # (N, T) or (N, 1), with vLLM

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Mapping
+from enum import Enum
 from functools import cache
 from typing import Annotated, Any, Literal, get_type_hints
 
@@ -53,7 +54,7 @@ OWNED = {
 }
 
 
-def _among(known: Any) -> Any:
+def _among(known: type[Enum]) -> Any:
     names = [member.value for member in known]
 
     def check(value: str) -> str:

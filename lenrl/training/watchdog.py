@@ -18,9 +18,12 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from lenrl.training.signals import StopSignal
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
 
 log = logging.getLogger("lenrl")
 
@@ -55,7 +58,7 @@ class Watchdog:
         rank: int,
         processes: int,
         hang_timeout_s: float,
-        store: Any = None,
+        store: Store | None = None,
         end: Callable[[int, str], None] | None = None,
     ) -> None:
         self.stop = stop
@@ -72,7 +75,7 @@ class Watchdog:
     def __enter__(self) -> Watchdog:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._stacks: Any = self.path.open("w")
+            self._stacks: TextIO | None = self.path.open("w")
         except OSError as fault:  # a full disk must not keep a run from starting
             log.warning(
                 "%s cannot be written (%s): stacks of a run that hangs go to standard error", self.path, fault
@@ -97,10 +100,10 @@ class Watchdog:
                     self.path.parent.rmdir()
 
     def _run(self) -> None:
-        poll_s = min(POLL_S, self.hang_timeout_s / 10)
+        poll_s, stuck_s = min(POLL_S, self.hang_timeout_s / 10), self.hang_timeout_s + STUCK_S
         while not self._over.wait(poll_s):
             # A process that holds the interpreter lock for ever runs no thread: this timer needs none.
-            faulthandler.dump_traceback_later(self.hang_timeout_s + STUCK_S, exit=True, **self._out())
+            faulthandler.dump_traceback_later(stuck_s, exit=True, file=self._stacks or sys.stderr)
             self._look(self._reports())
             idle_s = time.monotonic() - max(when for _, when in self.seen.values())
             if idle_s > self.hang_timeout_s:
@@ -141,7 +144,6 @@ class Watchdog:
             doing = json.loads(report)[1] if report else "nothing heard"
             lines.append(f"rank {rank}: {doing}, for {now - when:.0f} s")
         message = "; ".join(lines).replace(":;", ":")
-        out = self._out()
         try:
             if self._stacks is not None:
                 # Of more than a hundred threads faulthandler leaves out the oldest, and with it the one that trains.
@@ -149,24 +151,21 @@ class Watchdog:
                 stack = "".join(traceback.format_stack(frame))
                 self._stacks.write(f"{message}\n\nMain thread (most recent call last):\n{stack}\n")
                 self._stacks.flush()
-            faulthandler.dump_traceback(all_threads=True, **out)
+            faulthandler.dump_traceback(file=self._stacks or sys.stderr, all_threads=True)
         except OSError:
             pass
         log.error("%s. Its stack is in %s; the last checkpoint is intact.", message, self.path)
         time.sleep(min(OTHERS_S, self.hang_timeout_s))
         self.end(1, f"hung while {self.stop.doing}")
 
-    def _out(self) -> dict[str, Any]:
-        return {} if self._stacks is None else {"file": self._stacks}
 
-
-def store_of(processes: int) -> Any:
+def store_of(processes: int) -> Store | None:
     """A connection of one's own to the process group's store; None for one process or a group without one."""
     if processes == 1:
         return None
     from torch.distributed.distributed_c10d import _get_default_store
 
-    store: Any = _get_default_store()
+    store: Any = _get_default_store()  # torch's stubs have no `clone`
     try:
         return store.clone()
     except (RuntimeError, ValueError, NotImplementedError) as fault:

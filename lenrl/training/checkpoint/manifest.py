@@ -22,7 +22,7 @@ _WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "adapter_model.
 _THREADS = 4  # hashing and flushing leave the interpreter lock alone
 
 
-def write_state(folder: Path, state: Mapping[str, Any]) -> None:
+def write_state(folder: Path, state: Mapping[str, object]) -> None:
     """Write our state, to be read back by `read_state`."""
     (folder / STATE).write_text(json.dumps(state, allow_nan=False))
 
@@ -147,13 +147,13 @@ def _flushed(path: Path) -> tuple[int, str]:
     return path.stat().st_size, _sha256(path)
 
 
-def _encoded(content: Mapping[str, Any]) -> bytes:
+def _encoded(content: Mapping[str, object]) -> bytes:
     """The only spelling of a manifest: compact, sorted, with the checksum of itself."""
     digest = hashlib.sha256(_compact(content)).hexdigest()
     return _compact({**content, "sha256": digest})
 
 
-def _compact(content: Mapping[str, Any]) -> bytes:
+def _compact(content: Mapping[str, object]) -> bytes:
     return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
 
 

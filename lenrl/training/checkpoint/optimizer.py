@@ -4,17 +4,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim import Optimizer, lr_scheduler
 
 
 @contextmanager
-def kept(optimizer: Any, scheduler: Any, keep: bool = True) -> Iterator[None]:
+def kept(optimizer: Optimizer, scheduler: Any, keep: bool = True) -> Iterator[None]:
     """Load states inside the block and keep the options of before: learning rate, betas, weight decay.
 
     A state brings its own options along, so that a changed recipe would change nothing.
     """
     options = [{k: v for k, v in group.items() if k != "params"} for group in optimizer.param_groups]
-    rates = list(scheduler.base_lrs) if isinstance(scheduler, LambdaLR) else None
+    rates = list(scheduler.base_lrs) if isinstance(scheduler, lr_scheduler.LambdaLR) else None
     yield
     if not keep or rates is None:
         return

@@ -42,14 +42,15 @@ def read_random(path: Path, device: torch.device) -> None:
         torch.get_device_module(device).set_rng_state(tensors["device"])
 
 
-def write_batches(path: Path, batches: Sequence[Mapping[str, Any]]) -> None:
+def write_batches(path: Path, batches: Sequence[Mapping[str, object]]) -> None:
     """This process's micro-batches of a rollout: tensors of any shape, and plain values.
 
     Raises:
         TypeError: a value is neither a tensor nor JSON.
     """
-    tensors = {f"{i}/{key}": v for i, batch in enumerate(batches) for key, v in batch.items() if _is(v)}
-    values = [{key: v for key, v in batch.items() if not _is(v)} for batch in batches]
+    entries = [(f"{i}/{key}", value) for i, batch in enumerate(batches) for key, value in batch.items()]
+    tensors = {name: value for name, value in entries if isinstance(value, Tensor)}
+    values = [{key: v for key, v in batch.items() if not isinstance(v, Tensor)} for batch in batches]
     _write(path, tensors, values)
 
 
@@ -72,11 +73,7 @@ def read_model(path: Path, model: torch.nn.Module) -> None:
     load_model(model, path)
 
 
-def _is(value: Any) -> bool:
-    return isinstance(value, Tensor)
-
-
-def _write(path: Path, tensors: Mapping[str, Tensor], values: Any) -> None:
+def _write(path: Path, tensors: Mapping[str, Tensor], values: object) -> None:
     # copies of their own: micro-batches are views into one storage
     plain = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
     save_file(plain, path, metadata={_VALUES: json.dumps(values)})

@@ -5,7 +5,8 @@ transformers loads with `strict=False`: what a file lacks or calls otherwise is 
 
 import json
 from pathlib import Path
-from typing import Any
+
+from torch import Tensor, nn
 
 from lenrl.errors import RunFailed
 
@@ -13,7 +14,7 @@ _NAMED = 3  # tensors that a message names
 _WRAPPERS = ("_orig_mod.", "_checkpoint_wrapped_module.")  # of torch.compile and activation checkpointing
 
 
-def check_saved(folder: Path, model: Any) -> None:
+def check_saved(folder: Path, model: nn.Module) -> None:
     """Compare a folder just written with the model.
 
     Raises:
@@ -25,7 +26,7 @@ def check_saved(folder: Path, model: Any) -> None:
         )
 
 
-def weight_faults(folder: Path, model: Any) -> list[str]:
+def weight_faults(folder: Path, model: nn.Module) -> list[str]:
     """Differences of the weights in a folder from the model's tensors; shared tensors may be there once.
 
     Shards that FSDP or DeepSpeed write in forms of their own are not looked into.
@@ -72,7 +73,7 @@ def _shapes(path: Path) -> dict[str, list[int]]:
     return {name: entry["shape"] for name, entry in header.items()}
 
 
-def _tensors(model: Any) -> dict[str, Any]:
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
     # of sharded models `state_dict` may be collective, and parameters know their whole shapes
     sharded = any(hasattr(p, "ds_shape") or hasattr(p, "device_mesh") for p in model.parameters())
     named = (
@@ -81,7 +82,7 @@ def _tensors(model: Any) -> dict[str, Any]:
     return {_bare(name): tensor for name, tensor in named.items()}
 
 
-def _adapter(model: Any) -> dict[str, Any]:
+def _adapter(model: nn.Module) -> dict[str, Tensor]:
     from peft import get_peft_model_state_dict
 
     return get_peft_model_state_dict(model, save_embedding_layers=False)
@@ -93,5 +94,5 @@ def _bare(name: str) -> str:
     return name
 
 
-def _shape(tensor: Any) -> list[int]:
+def _shape(tensor: Tensor) -> list[int]:
     return list(getattr(tensor, "ds_shape", tensor.shape))
