@@ -203,7 +203,7 @@ def starting_point(recipe: Recipe, run_dir: Path, processes: int) -> Path | None
 def build(
     checked_run: CheckedRun, config: GRPOConfig, stop: StopSignal | None = None
 ) -> tuple[LenrlTrainer, Verifier]:
-    """The trainer of a prepared run, and the verifier that it uses.
+    """The trainer of a checked run, and the verifier that it uses.
 
     Args:
         checked_run: what `lenrl.training.prepare.prepare` gave.

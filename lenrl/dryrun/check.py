@@ -62,19 +62,19 @@ def show(facts: Figures, console: Console | None = None) -> None:
 
 
 def _batch(checked_run: CheckedRun) -> dict[str, int]:
-    a, run_info = checked_run.layout, checked_run.run_info
+    layout, run_info = checked_run.layout, checked_run.run_info
     steps = run_info.max_steps or 0
-    rollouts = -(-steps // a.updates_per_rollout)
+    rollouts = -(-steps // layout.updates_per_rollout)
     return {
-        "processes": a.processes,
-        "prompts_per_rollout": a.prompts_per_rollout,
-        "completions_per_prompt": a.num_generations,
-        "completions_per_rollout": a.rows_per_rollout,
-        "optimizer_steps_per_rollout": a.updates_per_rollout,
+        "processes": layout.processes,
+        "prompts_per_rollout": layout.prompts_per_rollout,
+        "completions_per_prompt": layout.num_generations,
+        "completions_per_rollout": layout.rows_per_rollout,
+        "optimizer_steps_per_rollout": layout.updates_per_rollout,
         "optimizer_steps": steps,
         "rollouts": rollouts,
-        "tokens_per_rollout_at_most": a.rows_per_rollout * run_info.max_length,
-        "tokens_at_most": rollouts * a.rows_per_rollout * run_info.max_length,
+        "tokens_per_rollout_at_most": layout.rows_per_rollout * run_info.max_length,
+        "tokens_at_most": rollouts * layout.rows_per_rollout * run_info.max_length,
     }
 
 

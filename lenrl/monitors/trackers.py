@@ -119,7 +119,7 @@ class Aside(TrainerCallback):
 
 
 def set_aside(callbacks: list[TrainerCallback], kinds: Sequence[type], run_dir: Path, is_main: bool) -> None:
-    """Put the callbacks of these kinds aside, in place; other processes than the main one have none."""
+    """Wrap the callbacks of these kinds in `Aside`, in place; other processes than the main one lose them."""
     for place, callback in reversed(list(enumerate(callbacks))):
         if not isinstance(callback, tuple(kinds)):
             continue
@@ -161,7 +161,7 @@ def _trackio(callback: TrainerCallback, run_dir: Path) -> Preparation:
 
 def _tensorboard(callback: Any, run_dir: Path) -> Preparation:
     def begin(args: TrainingArguments, state: TrainerState) -> None:
-        # Else a folder of its own a leg; points that a killed leg wrote past the checkpoint are hidden.
+        # Without it each leg would have a folder of its own; what a killed leg wrote past the checkpoint is hidden.
         folder = callback.logging_dir or str(run_dir / "tensorboard")
         callback.tb_writer = callback._SummaryWriter(log_dir=folder, purge_step=state.global_step + 1)
 

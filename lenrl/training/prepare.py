@@ -128,7 +128,7 @@ def audited(
     verifier: Readable,
     max_prompt_tokens: int | None,
 ) -> tuple[dict[str, list[tasks.Problem]], list[Audit], RunInfo]:
-    """The problems of a run by split, their audits, and the setting with what is known of the data.
+    """The problems of a run by split, their audits, and the facts of the run with those of its data.
 
     Raises:
         BadInput: what `load_all` refuses, or data without a field that the method reads.

@@ -247,7 +247,7 @@ class RolloutScoring:
             return self.stop.run("verification", lambda: self.problem_set.verify(texts, problems))
 
     def _stage(self, name: str, work: Callable[[], T]) -> T:
-        """Strategies at work: timed, and left on a signal."""
+        """Run a strategy: timed, and broken off on a signal."""
         with self.monitor.timed("strategies"):
             return self.stop.run(name, work)
 

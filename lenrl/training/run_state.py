@@ -114,7 +114,7 @@ class Baseline(TypedDict):  # figures of a run's first evaluation
 class DevState:
     """State of the evaluations on development problems."""
 
-    due: bool = False  # the last step's evaluation was left by a signal: the next leg begins with it
+    due: bool = False  # a signal broke off the last step's evaluation: the next leg begins with it
     baseline: Baseline | None = None
 
     def aes(self, metrics: Mapping[str, float]) -> float:
