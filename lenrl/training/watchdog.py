@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
@@ -94,9 +95,9 @@ class Watchdog:
         faulthandler.cancel_dump_traceback_later()
         if self._stacks is not None:
             self._stacks.close()
-            if not self.path.stat().st_size:
-                self.path.unlink()
-                if not any(self.path.parent.iterdir()):
+            with suppress(OSError):  # another process may empty the folder and remove it meanwhile
+                if not self.path.stat().st_size:
+                    self.path.unlink()
                     self.path.parent.rmdir()
 
     def _run(self) -> None:

@@ -195,6 +195,14 @@ def test_a_signal_reaches_the_other_process_while_it_works_alone(tmp_path):
     assert not (tmp_path / "stacks").exists(), "no stacks of a run that does not hang"
 
 
+def test_processes_that_end_together_may_both_remove_the_folder_of_stacks(tmp_path):
+    stop = StopSignal()
+    with Watchdog(stop, tmp_path, rank=0, processes=1, hang_timeout_s=60) as watchdog:
+        watchdog.path.unlink()
+        watchdog.path.parent.rmdir()
+    assert not watchdog.path.parent.exists()
+
+
 def test_a_run_that_hangs_says_where_and_ends(tmp_path, caplog):
     """Also among more threads than faulthandler lists."""
     ended = threading.Event()
