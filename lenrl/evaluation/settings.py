@@ -20,9 +20,8 @@ class EvalSettings(SamplingOptions, EngineOptions):
     decodings: tuple[Literal["sampled", "greedy"], ...] = ()  # each is measured; overrides `greedy`
     batch_size: Count | None = None  # rows at a time; None: the engine's choice
     budget: Count | None = None  # tokens: largest budget of the accuracies within one; None: the cap
-    vote_width: Count | None = (
-        None  # steps of a bucket of the length-filtered vote; None: `measures.VOTE_WIDTH`
-    )
+    # Steps of a bucket of the length-filtered vote; None: `measures.VOTE_WIDTH`.
+    vote_width: Count | None = None
     split: str = "test"  # of the task's problems
     verifier: dict[str, object] = {}  # for `VerifierSettings`, whose kind is the task's by default
 

@@ -27,9 +27,8 @@ class Batches:
 
     size: int | None = None  # rows; None: the engine's choice
     done: Mapping[int, Completion] = field(default_factory=dict)  # by row; they are not sampled
-    keep: Callable[[Mapping[int, Completion]], object] = lambda completions: (
-        None
-    )  # those of `done` may be among them
+    # Takes completions by row as they come; those of `done` may be among them.
+    keep: Callable[[Mapping[int, Completion]], object] = lambda completions: None
 
 
 class SamplingOptions(BaseModel):

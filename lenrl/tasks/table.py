@@ -34,9 +34,8 @@ class TableTask(Task, frozen=True):
     shares: dict[Split, int] = Field(default_factory=lambda: {"train": 80, "dev": 10, "test": 10})
     subset: str | tuple[str, ...] | None = None  # of a hub data set; several are read one after the other
     revision: str | None = None  # of a hub data set
-    stream_rows: int | None = Field(
-        default=None, ge=1
-    )  # of each part of a hub data set; no others are loaded
+    # Rows of each part of a hub data set; no others are loaded.
+    stream_rows: int | None = Field(default=None, ge=1)
     prompt: str = "prompt"
     answer: str | None = "answer"  # null: the task has no gold answers
     answer_form: Form = "plain"  # how the gold answer stands in its column

@@ -9,12 +9,8 @@ from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
 from lenrl.strategies.base import Budget, PromptBudget, RunInfo
 
-UNSEEN = {
-    "pass_rate": None,
-    "quantile": None,
-    "budget": None,
-    "visits": 0,
-}  # a prompt's entry before its first visit
+# A prompt's entry before its first visit.
+UNSEEN = {"pass_rate": None, "quantile": None, "budget": None, "visits": 0}
 
 
 class Palu(Budget):
