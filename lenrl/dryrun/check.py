@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from lenrl.config import Recipe
 from lenrl.dryrun import leverage as trial
 from lenrl.dryrun import memory as sizes
-from lenrl.evaluation.results import Figures
+from lenrl.measures.format import Figures
 from lenrl.rollouts import Verdict
 from lenrl.tasks import Problem
 from lenrl.training.prepare import CheckedRun, audited, prepare

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lenrl.evaluation.results import Figures
+from lenrl.measures.format import Figures
 from lenrl.training.peft import QUANTIZATION, peft_config
 from lenrl.training.prepare import CheckedRun
 from lenrl.training.trl_fields import value_of

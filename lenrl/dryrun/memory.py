@@ -8,8 +8,8 @@ from transformers import PreTrainedTokenizerBase
 
 from lenrl.dryrun import estimate
 from lenrl.errors import BadInput
-from lenrl.evaluation.results import Figures
 from lenrl.generation.pretrained import find, load_tokenizer_info, room
+from lenrl.measures.format import Figures
 from lenrl.training.prepare import CheckedRun
 
 MIB = 2**20

@@ -21,9 +21,8 @@ from rich.text import Text
 
 from lenrl import measures
 from lenrl.errors import BadInput, did_you_mean, explain
-from lenrl.evaluation.results import Figures, named
 from lenrl.files import write_json
-from lenrl.measures.format import share, with_interval
+from lenrl.measures.format import Figures, named, share, with_interval
 from lenrl.tasks.rows import Row, read_rows
 
 NEEDS = {"yap": "baseline", "ruler": "target", "wins": "preference"}

@@ -20,11 +20,12 @@ from lenrl.evaluation.cache import CompletionCache
 from lenrl.evaluation.fingerprint import fingerprint
 from lenrl.evaluation.measure import measure
 from lenrl.evaluation.output import plain, stem, write
-from lenrl.evaluation.results import Evaluation, Figures, ModelResults, describe, mark_front, pairs, warnings
+from lenrl.evaluation.results import ModelResults, describe, mark_front, pairs, warnings
 from lenrl.evaluation.settings import EvalSettings
 from lenrl.generation.base import Batches, Completion, Decoding, Engine
 from lenrl.generation.engines import load_engine
 from lenrl.generation.pretrained import find
+from lenrl.measures.format import Evaluation, Figures
 from lenrl.tasks import Problem, Task, build, encode, messages
 from lenrl.tasks.audit import load
 from lenrl.verify.pool import Verifier

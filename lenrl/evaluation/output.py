@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 
 from lenrl.errors import BadInput
 from lenrl.evaluation.cache import KEY
-from lenrl.evaluation.results import Evaluation, ModelResults
+from lenrl.evaluation.results import ModelResults
 from lenrl.files import write_json, write_whole
+from lenrl.measures.format import Evaluation
 
 
 def stem(number: int, decoding: str) -> str:

@@ -5,13 +5,13 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from lenrl import measures
 from lenrl.evaluation.fingerprint import differences
 from lenrl.generation.base import Completion, Decoding
+from lenrl.measures.format import Figures, named
 from lenrl.rollouts import Verdict
 from lenrl.tasks import Problem
 from lenrl.verify.math.normalize import key
@@ -22,8 +22,6 @@ MAX_GRADES = 20  # different difficulties; more are no breakdown
 PASS_AT = (1, 2, 4, 8, 16, 32, 64)
 VOTERS = 3  # samples a prompt; with fewer a vote is the first answer
 FIRST_BUDGET = 16  # tokens; accuracies are given within it, twice it, four times it, ...
-Figures = dict[str, Any]  # by name, plain values
-Evaluation = dict[str, list[Figures]]  # `models` and `pairs`, as `eval.json` has them
 
 
 @dataclass(frozen=True)
@@ -108,11 +106,6 @@ def describe(results: ModelResults, budget: int, vote_width: int = measures.VOTE
 def _headline(correct_PS: np.ndarray, tokens_PS: np.ndarray) -> Figures:
     accuracy, tokens = measures.accuracy(correct_PS), measures.mean_tokens(tokens_PS)
     return named("accuracy", accuracy) | named("tokens_mean", tokens)
-
-
-def named(name: str, estimate: measures.Estimate | None) -> Figures:
-    """An estimate's value under a name, its interval under `NAME_ci95`; None where there is none."""
-    return {name: estimate and estimate.value, f"{name}_ci95": estimate and estimate.ci95}
 
 
 def _within(results: ModelResults, budget: int) -> Figures:

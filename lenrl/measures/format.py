@@ -1,6 +1,17 @@
-"""Figures in words: shares, points, tokens, and a value with its interval."""
+"""Figures as plain values and in words: shares, points, tokens, a value with its interval."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
+
+from lenrl.measures.intervals import Estimate
+
+Figures = dict[str, Any]  # by name, plain values
+Evaluation = dict[str, list[Figures]]  # `models` and `pairs`, as `eval.json` has them
+
+
+def named(name: str, estimate: Estimate | None) -> Figures:
+    """An estimate's value under a name, its interval under `NAME_ci95`; None where there is none."""
+    return {name: estimate and estimate.value, f"{name}_ci95": estimate and estimate.ci95}
 
 
 def with_interval(

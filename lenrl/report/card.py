@@ -10,9 +10,8 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from lenrl import __version__
-from lenrl.evaluation.results import Evaluation
 from lenrl.files import read_json
-from lenrl.measures.format import change, points, share, tokens, with_interval
+from lenrl.measures.format import Evaluation, change, points, share, tokens, with_interval
 from lenrl.report.tables import before_after, decoding_name
 
 NEUTRAL = ("none", "correctness", "trl", "uniform")  # strategies that are no part of a method's name

@@ -3,9 +3,8 @@
 import json
 from collections.abc import Mapping, Sequence
 
-from lenrl.evaluation.results import Figures
 from lenrl.measures import Comparison
-from lenrl.measures.format import change, points, share, tokens, with_interval
+from lenrl.measures.format import Figures, change, points, share, tokens, with_interval
 from lenrl.report import figures
 from lenrl.report.figures import Figure
 from lenrl.report.sources import Entry, Training, otherwise_measured, paired, varied

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from lenrl.evaluation.results import Figures
 from lenrl.measures import pareto_front
+from lenrl.measures.format import Figures
 from lenrl.report.sources import Entry, Training, varied
 
 Figure = dict[str, Any]

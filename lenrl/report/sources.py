@@ -16,9 +16,9 @@ import yaml
 
 from lenrl.errors import BadInput
 from lenrl.evaluation.fingerprint import differences
-from lenrl.evaluation.results import Figures
 from lenrl.files import read_json_lines
 from lenrl.measures import Comparison, compare
+from lenrl.measures.format import Figures
 
 ROWS = ("prompt_id", "prompt", "completion", "verdict", "tokens", "truncated", "difficulty")
 UNSHOWN = ("name", "output_dir", "launch", "logging", "resume", "resume_with_changes")  # of a recipe

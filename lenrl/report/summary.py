@@ -15,9 +15,9 @@ from rich.text import Text
 
 from lenrl.errors import BadInput
 from lenrl.evaluation.evaluate import evaluate
-from lenrl.evaluation.results import Evaluation, Figures
 from lenrl.evaluation.settings import EvalSettings
 from lenrl.files import read_json, write_json
+from lenrl.measures.format import Evaluation, Figures
 from lenrl.monitors import artifacts as tracked
 from lenrl.report import page
 from lenrl.report.tables import before_after, before_after_table, models_table, more_table, pairs_table

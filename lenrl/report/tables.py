@@ -7,8 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from lenrl.evaluation.results import Evaluation, Figures
-from lenrl.measures.format import change, points, share, tokens
+from lenrl.measures.format import Evaluation, Figures, change, points, share, tokens
 
 
 class Cell(NamedTuple):

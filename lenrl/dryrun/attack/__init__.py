@@ -14,7 +14,7 @@ from lenrl.dryrun.attack.batch import AttackBatch, AttackGroups
 from lenrl.dryrun.attack.hacks import HACKS, Hack
 from lenrl.dryrun.attack.writer import CHARS_A_TOKEN
 from lenrl.errors import BadInput
-from lenrl.evaluation.results import Figures
+from lenrl.measures.format import Figures
 from lenrl.training.run_info import task_of
 from lenrl.verify.pool import Verifier
 from lenrl.verify.settings import VerifierSettings

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from lenrl.dryrun.attack.batch import MIXES
 from lenrl.dryrun.attack.hacks import Hack
-from lenrl.evaluation.results import Figures
+from lenrl.measures.format import Figures
 from lenrl.strategies.base import Reward
 from lenrl.strategies.method import Method
 
