@@ -59,8 +59,10 @@ class OpenAIEngine(ExternalEngine):
             }
             for answer in as_completed(rows):
                 yield {rows[answer]: answer.result()}
+            pool.close()
+            pool.join()
         finally:
-            pool.stop()
+            pool.stop()  # without waiting for a request that hangs
 
     def _complete(self, request: Request, decoding: Decoding) -> Completion:
         body: dict[str, float] = {

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -169,6 +170,19 @@ def test_a_server_that_stays_busy_ends_it_and_keeps_what_came(fake, monkeypatch)
     fake.always = 503
     with pytest.raises(RunFailed, match="503.*the same command continues"):
         ask(engine, prompts_of(fake.model))
+
+
+def test_no_thread_stays_when_all_were_answered(fake):
+    engine = connect(fake)
+    before = set(threading.enumerate())
+    ask(engine, prompts_of(engine))
+    stacks = {
+        thread: sys._current_frames().get(thread.ident) for thread in set(threading.enumerate()) - before
+    }
+    code = [
+        frame.f_code.co_filename for top in stacks.values() if top for frame, _ in traceback.walk_stack(top)
+    ]
+    assert not [file for file in code if "pebble" in file]
 
 
 def test_a_refusal_ends_it(fake):
