@@ -1,4 +1,4 @@
-"""The composition root: builds model, data, verifier and trainer from a recipe, and trains. Runs in every process.
+"""One process of a run: trains as the recipe says, from the newest whole checkpoint, and writes the final model.
 
 Started by `lenrl train` through `accelerate launch`, or by hand:
 
@@ -15,7 +15,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,13 +25,7 @@ from lenrl.redact import Redacting, redacted
 from lenrl.training.signals import Stopped, StopSignal
 
 if TYPE_CHECKING:
-    from lenrl.generation.pretrained import TokenizerInfo
-    from lenrl.strategies.base import RunInfo
-    from lenrl.tasks.problem import Problem
-    from lenrl.training.prepare import CheckedRun, GRPOConfig
-    from lenrl.training.rollout import ProblemSet
     from lenrl.training.trainer import LenrlTrainer
-    from lenrl.verify.pool import Verifier
 
 log = logging.getLogger("lenrl")
 
@@ -92,6 +85,7 @@ def run(
     from accelerate import PartialState  # heavy imports after the arguments were read
     from accelerate.utils import broadcast_object_list
 
+    from lenrl.training.build import build
     from lenrl.training.prepare import grpo_config, prepare
     from lenrl.training.watchdog import Watchdog, store_of
 
@@ -198,146 +192,6 @@ def starting_point(recipe: Recipe, run_dir: Path, processes: int) -> Path | None
         with_changes = recipe.resume_with_changes
         checkpoint.accept(start, recipe=recipe.identity(), processes=processes, with_changes=with_changes)
     return start
-
-
-def build(
-    checked_run: CheckedRun, config: GRPOConfig, stop: StopSignal | None = None
-) -> tuple[LenrlTrainer, Verifier]:
-    """The trainer of a checked run, and the verifier that it uses.
-
-    Args:
-        checked_run: what `lenrl.training.prepare.prepare` gave.
-        config: what `lenrl.training.prepare.grpo_config` made of it for the run's folder.
-        stop: what this process knows of signals.
-
-    Raises:
-        BadInput: the data cannot be used; before the model is loaded.
-    """
-    from accelerate import PartialState
-    from transformers.utils import logging as transformers_logging
-
-    from lenrl.generation.pretrained import load_tokenizer_info, room
-    from lenrl.tasks.base import digest
-    from lenrl.tasks.prompts import Prompts
-    from lenrl.training.prepare import audited
-    from lenrl.training.rollout import ProblemSet
-    from lenrl.verify.pool import Verifier
-
-    recipe = checked_run.recipe
-    transformers_logging.disable_progress_bar()
-    os.environ.setdefault("WANDB_PROJECT", recipe.logging.project)  # its callback reads nothing else
-    info = load_tokenizer_info(recipe.model.path, recipe.model, needs_config=True)
-    prompts = Prompts(checked_run.task, info.tokenizer)
-    verifier = Verifier(checked_run.verifier)
-    longest = room(info.context, checked_run.run_info.max_length)
-    kept, audits, run_info = audited(checked_run, info.tokenizer, verifier, longest)
-    data_digest = digest(checked_run.task, kept["train"])
-    same_on_every_process(recipe.digest(), data_digest)
-    if PartialState().is_main_process:
-        for warning in [*checked_run.warnings, *(w for audit in audits for w in audit.warnings)]:
-            log.warning(warning)
-    problem_set = ProblemSet({p.id: p for p in kept["train"]}, prompts, verifier, info.think_prefilled)
-    trainer = _trainer(
-        recipe,
-        config,
-        run_info=run_info,
-        problem_set=problem_set,
-        info=info,
-        dev=kept.get("dev", []),
-        data_digest=data_digest,
-        stop=stop,
-    )
-    return trainer, verifier
-
-
-def _trainer(
-    recipe: Recipe,
-    config: GRPOConfig,
-    *,
-    run_info: RunInfo,
-    problem_set: ProblemSet,
-    info: TokenizerInfo,
-    dev: list[Problem],
-    data_digest: str,
-    stop: StopSignal | None,
-) -> LenrlTrainer:
-    """The trainer with its monitors, and its evaluation where there are development problems."""
-    from accelerate import PartialState
-    from datasets import Dataset
-    from transformers import PrinterCallback
-    from transformers.integrations.integration_utils import get_reporting_integration_callbacks
-
-    from lenrl.generation.pretrained import find
-    from lenrl.monitors.local import LocalMonitor
-    from lenrl.monitors.progress_bar import ProgressBar
-    from lenrl.monitors.trackers import set_aside
-    from lenrl.training.peft import peft_config
-    from lenrl.training.trainer import LenrlTrainer
-
-    state, run_dir, prompts = PartialState(), Path(str(config.output_dir)), problem_set.prompts
-    train = problem_set.problems.values()
-    trainer = LenrlTrainer(
-        method=recipe.method,
-        run_info=run_info,
-        problem_set=problem_set,
-        monitor=LocalMonitor(
-            run_dir, state.is_main_process, recipe.logging.completions, recipe.logging.every
-        ),
-        guard=recipe.guard,
-        origin={"recipe": recipe.identity(), "data": data_digest},
-        stop=stop,
-        model=find(recipe.model.path),
-        args=config,
-        train_dataset=Dataset.from_list([prompts.row(p) for p in train]),
-        eval_dataset=Dataset.from_list([prompts.row(p) for p in dev]) if dev else None,
-        processing_class=prompts.tokenizer,
-        peft_config=peft_config(recipe.model.peft),
-        callbacks=[ProgressBar()],
-    )
-    trainer.remove_callback(PrinterCallback)
-    kinds = get_reporting_integration_callbacks(config.report_to)
-    set_aside(trainer.callback_handler.callbacks, kinds, run_dir, state.is_main_process)
-    if dev:
-        share = dev[state.process_index :: state.num_processes]
-        trainer.dev = _dev_evaluation(recipe, trainer, problem_set, info, share)
-    return trainer
-
-
-def _dev_evaluation(
-    recipe: Recipe, trainer: LenrlTrainer, problem_set: ProblemSet, info: TokenizerInfo, dev: list[Problem]
-) -> Callable[..., dict[str, float]]:
-    """The evaluation of this process's share of the development problems, sampled as the rollouts are."""
-    from lenrl.generation.base import Batches, Decoding
-    from lenrl.training.evaluation import DevEvaluation
-
-    config, run_info = trainer.args, trainer.rollout.run_info
-    return DevEvaluation(
-        dev,
-        problem_set.prompts,
-        partial(recipe.budget.evaluation, run_info=run_info),
-        problem_set.verifier,
-        replace(info, eos_ids=list(trainer.eos_token_ids)),
-        Decoding(
-            temperature=config.temperature,
-            top_p=config.top_p,
-            top_k=config.top_k or 0,
-            max_new_tokens=run_info.max_length,
-            seed=recipe.seed,
-        ),
-        Batches(recipe.update.eval_batch_size),
-        trainer.sampling.run,
-    )
-
-
-def same_on_every_process(*digests: str) -> None:
-    """Refuse, on every process at once, to train where processes have different recipes or data."""
-    from accelerate.utils import gather_object
-
-    pairs = gather_object([digests])
-    if len(set(pairs)) > 1:
-        raise BadInput(
-            f"the processes disagree on (recipe, data): {pairs}. Start all of them with the same files and overrides."
-        )
 
 
 if __name__ == "__main__":

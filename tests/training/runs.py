@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from lenrl.config import compose
-from lenrl.train import build
+from lenrl.training.build import build
 from lenrl.training.prepare import grpo_config, prepare
 
 SMALL = [

@@ -22,6 +22,7 @@ from lenrl import train
 from lenrl.config import compose
 from lenrl.generation.pretrained import ModelOptions, find
 from lenrl.generation.transformers_engine import load
+from lenrl.training import build as composition
 from tests.training import matrix, on_cpu  # noqa: F401 - before the process group begins
 from tests.training.runs import force, small_run
 from tests.training.two_processes import say
@@ -65,14 +66,14 @@ TRAINING = [
 def trained(kind: str, out: Path) -> dict[str, Any]:
     """Train, cut after each of CUTS and go on; look at what was saved."""
     seen: list[Any] = []
-    build = train.build
+    build = composition.build
 
     def remembered(*args):
         found = build(*args)
         seen.append(found[0])
         return found
 
-    train.build = remembered
+    composition.build = remembered
     began = time.perf_counter()
     try:
         leg(kind, out / kind)
@@ -93,7 +94,7 @@ def trained(kind: str, out: Path) -> dict[str, Any]:
             leg(kind, after)
             found["resumed_equal"][step] = matrix.outcome(after) == matrix.outcome(out / kind)
     finally:
-        train.build = build
+        composition.build = build
     return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lenrl.config import compose, recipe_files
-from lenrl.train import build
+from lenrl.training.build import build
 from lenrl.training.prepare import grpo_config, prepare
 from tests.training.runs import METRICS, lines_of
 
