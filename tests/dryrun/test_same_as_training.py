@@ -1,4 +1,4 @@
-"""Training and `lenrl score` pay and push the same completions the same, whatever was cut off them."""
+"""Training and `lenrl score` give the same completions the same rewards and advantages, whatever was cut off them."""
 
 from __future__ import annotations
 
