@@ -16,7 +16,7 @@ from lenrl.config import compose
 from lenrl.config import pins as pins_module
 from lenrl.launch import supervise as launch_run
 from lenrl.train import main as rank
-from lenrl.training import trainer as trainer_module
+from lenrl.training import build as build_module
 from lenrl.training.batching import BatchLayout, batch_faults
 from lenrl.training.prepare import prepare
 from tests.training.runs import SMALL
@@ -37,7 +37,7 @@ def ask(monkeypatch, capsys, tmp_path):
         raise Launched
 
     monkeypatch.setattr(launch_run, "supervise", reached)
-    monkeypatch.setattr(trainer_module, "LenrlTrainer", reached)
+    monkeypatch.setattr(build_module, "LenrlTrainer", reached)
 
     def run(verb, *arguments):
         arguments = [str(argument) for argument in arguments]

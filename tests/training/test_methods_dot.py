@@ -7,7 +7,7 @@ import pytest
 
 from lenrl.cli import main
 from lenrl.launch import supervise as launch_run
-from lenrl.training import trainer as trainer_module
+from lenrl.training import build as build_module
 from tests.training.runs import answer, force, lines_of, rows_of, small_run
 
 SIZE = 16
@@ -113,7 +113,7 @@ def test_an_outlier_that_cannot_exist_is_refused_before_a_model_loads(tmp_path, 
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(launch_run, "supervise", reached)
-    monkeypatch.setattr(trainer_module, "LenrlTrainer", reached)
+    monkeypatch.setattr(build_module, "LenrlTrainer", reached)
     assert main(["train", "dot", "trainer.num_generations=8"]) == 2
     message = capsys.readouterr().err
     assert "truncation.alpha=3 can never fire with G=8" in message
