@@ -15,7 +15,7 @@ from lenrl.cli import main
 from lenrl.config import compose
 from lenrl.config import pins as pins_module
 from lenrl.launch import supervise as launch_run
-from lenrl.train import main as rank
+from lenrl.run_process import main as rank
 from lenrl.training import build as build_module
 from lenrl.training.batching import BatchLayout, batch_faults
 from lenrl.training.prepare import prepare
@@ -358,7 +358,7 @@ def test_format_is_judged_without_a_gold_answer():
 
 
 def test_a_label_free_run_trains_evaluates_and_saves(tmp_path):
-    from lenrl.train import run
+    from lenrl.run_process import run
 
     path = table(tmp_path, [{"prompt": row["prompt"]} for row in good(40)])
     lines = [

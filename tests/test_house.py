@@ -14,7 +14,6 @@ QUESTIONS = ("What", "How", "Whether", "Where", "When", "Which")
 
 # Files that share a name, and why: they are the same thing, or its equivalent in another package.
 SAME = {
-    "train.py": "the verb, and one process of its run",
     "compare.py": "the verb, and its page; the comparison of two answers",
     "check.py": "the verb, and what it does",
     "score.py": "the verb, and what it does",

@@ -42,14 +42,16 @@ def test_a_method_of_ones_own_is_one_file_and_one_recipe(tmp_path):
     line = re.search(r"^lenrl train (mine\.yaml --plugin mine\.py)", README, re.MULTILINE)
     assert line is not None
     recipe, *plugin = line[1].split()
-    done = run(["-m", "lenrl.train", "--config-name", recipe, *plugin, *SMALL, "output_dir=out"], tmp_path)
+    done = run(
+        ["-m", "lenrl.run_process", "--config-name", recipe, *plugin, *SMALL, "output_dir=out"], tmp_path
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     lines = [json.loads(x) for x in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
     assert len(lines) == 2
     right = [x for x in lines if x["accuracy"]]
     assert right, "nothing was right: the test shows nothing"
     assert all(0 < x["reward"] < x["accuracy"] for x in right), "the reward is the README's"
-    refused = run(["-m", "lenrl.train", "--config-name", recipe, *SMALL], tmp_path)
+    refused = run(["-m", "lenrl.run_process", "--config-name", recipe, *SMALL], tmp_path)
     assert refused.returncode == 2
     assert "sqrt" in refused.stderr
 

@@ -50,18 +50,18 @@ def main(arguments: Sequence[str]) -> int:
     )
     options = parser.read(arguments)
 
-    from lenrl.sweep.plan import Plan
+    from lenrl.sweeps.plan import Plan
 
     plan = Plan.read(options.recipe, options.overrides, options.plugin, options.trials)
     if options.collect:
         from rich.console import Console
 
-        from lenrl.sweep.outcomes import conclude
+        from lenrl.sweeps.outcomes import conclude
 
         conclude(plan, Console())
         return 0
 
-    from lenrl.sweep.scheduler import Sweep
+    from lenrl.sweeps.scheduler import Sweep
 
     return Sweep(
         plan,

@@ -1,4 +1,4 @@
-"""One training process: `lenrl.train`, its signals, and how it ended where the supervisor finds that.
+"""One training process: `lenrl.run_process`, its signals, and how it ended where the supervisor finds that.
 
 Launchers turn every failure into 1; the supervisor needs to know whether it was a refusal (2) or a signal (143), and
 which process was the first to fail.
@@ -34,9 +34,9 @@ def main() -> int:
     _note("pid", str(os.getpid()))
     code, how = 1, ""
     try:
-        from lenrl import train
+        from lenrl import run_process
 
-        code = train.main(sys.argv[1:], say, stop, _end)
+        code = run_process.main(sys.argv[1:], say, stop, _end)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
         raise

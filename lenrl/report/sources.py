@@ -169,7 +169,7 @@ def _folder(path: Path) -> list[Entry]:
 
 
 def _sweep(path: Path) -> list[Entry]:
-    from lenrl.sweep import ledger
+    from lenrl.sweeps import ledger
 
     entries: list[Entry] = []
     for trial in ledger.read(path).values():

@@ -12,7 +12,7 @@ from lenrl.cli import main
 from lenrl.errors import BadInput
 from lenrl.report import figures, page, sources
 from lenrl.report.compare import Compared
-from lenrl.sweep import ledger
+from lenrl.sweeps import ledger
 from tests.report.test_compare_page import evaluation, trained
 
 

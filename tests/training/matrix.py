@@ -23,7 +23,7 @@ import torch
 from safetensors.torch import load_file
 
 from lenrl.config import compose
-from lenrl.train import run
+from lenrl.run_process import run
 from lenrl.training import checkpoint
 
 STEPS = 12

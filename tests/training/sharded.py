@@ -18,7 +18,7 @@ from accelerate import PartialState
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, TrainerCallback
 
-from lenrl import train
+from lenrl import run_process
 from lenrl.config import compose
 from lenrl.generation.pretrained import ModelOptions, find
 from lenrl.generation.transformers_engine import load
@@ -102,7 +102,7 @@ def leg(kind: str, run_dir: Path) -> None:
     """Train to the end, from the newest checkpoint if there is one, with random streams of this leg's own."""
     torch.manual_seed(12345)
     recipe, *options = RUNS[kind]
-    train.run(compose(recipe, [*TRAINING, *options, f"output_dir={run_dir}"]))
+    run_process.run(compose(recipe, [*TRAINING, *options, f"output_dir={run_dir}"]))
 
 
 def moments(trainer: Any) -> float:

@@ -10,7 +10,7 @@ from torch.utils.data import BatchSampler
 
 from lenrl.config import compose
 from lenrl.errors import BadInput
-from lenrl.train import run
+from lenrl.run_process import run
 from lenrl.training import checkpoint
 from lenrl.training.callbacks import StepCallback
 from lenrl.training.checkpointing import EpochSampler

@@ -10,7 +10,7 @@ import torch
 
 from lenrl.config import compose
 from lenrl.errors import BadInput
-from lenrl.train import run, starting_point
+from lenrl.run_process import run, starting_point
 from lenrl.training import checkpoint
 from tests.training.runs import SMALL
 

@@ -12,7 +12,7 @@ import torch
 
 from lenrl.config import compose
 from lenrl.errors import BadInput, RunFailed
-from lenrl.train import run
+from lenrl.run_process import run
 from lenrl.training import checkpoint
 from tests.training import matrix
 from tests.training.matrix import Cell

@@ -17,7 +17,7 @@ import torch
 
 from lenrl.config import compose
 from lenrl.errors import RunFailed
-from lenrl.train import run
+from lenrl.run_process import run
 from lenrl.training import checkpoint
 from lenrl.training.checkpoint import tensors
 from tests.training.runs import SMALL, small_run
@@ -203,7 +203,7 @@ def test_kills_inside_saves_lose_one_interval_at_most(tmp_path, kills):
         "trainer.save_total_limit=2",
     ]
     guard = ["guard.truncated_rollouts=1000000", "logging.completions=false"]
-    line = [sys.executable, "-W", "ignore", "-m", "lenrl.train", "--config-name", "grpo"]
+    line = [sys.executable, "-W", "ignore", "-m", "lenrl.run_process", "--config-name", "grpo"]
     line += [*SMALL, *options, *rows, *guard, f"output_dir={tmp_path}"]
     inside, last = 0, 0
     for number in range(kills):

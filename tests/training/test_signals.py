@@ -10,7 +10,7 @@ import time
 import pytest
 
 from lenrl.config import compose
-from lenrl.train import run
+from lenrl.run_process import run
 from lenrl.training import checkpoint
 from lenrl.training.signals import Stopped, StopSignal
 from lenrl.training.watchdog import Watchdog

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.launch.fakes import descendants, gone, wait_for
-from tests.sweep.fakes import events
+from tests.sweeps.fakes import events
 from tests.training.runs import SMALL
 
 ROOT = Path(__file__).parents[2]

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from lenrl.errors import BadInput
-from lenrl.sweep import ledger
-from lenrl.sweep.search import Search
-from tests.sweep.fakes import events, plan, starts, sweep
+from lenrl.sweeps import ledger
+from lenrl.sweeps.search import Search
+from tests.sweeps.fakes import events, plan, starts, sweep
 
 SPACE = ("trainer.learning_rate=tag(log,interval(1e-5,1e-3))", "seed=range(4)", "trainer.beta=0.0,0.1")
 

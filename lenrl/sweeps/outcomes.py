@@ -15,9 +15,9 @@ from rich.text import Text
 
 from lenrl.launch.run_folder import write_file
 from lenrl.measures import pareto_front
-from lenrl.sweep import ledger
-from lenrl.sweep.ledger import Trial
-from lenrl.sweep.plan import Plan
+from lenrl.sweeps import ledger
+from lenrl.sweeps.ledger import Trial
+from lenrl.sweeps.plan import Plan
 
 NEAR = 0.01  # accuracies this close count as the best one's when the fewest tokens are looked for
 WAITING = "waiting"

@@ -4,11 +4,11 @@ import json
 import subprocess
 import sys
 
-from lenrl.sweep import ledger
-from lenrl.sweep.measured import figures
+from lenrl.sweeps import ledger
+from lenrl.sweeps.measured import figures
 
 MANY = """
-import sys; from pathlib import Path; from lenrl.sweep import ledger
+import sys; from pathlib import Path; from lenrl.sweeps import ledger
 for i in range(25): ledger.append(Path(sys.argv[1]), int(sys.argv[2]), "running", ["x=" + "y" * 3000], seconds=1.0)
 """
 

@@ -44,7 +44,7 @@ def main(
         stop: what this process knows of signals, its handlers installed; default: it handles no signal.
         end: ends the process when the run hangs.
     """
-    parser = argparse.ArgumentParser(prog="lenrl.train", description="one process of a training run")
+    parser = argparse.ArgumentParser(prog="lenrl.run_process", description="one process of a training run")
     parser.add_argument("--config-name", required=True, metavar="RECIPE", help="name or path of a recipe")
     parser.add_argument("--plugin", action="append", default=[], type=Path, metavar="FILE.py")
     parser.add_argument("-m", "--multirun", action="store_true", help=argparse.SUPPRESS)

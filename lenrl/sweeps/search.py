@@ -10,8 +10,8 @@ from typing import Any
 
 from lenrl.config import Axis
 from lenrl.errors import BadInput
-from lenrl.sweep.ledger import Trial
-from lenrl.sweep.plan import MOST_TRIALS, Plan
+from lenrl.sweeps.ledger import Trial
+from lenrl.sweeps.plan import MOST_TRIALS, Plan
 
 FILE = "optuna.journal"
 MOST_DRAWS = 200  # for one new trial; after so many known ones the space counts as searched

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lenrl.sweep.plan import Plan
-from lenrl.sweep.scheduler import Sweep
+from lenrl.sweeps.plan import Plan
+from lenrl.sweeps.scheduler import Sweep
 
 # A trial: does what `how` says, noting each start in `starts`. On SIGTERM it "saves" and leaves as `lenrl train` does.
 #   ok ACCURACY TOKENS | crash | slow (until a signal) | once ACCURACY TOKENS (crashes the first time)
@@ -76,7 +76,7 @@ def events(folder: Path, trial: int | None = None) -> list[str]:
 
 
 def main() -> int:
-    """`python -m tests.sweep.fakes FOLDER HOW(json) JOBS LINE ...`: a sweep in a process of its own."""
+    """`python -m tests.sweeps.fakes FOLDER HOW(json) JOBS LINE ...`: a sweep in a process of its own."""
     folder, how, jobs, *lines = sys.argv[1:]
     doing = {int(trial): words for trial, words in json.loads(how).items()}
     one, said = sweep(plan(Path(folder), *lines), doing, jobs=int(jobs))

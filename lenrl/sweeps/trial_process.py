@@ -1,6 +1,6 @@
 """One trial of a sweep: starts it, passes signals on, and writes its end to the ledger.
 
-    python -m lenrl.sweep.trial_process SWEEP TRIAL OVERRIDES(json) PARENT -- COMMAND ...
+    python -m lenrl.sweeps.trial_process SWEEP TRIAL OVERRIDES(json) PARENT -- COMMAND ...
 
 A process between the sweep and `lenrl train`, so that a sweep that is killed leaves neither an orphan nor a trial
 whose end nobody has noted: this process sees that its parent has died, ends the trial as SIGTERM does (the trial
@@ -18,8 +18,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from lenrl.sweep import ledger
-from lenrl.sweep.measured import figures
+from lenrl.sweeps import ledger
+from lenrl.sweeps.measured import figures
 
 POLL_S = 0.1
 KILLS = 3  # so many signals end a trial at once, as they do for `lenrl train` ...

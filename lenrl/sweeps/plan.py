@@ -19,7 +19,7 @@ from lenrl.config.recipe import short_digest
 from lenrl.errors import BadInput
 from lenrl.launch.command import check, quoted
 from lenrl.launch.run_folder import write_file
-from lenrl.sweep import ledger
+from lenrl.sweeps import ledger
 
 MOST_TRIALS = 10_000
 

@@ -11,7 +11,7 @@ behind in one of the two may still end on the front.
 
 from collections.abc import Mapping, Sequence
 
-from lenrl.sweep.measured import Point
+from lenrl.sweeps.measured import Point
 
 IN_A_ROW = 2  # evaluations
 COLLAPSED = 0.5  # of the first accuracy

@@ -16,12 +16,12 @@ from rich.console import Console
 from lenrl.errors import BadInput
 from lenrl.launch.command import cores
 from lenrl.launch.run_folder import locked
-from lenrl.sweep import ledger, outcomes
-from lenrl.sweep.early_stop import early_stop
-from lenrl.sweep.measured import curve, figures, last_step
-from lenrl.sweep.plan import Plan
-from lenrl.sweep.progress import Progress
-from lenrl.sweep.search import Search
+from lenrl.sweeps import ledger, outcomes
+from lenrl.sweeps.early_stop import early_stop
+from lenrl.sweeps.measured import curve, figures, last_step
+from lenrl.sweeps.plan import Plan
+from lenrl.sweeps.progress import Progress
+from lenrl.sweeps.search import Search
 
 POLL_S = 0.1
 RETRIES = 1  # of a crashed trial, with on_error=retry; each continues the run
@@ -194,7 +194,7 @@ class Sweep:
 
     def _start(self, trial: int, overrides: list[str], lock: int) -> None:
         place = min(set(range(self.jobs)) - {r.place for r in self.running})
-        line = [sys.executable, "-m", "lenrl.sweep.trial_process", str(self.plan.folder), str(trial)]
+        line = [sys.executable, "-m", "lenrl.sweeps.trial_process", str(self.plan.folder), str(trial)]
         line += [json.dumps(overrides), str(os.getpid()), "--", *self.command(trial)]
         log = Path(outcomes.log(self.plan, trial))
         log.parent.mkdir(exist_ok=True)

@@ -20,10 +20,10 @@ from lenrl.cli import main
 from lenrl.cli.sweep import EXAMPLES
 from lenrl.errors import BadInput
 from lenrl.launch.run_folder import locked
-from lenrl.sweep import ledger
-from lenrl.sweep import scheduler as run
+from lenrl.sweeps import ledger
+from lenrl.sweeps import scheduler as run
 from tests.launch.fakes import gone, wait_for
-from tests.sweep.fakes import events, plan, starts, sweep
+from tests.sweeps.fakes import events, plan, starts, sweep
 
 ROOT = Path(__file__).parents[2]
 GRID = ("seed=0,1", "trainer.learning_rate=1e-4,2e-4,3e-4")  # six trials
@@ -59,7 +59,7 @@ def test_each_trial_has_its_recipe_and_folder_and_a_free_port(tmp_path):
 
 
 def test_a_terminal_shows_steps_figures_and_the_time_left(tmp_path, monkeypatch):
-    monkeypatch.setattr("lenrl.sweep.progress.REFRESH_S", 0.05)
+    monkeypatch.setattr("lenrl.sweeps.progress.REFRESH_S", 0.05)
     of, file = plan(tmp_path, "seed=0,1", "trainer.max_steps=10"), io.StringIO()
     line = {"step": 4, "accuracy": 0.5, "tokens_mean": 33.25}
     monkeypatch.setattr(run, "last_step", lambda folder: line if folder.name == "trial-001" else {})
@@ -220,7 +220,7 @@ def test_collect_shows_what_there_is_and_runs_nothing(tmp_path, capsys):
 
 
 def test_hopeless_trials_are_stopped_and_stay_stopped(tmp_path, monkeypatch):
-    monkeypatch.setattr("lenrl.sweep.progress.REFRESH_S", 0.1)
+    monkeypatch.setattr("lenrl.sweeps.progress.REFRESH_S", 0.1)
     how = {0: "ok 0.8 50", 1: "curve 0:0.8:90 1:0.3:10 2:0.1:5"}
     one, said = sweep(plan(tmp_path, "seed=0,1"), how, stop_early=True)
     assert one.run() == 0
@@ -235,7 +235,7 @@ def test_hopeless_trials_are_stopped_and_stay_stopped(tmp_path, monkeypatch):
 
 def start(folder: Path, how: dict[int, str], jobs: int, *lines: str) -> subprocess.Popen:
     """A sweep in a process of its own, so that it can be signalled."""
-    line = [sys.executable, "-m", "tests.sweep.fakes", str(folder), json.dumps(how), str(jobs), *lines]
+    line = [sys.executable, "-m", "tests.sweeps.fakes", str(folder), json.dumps(how), str(jobs), *lines]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
     return subprocess.Popen(line, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, start_new_session=True)
 
