@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _PRIMARY = "__recipe__"  # the name under which Hydra's store holds the file; cannot collide with a file's
 
-DATA = (".jsonl", ".json", ".parquet")  # task=FILE is a table of one's own
+DATA = (".jsonl", ".json", ".csv", ".parquet")  # task=FILE is a table of one's own
 
 
 def compose(recipe: str, overrides: Sequence[str] = (), plugins: Sequence[Path] = ()) -> Recipe:

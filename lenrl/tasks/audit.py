@@ -166,16 +166,16 @@ def _short_enough(
 
 def _repetitions(problems: list[Problem], audit: Audit) -> Audit:
     """Counts prompts that occur again, with the same answer or with another one."""
-    answers: dict[str, list[str | None]] = defaultdict(list)
+    answers: dict[Any, list[str | None]] = defaultdict(list)
     for problem in problems:
-        answers[problem.prompt].append(problem.answer)
-    conflicts = [prompt for prompt, golds in answers.items() if len(set(golds)) > 1]
+        answers[problem.asked].append(problem.answer)
+    conflicts = [asked for asked, golds in answers.items() if len(set(golds)) > 1]
     repeated = sum(len(golds) - len(set(golds)) for golds in answers.values())
     audit = replace(audit, duplicates=repeated, conflicts=len(conflicts))
     if repeated:
         audit = _warn(audit, f"{repeated} {audit.split} problems repeat an earlier one; they count again")
     if conflicts:
-        example = f"{_short(conflicts[0])}: {', '.join(map(_short, answers[conflicts[0]][:NAMED]))}"
+        example = f"{_short(conflicts[0][-1])}: {', '.join(map(_short, answers[conflicts[0]][:NAMED]))}"
         audit = _warn(
             audit,
             f"{len(conflicts)} {audit.split} prompts have different gold answers, e.g. {example}; "
@@ -185,8 +185,8 @@ def _repetitions(problems: list[Problem], audit: Audit) -> Audit:
 
 
 def _overlap(problems: list[Problem], audit: Audit, others: Sequence[Problem]) -> Audit:
-    elsewhere = {problem.prompt for problem in others}
-    overlap = sum(problem.prompt in elsewhere for problem in problems)
+    elsewhere = {problem.asked for problem in others}
+    overlap = sum(problem.asked in elsewhere for problem in problems)
     if not overlap:
         return audit
     return _warn(

@@ -63,6 +63,6 @@ class Task(BaseModel, abc.ABC, frozen=True, extra="forbid", allow_inf_nan=False,
 
 def digest(task: Task, problems: Sequence[Problem]) -> str:
     """Short hash of what a model is asked and what counts as right: prompts, answers, templates."""
-    rows: list[Any] = [[problem.prompt, problem.answer] for problem in problems]
+    rows: list[Any] = [[p.prompt, p.answer, *([p.context] if p.context else [])] for p in problems]
     text = json.dumps([task.system_prompt, task.template, rows])
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -1,12 +1,17 @@
 """Gold answers as data sets write them, and the part of them that the verifier gets."""
 
 import json
+import math
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
+from lenrl.errors import shown
 from lenrl.verify.extract import closing_brace
 
 Form = Literal["plain", "boxed", "hashes", "list"]
+
+MOSTLY = 0.5  # of the answers; so many in another form are that form
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
 
@@ -14,7 +19,8 @@ _BOX = re.compile(r"\\(?:boxed|fbox)\s*")
 def gold(value: Any, form: Form = "plain") -> str | None:
     r"""The gold answer in a column's value; None: there is none.
 
-    `plain`: the value itself, numbers written out, anything nested as JSON. `boxed`: what the last box of a
+    `plain`: the value itself, numbers written out (7.0, as pandas makes of a 7 in a column with gaps, is 7), anything
+    nested as JSON; NaN is no answer. `boxed`: what the last box of a
     worked solution holds (MATH). `hashes`: what follows its last `####` (GSM8K). `list`: the elements of a list,
     without the dollars around them, separated by commas (OlympiadBench).
 
@@ -26,13 +32,46 @@ def gold(value: Any, form: Form = "plain") -> str | None:
     if form == "list":
         elements = value if isinstance(value, list | tuple) else [value]
         return ", ".join(_bare(str(element)) for element in elements) or None
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    if isinstance(value, float):
+        if math.isnan(value):
+            return None
+        value = int(value) if value.is_integer() else value
+    written = isinstance(value, bool | int | float | list | tuple | dict)
+    text = json.dumps(value, default=str) if written else str(value)
     if form == "boxed":
         return _boxed(text)
     if form == "hashes":
         _, mark, answer = text.rpartition("####")
         return answer.strip() or None if mark else None
     return text
+
+
+def other_form(values: Sequence[Any], form: Form) -> str | None:
+    """Words for gold answers that mostly stand in another form than `form`, with the option that reads them.
+
+    >>> other_form(["2+2=4\\n#### 4"], "plain")
+    "holds worked solutions such as '2+2=4\\\\n#### 4': task.answer_form=hashes takes what follows the last ####"
+    """
+    texts = [value for value in values if isinstance(value, str) and value.strip()]
+    if form in ("hashes", "boxed"):
+        if texts and not any(gold(text, form) for text in texts):
+            mark = "####" if form == "hashes" else r"\boxed{}"
+            return f"holds no {mark} anywhere, e.g. {shown(texts[0], 60)}: task.answer_form=plain takes the text itself"
+        return None
+    worked = {
+        "hashes": ("takes what follows the last ####", [text for text in texts if gold(text, "hashes")]),
+        "boxed": (r"takes what the last \boxed{} holds", [text for text in texts if _around_box(text)]),
+    }
+    for other, (does, found) in worked.items():
+        if form == "plain" and len(found) > MOSTLY * len(values):
+            return f"holds worked solutions such as {shown(found[0], 60)}: task.answer_form={other} {does}"
+    return None
+
+
+def _around_box(text: str) -> bool:
+    """Words stand beside the box: a worked solution, not a boxed answer."""
+    answer = _boxed(text)
+    return answer is not None and len(_BOX.sub("", text)) > 2 * len(answer) + 20
 
 
 def _bare(text: str) -> str:

@@ -43,7 +43,7 @@ class Prompts:
 
 
 def messages(task: Task, problem: Problem, hint: str | None = None) -> Messages:
-    """Chat messages of a problem, ending with the user's.
+    """Chat messages of a problem: its earlier ones, if it has any, then the user's.
 
     `hint` (a budget's words, such as "Think for 500 tokens.") goes where the system prompt or the template
     holds `{hint}`, else after the user's text. Only the words {prompt} and {hint} are replaced, once, so that
@@ -53,7 +53,7 @@ def messages(task: Task, problem: Problem, hint: str | None = None) -> Messages:
     user = _fill(task.template, {"{prompt}": problem.prompt, "{hint}": hint or ""})
     if hint and not any("{hint}" in text for text in holders):
         user = f"{user}\n\n{hint}"
-    chat = [{"role": "user", "content": user}]
+    chat = [{"role": role, "content": text} for role, text in (*problem.context, ("user", user))]
     if task.system_prompt is not None:
         chat.insert(0, {"role": "system", "content": _fill(task.system_prompt, {"{hint}": hint or ""})})
     return chat

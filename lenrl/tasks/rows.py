@@ -1,5 +1,7 @@
 """Rows of local data files, checked before anything uses them: each fault is named with file and line."""
 
+import csv
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,7 +10,7 @@ from typing import Any
 
 from lenrl.errors import BadInput
 
-SUFFIXES = (".jsonl", ".json", ".parquet")
+SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 MAX_FIELD_CHARS = 1_000_000  # longer fields are accidents (a whole file in a cell) and fill the memory
 
 
@@ -24,15 +26,15 @@ def read_rows(path: Path) -> list[Row]:
     """All rows of a file, by its suffix.
 
     Raises:
-        BadInput: no such file, unknown suffix, invalid UTF-8, bad JSON, a NUL, a field above a million
+        BadInput: no such file, unknown suffix, invalid UTF-8, bad JSON or CSV, a NUL, a field above a million
             characters, or no row at all.
     """
     if not path.is_file():
         raise BadInput(f"{path}: no such file; check the path (relative ones start at {Path.cwd()})")
-    readers = {".jsonl": _json_lines, ".json": _json, ".parquet": _parquet}
+    readers = {".jsonl": _json_lines, ".json": _json, ".csv": _csv, ".parquet": _parquet}
     if path.suffix not in readers:
         raise BadInput(f"{path}: suffix {path.suffix!r} is not read; give {', '.join(SUFFIXES)}")
-    rows = [_checked(Row(where, values)) for where, values in readers[path.suffix](path)]
+    rows = [checked(Row(where, values)) for where, values in readers[path.suffix](path)]
     if not rows:
         raise BadInput(f"{path}: holds no rows; a task needs at least one problem")
     return rows
@@ -54,6 +56,28 @@ def _json(path: Path) -> Iterable[tuple[str, Any]]:
             f"{path}: a {type(data).__name__} at the top; give a list of objects, or a .jsonl file"
         )
     return ((f"{path}, row {number}", row) for number, row in enumerate(data, start=1))
+
+
+def _csv(path: Path) -> Iterator[tuple[str, Any]]:
+    """Rows under a header; every value is text, and an empty one is none."""
+    text = _decoded(str(path), path.read_bytes()).lstrip("\ufeff")
+    limit = csv.field_size_limit(MAX_FIELD_CHARS + 1)  # the module's own, 131,072
+    try:
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        header = next(reader, [])
+        if twice := {name for name in header if header.count(name) > 1}:
+            raise BadInput(f"{path}, line 1: the column {twice.pop()!r} stands twice; rename one of them")
+        for row in filter(None, reader):
+            where = f"{path}, line {reader.line_num}"
+            if len(row) != len(header):
+                raise BadInput(
+                    f"{where}: {len(row)} fields, the header has {len(header)}; quote fields that hold commas"
+                )
+            yield where, {name: value or None for name, value in zip(header, row, strict=True)}
+    except csv.Error as error:
+        raise BadInput(f"{path}, line {reader.line_num}: not CSV ({error}); write the file again") from None
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _parquet(path: Path) -> Iterable[tuple[str, Any]]:
@@ -87,7 +111,12 @@ def _parsed(where: str, text: str) -> Any:
         raise BadInput(f"{where}: not readable ({error}); write long numbers as text") from None
 
 
-def _checked(row: Row) -> Row:
+def checked(row: Row) -> Row:
+    """The row itself.
+
+    Raises:
+        BadInput: it is no mapping, or a text in it is too long, holds a NUL, or is not Unicode.
+    """
     if not isinstance(row.values, dict):
         raise BadInput(f"{row.where}: a {type(row.values).__name__}, expected an object with named fields")
     for name, value in row.values.items():

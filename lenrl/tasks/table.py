@@ -1,146 +1,116 @@
-"""Problems from a table: a local JSON lines, JSON or parquet file, or a data set of the hub."""
+"""Problems from tables: files (JSON lines, JSON, CSV, parquet), saved data sets, data sets of the hub."""
 
 from __future__ import annotations
 
+import glob
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from lenrl.errors import BadInput, did_you_mean, shown
-from lenrl.tasks.base import SPLITS, Task
-from lenrl.tasks.golds import Form, gold
+from lenrl.errors import BadInput
+from lenrl.tasks.base import SPLITS
+from lenrl.tasks.data_sets import hub_rows, is_saved, saved_rows
 from lenrl.tasks.problem import Problem
+from lenrl.tasks.row_task import RowTask, spelled
 from lenrl.tasks.rows import SUFFIXES, Row, read_rows
 
 Split = Literal["train", "dev", "test"]
+Paths = str | tuple[str, ...]
 
 
-class TableTask(Task, frozen=True):
-    """Rows with a prompt and a gold answer, by the columns' names; `keep` names the others to keep (null: all).
+class TableTask(RowTask, frozen=True):
+    """Rows of one source or of several, one after the other.
 
-    `path` is one file (or hub id), from which each row belongs to one split by a hash of its prompt in the
+    A source is a file, a pattern of files (`data/*.jsonl`), a folder that `datasets` saved (`save_to_disk`), or
+    a hub id. `path` names the sources from which each row belongs to one split by a hash of its prompt in the
     proportions `shares`, so that no split ever sees another's prompts; `split="all"` gives every split all
-    rows. `files` names a file for each split instead, or a split of the data set `path`: a hub id, or a folder
-    that holds one file a split (`train.jsonl`, `test.parquet`).
+    rows. `files` names sources for each split instead, or a split of the data set `path`: a hub id, a saved
+    data set, or a folder that holds one file a split (`train.jsonl`, `test.parquet`).
     """
 
     name: Literal["table"] = "table"
-    path: str | None = None
-    files: dict[Split, str] = Field(default_factory=dict)
+    path: Paths | None = None
+    files: dict[Split, Paths] = Field(default_factory=dict)
     split: Literal["hash", "all"] = "hash"
     shares: dict[Split, int] = Field(default_factory=lambda: {"train": 80, "dev": 10, "test": 10})
     subset: str | tuple[str, ...] | None = None  # of a hub data set; several are read one after the other
     revision: str | None = None  # of a hub data set
     # Rows of each part of a hub data set; no others are loaded.
     stream_rows: int | None = Field(default=None, ge=1)
-    prompt: str = "prompt"
-    answer: str | None = "answer"  # null: the task has no gold answers
-    answer_form: Form = "plain"  # how the gold answer stands in its column
-    difficulty: str = "difficulty"  # optional in the data
-    keep: tuple[str, ...] | None = None  # further columns; long ones cost memory on every process
 
     @model_validator(mode="after")
     def _has_source(self) -> Self:
-        if self.path is None and not self.files:
+        if not self.path and not self.files:
             raise ValueError("has neither path nor files; name a file: task.path=FILE.jsonl")
+        if isinstance(self.path, tuple) and self.files:
+            raise ValueError(
+                f"path={list(self.path)} and files are set; name the sources of each split in files"
+            )
         if min(self.shares.values(), default=0) < 0 or sum(self.shares.values()) <= 0:
             raise ValueError(
                 f"shares={self.shares} are not positive numbers; give e.g. {{train: 80, test: 20}}"
             )
         return self
 
-    @property
-    def labelled(self) -> bool:
-        return self.answer is not None
+    def rows(self, split: str) -> list[Row]:
+        return [row for source in self._sources(split) for row in self._rows_of(source)]
 
-    def where_answered(self) -> TableTask:
-        """This task, or the same one without gold answers if no row has any."""
-        if self.answer is None or any(
-            str(row.values.get(self.answer) or "").strip() for row in self._rows("train")
-        ):
-            return self
-        return self.model_copy(update={"answer": None})
+    def belongs(self, problem: Problem, split: str) -> bool:
+        if self.files or self.split == "all":
+            return True
+        return self._split_of(spelled(problem.prompt, problem.context)) == split
 
-    def problems(self, split: str, count: int | None = None) -> list[Problem]:
-        """The problems of a split in the data's order; `count` (default: the split's own) takes the first."""
-        count = self.count(split) if count is None else count
-        rows = self._rows(split)
-        columns = {name for row in rows for name in row.values}
-        if rows and self.answer is not None and self.answer not in columns:
-            raise BadInput(_missing(rows[0].where, "answer", self.answer, columns))
-        seen: dict[str, int] = {}
-        problems = [self._problem(row, seen) for row in rows]
-        if not self.files and self.split == "hash":
-            problems = [problem for problem in problems if self._split_of(problem.prompt) == split]
-        if count is not None and len(problems) < count:
+    def source_name(self, split: str) -> str:
+        return ", ".join(self._sources(split))
+
+    def _sources(self, split: str) -> list[str]:
+        if self.files and split not in self.files:
             raise BadInput(
-                f"task.{split}={count} problems asked, but {self._source(split)} has {len(problems)}; "
-                f"ask for fewer, or leave task.{split} out to take all"
+                f"task.files has no {split!r}, only {', '.join(self.files)}; add task.files.{split}=FILE"
             )
-        return problems[:count]
+        named = self.files.get(split) or self.path  # type: ignore[call-overload]
+        return [named] if isinstance(named, str) else list(named or ())
 
-    def _rows(self, split: str) -> list[Row]:
-        source = self._source(split)
-        if Path(source).suffix in SUFFIXES or Path(source).is_file():
-            return read_rows(Path(source))
+    def _rows_of(self, source: str) -> list[Row]:
+        path = Path(source).expanduser()
+        if any(mark in source for mark in "*?[") and not path.exists():
+            found = sorted(glob.glob(str(path), recursive=True))
+            if not found:
+                raise BadInput(f"{source}: no file matches; check the pattern (it starts at {Path.cwd()})")
+            return [row for name in found for row in self._rows_of(name)]
+        if path.suffix in SUFFIXES or path.is_file():
+            return read_rows(path)
+        if is_saved(path):
+            return saved_rows(path, None, self._kept)
         if not self.files or self.path is None:
             return self._hub_rows(source, None)
-        folder = Path(self.path)  # `files` names the splits of the data set `path`
+        assert isinstance(self.path, str)
+        folder = Path(self.path).expanduser()  # `files` names the splits of the data set `path`
+        if is_saved(folder):
+            return saved_rows(folder, source, self._kept)
         if folder.is_dir():
             return read_rows(_of_folder(folder, source))
         if folder.suffix in SUFFIXES:
             raise BadInput(
                 f"task.path={self.path!r} is one file, but task.files names splits of a data set "
-                f"({', '.join(self.files.values())}). Give a folder with a file for each, or choose task=table"
+                f"({self.source_name('train') if 'train' in self.files else source}). Give a folder with a file "
+                "for each, or choose task=table"
             )
         return self._hub_rows(self.path, source)
 
     def _hub_rows(self, name: str, split: str | None) -> list[Row]:
-        """Rows of a hub data set, all its subsets; without a split name, of all its splits one after the other."""
         subsets = self.subset if isinstance(self.subset, tuple) else (self.subset,)
-        kept = None if self.keep is None else {self.prompt, self.answer, self.difficulty, *self.keep}
-        rows: list[dict[str, Any]] = []
-        for subset in subsets:
-            for part in _hub_parts(name, subset, self.revision, split, stream=self.stream_rows is not None):
-                if self.stream_rows is not None:
-                    some = part.take(self.stream_rows)
-                    rows += [{c: row[c] for c in row if kept is None or c in kept} for row in some]
-                    continue
-                columns = [c for c in part.column_names if kept is None or c in kept]
-                rows += [dict(row) for row in part.select_columns(columns)]  # others never become objects
-        return [Row(f"{name}, row {number}", row) for number, row in enumerate(rows, start=1)]
+        return hub_rows(name, subsets, self.revision, split, kept=self._kept, stream_rows=self.stream_rows)
 
-    def _source(self, split: str) -> str:
-        if self.files and split not in self.files:
-            raise BadInput(
-                f"task.files has no {split!r}, only {', '.join(self.files)}; add task.files.{split}=FILE"
-            )
-        return self.files.get(split) or str(self.path)  # type: ignore[call-overload]
-
-    def _problem(self, row: Row, seen: dict[str, int]) -> Problem:
-        if self.prompt not in row.values:
-            raise BadInput(_missing(row.where, "prompt", self.prompt, row.values))
-        prompt = row.values[self.prompt]
-        if not isinstance(prompt, str) or not prompt.strip():
-            raise BadInput(
-                f"{row.where}: {self.prompt!r} is {shown(prompt, 60)}; a prompt is text that is not empty: "
-                "fix the row, or name another column by task.prompt"
-            )
-        digest = hashlib.blake2b(prompt.encode(), digest_size=8).hexdigest()
-        seen[digest] = seen.get(digest, 0) + 1
-        used = {self.prompt, self.answer, self.difficulty}
-        kept = {name for name in row.values if name not in used and (self.keep is None or name in self.keep)}
-        return Problem(
-            id=f"table:{digest}" + (f"-{seen[digest]}" if seen[digest] > 1 else ""),
-            prompt=prompt,
-            answer=gold(row.values.get(self.answer), self.answer_form) if self.answer is not None else None,
-            difficulty=_difficulty(row.values.get(self.difficulty)),
-            columns={name: value for name, value in row.values.items() if name in kept},
-            where=row.where,
-        )
+    @property
+    def _kept(self) -> set[str] | None:
+        """Columns that are read; None: all. Of a nested one the whole of it."""
+        if self.keep is None:
+            return None
+        named = {self.prompt, self.answer, self.difficulty, *self.keep} - {None}
+        return {part for name in named if name for part in (name, name.partition(".")[0])}
 
     def _split_of(self, prompt: str) -> str:
         """The only split of a prompt: by its hash, seed and order don't matter."""
@@ -154,23 +124,6 @@ class TableTask(Task, frozen=True):
         raise AssertionError("a place beyond the sum of the shares")
 
 
-def _hub_parts(
-    name: str, subset: str | None, revision: str | None, split: str | None, *, stream: bool
-) -> list[Any]:
-    """A hub data set's split, or without a split name all of them; `stream`: to be read row by row."""
-    import datasets
-
-    try:
-        loaded: Any = datasets.load_dataset(name, subset, revision=revision, split=split, streaming=stream)
-    except Exception as error:  # the hub's client raises a dozen types: network, auth, unknown name, bad data
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise BadInput(
-            f"task.path={name!r} is no local file and could not be loaded from the hub ({reason[0][:200]}); "
-            f"check the name and the network, or give a local file ({', '.join(SUFFIXES)})"
-        ) from error
-    return list(loaded.values()) if isinstance(loaded, Mapping) else [loaded]
-
-
 def _of_folder(folder: Path, split: str) -> Path:
     """The file of a split in a local copy of a data set."""
     names = [f"{split}{suffix}" for suffix in SUFFIXES]
@@ -178,14 +131,3 @@ def _of_folder(folder: Path, split: str) -> Path:
     if not files:
         raise BadInput(f"task.path={str(folder)!r}: the folder holds none of {', '.join(names)}")
     return files[0]
-
-
-def _missing(where: str, role: str, column: str, columns: Any) -> str:
-    names = ", ".join(map(repr, sorted(columns))) or "none"
-    none = " (task.answer=null: there are no gold answers)" if role == "answer" else ""
-    hint = did_you_mean(column, columns, f"task.{role}={{}}")
-    return f"{where}: no column {column!r} for the {role}, only {names}. Name the column by task.{role}{none}.{hint}"
-
-
-def _difficulty(value: Any) -> str | int | None:
-    return value if value is None or isinstance(value, str | int) else str(value)
