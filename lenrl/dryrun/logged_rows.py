@@ -25,6 +25,7 @@ class LoggedRow(BaseModel):
     prompt: str = Field(description="a string, the group's id")
     length: Tokens  # as sampled, before any cap or cut
     correct: bool | None = Field(None, description="true, false or null")
+    score: float | None = Field(None, ge=0, le=1, description="a number from 0 to 1, beside `correct`")
     truncated: Flag = None
     answer_length: Tokens | None = Field(None, description="an integer number of tokens, at least 0")
     mean_logp: float | None = Field(None, description="a finite number")

@@ -124,6 +124,11 @@ def _require_fields(method: Method, rows: Sequence[LoggedRow]) -> None:
         for name, why in needed.items():
             if getattr(row, name, None) is None:
                 raise BadInput(f"line {number}: field {name!r} is missing; {why}")
+        if row.score is not None and row.correct is None:
+            raise BadInput(
+                f"line {number}: field 'score' is {row.score:g} and 'correct' is missing; a graded verdict calls the "
+                "answer right or wrong as well: give true or false"
+            )
         judged = row.correct is not None or row.unknown or None not in (row.text, row.answer)
         if method.reads_verdicts and not judged:
             raise BadInput(
@@ -146,7 +151,7 @@ def _verdicts(recipe: Recipe, method: Method, rows: Sequence[LoggedRow]) -> list
         seen = read_off.get(index, Verdict(None, formatted=True))
         stated = {name: value for name in FORMAT if (value := getattr(row, name)) is not None}
         correct = seen.correct if row.correct is None and not row.unknown else row.correct
-        verdicts.append(replace(seen, correct=correct, **stated))
+        verdicts.append(replace(seen, correct=correct, score=row.score, **stated))
     return verdicts
 
 

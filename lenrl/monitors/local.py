@@ -129,6 +129,7 @@ class LocalMonitor:
         }
         budgets = [_finite(b) for b in rollouts.budget_PG.reshape(-1).tolist()]
         flat["budget"] = pa.array(budgets, pa.float64())  # typed: a column of nothing has no type
+        flat["score"] = pa.array([_finite(s) for s in rollouts.grade_PG.reshape(-1).tolist()], pa.float64())
         prompt_budgets = [prompt_budget for *_, prompt_budget in texts]
         flat["cap"] = pa.array([prompt_budget.cap for prompt_budget in prompt_budgets], pa.int64())
         for name in sorted({name for prompt_budget in prompt_budgets for name in prompt_budget.columns}):

@@ -22,6 +22,7 @@ def diagnose(
         "reward": groups.average(reward.total_PG, ~reward.total_PG.isnan()),
         **{f"reward_{name}": groups.average(part, ~part.isnan()) for name, part in reward.parts.items()},
         "accuracy": groups.average(rollouts.correct_PG, rollouts.known_PG),
+        "score": groups.average(rollouts.score_PG, ~rollouts.grade_PG.isnan()),
         "tokens_mean": kept.mean().item(),
         "tokens_p50": kept.flatten().quantile(0.5).item(),
         "tokens_p95": kept.flatten().quantile(0.95).item(),

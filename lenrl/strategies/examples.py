@@ -11,7 +11,7 @@ from lenrl.rollouts import Rollouts
 
 def groups(lengths: Sequence[Sequence[int]], correct: Sequence[Sequence[float]], **fields: Any) -> Rollouts:
     """Rollouts of plain nested lists (P, G). Of what is not given: nothing was cut or truncated, all is well formed,
-    there is no budget, L_max is 4096. Lists of `*_PG` fields become tensors.
+    there is no budget and no grade, L_max is 4096. Lists of `*_PG` fields become tensors.
     """
     length_PG = torch.tensor(lengths, dtype=torch.int64)
     correct_PG = torch.tensor(correct, dtype=torch.float64)
@@ -27,6 +27,7 @@ def groups(lengths: Sequence[Sequence[int]], correct: Sequence[Sequence[float]],
         "think_tags_PG": true_PG,
         "answer_tags_PG": true_PG,
         "budget_PG": torch.full_like(correct_PG, float("nan")),
+        "grade_PG": torch.full_like(correct_PG, float("nan")),
     }
     fields = {
         k: torch.tensor(v) if k.endswith("_PG") and isinstance(v, list) else v for k, v in fields.items()

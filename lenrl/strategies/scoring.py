@@ -80,6 +80,7 @@ def build_rollouts(rows: Sequence[Row], num_generations: int, max_length: int, s
         answer_tags_PG=grid([row.verdict.answer_tags for row in rows], torch.bool),
         budget_PG=grid([_number(row.prompt_budget.budget) for row in rows], torch.float64),
         mean_logp_PG=None if None in logps else grid(logps, torch.float64),
+        grade_PG=grid([_number(row.verdict.score) for row in rows], torch.float64),
         columns={
             name: tuple(
                 tuple(row.prompt_budget.columns.get(name, row.columns.get(name)) for row in group)
@@ -128,6 +129,7 @@ def cut(rollouts: Rollouts, kept_PG: Tensor, judge: Judge, *, caps: bool) -> Rol
     return rollouts.with_(
         length_PG=kept_PG,
         correct_PG=judged("correct_PG", [_number(verdict.correct) for verdict in verdicts]),
+        grade_PG=judged("grade_PG", [_number(verdict.score) for verdict in verdicts]),
         formatted_PG=judged("formatted_PG", [verdict.formatted for verdict in verdicts]),
         think_tags_PG=judged("think_tags_PG", [verdict.think_tags for verdict in verdicts]),
         answer_tags_PG=judged("answer_tags_PG", [verdict.answer_tags for verdict in verdicts]),

@@ -178,6 +178,20 @@ def test_unknown_verdicts_are_left_out(tmp_path: Path) -> None:
     assert found[2]["advantage"] == pytest.approx(-1.4997, abs=1e-4)
 
 
+def test_a_graded_verdict_pays_its_score(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": "q", "length": 100, "correct": True, "score": 0.9},
+        {"prompt": "q", "length": 200, "correct": False, "score": 0.25},
+        {"prompt": "q", "length": 300, "correct": True},
+    ]
+    file = tmp_path / "rows.jsonl"
+    assert [row["reward"] for row in run("grpo", rows, file, "reward=graded")] == [0.9, 0.25, 1.0]
+    assert [row["reward"] for row in run("grpo", rows, file)] == [1, 0, 1]
+    del rows[0]["correct"]
+    with pytest.raises(BadInput, match="line 1: field 'score' is 0.9 and 'correct' is missing"):
+        run("grpo", rows, file, "reward=graded")
+
+
 def test_groups_need_not_be_adjacent(tmp_path: Path) -> None:
     other = [row | {"prompt": "p", "length": 10} for row in GROUP]
     mixed = [row for pair in zip(GROUP, other, strict=True) for row in pair]

@@ -50,6 +50,12 @@ def batches(draw: st.DrawFn, uniform: bool = False, known: bool = False) -> Roll
     if verdicts == "some":
         correct[pick(0, 2).bool()] = float("nan")
 
+    graded = not uniform and draw(st.booleans())  # some verdicts have a grade, between 0 and 1
+    grade = (
+        torch.rand(p, g, generator=noise).double() if graded else torch.full((p, g), float("nan")).double()
+    )
+    grade[pick(0, 2).bool() | correct.isnan()] = float("nan")
+
     def flags() -> Tensor:
         return torch.ones(p, g, dtype=torch.bool) if uniform else pick(0, 2).bool()
 
@@ -66,6 +72,7 @@ def batches(draw: st.DrawFn, uniform: bool = False, known: bool = False) -> Roll
         formatted_PG=flags(),
         think_tags_PG=flags(),
         answer_tags_PG=flags(),
+        grade_PG=grade,
         budget_PG=torch.full((p, g), 900.0).double(),
         mean_logp_PG=-5 * torch.rand(p, g, generator=noise).double(),
         columns={

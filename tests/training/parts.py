@@ -63,7 +63,10 @@ class Ends:
 
     def verify(self, claims) -> list[Verdict]:
         self.calls.append([claim.text for claim in claims])
-        return [Verdict(claim.text.endswith(claim.answer), answer=claim.text[-1:]) for claim in claims]
+        return [self.verdict(claim.text, claim.answer) for claim in claims]
+
+    def verdict(self, text: str, gold: str) -> Verdict:
+        return Verdict(text.endswith(gold), answer=text[-1:])
 
 
 def ids(text: str) -> list[int]:

@@ -10,7 +10,7 @@ from lenrl.config import compose
 from lenrl.monitors.local import LocalMonitor
 from lenrl.strategies.base import Advantage, Budget, PromptBudget, Truncation
 from lenrl.strategies.sampling.drop_flat import DropFlat
-from tests.training.parts import L_MAX, PAD, batch_of, ids, scoring
+from tests.training.parts import L_MAX, PAD, Ends, batch_of, ids, scoring
 from tests.training.runs import rows_of
 
 
@@ -116,6 +116,25 @@ def test_what_was_cut_is_judged_again_and_leaves_the_loss(monitor, tmp_path):
     assert [row["verdict"] for row in logged] == [False, True, True, False]
     assert [row["tokens"] for row in logged] == [6, 4, 3, 6]
     assert [row["truncated"] for row in logged] == [False, False, False, True]
+
+
+class Marks(Ends):
+    """A verifier that gives a tenth of the credit for each character."""
+
+    def verdict(self, text, gold):
+        return replace(super().verdict(text, gold), score=len(text) / 10)
+
+
+def test_a_graded_verdict_is_the_kept_part_s(monitor, tmp_path):
+    part = scoring(replace(compose("grpo", ["reward=graded"]).method, truncation=FirstThree()), monitor)
+    part.problem_set = replace(part.problem_set, verifier=Marks())
+    part.begin(rows("q0", "q0", "q1", "q1"), step=0, number=0)
+    completions = [ids("abcd0."), ids("0."), ids("a1."), ids("1bcdef")]
+    assert part.score(completions).flatten().tolist() == pytest.approx([0.3, 0.1, 0.2, 0.3])
+    part.finish(batch_of(completions), logps=no_logps)
+    monitor.step(1, {}, now=0.0)
+    assert monitor.last_metrics["score"] == pytest.approx(0.225)
+    assert [row["score"] for row in rows_of(tmp_path)] == pytest.approx([0.3, 0.1, 0.2, 0.3])
 
 
 def test_log_probs_are_asked_for_where_the_advantage_reads_them(monitor):

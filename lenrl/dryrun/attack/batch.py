@@ -139,7 +139,8 @@ class AttackGroups:
 
     def blind(self, batch: AttackBatch) -> bool:
         """The method's rewards and advantages stay the same when every verdict is turned round."""
-        turned = batch.rollouts.with_(correct_PG=1 - batch.rollouts.correct_PG)
+        rollouts = batch.rollouts
+        turned = rollouts.with_(correct_PG=1 - rollouts.correct_PG, grade_PG=1 - rollouts.grade_PG)
         reward = self.method.rewards(turned, "drop")
         same = torch.equal(reward.total_PG.nan_to_num(), batch.reward_PG.nan_to_num())
         return same and torch.equal(self._advantages(reward, turned), batch.advantage_PG)
