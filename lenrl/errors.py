@@ -24,6 +24,10 @@ class RunFailed(LenrlError):
     """A run that had to stop: the last checkpoint is intact."""
 
 
+class PluginFailed(RunFailed):
+    """Code of the user's own that raised, or gave what its kind does not give; names file and line."""
+
+
 def did_you_mean(word: Any, known: Iterable[str], form: str = "{}") -> str:
     """` Did you mean WORD?` with the nearest known word put into `form`; empty if none is near.
 

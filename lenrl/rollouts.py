@@ -99,12 +99,18 @@ class Rollouts:
         None  # float64, mean token log-prob under the sampling policy; None: not known
     )
     columns: Mapping[str, tuple[tuple[Any, ...], ...]] = field(default_factory=dict)
+    parts: Mapping[str, Tensor] = field(
+        default_factory=dict
+    )  # float64, what reward functions gave by name; NaN: None
 
     def __post_init__(self) -> None:
         shape = self.length_PG.shape
         if len(shape) != 2 or shape[0] != len(self.prompt_ids):
             raise ValueError(f"length_PG has shape {tuple(shape)}, expected ({len(self.prompt_ids)}, G)")
-        for name, value in vars(self).items():
+        for name, value in (
+            *vars(self).items(),
+            *((f"part_{name}_PG", part) for name, part in self.parts.items()),
+        ):
             if name.endswith("_PG") and value is not None and value.shape != shape:
                 raise ValueError(f"{name} has shape {tuple(value.shape)}, expected {tuple(shape)}")
 

@@ -98,6 +98,7 @@ class LocalMonitor:
         advantage_PG: Tensor,
         *,
         kept: Sequence[int],
+        extras: Sequence[Mapping[str, object]] = (),
     ) -> None:
         """Write one rollout's completions.
 
@@ -109,6 +110,7 @@ class LocalMonitor:
             reward: its rewards.
             advantage_PG: (P, G) or (P, G, T); of the latter the mean over kept tokens is written.
             kept: groups that the update uses.
+            extras: further columns a row, as reward functions logged them.
         """
         if not self.is_main:
             return
@@ -134,6 +136,10 @@ class LocalMonitor:
         flat["cap"] = pa.array([prompt_budget.cap for prompt_budget in prompt_budgets], pa.int64())
         for name in sorted({name for prompt_budget in prompt_budgets for name in prompt_budget.columns}):
             flat[name] = [prompt_budget.columns.get(name) for prompt_budget in prompt_budgets]
+        for name, part_PG in rollouts.parts.items():
+            flat[f"part_{name}"] = pa.array([_finite(v) for v in part_PG.reshape(-1).tolist()], pa.float64())
+        for name in sorted({name for row in extras for name in row} - flat.keys()):
+            flat[name] = [None if (value := row.get(name)) is None else _clean(str(value)) for row in extras]
         part = self._parts[step]
         self._parts[step] += 1
         path = self.run_dir / "completions" / f"step{step + 1:06d}-{part}.parquet"

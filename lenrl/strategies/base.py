@@ -15,8 +15,15 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from lenrl.errors import RunFailed
 from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
+
+MAX_REWARD = 1e6  # above it a reward is a fault: it would drown its whole group
+
+
+class NonfiniteReward(RunFailed):
+    """A reward is NaN where the verdict is known, infinite, or above 1e6."""
 
 
 @dataclass(frozen=True)

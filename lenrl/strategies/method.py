@@ -6,7 +6,7 @@ party can neither edit the training data nor let a wrong shape or an infinite re
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -15,9 +15,11 @@ from torch import Tensor
 from lenrl.errors import BadInput, RunFailed
 from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies.base import (
+    MAX_REWARD,
     Advantage,
     Budget,
     Forbidden,
+    NonfiniteReward,
     Objective,
     PromptBudget,
     Reward,
@@ -26,22 +28,23 @@ from lenrl.strategies.base import (
     Strategy,
     Truncation,
 )
+from lenrl.strategies.functions import RewardFunction
 
+SLOTS = ("budget", "truncation", "reward", "advantage", "objective", "sampling")
 PLAIN = frozenset({str, int, float, bool, type(None)})  # values that nobody can edit: shared, not copied
-MAX_REWARD = 1e6  # above it a reward is a fault: it would drown its whole group
 
 
 class BadStrategy(RunFailed):
     """A strategy returned something that is not what its slot returns."""
 
 
-class NonfiniteReward(RunFailed):
-    """A reward is NaN where the verdict is known, infinite, or above 1e6."""
-
-
 @dataclass(frozen=True)
 class Method:
-    """The six slots of a recipe, filled."""
+    """The six slots of a recipe, filled, and the reward functions whose parts are added to its reward.
+
+    Raises:
+        BadInput: two functions of one name, or two that give the verdict.
+    """
 
     budget: Budget
     truncation: Truncation
@@ -49,11 +52,38 @@ class Method:
     advantage: Advantage
     objective: Objective
     sampling: Sampling
+    functions: tuple[RewardFunction, ...] = ()
+
+    def __post_init__(self) -> None:
+        names = [function.name for function in self.functions]
+        for name in names:
+            if names.count(name) > 1:
+                raise BadInput(
+                    f"two reward functions are named {name!r}; a part of the reward has its own name"
+                )
+        judges = [function.name for function in self.functions if function.verdict]
+        if len(judges) > 1:
+            raise BadInput(f"reward functions {judges} all have verdict=true; one can give the verdict")
 
     @property
     def slots(self) -> dict[str, Strategy]:
         """The strategies by slot, in the pipeline's order."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        return {slot: getattr(self, slot) for slot in SLOTS}
+
+    @property
+    def added(self) -> tuple[RewardFunction, ...]:
+        """The functions whose values are parts of the reward."""
+        return tuple(function for function in self.functions if not function.verdict)
+
+    @property
+    def judge(self) -> RewardFunction | None:
+        """The function that gives the verdict in place of the verifier's."""
+        return next((function for function in self.functions if function.verdict), None)
+
+    @property
+    def needs_gold(self) -> bool:
+        """Verdicts are read, and only a gold answer can give them."""
+        return self.reads_verdicts and self.judge is None
 
     @property
     def needs_logp(self) -> bool:
@@ -141,6 +171,8 @@ class Method:
             _check_shape(f"part {name!r} of {where}", part, rollouts.length_PG.shape)
             parts[str(name)] = part.detach().to(torch.float64)
         total = result.total_PG.detach().to(torch.float64)
+        if self.added:
+            total, parts = self._with_parts(total, parts, rollouts)
         faulty = (total.isnan() & rollouts.known_PG) | (total.abs() > MAX_REWARD)
         if not faulty.any():
             return RewardResult(total, parts)
@@ -151,6 +183,21 @@ class Method:
             f"{where} paid {total[p, g].item()} for prompt {rollouts.prompt_ids[p]!r}, completion {g}: must "
             f"be finite and at most {MAX_REWARD:g}; repair it, or leave such rows out: guard.nonfinite=drop"
         )
+
+    def _with_parts(
+        self, total_PG: Tensor, parts: dict[str, Tensor], rollouts: Rollouts
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The reward with what the functions gave, each times its weight; None adds nothing, as in TRL."""
+        parts = parts or {self.reward.name: total_PG}
+        for function in self.added:
+            if function.name in parts:
+                raise BadInput(
+                    f"{function} has the name of another part of reward {self.reward.name!r}; rename the function"
+                )
+            given_PG = rollouts.parts[function.name].to(torch.float64)
+            parts[function.name] = function.weight * given_PG.nan_to_num(nan=0.0, posinf=float("inf"))
+            total_PG = total_PG + parts[function.name]
+        return total_PG, parts
 
     def advantages(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         """Advantages in float64, (P, G) or (P, G, T); 0 for rows that are not valid.
@@ -228,6 +275,12 @@ class Method:
                 "gives none; choose budget=curriculum or budget=column"
             )
         if known.columns is not None:
+            faults += [
+                f"{function.place} reads the column {name!r}; the data has {sorted(known.columns)} and `answer`"
+                for function in self.functions
+                for name in function.reads_columns
+                if name not in {*known.columns, *self.budget.gives, "answer"}
+            ]
             missing = sorted(set(self.reads_columns) - set(self.budget.gives) - known.columns)
             if missing:
                 faults.append(
@@ -253,7 +306,8 @@ def _copied(rollouts: Rollouts) -> Rollouts:
         name: table if all(PLAIN.issuperset(map(type, row)) for row in table) else copy.deepcopy(table)
         for name, table in rollouts.columns.items()
     }
-    return rollouts.with_(**tensors, columns=columns)
+    parts = {name: part_PG.clone() for name, part_PG in rollouts.parts.items()}
+    return rollouts.with_(**tensors, columns=columns, parts=parts)
 
 
 def _check_shape(where: str, value: Any, shape: torch.Size) -> None:

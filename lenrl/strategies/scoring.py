@@ -19,6 +19,9 @@ from lenrl.strategies.method import Method
 Judge = Callable[[Mapping[int, int]], Sequence[Verdict]]
 """Verdicts of the rows that were cut, in batch order, from their kept tokens by row of the batch."""
 
+Parts = Callable[[], Mapping[str, Sequence[float | None]]]
+"""Values of the reward functions that the method adds, a batch row each, by name; asked for after any cut."""
+
 Stage = Callable[[str, Callable[[], Any]], Any]
 """Runs a named stage of the pipeline, timed or guarded as its caller likes."""
 
@@ -97,16 +100,24 @@ def score(
     judge: Judge,
     nonfinite: Literal["fail", "drop"],
     stage: Stage = lambda name, work: work(),
+    parts: Parts | None = None,
 ) -> Scored:
     """Truncate a batch, judge what was cut, and reward it. `nonfinite` is `guard.nonfinite`.
 
-    `stage` runs the strategies' parts, named `truncation` and `reward`.
+    `stage` runs the strategies' parts, named `truncation` and `reward`. `parts` is needed, and asked for, only where
+    the method adds reward functions.
 
     Raises:
         BadStrategy, NonfiniteReward: as `Method.truncate` and `Method.rewards` do.
     """
     kept_PG = stage("truncation", lambda: method.truncate(rollouts))
     after = cut(rollouts, kept_PG, judge, caps=method.truncation.caps)
+    if method.added:
+        assert parts is not None
+        given = {name: [_number(value) for value in values] for name, values in parts().items()}
+        shape = (after.P, after.G)
+        grids = {name: torch.tensor(given[name], dtype=torch.float64).reshape(shape) for name in given}
+        after = after.with_(parts=grids)
     return Scored(after, stage("reward", lambda: method.rewards(after, nonfinite)))
 
 

@@ -1,11 +1,24 @@
 """The processes of a launch, and rows over them: process order is batch order."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import Tensor
+
+from lenrl.errors import LenrlError
+
+T = TypeVar("T")
+
+
+def outcome(work: Callable[[], T]) -> T | LenrlError:
+    """The value of a process's own work, or its error, for `ProcessGroup.settled`."""
+    try:
+        return work()
+    except LenrlError as fault:
+        return fault
 
 
 class ProcessGroup:
@@ -31,6 +44,18 @@ class ProcessGroup:
     def gather(self, rows: list) -> list:
         """Every process's rows in process order."""
         return gather_object(rows) if self.processes > 1 else list(rows)
+
+    def settled(self, value: T | LenrlError) -> T:
+        """This process's value of work that each did by itself.
+
+        Raises:
+            LenrlError: on every process, the first one's error where there is one: none waits for another.
+        """
+        if self.max(int(isinstance(value, LenrlError))):
+            faults = self.gather([value if isinstance(value, LenrlError) else None])
+            raise next(fault for fault in faults if fault is not None)
+        assert not isinstance(value, LenrlError)
+        return value
 
     def gather_tensor(self, value: Tensor) -> Tensor:
         """Tensors of one shape, concatenated over the processes."""

@@ -67,7 +67,7 @@ def prepare(recipe: Recipe, processes: int | None = None) -> CheckedRun:
     task = task_of(recipe)
     verifier = VerifierSettings.read(recipe.verifier, task.VERIFIER)
     method = recipe.method
-    unlabelled = [_unlabelled(recipe)] if method.reads_verdicts and not task.labelled else []
+    unlabelled = [_unlabelled(recipe)] if method.needs_gold and not task.labelled else []
     if faults:
         raise BadInput("\n".join(faults + unlabelled))
     sizes = {**trainer, "num_generations": layout.num_generations}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -16,7 +16,8 @@ from lenrl.strategies.method import Method
 from lenrl.strategies.scoring import Row, Scored, build_rollouts, score
 from lenrl.tasks.problem import Problem
 from lenrl.tasks.prompts import Prompts
-from lenrl.training.distributed import ProcessGroup
+from lenrl.training.distributed import ProcessGroup, outcome
+from lenrl.training.reward_calls import RewardCalls
 from lenrl.training.run_state import StrategyStates, TruncationGuard
 from lenrl.training.selection import PromptCursor, keep_groups, prompts_to_sample
 from lenrl.training.signals import StopSignal
@@ -67,6 +68,7 @@ class InProgress:
     prompts: int  # that the update takes, over all processes
     texts: Sequence[str] = ()  # as they were judged last
     verdicts: Sequence[Verdict] = ()
+    calls: RewardCalls | None = None
     scored: Scored | None = None  # of the whole generation batch
 
 
@@ -153,16 +155,19 @@ class RolloutScoring:
         budgets = self.current.prompt_budgets
         return [list(row[: budget.cap]) for row, budget in zip(values, budgets, strict=True)]
 
-    def score(self, completion_ids: Sequence[Sequence[int]]) -> Tensor:
+    def score(self, completion_ids: Sequence[Sequence[int]], trainer_state: Any = None) -> Tensor:
         """Rewards, float32 (rows of all processes, 1), NaN where a row is not valid, of this process's completions.
 
-        Every process verifies its own rows, and truncates and rewards all of them.
+        Every process verifies its own rows and calls the reward functions with them, and truncates and rewards all.
+        `trainer_state` is what reward functions get under that name.
+
+        Raises:
+            PluginFailed: on every process, where code of the user's own fails on one of them.
         """
         current = self.current
-        tokenizer = self.problem_set.prompts.tokenizer
-        texts = [completion_text(tokenizer, ids, self.eos_ids) for ids in completion_ids]
-        problems = [self.problem_set.asked(row) for row in current.rows]
-        verdicts = self._verify(texts, problems)
+        calls = self._calls(completion_ids, trainer_state)
+        problems, texts = calls.problems, calls.texts
+        verdicts = self._verify(calls, range(len(texts)))
         rows = [
             Row(
                 prompt_id=problem.id,
@@ -183,15 +188,17 @@ class RolloutScoring:
             """Verdicts of the cut rows of all processes; this process's take the place of the former ones."""
             own = {row - local.start: n for row, n in kept.items() if local.start <= row < local.stop}
             for i, tokens in own.items():
-                texts[i] = completion_text(tokenizer, completion_ids[i][:tokens], self.eos_ids)
-            again = self._verify([texts[i] for i in own], [problems[i] for i in own])
+                calls.ids[i] = completion_ids[i][:tokens]
+                texts[i] = self._text(calls.ids[i])
+            again = self._verify(calls, list(own))
             for i, verdict in zip(own, again, strict=True):
                 verdicts[i] = verdict
             return self.group.gather(again)
 
         rollouts = build_rollouts(everyone, self.num_generations, self.run_info.max_length, current.step)
-        scored = score(self.method, rollouts, judge, self.guard.settings.nonfinite, self._stage)
-        self._current = replace(current, texts=texts, verdicts=verdicts, scored=scored)
+        nonfinite = self.guard.settings.nonfinite
+        scored = score(self.method, rollouts, judge, nonfinite, self._stage, lambda: self._parts(calls))
+        self._current = replace(current, texts=texts, verdicts=verdicts, calls=calls, scored=scored)
         return scored.reward.total_PG.reshape(-1, 1).to(torch.float32).to(self.group.device)
 
     def finish(self, batch: TrlBatch, logps: Callable[[TrlBatch], Tensor]) -> TrlBatch:
@@ -242,9 +249,41 @@ class RolloutScoring:
             mean_N = self.group.gather_tensor(masked_mean(logps(batch), loss_mask(batch)))
         return mean_N.reshape(rollouts.P, rollouts.G).cpu()
 
-    def _verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
+    def _text(self, ids: Sequence[int]) -> str:
+        return completion_text(self.problem_set.prompts.tokenizer, ids, self.eos_ids)
+
+    def _calls(self, completion_ids: Sequence[Sequence[int]], trainer_state: Any) -> RewardCalls:
+        """This process's completions, as reward functions see them."""
+        return RewardCalls(
+            self.method,
+            self.problem_set.prompts.task,
+            self.current.rows,
+            [self.problem_set.asked(row) for row in self.current.rows],
+            self.current.prompt_budgets,
+            [self._text(ids) for ids in completion_ids],
+            list(completion_ids),
+            trainer_state,
+        )
+
+    def _parts(self, calls: RewardCalls) -> dict[str, list[float | None]]:
+        """Values of the reward functions that are added, of all processes' rows, by name."""
+        nonfinite = self.guard.settings.nonfinite
         with self.monitor.timed("verify"):
-            return self.stop.run("verification", lambda: self.problem_set.verify(texts, problems))
+            own = self._alone("reward functions", lambda: calls.parts(nonfinite))
+        rows = self.group.gather(own)
+        return {f.name: [row[f.name] for row in rows] for f in self.method.added}
+
+    def _verify(self, calls: RewardCalls, places: Sequence[int]) -> list[Verdict]:
+        """Verdicts of some of this process's rows."""
+        texts, problems = [calls.texts[i] for i in places], [calls.problems[i] for i in places]
+        with self.monitor.timed("verify"):
+            return self._alone(
+                "verification", lambda: calls.judged(self.problem_set.verify(texts, problems), places)
+            )
+
+    def _alone(self, name: str, work: Callable[[], T]) -> T:
+        """Work of this process alone, broken off on a signal; its error is raised on every process."""
+        return self.group.settled(self.stop.run(name, lambda: outcome(work)))
 
     def _stage(self, name: str, work: Callable[[], T]) -> T:
         """Run a strategy: timed, and broken off on a signal."""
@@ -265,6 +304,7 @@ class RolloutScoring:
         assert current.scored is not None
         rollouts, reward = current.scored.rollouts, current.scored.reward
         metrics["rewards_dropped"] = reward.dropped
+        metrics |= self._logged(current)
         if self.method.sampling.selects:
             metrics |= {
                 "sampling_factor": current.factor,
@@ -283,4 +323,24 @@ class RolloutScoring:
             texts = self.group.gather(
                 list(zip(prompts, current.texts, answers, current.prompt_budgets, strict=True))
             )
-            self.monitor.completions(current.step, texts, rollouts, reward, advantage, kept=kept)
+            extras = self.group.gather(self._extras(current))
+            self.monitor.completions(
+                current.step, texts, rollouts, reward, advantage, kept=kept, extras=extras
+            )
+
+    def _logged(self, current: InProgress) -> dict[str, float | None]:
+        """Means over all processes of what reward functions logged by `log_metric`, as `logged_NAME`."""
+        if not self.method.functions or current.calls is None:
+            return {}
+        everyone = self.group.gather(list(current.calls.metrics.items()))
+        names = sorted({name for name, _ in everyone})
+        values = {name: [v for other, some in everyone if other == name for v in some] for name in names}
+        return {f"logged_{name}": sum(some) / len(some) for name, some in values.items()}
+
+    def _extras(self, current: InProgress) -> list[dict[str, Any]]:
+        """Values of `log_extra` a row of this process."""
+        columns = {} if current.calls is None else current.calls.extras
+        count = len(current.rows)
+        return [
+            {name: values[i] for name, values in columns.items() if i < len(values)} for i in range(count)
+        ]

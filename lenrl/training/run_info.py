@@ -18,7 +18,7 @@ def task_of(recipe: Recipe) -> tasks.Task:
         BadInput: the task's options, or for such a method its data, can't be read.
     """
     task = tasks.build(recipe.task)
-    return task if recipe.method.reads_verdicts else task.where_answered()
+    return task if recipe.method.needs_gold else task.where_answered()
 
 
 def run_info_of(trainer: Mapping[str, Any], updates_per_rollout: int = 1) -> RunInfo:

@@ -204,7 +204,7 @@ class LenrlTrainer(CheckpointedGRPO):
         return self.rollout.finish(batch, logps=self._rollout_logps)
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list) -> Tensor:
-        return self.rollout.score(completion_ids_list)
+        return self.rollout.score(completion_ids_list, self.state)
 
     def _generate(self, prompts: list) -> tuple:
         """TRL's, where no row gets longer than its own cap and the batch not longer than the largest."""

@@ -46,6 +46,7 @@ class Asked:
     """Prompts as text, the budget's hint after the problem's."""
 
     tokenizer = Characters()
+    task = None
 
     def for_trl(self, problem, budget=None) -> str:
         return problem.prompt + ((budget and budget.hint) or "")

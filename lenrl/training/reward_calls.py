@@ -1,0 +1,67 @@
+"""Calls of a method's reward functions in training: on this process's rows of one generation batch."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from lenrl.rollouts import Verdict
+from lenrl.strategies.base import PromptBudget
+from lenrl.strategies.functions import FunctionInputs, call
+from lenrl.strategies.method import Method
+from lenrl.tasks.base import Task
+from lenrl.tasks.problem import Problem
+from lenrl.training.trl_batch import TrlRow
+
+
+@dataclass(frozen=True)
+class RewardCalls:
+    """The rows that functions see; `texts` and `ids` are those of the completions as they are kept, after a cut too."""
+
+    method: Method
+    task: Task
+    rows: Sequence[TrlRow]
+    problems: Sequence[Problem]
+    prompt_budgets: Sequence[PromptBudget]
+    texts: list[str]
+    ids: list[Sequence[int]]
+    trainer_state: Any = None
+    metrics: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # of `log_metric`
+    extras: dict[str, list[Any]] = field(default_factory=dict)  # of `log_extra`, a value a row
+
+    def judged(self, verdicts: Sequence[Verdict], places: Sequence[int]) -> list[Verdict]:
+        """The verifier's verdicts of some rows, with those of the function that gives the verdict in their place."""
+        judge = self.method.judge
+        if judge is None or not places:
+            return list(verdicts)
+        values = call([judge], self._inputs(places))[judge.name]
+        return [
+            replace(verdict, correct=None, score=None, outcome="abstained")
+            if value is None
+            else replace(verdict, correct=value > 0, score=None, outcome="ok")
+            for verdict, value in zip(verdicts, values, strict=True)
+        ]
+
+    def parts(self, nonfinite: Literal["fail", "drop"]) -> list[dict[str, float | None]]:
+        """Values of the functions that are added, by name, a row each."""
+        values = call(self.method.added, self._inputs(range(len(self.rows))), nonfinite)
+        return [{name: column[row] for name, column in values.items()} for row in range(len(self.rows))]
+
+    def _inputs(self, places: Sequence[int]) -> FunctionInputs:
+        return FunctionInputs(
+            prompts=[self.rows[i]["prompt"] for i in places],
+            texts=[self.texts[i] for i in places],
+            completion_ids=[self.ids[i] for i in places],
+            columns=[self._columns(i) for i in places],
+            trainer_state=self.trainer_state,
+            metrics=self.metrics,
+            extras=self.extras if len(places) == len(self.rows) else {},
+        )
+
+    def _columns(self, place: int) -> dict[str, Any]:
+        """Of the data and the budget; the gold answer as `answer`, and under the name of its own column."""
+        problem = self.problems[place]
+        column = getattr(self.task, "answer", None)
+        gold = {column: problem.answer} if isinstance(column, str) else {}
+        budget = self.prompt_budgets[place].columns
+        return {**problem.columns, **budget, **gold, "answer": problem.answer}
