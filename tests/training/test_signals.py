@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from lenrl.run_process import run
 from lenrl.training import checkpoint
 from lenrl.training.signals import Stopped, StopSignal
 from lenrl.training.watchdog import Watchdog
+from tests.launch.fakes import wait_for
 from tests.training.runs import SMALL
 
 LONG_S = 60.0  # of a phase that is to be left
@@ -203,11 +205,20 @@ def test_processes_that_end_together_may_both_remove_the_folder_of_stacks(tmp_pa
     assert not watchdog.path.parent.exists()
 
 
-def test_a_run_that_hangs_says_where_and_ends(tmp_path, caplog):
+@pytest.fixture
+def clock(monkeypatch):
+    """The watchdog's clock, which stands still until a test moves it: `clock.now += 1.0`, seconds."""
+    clock = SimpleNamespace(now=1000.0, sleep=lambda _: None)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr("lenrl.training.watchdog.time", clock)
+    return clock
+
+
+def test_a_run_that_hangs_says_where_and_ends(tmp_path, caplog, clock):
     """Also among more threads than faulthandler lists."""
     ended = threading.Event()
     for _ in range(120):
-        threading.Thread(target=ended.wait, args=(30,), daemon=True).start()
+        threading.Thread(target=ended.wait, args=(LONG_S,), daemon=True).start()
     found = []
 
     def end(code, how):
@@ -215,22 +226,30 @@ def test_a_run_that_hangs_says_where_and_ends(tmp_path, caplog):
         ended.set()
 
     def stuck_here():
-        ended.wait(30)
+        wait_for(lambda: "verification" in watchdog.seen[0][0])
+        clock.now += 1.1
+        ended.wait(LONG_S)
 
     stop = StopSignal()
-    with Watchdog(stop, tmp_path, rank=0, processes=1, hang_timeout_s=1, end=end):
+    with Watchdog(stop, tmp_path, rank=0, processes=1, hang_timeout_s=1, end=end) as watchdog:
         stop.run("verification", stuck_here)
     assert found[0] == (1, "hung while verification")
     assert "stuck_here" in (tmp_path / "stacks" / "rank0.txt").read_text()
     assert "guard.hang_timeout_s" in caplog.text and "rank 0: verification" in caplog.text
 
 
-def test_a_process_that_waits_for_one_that_works_does_not_hang(tmp_path):
+def test_a_process_that_waits_for_one_that_works_does_not_hang(tmp_path, clock):
+    """20 times in a row the other process reports 0.9 s after its last report, of 1 s that it may be silent."""
     stop, store, ended = StopSignal(), Store(), []
-    with Watchdog(
+    watchdog = Watchdog(
         stop, tmp_path, rank=0, processes=2, hang_timeout_s=1, store=store, end=lambda *a: ended.append(a)
-    ):
+    )
+    with watchdog:
         for beat in range(20):
-            store.set("lenrl/beat/1", json.dumps([beat, "sampling"]))
-            time.sleep(0.1)
-    assert not ended
+            report = json.dumps([beat, "sampling"])
+            store.set("lenrl/beat/1", report)
+            wait_for(lambda report=report: watchdog.seen[1][0] == report)
+            clock.now += 0.9
+        assert not ended
+        clock.now += 0.2
+        wait_for(lambda: ended)
