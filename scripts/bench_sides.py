@@ -1,0 +1,344 @@
+"""Both sides of scripts/bench.py: stock TRL and lenrl, built from the same recipe, each training a few steps a turn."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PrinterCallback, TrainerCallback
+from trl.trainer.grpo_trainer import GRPOTrainer
+
+from lenrl import run_process
+from lenrl.config import compose
+from lenrl.generation import transformers_engine
+from lenrl.generation.base import Decoding
+from lenrl.generation.pretrained import find
+from lenrl.generation.sampling import completion_text, sample
+from lenrl.tasks.prompts import Prompts
+from lenrl.training.build import build
+from lenrl.training.prepare import grpo_config, prepare
+from lenrl.verify.pool import Claim, Verifier
+
+MIB = 2**20
+MMAP_THRESHOLD = -3  # of mallopt
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What both sides have in common."""
+
+    model: str  # folder, or `tiny`
+    sampler: str | None  # model whose completions take the place of the trained one's
+    made_up: bool  # completions of one length, half of each group right; the trained model samples in vain
+    prompts: int  # of a rollout
+    group: int  # completions a prompt
+    cap: int  # tokens
+    steps: int  # optimizer steps a turn
+    memory: bool = False  # peak memory of the update is measured
+    own: tuple[str, ...] = ()  # overrides of lenrl's recipe
+
+    def overrides(self) -> list[str]:
+        """Lines that make the recipe `grpo` the benchmark's."""
+        gpu = ["launch=single_gpu", "model.dtype=bfloat16"] if torch.cuda.is_available() else []
+        if gpu and find_spec("vllm") and self.sampler is None:
+            gpu += [
+                "trainer.use_vllm=true",
+                "trainer.vllm_mode=colocate",
+                "trainer.vllm_gpu_memory_utilization=0.3",
+            ]
+        trainer = {
+            "per_device_train_batch_size": self.prompts * self.group,
+            "num_generations": self.group,
+            "max_completion_length": self.cap,
+            "max_steps": self.steps,
+            "learning_rate": 1e-12,
+            "lr_scheduler_type": "constant",
+            "warmup_steps": 0,
+            "save_steps": 0,
+            "eval_steps": 0,
+        }
+        lines = [f"trainer.{name}={value}" for name, value in trainer.items()]
+        return [*gpu, *lines, f"model.path={self.model}", "guard.truncated_rollouts=1000000", "task.dev=0"]
+
+
+class Side:
+    """One of the two: `turn` trains some steps and gives the mean seconds of a step by phase, or MiB."""
+
+    name: str
+    trainer: GRPOTrainer
+    verifier: Verifier
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self.settings, self.folder = settings, folder
+        self.steps: list[dict[str, float]] = []  # of the last turn
+        self.grad_norms: list[float] = []
+        self.useful_token_share = self.groups_with_signal = 0.0
+
+    def __enter__(self):
+        self.verifier.__enter__()
+        return self
+
+    def __exit__(self, *fault) -> None:
+        self.verifier.__exit__(*fault)
+
+    def ready(self, prompts: Prompts) -> None:
+        """Put the case's completions and meters into the trainer."""
+        trainer, settings = self.trainer, self.settings
+        trainer.remove_callback(PrinterCallback)
+        if settings.memory:
+            meter = PeakMemory(trainer)
+            trainer.add_callback(meter)
+            self.meter = meter
+        if settings.sampler is not None:
+            substitute(trainer, Recorded(settings.sampler, settings.cap), in_vain=False)
+        elif settings.made_up:
+            substitute(trainer, Uniform(prompts, settings.cap), in_vain=True)
+
+    def turn(self) -> dict[str, float]:
+        self.steps = self.trained()
+        if self.settings.memory:
+            return {"peak_mib": self.meter.peak_mib}
+        return {name: mean(step[name] for step in self.steps) for name in self.steps[0]}
+
+    def trained(self) -> list[dict[str, float]]:
+        """Train; seconds by phase of each optimizer step."""
+        raise NotImplementedError
+
+
+class Lenrl(Side):
+    """The trainer of `lenrl train grpo`; seconds from its own metrics.jsonl."""
+
+    name = "lenrl"
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        super().__init__(settings, folder)
+        checked_run = prepare(compose("grpo", [*settings.overrides(), *settings.own]))
+        folder.mkdir(parents=True)
+        self.trainer, self.verifier = self.lenrl, _ = build(checked_run, grpo_config(checked_run, folder))
+        self.ready(self.lenrl.rollout.problem_set.prompts)
+
+    def trained(self) -> list[dict[str, float]]:
+        run_process.train(self.lenrl, self.folder, None)
+        lines = [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
+        self.grad_norms = [line["grad_norm"] for line in lines]
+        self.useful_token_share = mean(line["useful_token_share"] for line in lines)
+        self.groups_with_signal = mean(line["groups_with_signal"] for line in lines)
+        return [
+            {name: line[f"time_{name}_s"] for name in ("step", "generate", "verify", "update")}
+            for line in lines
+        ]
+
+
+class Stock(Side):
+    """TRL's own trainer, with a reward function that gives lenrl's verdicts."""
+
+    name = "trl"
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        super().__init__(settings, folder)
+        checked_run = prepare(compose("grpo", settings.overrides()))
+        tokenizer = transformers_engine.load_tokenizer_info(
+            settings.model, checked_run.recipe.model
+        ).tokenizer
+        prompts = Prompts(checked_run.task, tokenizer)
+        problems = {problem.id: problem for problem in checked_run.task.problems("train")}
+        self.verifier = Verifier(checked_run.verifier)
+
+        def reward(prompt_id: list[str], completion_ids: list[list[int]], **_: object) -> list[float]:
+            texts = [completion_text(tokenizer, ids, self.trainer.eos_token_ids) for ids in completion_ids]
+            golds = [problems[name].answer for name in prompt_id]
+            claims = [Claim(text, gold) for text, gold in zip(texts, golds, strict=True)]
+            return [float(bool(verdict.correct)) for verdict in self.verifier.verify(claims)]
+
+        self.trainer = TimedGRPO(
+            model=find(settings.model),
+            reward_funcs=[reward],
+            args=grpo_config(checked_run, folder),
+            train_dataset=Dataset.from_list([prompts.row(problem) for problem in problems.values()]),
+            processing_class=tokenizer,
+        )
+        self.ready(prompts)
+
+    def trained(self) -> list[dict[str, float]]:
+        clock: Any = self.trainer
+        clock.begin_turn()
+        self.trainer.train()
+        self.grad_norms = clock.grad_norms
+        self.useful_token_share = mean(clock.useful_token_shares)
+        return clock.steps
+
+
+class TimedGRPO(GRPOTrainer):
+    """Stock TRL with a stopwatch: a step from where it begins to its log, as lenrl's metrics have it."""
+
+    def __init__(self, **options: Any) -> None:
+        self.begin_turn()
+        super().__init__(**options)
+        self.add_callback(OnStepBegin(self._begin_step))
+
+    def begin_turn(self) -> None:
+        self.steps: list[dict[str, float]] = []
+        self.grad_norms: list[float] = []
+        self.useful_token_shares: list[float] = []
+
+    def _begin_step(self) -> None:
+        self._seconds = {"generate": 0.0, "verify": 0.0}
+        self._began = time.perf_counter()
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._seconds[phase] += time.perf_counter() - began
+
+    def _generate(self, prompts):
+        with self._timed("generate"):
+            return super()._generate(prompts)
+
+    def _calculate_rewards(self, *args):
+        with self._timed("verify"):
+            return super()._calculate_rewards(*args)
+
+    def _generate_and_score_completions(self, inputs):
+        batch = super()._generate_and_score_completions(inputs)
+        tokens_N = batch["prompt_mask"].sum(-1) + batch["completion_mask"].sum(-1)
+        computed = batch["prompt_mask"].numel() + batch["completion_mask"].numel()
+        self.useful_token_shares.append(float(tokens_N[batch["advantages"] != 0].sum() / computed))
+        return batch
+
+    def log(self, logs, start_time=None):
+        if "grad_norm" in logs:
+            step, spent = time.perf_counter() - self._began, sum(self._seconds.values())
+            self.steps.append({"step": step, **self._seconds, "update": step - spent})
+            self.grad_norms.append(logs["grad_norm"])
+        super().log(logs, start_time)
+
+
+@dataclass(eq=False)
+class OnStepBegin(TrainerCallback):
+    call: Callable[[], None]
+
+    def on_step_begin(self, args, state, control, **_) -> None:
+        self.call()
+
+
+# --- completions that are not the trained model's own ------------------------------------------------------
+
+
+def substitute(
+    trainer: Any, source: Callable[[Sequence[Sequence[int]]], list[list[int]]], *, in_vain: bool
+) -> None:
+    """From now on completions are `source`'s; `in_vain`: the trainer samples all the same, so that it can be timed."""
+    own = trainer._generate_single_turn
+
+    def generate(prompt_ids, *rest, **options):
+        if in_vain:
+            own(prompt_ids, *rest, **options)
+        return source(prompt_ids), None
+
+    trainer._generate_single_turn = generate
+
+
+class Recorded:
+    """Completions of another model, the same ones whenever and by whomever the prompts are asked."""
+
+    def __init__(self, model: str, cap: int) -> None:
+        self.model, self.cap = model, cap
+        self.known: dict[tuple[tuple[int, ...], ...], list[list[int]]] = {}
+
+    @cached_property
+    def loaded(self):
+        return transformers_engine.load(self.model)
+
+    def __call__(self, prompt_ids: Sequence[Sequence[int]]) -> list[list[int]]:
+        key = tuple(map(tuple, prompt_ids))
+        if key not in self.known:
+            loaded, decoding = self.loaded, Decoding(temperature=1.0, max_new_tokens=self.cap)
+            completions = sample(
+                loaded.model, loaded.info.tokenizer, prompt_ids, decoding, eos_ids=loaded.info.eos_ids
+            )
+            self.known[key] = [completion.ids for completion in completions]
+        return self.known[key]
+
+
+class Uniform:
+    """Completions of `cap` tokens each, of which every other one is right: nothing is flat, nothing is padding."""
+
+    def __init__(self, prompts: Prompts, cap: int) -> None:
+        self.tokenizer, self.cap = prompts.tokenizer, cap
+        problems = prompts.task.problems("train")
+        self.answers: Mapping[tuple[int, ...], int] = {
+            tuple(prompts.ids(problem)): int(problem.answer or 0) for problem in problems
+        }
+
+    def __call__(self, prompt_ids: Sequence[Sequence[int]]) -> list[list[int]]:
+        return [
+            self._completion(self.answers[tuple(ids)], place % 2 == 0) for place, ids in enumerate(prompt_ids)
+        ]
+
+    def _completion(self, answer: int, right: bool) -> list[int]:
+        def ids(text: str) -> list[int]:
+            return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+        head, step = ids("<think>\n"), ids("1+1=2\n")
+        tail = [*ids(f"</think>\n\\boxed{{{(answer + (not right)) % 10}}}"), self.tokenizer.eos_token_id]
+        room = self.cap - len(head) - len(tail)
+        return [*head, *(step * self.cap)[:room], *tail]
+
+
+# --- memory ------------------------------------------------------------------------------------------------
+
+
+def peak_is_honest() -> None:
+    """On the CPU: memory that is freed goes back to the system at once, so that a peak is what was needed."""
+    if not torch.cuda.is_available():
+        ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, 65536)
+
+
+class PeakMemory(TrainerCallback):
+    """MiB that the update takes beside what is held when its rollout stands; the largest so far."""
+
+    def __init__(self, trainer: Any) -> None:
+        self.peak_mib = 0.0
+        own = trainer._generate_and_score_completions
+
+        def generate_and_score(inputs):
+            batch = own(inputs)
+            self._begin()
+            return batch
+
+        trainer._generate_and_score_completions = generate_and_score
+
+    def on_step_end(self, args, state, control, **_) -> None:
+        self.peak_mib = max(self.peak_mib, (self._highest() - self.before) / MIB)
+
+    def _begin(self) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+            self.before = torch.cuda.memory_allocated()
+        else:
+            ctypes.CDLL(None).malloc_trim(0)
+            Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
+            self.before = resident("VmRSS")
+
+    def _highest(self) -> int:
+        return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resident("VmHWM")
+
+
+def resident(line: str) -> int:
+    """Bytes of this process in memory: `VmRSS` now, `VmHWM` at most since it was reset."""
+    found = re.search(rf"{line}:\s+(\d+)", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
