@@ -1,11 +1,166 @@
-"""Places of other people's code, for messages: file and line of an object, and of an exception in it.
+"""Code of the user's own: plug-in files and packages' entry points, and places in them for messages.
 
-Standard library only: workers of the verifier import it.
+A plug-in is a class that derives from one of BASES, or a reward function. Base classes are known by name, so that this
+module stands below them all; standard library only, since workers of the verifier import it.
 """
 
+import hashlib
 import inspect
+import linecache
+import sys
 import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from pathlib import Path
+from types import ModuleType
 from typing import Any
+
+from lenrl.errors import BadInput
+
+BASES = {  # module and name of a base class -> kind of plug-in
+    **{
+        f"lenrl.strategies.base.{slot.title()}": slot
+        for slot in ("budget", "truncation", "reward", "advantage", "objective", "sampling")
+    },
+    "lenrl.tasks.base.Task": "task",
+    "lenrl.verify.base.VerifierPlugin": "verifier",
+}
+FUNCTION = "reward_function"
+KINDS = (*BASES.values(), FUNCTION)  # entry points of a kind are those of the group `lenrl.KINDs`
+
+
+@dataclass(frozen=True)
+class PluginFile:
+    """A file that was imported, as it was then."""
+
+    path: Path
+    source: bytes
+    module: ModuleType
+    objects: Mapping[str, Mapping[str, Any]]  # by kind, by name
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hex digits of its text."""
+        return hashlib.blake2b(self.source, digest_size=8).hexdigest()
+
+
+_files: dict[str, PluginFile] = {}  # by file name: the one imported last
+
+
+def load(path: Path | str, source: bytes | None = None) -> PluginFile:
+    """Import a Python file whose plug-ins are then found by name; the same text once, a later one in its place.
+
+    Args:
+        path: of the file.
+        source: its text, where it was read before.
+
+    Raises:
+        BadInput: no such file, importing it raises, it holds no plug-in, or a class that is none; with file and line.
+    """
+    file = Path(path).absolute()
+    if source is None:
+        if file.suffix != ".py" or not file.is_file():
+            raise BadInput(f"--plugin {path}: no such file; give a Python file, ending in .py")
+        source = file.read_bytes()
+    former = _files.get(file.name)
+    if former is not None and former.source == source:
+        return former
+    module = _imported(file, source)
+    plugin = PluginFile(file, source, module, _objects(module, file))
+    for other in _files.values():
+        for kind, named in plugin.objects.items():
+            for name in named.keys() & other.objects.get(kind, {}).keys() if other is not former else ():
+                raise BadInput(
+                    f"{place_of(named[name])}: {kind} {name!r} exists already, in {other.path}; choose another name"
+                )
+    _files[file.name] = plugin
+    return plugin
+
+
+def of_files(kind: str, built_in: Mapping[str, Any]) -> dict[str, Any]:
+    """Plug-ins of a kind in the files that were imported, by name.
+
+    Raises:
+        BadInput: one has a built-in one's name; its file is forgotten.
+    """
+    found: dict[str, Any] = {}
+    for plugin in list(_files.values()):
+        for name, thing in plugin.objects.get(kind, {}).items():
+            if name in built_in:
+                del _files[plugin.path.name]
+                raise BadInput(f"{place_of(thing)}: {kind} {name!r} exists already; choose another name")
+            found[name] = thing
+    return found
+
+
+def of_packages(kind: str) -> EntryPoints:
+    """Entry points that installed packages have for a kind; none is loaded."""
+    return entry_points(group=f"lenrl.{kind}s")
+
+
+def installed(kind: str, point: EntryPoint) -> Any:
+    """The plug-in of an entry point.
+
+    Raises:
+        BadInput: it cannot be loaded, or is no plug-in of that kind and name.
+    """
+    where = f"installed {kind.replace('_', ' ')} {point.name!r} ({point.value})"
+    try:
+        thing = point.load()
+    except Exception as error:
+        raise BadInput(f"{where} cannot be loaded: {raised(error)}; repair or uninstall it") from error
+    if kind == FUNCTION:
+        if not callable(thing):
+            raise BadInput(f"{where} must be a function of completions")
+    elif not (kind_of(thing) == kind and name_of(thing) == point.name):
+        base = next(base for base, other in BASES.items() if other == kind)
+        raise BadInput(f"{where} must be a subclass of {base} with name = {point.name!r}")
+    return thing
+
+
+def find(kind: str, name: Any, built_in: Mapping[str, Any]) -> Any:
+    """The built-in thing or plug-in of that kind and name; None: there is none. Only what is named is loaded.
+
+    Raises:
+        BadInput: an installed one that cannot be loaded, or a name that is taken twice.
+    """
+    known = {**built_in, **of_files(kind, built_in)}
+    if not isinstance(name, str):
+        return None
+    if name in known:
+        return known[name]
+    return next((installed(kind, point) for point in of_packages(kind) if point.name == name), None)
+
+
+def names(kind: str, built_in: Mapping[str, Any]) -> list[str]:
+    """All names of a kind, for messages."""
+    return sorted({*built_in, *of_files(kind, built_in), *(point.name for point in of_packages(kind))})
+
+
+def file_of(thing: Any) -> PluginFile | None:
+    """The plug-in file that a class or function stands in; None: it is no file's."""
+    module = getattr(thing, "__module__", None)
+    return next((plugin for plugin in _files.values() if plugin.module.__name__ == module), None)
+
+
+def source_of(name: str) -> bytes:
+    """The text of an imported file, by its name."""
+    return _files[name].source
+
+
+def kind_of(thing: Any) -> str | None:
+    """The kind of plug-in that a class is, by the first of its base classes that is one of BASES."""
+    bases = thing.__mro__ if inspect.isclass(thing) else ()
+    places = (f"{base.__module__}.{base.__qualname__}" for base in bases[1:])
+    return next((BASES[place] for place in places if place in BASES), None)
+
+
+def name_of(kind: Any) -> str | None:
+    """The name that a recipe has for a class: `name` in its body, or the default of a field `name`."""
+    field = getattr(kind, "model_fields", {}).get("name")
+    name = getattr(kind, "name", None) if field is None else field.default
+    return name if isinstance(name, str) and name else None
 
 
 def place_of(thing: Any) -> str:
@@ -38,3 +193,61 @@ def raised(error: BaseException, thing: Any = None, file: str | None = None) -> 
     said = error.msg if isinstance(error, SyntaxError) else str(error)
     text = f"{type(error).__name__}: {said}" if said else type(error).__name__
     return f"{text} ({place})" if place else text
+
+
+def _imported(file: Path, source: bytes) -> ModuleType:
+    name = f"lenrl_plugin_{file.stem}_{hashlib.blake2b(source, digest_size=4).hexdigest()}"
+    module = ModuleType(name)
+    module.__file__ = str(file)
+    sys.modules[name] = module  # pydantic looks up the annotations' module
+    lines = source.decode("utf-8", "replace").splitlines(keepends=True)
+    linecache.cache[str(file)] = (
+        len(source),
+        None,
+        lines,
+        str(file),
+    )  # the file may change while this text runs
+    try:
+        exec(compile(source, str(file), "exec"), vars(module))
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        said = raised(error, file=str(file))
+        raise BadInput(f"--plugin {file}: importing it raised {said}; repair it") from error
+    return module
+
+
+def _objects(module: ModuleType, file: Path) -> dict[str, dict[str, Any]]:
+    objects: dict[str, dict[str, Any]] = {}
+    for kind, name, thing in (*_classes(module), *_functions(module)):
+        objects.setdefault(kind, {})[name] = thing
+    if not objects:
+        raise BadInput(
+            f"--plugin {file}: it defines no plug-in: no strategy, task or verifier, a class that derives from "
+            f"one of {', '.join(base.rpartition('.')[2] for base in BASES)}, and no reward function, which has a "
+            "parameter `completions`"
+        )
+    return objects
+
+
+def _classes(module: ModuleType) -> Iterator[tuple[str, str, type]]:
+    own = [c for c in vars(module).values() if inspect.isclass(c) and c.__module__ == module.__name__]
+    for thing in own:
+        kind, name = kind_of(thing), name_of(thing)
+        missing = ", ".join(sorted(getattr(thing, "__abstractmethods__", ())))
+        is_base = any(thing in other.__mro__[1:] for other in own)  # of others in the file
+        if kind is None or (is_base and (missing or name is None)):
+            continue
+        where = f"{place_of(thing)}: {kind} {thing.__name__}"
+        if missing:
+            raise BadInput(f"{where} does not define {missing}, which every {kind} has")
+        if name is None:
+            word = 'name: str = "..."' if kind == "task" else 'name = "..."'
+            raise BadInput(f"{where} has no name for recipes to call it by; write {word} into the class")
+        yield kind, name, thing
+
+
+def _functions(module: ModuleType) -> Iterator[tuple[str, str, Any]]:
+    for name, thing in vars(module).items():
+        own = inspect.isfunction(thing) and thing.__module__ == module.__name__ and name[0] != "_"
+        if own and "completions" in inspect.signature(thing).parameters:
+            yield FUNCTION, name, thing

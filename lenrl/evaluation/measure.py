@@ -35,9 +35,9 @@ def measure(
     sampled = time.perf_counter()
     info = engine.info
     texts = [completion_text(info.tokenizer, c.ids, info.eos_ids) for c in completions]
-    golds = [problem.answer for problem in problems for _ in range(decoding.samples)]
+    asked = [problem for problem in problems for _ in range(decoding.samples)]
     verdicts = verifier.verify(
-        [Claim(text, gold, info.think_prefilled) for text, gold in zip(texts, golds, strict=True)]
+        [Claim(t, p.answer, info.think_prefilled, p.columns) for t, p in zip(texts, asked, strict=True)]
     )
     seconds = {"generate": sampled - began, "verify": time.perf_counter() - sampled}
     return ModelResults(engine.name, decoding, problems, completions, texts, verdicts, seconds)

@@ -1,23 +1,21 @@
-"""Strategies by name: found by walking this package, through entry points, and in plug-in files.
+"""Strategies by name: found by walking this package, and among the plug-ins.
 
 Nothing is registered by being imported, and a recipe can only name what is found here: a dotted path names
 nothing.
 """
 
 import importlib
-import importlib.util
 import inspect
 import pkgutil
-import sys
 from collections.abc import Mapping
 from functools import cache
-from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pydantic import ValidationError
 
+from lenrl import plugins
 from lenrl.errors import BadInput, did_you_mean, explain
 from lenrl.strategies.base import Advantage, Budget, Objective, Reward, Sampling, Strategy, Truncation
 
@@ -31,8 +29,6 @@ SLOTS: dict[str, tuple[type[Strategy], str]] = {  # base class, package here; en
 }
 BASES = tuple(base for base, _ in SLOTS.values())
 
-_plugins: dict[Path, tuple[type[Strategy], ...]] = {}
-
 
 def available(slot: str) -> dict[str, type[Strategy]]:
     """All strategies of a slot by name: built-in ones, installed ones, plug-ins.
@@ -40,7 +36,12 @@ def available(slot: str) -> dict[str, type[Strategy]]:
     Raises:
         BadInput: the slot does not exist, or an installed strategy cannot be loaded.
     """
-    return _own(slot) | {point.name: _installed(slot, point) for point in _entry_points(slot)}
+    return _own(slot) | {point.name: plugins.installed(slot, point) for point in plugins.of_packages(slot)}
+
+
+def built_in(slot: str) -> dict[str, type[Strategy]]:
+    """The strategies of this package by name."""
+    return _walk(slot)
 
 
 def build(slot: str, spec: Mapping[str, Any]) -> Strategy:
@@ -65,37 +66,21 @@ def spec(strategy: Strategy) -> dict[str, Any]:
 
 
 def load_plugin(path: Path | str) -> list[type[Strategy]]:
-    """Import a Python file once and make its strategies available; the user names it on the command line.
+    """Import a plug-in file and make its strategies available; they are returned.
 
     Raises:
-        BadInput: no such file, the file raises, it holds no strategy, or a name is taken.
+        BadInput: what `lenrl.plugins.load` refuses, or a strategy with a built-in one's name.
     """
-    file = Path(path).resolve()
-    if file in _plugins:
-        return list(_plugins[file])
-    if not file.is_file():
-        raise BadInput(f"--plugin {path}: no such file")
-    module = _import_file(file)
-    kinds = _strategies(module)
-    if not kinds:
-        names = ", ".join(base.__name__ for base in BASES)
-        raise BadInput(f"--plugin {path}: it defines no strategy; derive a class from one of {names}")
-    for kind in kinds:
-        if kind.name in _own(kind.slot):
-            raise BadInput(f"--plugin {path}: {kind.slot} {kind.name!r} exists already; choose another name")
-    _plugins[file] = tuple(kinds)
-    return kinds
+    file = plugins.load(path)
+    return [kind for slot in SLOTS for kind in _own(slot).values() if plugins.file_of(kind) is file]
 
 
 def _find(slot: str, name: Any) -> type[Strategy]:
-    own = _own(slot)
-    if isinstance(name, str):
-        if name in own:
-            return own[name]
-        for point in _entry_points(slot):
-            if point.name == name:
-                return _installed(slot, point)
-    known = sorted({*own, *(point.name for point in _entry_points(slot))})
+    _check_slot(slot)
+    found = plugins.find(slot, name, _walk(slot))
+    if found is not None:
+        return found
+    known = plugins.names(slot, _walk(slot))
     if name is None:
         raise BadInput(f"{slot}.name is missing; choose one of {', '.join(known)}")
     path = " A recipe names a strategy, never a path to code." if "." in str(name) else ""
@@ -104,10 +89,13 @@ def _find(slot: str, name: Any) -> type[Strategy]:
 
 
 def _own(slot: str) -> dict[str, type[Strategy]]:
+    _check_slot(slot)
+    return {**_walk(slot), **plugins.of_files(slot, _walk(slot))}
+
+
+def _check_slot(slot: str) -> None:
     if slot not in SLOTS:
         raise BadInput(f"slot {slot!r} does not exist; there are {', '.join(SLOTS)}")
-    plugins = {kind.name: kind for kinds in _plugins.values() for kind in kinds if kind.slot == slot}
-    return {**_walk(slot), **plugins}
 
 
 @cache
@@ -124,10 +112,6 @@ def _walk(slot: str) -> dict[str, type[Strategy]]:
     return dict(sorted(kinds.items()))
 
 
-def _entry_points(slot: str) -> EntryPoints:
-    return entry_points(group=f"lenrl.{slot}s")
-
-
 def _strategies(module: ModuleType) -> list[type[Strategy]]:
     """Concrete strategies that the module itself defines."""
     return [
@@ -139,32 +123,3 @@ def _strategies(module: ModuleType) -> list[type[Strategy]]:
         and not inspect.isabstract(kind)
         and isinstance(getattr(kind, "name", None), str)
     ]
-
-
-def _installed(slot: str, point: EntryPoint) -> type[Strategy]:
-    where = f"installed {slot} {point.name!r} ({point.value})"
-    try:
-        kind = point.load()
-    except Exception as error:
-        raise BadInput(
-            f"{where} cannot be loaded: {type(error).__name__}: {error}; repair or uninstall it"
-        ) from error
-    base = SLOTS[slot][0]
-    if not (inspect.isclass(kind) and issubclass(kind, base) and kind.name == point.name):
-        raise BadInput(f"{where} must be a subclass of {base.__name__} with name = {point.name!r}")
-    return kind
-
-
-def _import_file(file: Path) -> ModuleType:
-    name = f"lenrl_plugin_{file.stem}_{len(_plugins)}"
-    module_spec = importlib.util.spec_from_file_location(name, file)
-    if module_spec is None or module_spec.loader is None:
-        raise BadInput(f"--plugin {file}: not a Python file; its name must end in .py")
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[name] = module  # pydantic looks up the annotations' module
-    try:
-        module_spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise BadInput(f"--plugin {file}: importing it raised {type(error).__name__}: {error}") from error
-    return module

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lenrl import plugins
 from lenrl.errors import BadInput, did_you_mean, explain
 from lenrl.tasks.base import SPLITS, Task, digest
 from lenrl.tasks.chain import ChainTask
@@ -29,15 +30,17 @@ def build(spec: Mapping[str, Any] | str) -> Task:
     if isinstance(spec, str):
         spec = {"name": "table", "path": spec, "split": "all"} if _is_file(spec) else {"name": spec}
     name = spec.get("name")
-    if name not in TASKS:
+    kind = plugins.find("task", name, TASKS)
+    if kind is None:
+        known = plugins.names("task", TASKS)
         raise BadInput(
-            f"task.name={name!r} is unknown; there are {', '.join(TASKS)}.{did_you_mean(name, TASKS, 'task={}')} "
+            f"task.name={name!r} is unknown; there are {', '.join(known)}.{did_you_mean(name, known, 'task={}')} "
             f"A data file ends in {', '.join(SUFFIXES)}: task.name=table task.path=FILE"
         )
     try:
-        return TASKS[name].model_validate(dict(spec))
+        return kind.model_validate(dict(spec))
     except ValidationError as error:
-        raise BadInput(explain(error, TASKS[name], "task", f"task {name!r}")) from None
+        raise BadInput(explain(error, kind, "task", f"task {name!r}")) from None
 
 
 def _is_file(text: str) -> bool:

@@ -28,6 +28,7 @@ from lenrl.training.trl_batch import (
     cut,
     loss_mask,
     masked_mean,
+    useful_token_share,
 )
 from lenrl.verify.pool import Claim, Verifier
 
@@ -46,7 +47,8 @@ class ProblemSet:
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
         """Verdicts of completions, each of its own problem."""
         pairs = zip(texts, problems, strict=True)
-        return self.verifier.verify([Claim(text, p.answer, self.think_prefilled) for text, p in pairs])
+        prefilled = self.think_prefilled
+        return self.verifier.verify([Claim(text, p.answer, prefilled, p.columns) for text, p in pairs])
 
     def asked(self, row: TrlRow) -> Problem:
         """The problem of a row."""
@@ -314,6 +316,7 @@ class RolloutScoring:
         counts = self.problem_set.verifier.counts
         spent = {name: count - current.counts[name] for name, count in counts.items()}
         metrics |= verifier_metrics(self.group.gather([spent]))
+        metrics["useful_token_share"] = useful_token_share(batch, self.group.sum)
         self.monitor.rollout(metrics, sampled_tokens=int(rollouts.sampled_length_PG.sum()))
         if self.monitor.wants(current.number):
             prompts = [self.problem_set.asked(row).prompt for row in current.rows]

@@ -5,12 +5,15 @@ Standard library only on the outside: a worker imports this module, and loads a 
 
 import abc
 import sys
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from lenrl.verify.limits import Limits, TooBig, Unreadable
 
 Outcome = Literal["ok", "timeout", "memory", "limit", "error", "abstained"]
-Result = tuple[bool | None, bool, Outcome]  # correct, formatted, outcome
+Result = tuple[
+    Any, bool, Outcome
+]  # correct (True, False, None; of a plug-in its judgement), formatted, outcome
 
 NO_GOLD = "0"  # in place of a gold answer that is not there: the format is judged all the same
 
@@ -20,10 +23,15 @@ class Kind(abc.ABC):
 
     package: ClassVar[str | None] = None  # that it needs
     installed_by: ClassVar[str] = ""  # pip install ...
-    in_worker: ClassVar[bool] = True  # False: comparing costs next to nothing, the caller's process does it
+    in_worker: bool = True  # False: comparing costs next to nothing, the caller's process does it
+    chunk: int = 0  # claims a task of a worker; 0: as many as spread well
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
+
+    def item(self, text: str, answer: str | None, gold: str | None, columns: Mapping[str, Any]) -> Any:
+        """The part of a claim that is judged, hashable: `(answer, gold)`, of a plug-in more behind them."""
+        return answer, gold if gold and gold.strip() else NO_GOLD
 
     def by_text(self, answer: str | None, gold: str) -> Result | None:
         """The result where no worker is needed, else None. Called in the caller's process."""
@@ -43,6 +51,10 @@ class Kind(abc.ABC):
     def same_text(self, answer: str, gold: str) -> bool:
         """An answer equals a gold answer that is not readable."""
         return False
+
+    def seconds(self, timeout_s: float, count: int) -> float:
+        """Seconds by the clock after which a worker that has so many claims in hand is killed."""
+        return 2 * timeout_s + 1
 
     def drop_caches(self) -> None:  # noqa: B027
         """Let go of what a claim beyond its limits left behind."""

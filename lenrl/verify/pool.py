@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from lenrl.errors import BadInput
+from lenrl import plugins
+from lenrl.errors import BadInput, PluginFailed
 from lenrl.rollouts import Verdict
 from lenrl.verify.extract import extract_answer, tag_report
-from lenrl.verify.kinds import KINDS, NO_GOLD, Outcome, Result
+from lenrl.verify.kinds import KINDS, Kind, Outcome, Result
 from lenrl.verify.limits import Limits, costly
+from lenrl.verify.plugged import Failure, Plugged, Spec, verdict
 from lenrl.verify.processes import new_pool, stop
-from lenrl.verify.settings import VerifierSettings
-from lenrl.verify.worker import Pair, judge_chunk, judge_golds
+from lenrl.verify.settings import PluginSettings, VerifierSettings
+from lenrl.verify.worker import Pair, judge_chunk, judge_golds, judge_plugged
+
+log = logging.getLogger("lenrl")
 
 _COUNTERS = dict(timeout="timeouts", memory="memory", limit="limits", error="errors", abstained="abstained")
 _LOGGED_CHARS = 200
 _CHUNK = 16  # pairs a task; a failing chunk is judged again pair by pair
+_MANY = 8  # completions on all of which a plug-in raises: it is not theirs to blame
 _MEMORY_EXITS = (-6,)  # abort(): what a C library does when it cannot allocate
 
 
@@ -33,6 +39,7 @@ class Claim:
     text: str
     answer: str | None
     think_prefilled: bool = False
+    columns: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False)  # of the problem
 
 
 class Verifier:
@@ -43,23 +50,21 @@ class Verifier:
     """
 
     def __init__(self, settings: VerifierSettings) -> None:
-        kind = KINDS[settings.kind]
-        if kind.package and importlib.util.find_spec(kind.package) is None:
-            raise BadInput(
-                f"verifier.kind={settings.kind!r} needs {kind.package}, which is not installed; "
-                f"pip install '{kind.installed_by}', or choose another verifier.kind"
-            )
         self.settings = settings
         self.counts: dict[str, int] = dict.fromkeys(("claims", *_COUNTERS.values(), "restarts"), 0)
-        self._kind = kind(Limits(**{name: getattr(settings, name) for name in Limits.__dataclass_fields__}))
+        self._kind = _kind(settings)
+        self._warned = False
         self._pool: Any = None
         self._owner = 0  # process id of the pool's owner: a forked child must not use it
 
     def verify(self, claims: Sequence[Claim]) -> list[Verdict]:
         """One verdict a claim, in order. No text makes it raise; equal claims are judged once."""
-        pairs = [(self._extract(claim), _gold(claim)) for claim in claims]
-        results = [self._kind.by_text(*pair) for pair in pairs]
+        kind = self._kind
+        pairs = [kind.item(claim.text, self._extract(claim), claim.answer, claim.columns) for claim in claims]
+        results = [kind.by_text(*pair[:2]) for pair in pairs]
         judged = self._judge(list(dict.fromkeys(p for p, r in zip(pairs, results, strict=True) if r is None)))
+        if isinstance(kind, Plugged):
+            self._refuse_faults(list(judged.values()))
         return [
             self._verdict(claim, pair[0], result or judged[pair])
             for claim, pair, result in zip(claims, pairs, results, strict=True)
@@ -93,8 +98,12 @@ class Verifier:
 
     def _verdict(self, claim: Claim, answer: str | None, result: Result) -> Verdict:
         correct, formatted, outcome = result
-        if not (claim.answer and claim.answer.strip()):
+        plugged = self._kind if isinstance(self._kind, Plugged) else None
+        if not (claim.answer and claim.answer.strip()) and (plugged is None or plugged.plugin.needs_gold):
             correct, outcome = None, "abstained" if outcome == "ok" else outcome
+        given = None if plugged is None else verdict(correct, answer, outcome, self._threshold)
+        if given is not None:
+            answer, outcome = given.answer, given.outcome
         self.counts["claims"] += 1
         if outcome != "ok":
             self.counts[_COUNTERS[outcome]] += 1
@@ -103,9 +112,39 @@ class Verifier:
         )
         if answer is not None and len(answer) > _LOGGED_CHARS:
             answer = answer[: _LOGGED_CHARS - 1] + "…"
+        if given is not None:
+            return replace(given, answer=answer, think_tags=think, answer_tags=tags)
         return Verdict(correct, answer, formatted, think, tags, outcome)
 
+    @property
+    def _threshold(self) -> float:
+        return self.settings.threshold if isinstance(self.settings, PluginSettings) else 1.0
+
+    def _refuse_faults(self, results: Sequence[Result]) -> None:
+        """Refuse a plug-in with a fault, or that does nothing but raise; another exception makes its verdict unknown.
+
+        Raises:
+            PluginFailed: with the plug-in's file and line.
+        """
+        failures = [value for value, *_ in results if isinstance(value, Failure)]
+        if not failures:
+            return
+        where, first = f"verifier {self.settings.kind!r}", failures[0]
+        fatal = next((failure for failure in failures if failure.fatal), None)
+        if fatal is not None:
+            raise PluginFailed(f"{where} {fatal.message}; repair it")
+        never = self.counts["claims"] == self.counts["errors"]
+        if len(failures) == len(results) and (never or len(results) >= _MANY):
+            raise PluginFailed(f"{where} {first.message}, on each of {len(results)} completions; repair it")
+        if not self._warned:
+            log.warning("%s %s: the verdict is unknown, and counted among its errors", where, first.message)
+        self._warned = True
+
     def _judge(self, pairs: list[Pair]) -> dict[Pair, Result]:
+        kind = self._kind
+        if isinstance(kind, Plugged):
+            return self._in_chunks(pairs, judge_plugged, lambda pair, outcome: kind.killed(outcome))
+
         def alone(pair: Pair, outcome: Outcome) -> Result:
             if outcome == "error":
                 return None, False, "error"
@@ -125,7 +164,8 @@ class Verifier:
         while waiting or running:
             while waiting and len(running) < 2 * self.settings.workers:
                 chunk = waiting.pop()
-                running[self._submit(work, (chunk, timeout_s), 2 * timeout_s + 1)] = chunk
+                limit_s = self._kind.seconds(timeout_s, len(chunk))
+                running[self._submit(work, (chunk, timeout_s), limit_s)] = chunk
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 chunk = running.pop(future)
                 outcome = _outcome(future)
@@ -149,6 +189,8 @@ class Verifier:
 
     def _chunks(self, items: list) -> list[list]:
         """Costly looking items by themselves, first; the others in even chunks."""
+        if size := self._kind.chunk:
+            return [items[i : i + size] for i in range(0, len(items), size)]
         risky = [[x] for x in items if costly(" ".join(filter(None, x)) if isinstance(x, tuple) else x)]
         single = {id(chunk[0]) for chunk in risky}
         plain = [x for x in items if id(x) not in single]
@@ -160,7 +202,8 @@ class Verifier:
             self._pool = None
         if self._pool is None:
             settings, limits = self.settings, asdict(self._kind.limits)
-            self._pool = new_pool(settings.workers, settings.kind, settings.memory_mib, limits)
+            travels = self._kind.spec if isinstance(self._kind, Plugged) else settings.kind
+            self._pool = new_pool(settings.workers, travels, settings.memory_mib, limits)
             self._owner = os.getpid()
         try:
             return self._pool.schedule(work, args=args, timeout=timeout_s)
@@ -170,8 +213,18 @@ class Verifier:
             return failed
 
 
-def _gold(claim: Claim) -> str:
-    return claim.answer if claim.answer and claim.answer.strip() else NO_GOLD
+def _kind(settings: VerifierSettings) -> Kind:
+    limits = Limits(**{name: getattr(settings, name) for name in Limits.__dataclass_fields__})
+    if isinstance(settings, PluginSettings):
+        found = plugins.find("verifier", settings.kind, {})
+        return Plugged(limits, Spec.of(settings.kind, found, settings.options))
+    kind = KINDS[settings.kind]
+    if kind.package and importlib.util.find_spec(kind.package) is None:
+        raise BadInput(
+            f"verifier.kind={settings.kind!r} needs {kind.package}, which is not installed; "
+            f"pip install '{kind.installed_by}', or choose another verifier.kind"
+        )
+    return kind(limits)
 
 
 def _outcome(future: Future) -> str:

@@ -32,7 +32,7 @@ class _Context(multiprocessing.context.ForkServerContext):
     Process = _Worker  # type: ignore[assignment]
 
 
-def new_pool(workers: int, kind: str, memory_mib: int, limits: dict[str, int]) -> Any:
+def new_pool(workers: int, kind: Any, memory_mib: int, limits: dict[str, int]) -> Any:
     """A pebble pool, its workers not yet started; `memory_mib` is what each may add to its start-up size."""
     context = _Context()
     if kind == "math":

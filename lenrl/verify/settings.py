@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lenrl.errors import BadInput, explain
+from lenrl import plugins
+from lenrl.errors import BadInput, did_you_mean, explain
+from lenrl.verify.kinds import KINDS
 
 
 class VerifierSettings(BaseModel):
@@ -22,12 +24,25 @@ class VerifierSettings(BaseModel):
         Raises:
             BadInput: an unknown key (with the nearest one), or a value out of bounds.
         """
+        spec = {**({"kind": kind} if kind else {}), **spec}
+        name = spec.get("kind", "math")
+        if isinstance(name, str) and name not in KINDS:
+            return PluginSettings.of(name, spec)
         try:
-            return cls(**{**({"kind": kind} if kind else {}), **spec})
+            return cls(**spec)
         except ValidationError as fault:
             raise BadInput(explain(fault, cls, "verifier")) from None
 
-    kind: Literal["math", "exact", "gym"] = Field("math", description="comparison with the gold answer")
+    @property
+    def needs_gold(self) -> bool:
+        """Without a gold answer nobody can say what is right."""
+        return True
+
+    def errors(self, columns: Collection[str]) -> list[str]:
+        """Sentences on what the verifier reads and data with these columns do not have."""
+        return []
+
+    kind: str = Field("math", description="comparison with the gold answer")
     format: Literal["boxed", "answer_tag"] = Field("boxed", description="place of the answer in the text")
     workers: int = Field(2, ge=1, le=256, description="worker processes")
     timeout_s: float = Field(2.0, gt=0, le=600, description="CPU seconds; killed after 2x + 1 s by the clock")
@@ -39,3 +54,64 @@ class VerifierSettings(BaseModel):
         5000, ge=16, le=1_000_000, description="digits of numbers to be written out"
     )
     max_elements: int = Field(64, ge=2, le=10_000, description="elements of a list, set, tuple or matrix")
+
+
+class PluginSettings(VerifierSettings):
+    """Settings of a verifier of one's own, with its options."""
+
+    options: dict[str, Any] = {}
+    threshold: float = Field(1.0, gt=0, le=1, description="judgement from which on a completion is right")
+    source: str | None = None  # hash of the plug-in's file; None: an installed package's
+
+    @classmethod
+    def of(cls, name: str, spec: Mapping[str, Any]) -> PluginSettings:
+        """The settings of a `verifier` section that names a plug-in.
+
+        Raises:
+            BadInput: there is none of that name, the class cannot judge, or a value is out of bounds.
+        """
+        kind = plugins.find("verifier", name, KINDS)
+        if kind is None:
+            known = plugins.names("verifier", KINDS)
+            raise BadInput(
+                f"verifier.kind={name!r} is unknown; there are {', '.join(map(repr, known))}."
+                f"{did_you_mean(name, known, 'verifier.kind={}')} One of your own comes with --plugin FILE.py"
+            )
+        place = f"{plugins.place_of(kind)}: verifier {name!r}"
+        own = [option for option in cls.model_fields if option not in ("options", "source")]
+        if faults := [
+            *kind.faults(),
+            *(f"its option {o!r} is one of every verifier" for o in kind.model_fields if o in own),
+        ]:
+            raise BadInput(f"{place}: {'; '.join(faults)}")
+        limits = {o: value for o in ("timeout_s", "memory_mib") if (value := getattr(kind, o)) is not None}
+        try:
+            options = kind(**{option: value for option, value in spec.items() if option not in own})
+        except ValidationError as fault:
+            raise BadInput(explain(fault, kind, "verifier", f"verifier {name!r}")) from None
+        file = plugins.file_of(kind)
+        try:
+            return cls(
+                **{**limits, **{option: value for option, value in spec.items() if option in own}},
+                options=options.model_dump(mode="json"),
+                source=None if file is None else file.digest,
+            )
+        except ValidationError as fault:
+            raise BadInput(explain(fault, cls, "verifier")) from None
+
+    @property
+    def plugin(self) -> Any:
+        """The class."""
+        return plugins.find("verifier", self.kind, {})
+
+    @property
+    def needs_gold(self) -> bool:
+        return self.plugin.needs_gold
+
+    def errors(self, columns: Collection[str]) -> list[str]:
+        return [
+            f"{plugins.place_of(self.plugin)}: verifier {self.kind!r} reads the column {name!r}; the data has "
+            f"{sorted(columns)}"
+            for name in self.plugin.reads_columns
+            if name not in columns
+        ]

@@ -31,16 +31,24 @@ class OutOfTime(BaseException):
     """The CPU time of one claim is used up. Not an Exception: sympy swallows those."""
 
 
-def set_up(parent: int, kind: str, memory_mib: int, limits: dict[str, int]) -> None:
-    """Worker initializer: signals, death with the parent, warm imports, memory limit (in this order)."""
+def set_up(parent: int, kind: Any, memory_mib: int, limits: dict[str, int]) -> None:
+    """Worker initializer: signals, death with the parent, warm imports, memory limit (in this order).
+
+    `kind` is the name of one of KINDS, or the `lenrl.verify.plugged.Spec` of a plug-in.
+    """
     global _kind, _ceiling  # noqa: PLW0603
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a Python handler would wait for a long C call
     signal.signal(signal.SIGPROF, _out_of_time)
     end_with_parent(parent)
     sys.setrecursionlimit(3000)
-    _kind = KINDS[kind](Limits(**limits))
-    _kind.warm_up()
+    if isinstance(kind, str):
+        _kind = KINDS[kind](Limits(**limits))
+        _kind.warm_up()
+    else:
+        from lenrl.verify.plugged import in_worker  # it loads pydantic
+
+        _kind = in_worker(Limits(**limits), kind)
     if memory_mib:
         _ceiling = limit_memory(memory_mib)
 
@@ -53,6 +61,19 @@ def judge_chunk(pairs: Sequence[Pair], timeout_s: float) -> list[Result]:
     if _ceiling and address_space() > _ceiling - 64 * MIB:
         os._exit(77)  # bloated by earlier claims: a fresh worker gets the chunk
     return _until(lambda pair: judge(*pair, timeout_s), pairs, timeout_s)
+
+
+def judge_plugged(items: Sequence[Any], timeout_s: float) -> list[Result]:
+    """Like `judge_chunk`, for the items of a plug-in."""
+    from lenrl.verify.plugged import Plugged, Unusable
+
+    if isinstance(_kind, Unusable):
+        return [(_kind.failure, False, "error") for _ in items]
+    assert isinstance(_kind, Plugged)
+    kind = _kind
+    if kind.together:
+        return kind.many(items, timeout_s, _guarded)
+    return _until(lambda item: _guarded(lambda: kind.one(item), timeout_s), items, timeout_s)
 
 
 def judge_golds(golds: Sequence[str], timeout_s: float) -> list[bool]:

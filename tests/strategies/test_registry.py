@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lenrl import plugins
 from lenrl.errors import BadInput
 from lenrl.rollouts import RewardResult
 from lenrl.strategies import registry
@@ -70,13 +71,13 @@ def test_a_plugin_file(tmp_path: Path) -> None:
     assert registry.available("reward")["twice"] is kind
     rule = registry.build("reward", {"name": "twice", "factor": 3})
     assert show(rule(GROUP)) == [[3.0, 3.0, 0.0, 3.0]]  # type: ignore[operator]
-    registry._plugins.clear()
+    plugins._files.clear()
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x = 1", "defines no strategy"),
+        ("x = 1", "no strategy, task or verifier"),
         ("1 / 0", "ZeroDivisionError"),
         (PLUGIN.format(name="kimi"), "exists already"),
     ],
@@ -106,7 +107,7 @@ def test_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
             EntryPoint("broken", "no_such_module:Thing", "lenrl.advantages"),
         ]
     }
-    monkeypatch.setattr(registry, "entry_points", lambda group: points.get(group, []))
+    monkeypatch.setattr(plugins, "entry_points", lambda group: points.get(group, []))
     monkeypatch.setattr(
         EntryPoint, "load", lambda self: Same if self.name == "same" else __import__("no_such_module")
     )
