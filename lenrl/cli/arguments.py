@@ -41,7 +41,7 @@ class Parser(argparse.ArgumentParser):
             default=[],
             type=Path,
             metavar="FILE.py",
-            help="a file with strategies of your own; may be given several times",
+            help="a file with strategies, tasks, verifiers or reward functions of your own; may be given several times",
         )
 
     def multirun(self) -> None:

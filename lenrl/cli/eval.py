@@ -63,9 +63,11 @@ def main(arguments: Sequence[str]) -> int:
         metavar="FILE.jsonl",
         help="measure answers instead of a model: YapIndex, Ruler, win rates (docs/measures.md)",
     )
+    parser.plugin()
     options = parser.read(arguments)
     if options.answers is not None:
         return _answers(options)
+    _load_plugins(options)
 
     models, task, settings = divide(options.words)
     if not models:
@@ -89,6 +91,15 @@ def main(arguments: Sequence[str]) -> int:
         raise
     summary.show(result, console, out)
     return 0
+
+
+def _load_plugins(options: argparse.Namespace) -> None:
+    """The files of --plugin, and the copies that the runs among the models hold of theirs."""
+    places = [Path(word) for word in options.words if Path(word).is_dir()]
+    if options.plugin or places:
+        from lenrl.config import plugin_files
+
+        plugin_files.load_of_runs(places, plugin_files.load(options.plugin))
 
 
 def _answers(options: argparse.Namespace) -> int:

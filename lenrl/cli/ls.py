@@ -1,18 +1,31 @@
-"""`lenrl ls`: recipes and strategies, a line each."""
+"""`lenrl ls`: recipes, strategies and what else plug-ins may bring, a line each."""
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from lenrl.cli.arguments import Parser
 
-EXAMPLES = ("lenrl ls", "lenrl ls recipes", "lenrl ls reward", "lenrl ls --json")
+EXAMPLES = (
+    "lenrl ls",
+    "lenrl ls recipes",
+    "lenrl ls reward",
+    "lenrl ls verifier --plugin mine.py",
+    "lenrl ls --json",
+)
+OTHERS = ("task", "verifier", "reward_function")  # what plug-ins may bring besides strategies
 
 
 def main(arguments: Sequence[str]) -> int:
-    parser = Parser("ls", "List recipes and strategies with what they do.", EXAMPLES)
-    parser.add_argument("what", nargs="?", metavar="WHAT", help="recipes, or a slot: budget, reward, ...")
+    parser = Parser("ls", "List recipes, strategies, tasks and verifiers with what they do.", EXAMPLES)
+    parser.add_argument(
+        "what",
+        nargs="?",
+        metavar="WHAT",
+        help="recipes, budget, reward, ..., task, verifier, reward_function",
+    )
     parser.add_argument("--json", action="store_true", help="machine-readable")
     parser.plugin()
     options = parser.read(arguments)
@@ -25,27 +38,59 @@ def listing(plugins: Sequence[Path] = (), what: str | None = None) -> dict[str, 
     """`{"recipes": {name: description}, slot: {name: description}, ...}`.
 
     Raises:
-        BadInput: `what` is neither `recipes` nor a slot.
+        BadInput: `what` is none of these, or a file of `plugins` is refused.
     """
     from lenrl.config import SLOTS, recipe_files
     from lenrl.errors import BadInput
 
-    if what is not None and what not in ("recipes", *SLOTS):
-        raise BadInput(f"{what!r} can't be listed; there are recipes, {', '.join(SLOTS)}.")
+    kinds = (*SLOTS, *OTHERS)
+    if what is not None and what not in ("recipes", *kinds):
+        raise BadInput(f"{what!r} can't be listed; there are recipes, {', '.join(kinds)}.")
     names: dict[str, dict[str, str]] = {}
     if what in (None, "recipes"):
         recipes = sorted(recipe_files().items(), key=lambda item: ("/" in item[0], item[0]))
         names["recipes"] = {name: _comment(path) for name, path in recipes}
-    slots = [slot for slot in SLOTS if what in (None, slot)]
-    if slots:
-        from lenrl.strategies import registry
+    wanted = [kind for kind in kinds if what in (None, kind)]
+    if wanted:
+        from lenrl.config import plugin_files
 
-        for plugin in plugins:
-            registry.load_plugin(plugin)
-        for slot in slots:
-            kinds = registry.available(slot)
-            names[slot] = {name: _first_line(kind.__doc__) for name, kind in sorted(kinds.items())}
+        plugin_files.load(plugins)
+        names |= {kind: _described(kind) for kind in wanted}
     return names
+
+
+def _described(kind: str) -> dict[str, str]:
+    """First lines of the docstrings of a kind, by name; an installed one that is broken says so itself."""
+    from lenrl import plugins
+    from lenrl.errors import BadInput
+
+    built_in = _built_in(kind)
+    texts = {
+        name: _first_line(thing.__doc__)
+        for name, thing in {**built_in, **plugins.of_files(kind, built_in)}.items()
+    }
+    for point in plugins.of_packages(kind):
+        try:
+            texts.setdefault(point.name, _first_line(plugins.installed(kind, point).__doc__))
+        except BadInput as fault:
+            texts.setdefault(point.name, f"broken: {fault}")
+    return dict(sorted(texts.items()))
+
+
+def _built_in(kind: str) -> Mapping[str, Any]:
+    if kind == "task":
+        from lenrl.tasks import TASKS
+
+        return TASKS
+    if kind == "verifier":
+        from lenrl.verify.kinds import KINDS
+
+        return KINDS
+    if kind in OTHERS:
+        return {}
+    from lenrl.strategies import registry
+
+    return registry.built_in(kind)
 
 
 def _comment(path: Path) -> str:

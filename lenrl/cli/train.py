@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from lenrl.training.prepare import prepare
 
-    prepare(recipe)
+    checked_run = prepare(recipe)
     if recipe.hub.push:
         from lenrl.report import hub
 
@@ -43,13 +43,17 @@ def main(arguments: Sequence[str]) -> int:
     folder = RunFolder(recipe)
     with folder.locked() as lock:
         folder.admit()
+        if folder.trained() and folder.machine_rank == 0 and not recipe.resume_with_changes:
+            from lenrl.training import data_identity
+
+            data_identity.refuse_other(folder.path, checked_run)
         if folder.finished():
             _say(f"{folder.path} holds this run, finished; no step taken. See its report.html.")
             return _pushed(folder, recipe)
         if not folder.trained():
             _say(f"lenrl: {recipe.recipe} in {folder.path}")
             folder.prepare()
-            line = command(folder.path, options.plugin, folder.local_processes, folder.files)
+            line = command(folder.path, (), folder.local_processes, folder.files)
             code = supervise(line, folder.local_processes, hold=[lock])
             if code == REFUSED:  # a rank has printed why
                 folder.withdraw()

@@ -9,7 +9,6 @@ from lenrl.config.recipe import (
     GuardSettings,
     ModelSettings,
     Recipe,
-    UpdateSettings,
 )
 
 __all__ = [
@@ -20,7 +19,6 @@ __all__ = [
     "GuardSettings",
     "ModelSettings",
     "Recipe",
-    "UpdateSettings",
     "compose",
     "find",
     "group",

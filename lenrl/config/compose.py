@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lenrl.config import overrides as grammar
-from lenrl.config import pins
+from lenrl.config import pins, plugin_files
 from lenrl.config.paths import GROUPS, RECIPES, find, group_choices
 from lenrl.config.recipe import SLOTS, Recipe
 from lenrl.config.validation import checked, refuse_resolvers, refuse_secrets
@@ -33,16 +33,13 @@ def compose(recipe: str, overrides: Sequence[str] = (), plugins: Sequence[Path] 
     Args:
         recipe: a shipped recipe's name, a YAML file's path (a run's `recipe.yaml` too), or a run's folder.
         overrides: `key=value` lines in Hydra's grammar, in any order.
-        plugins: Python files with strategies of the user's own.
+        plugins: Python files with plug-ins of the user's own. A run's recipe brings its copies of them along.
 
     Raises:
         BadInput: whatever is wrong, with the key, the value found, the rule and the remedy.
     """
-    from lenrl.strategies import registry
-
     pins.check()
-    for plugin in plugins:
-        registry.load_plugin(Path(plugin))
+    given = plugin_files.load(plugins)
     name, path = find(recipe)
     assignments = grammar.parse(overrides)
     with _readable(f"recipe {recipe!r}"):
@@ -54,6 +51,7 @@ def compose(recipe: str, overrides: Sequence[str] = (), plugins: Sequence[Path] 
         _apply(cfg, [a for a in assignments if a.keys[0] not in SLOTS and not a.chooses_group])
         plain = _plain(cfg)
     plain.setdefault("recipe", name)
+    plain["plugins"] = plugin_files.complete(plain.get("plugins"), given, path.parent)
     return checked(plain)
 
 

@@ -13,6 +13,7 @@ ADDRESSES = (
     "vllm_server_timeout",
     "vllm_group_port",
 )
+OPTIONAL = ("reward_functions", "plugins")  # no part of a recipe's identity where they are empty
 
 
 def difference(former: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -26,7 +27,8 @@ def difference(former: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     '- seed: 0\\n+ seed: 1'
     """
     new = _flat(now)
-    old = {key: value for key, value in _flat(former).items() if key.split(".")[0] in now}
+    known = {*now, *(key for key in OPTIONAL if former.get(key))}
+    old = {key: value for key, value in _flat(former).items() if key.split(".")[0] in known}
     for key in (f"trainer.{name}" for name in ADDRESSES):
         old.pop(key, None)
     lines = []

@@ -12,11 +12,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from lenrl.config.difference import ADDRESSES
+from lenrl import plugins
+from lenrl.config.difference import ADDRESSES, OPTIONAL
+from lenrl.errors import BadInput, did_you_mean, explain
 from lenrl.strategies import registry
 from lenrl.strategies.base import Advantage, Budget, Objective, Reward, Sampling, Strategy, Truncation
+from lenrl.strategies.functions import RewardFunction
 from lenrl.strategies.method import Method
 
 SLOTS = ("budget", "truncation", "reward", "advantage", "objective", "sampling")
@@ -58,8 +61,6 @@ class ModelSettings(Settings):
 class UpdateSettings(Settings):
     """Of the update and the evaluation during training, what TRL has no option for."""
 
-    lean: bool
-    tokens: int | None = Field(ge=1)
     eval_batch_size: int = Field(ge=1)
 
 
@@ -88,6 +89,13 @@ class LoggingSettings(Settings):
         return (value,) if isinstance(value, str) else value
 
 
+class FunctionSettings(Settings):
+    """A reward function of a plug-in, by its name: the weight of its part of the reward, or the verdict instead."""
+
+    weight: float = 1.0
+    verdict: bool = False
+
+
 class HubSettings(Settings):
     """The place of the finished model on the hub."""
 
@@ -109,6 +117,7 @@ class Recipe(Settings):
     advantage: Advantage
     objective: Objective
     sampling: Sampling
+    reward_functions: dict[str, FunctionSettings]
     trainer: dict[str, Any]
     update: UpdateSettings
     guard: GuardSettings
@@ -119,6 +128,7 @@ class Recipe(Settings):
     name: str | None
     output_dir: str | None = Field(min_length=1)
     launch: dict[str, Any]
+    plugins: dict[str, str]  # hashes of the files of `--plugin` by name
     seed: int = Field(ge=0, lt=2**32)
 
     @field_validator(*SLOTS, mode="before")
@@ -129,6 +139,22 @@ class Recipe(Settings):
         if not isinstance(value, Mapping):
             raise ValueError("a slot is {name: ..., option: ...}, or the name of a strategy")
         return registry.build(info.field_name, value)
+
+    @field_validator("reward_functions", mode="before")
+    @classmethod
+    def _weights(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            raise ValueError(
+                "the reward functions of plug-ins are {name: weight, ...}, or {name: {verdict: true}}"
+            )
+        return {name: _chosen(name, given) for name, given in value.items()}
+
+    @field_validator("reward_functions")
+    @classmethod
+    def _known(cls, value: dict[str, FunctionSettings]) -> dict[str, FunctionSettings]:
+        for name in value:
+            _function(name)
+        return value
 
     @field_validator("name")
     @classmethod
@@ -145,7 +171,11 @@ class Recipe(Settings):
     @cached_property
     def method(self) -> Method:
         """The six strategies as one pipeline."""
-        return Method(**self.slots)  # type: ignore[arg-type]
+        functions = tuple(
+            RewardFunction(name, _function(name), chosen.weight, chosen.verdict)
+            for name, chosen in self.reward_functions.items()
+        )
+        return Method(**self.slots, functions=functions)  # type: ignore[arg-type]
 
     def resolved(self) -> dict[str, Any]:
         """Every setting as plain values, in the order of the fields; composes to an equal recipe."""
@@ -154,13 +184,19 @@ class Recipe(Settings):
             value = getattr(self, field)
             if field in SLOTS:
                 plain[field] = registry.spec(value)
+            elif field == "reward_functions":
+                plain[field] = {name: chosen.model_dump(mode="json") for name, chosen in value.items()}
             else:
                 plain[field] = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
         return json.loads(json.dumps(plain))
 
     def identity(self) -> dict[str, Any]:
         """The part of `resolved()` that shapes the result."""
-        plain = {key: value for key, value in self.resolved().items() if key not in UNHASHED}
+        plain = {
+            key: value
+            for key, value in self.resolved().items()
+            if key not in UNHASHED and (value or key not in OPTIONAL)
+        }
         plain["trainer"] = {key: value for key, value in plain["trainer"].items() if key not in ADDRESSES}
         return plain
 
@@ -173,3 +209,35 @@ class Recipe(Settings):
         if self.output_dir is not None:
             return Path(self.output_dir).expanduser()
         return Path("outputs") / self.recipe / (self.name or self.digest())
+
+
+def _chosen(name: str, given: Any) -> FunctionSettings:
+    """The settings of a reward function, from its weight or a mapping.
+
+    Raises:
+        BadInput: with the key.
+    """
+    if isinstance(given, FunctionSettings):
+        return given
+    try:
+        return FunctionSettings.model_validate(given if isinstance(given, Mapping) else {"weight": given})
+    except ValidationError as fault:
+        owner = f"reward function {name!r}"
+        raise BadInput(explain(fault, FunctionSettings, f"reward_functions.{name}", owner)) from None
+
+
+def _function(name: str) -> Any:
+    """The reward function of that name.
+
+    Raises:
+        BadInput: no plug-in has one.
+    """
+    function = plugins.find(plugins.FUNCTION, name, {})
+    if function is None:
+        known = plugins.names(plugins.FUNCTION, {})
+        there = f"there are {', '.join(known)}" if known else "no plug-in has any"
+        raise BadInput(
+            f"reward_functions.{name}: there is no such reward function; {there}."
+            f"{did_you_mean(name, known, 'reward_functions.{}')} One of your own comes with --plugin FILE.py"
+        )
+    return function

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from lenrl.config.difference import OPTIONAL
 from lenrl.config.recipe import Recipe
 from lenrl.errors import BadInput, explain
 from lenrl.redact import redacted
@@ -24,7 +25,7 @@ def checked(plain: Mapping[str, Any]) -> Recipe:
         BadInput: every fault on a line of its own: key, value found, rule, nearest key.
     """
     try:
-        return Recipe.model_validate(plain)
+        return Recipe.model_validate({**dict.fromkeys(OPTIONAL, {}), **plain})
     except ValidationError as fault:
         raise BadInput(explain(fault, Recipe, missing=_MISSING)) from None
 

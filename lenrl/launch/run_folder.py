@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from lenrl.config import Recipe
+from lenrl.config import Recipe, plugin_files
 from lenrl.config.difference import difference
 from lenrl.errors import BadInput
 from lenrl.files import read_json, write_text
@@ -103,9 +103,9 @@ class RunFolder:
         return self.trained() and (self.path / "summary.json").is_file()
 
     def prepare(self) -> None:
-        """Write what the run's processes read: recipe.yaml, accelerate.yaml; and environment.json.
+        """Write what the run's processes read: recipe.yaml, accelerate.yaml, plugins/; and environment.json.
 
-        A recipe that was changed stays as `recipe-1.yaml`, `recipe-2.yaml`, ...
+        A recipe that was changed stays as `recipe-1.yaml`, `recipe-2.yaml`, ..., its plug-ins in `plugins-1/`, ...
         """
         if self.machine_rank == 0:
             self._put_former_away()
@@ -116,19 +116,27 @@ class RunFolder:
         )
         for name, text in zip(PREPARED, texts, strict=True):
             write_file(self.files / name, text)
+        plugin_files.write_copies(self.recipe.plugins, self.files)
 
     def _put_former_away(self) -> None:
         former = self._former()
         if former is not None and difference(former, self.recipe.identity()):
             number = 1 + len(list(self.path.glob("recipe-*.yaml")))
             shutil.copyfile(self.path / "recipe.yaml", self.path / f"recipe-{number}.yaml")
+            if (self.path / plugin_files.FOLDER).is_dir():
+                shutil.copytree(
+                    self.path / plugin_files.FOLDER, self.path / f"{plugin_files.FOLDER}-{number}"
+                )
         for stale in ("training.json", "summary.json"):
             (self.path / stale).unlink(missing_ok=True)
 
     def withdraw(self) -> None:
         """Take back what `prepare` wrote, where no step was taken: a refused run leaves no folder behind."""
-        if self.machine_rank or any(p.name not in (*PREPARED, "lock") for p in self.path.iterdir()):
+        ours = (*PREPARED, plugin_files.FOLDER, "data.json", "lock")
+        if self.machine_rank or any(p.name not in ours for p in self.path.iterdir()):
             return
+        shutil.rmtree(self.path / plugin_files.FOLDER, ignore_errors=True)
+        (self.path / "data.json").unlink(missing_ok=True)
         for name in (*PREPARED, "lock"):
             (self.path / name).unlink(missing_ok=True)
         with suppress(OSError):  # another launch may have come

@@ -10,6 +10,7 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from lenrl import __version__
+from lenrl.config import plugin_files
 from lenrl.files import read_json
 from lenrl.measures.format import Evaluation, change, points, share, tokens, with_interval
 from lenrl.report.tables import before_after, decoding_name
@@ -24,6 +25,7 @@ def model_card(run_dir: Path) -> ModelCard:
         OSError: the folder has no `recipe.yaml`.
     """
     recipe = yaml.safe_load((run_dir / "recipe.yaml").read_text())
+    plugin_files.load_of_runs([run_dir], {})
     evaluation = read_json(run_dir / "eval.json", {"models": [], "pairs": []})
     trained = read_json(run_dir / "training.json", {})
     base = str(recipe["model"]["path"])
@@ -52,6 +54,13 @@ def _method(recipe: Mapping[str, Any]) -> list[str]:
     from lenrl.strategies import registry
 
     lines = []
+    for name, digest in (recipe.get("plugins") or {}).items():
+        lines.append(f"- plug-in `{name}` of its author's own, hash `{digest}`")
+    for name, chosen in (recipe.get("reward_functions") or {}).items():
+        adds = (
+            "gives the verdict" if chosen["verdict"] else f"is added to the reward, times {chosen['weight']}"
+        )
+        lines.append(f"- reward function `{name}`: {adds}")
     for slot in SLOTS:
         spec = recipe[slot]
         if spec["name"] in NEUTRAL:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from lenrl.config import Axis, Grid, Recipe, compose, spread
+from lenrl.config import Axis, Grid, Recipe, compose, plugin_files, spread
 from lenrl.config.recipe import short_digest
 from lenrl.errors import BadInput
 from lenrl.launch.command import check, quoted
@@ -158,18 +158,20 @@ class Plan:
         Raises:
             BadInput: the recipe is refused.
         """
-        recipe = self.compose(overrides).resolved()
+        composed = self.compose(overrides)
+        recipe = composed.resolved()
         recipe |= {"name": None, "output_dir": str(self.folder / ledger.run_name(trial))}
         launch = recipe["launch"]
         if launch.get("num_processes", 1) > 1 and launch.get("num_machines", 1) == 1:
             launch["main_process_port"] = 0  # a free one: trials run side by side
         path = self._recipe(trial)
         path.parent.mkdir(parents=True, exist_ok=True)
+        plugin_files.write_copies(composed.plugins, path.parent)
         write_file(path, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
 
     def train(self, trial: int) -> list[str]:
         """The command of a prepared trial."""
-        return [sys.executable, "-m", "lenrl.cli", "train", str(self._recipe(trial)), *self._plugins()]
+        return [sys.executable, "-m", "lenrl.cli", "train", str(self._recipe(trial))]
 
     def refuse_changes(self) -> None:
         """Of a search, whose trials are composed one by one.

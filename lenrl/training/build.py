@@ -25,6 +25,8 @@ from lenrl.strategies.base import RunInfo
 from lenrl.tasks.base import digest
 from lenrl.tasks.problem import Problem
 from lenrl.tasks.prompts import Prompts
+from lenrl.training import data_identity
+from lenrl.training.distributed import outcome
 from lenrl.training.evaluation import DevEvaluation
 from lenrl.training.peft import peft_config
 from lenrl.training.prepare import CheckedRun, GRPOConfig, audited
@@ -60,6 +62,7 @@ def build(
     data_digest = digest(checked_run.task, kept["train"])
     same_on_every_process(recipe.digest(), data_digest)
     if PartialState().is_main_process:
+        data_identity.write(Path(str(config.output_dir)), checked_run.task, kept)
         for warning in [*checked_run.warnings, *(w for audit in audits for w in audit.warnings)]:
             log.warning(warning)
     problem_set = ProblemSet({p.id: p for p in kept["train"]}, prompts, verifier, info.think_prefilled)
@@ -98,7 +101,6 @@ def _trainer(
             run_dir, state.is_main_process, recipe.logging.completions, recipe.logging.every
         ),
         guard=recipe.guard,
-        update=recipe.update,
         origin={"recipe": recipe.identity(), "data": data_digest},
         stop=stop,
         model=find(recipe.model.path),
@@ -123,6 +125,11 @@ def _dev_evaluation(
 ) -> Callable[..., dict[str, float]]:
     """The evaluation of this process's share of the development problems, sampled as the rollouts are."""
     config, run_info = trainer.args, trainer.rollout.run_info
+
+    def alone(doing: str, work: Callable[[], list]) -> list:
+        """This process's rows; its error ends every process."""
+        return trainer.group.settled(trainer.sampling.run(doing, lambda: outcome(work)))
+
     return DevEvaluation(
         dev,
         problem_set.prompts,
@@ -137,7 +144,7 @@ def _dev_evaluation(
             seed=recipe.seed,
         ),
         Batches(recipe.update.eval_batch_size),
-        trainer.sampling.run,
+        alone,
     )
 
 
