@@ -28,6 +28,7 @@ tasks = [
     for i in range(int(given["ntasks"]))
 ]
 signal.signal(signal.SIGTERM, lambda n, _: [t.send_signal(n) for t in tasks])
+open(os.environ["NOTES"] + "-listens", "w").close()
 sys.exit(max(t.wait() for t in tasks))
 """
 NOTE = '#!/bin/sh\necho "{0} $*" >> "$NOTES"\n'
@@ -114,7 +115,7 @@ def test_a_preempted_job_stops_its_training_and_is_queued_again(tmp_path):
     then = 'trap "sleep 0.5; touch saved$SLURM_PROCID; exit 143" TERM\n'
     then += "touch up$SLURM_PROCID\nwhile :; do sleep 0.1; done\n"
     run = job(tmp_path, "drpo", then=then)
-    wait_for(lambda: (tmp_path / "up0").exists() and (tmp_path / "up1").exists())
+    wait_for(lambda: all((tmp_path / name).exists() for name in ("up0", "up1", "notes-listens")))
     run.send_signal(signal.SIGTERM)
     assert run.wait(30) == 143
     assert (tmp_path / "saved0").exists() and (tmp_path / "saved1").exists()
