@@ -97,6 +97,7 @@ def test_a_model_with_another_kind_of_state_keeps_its_batch(tokenizer, model, mo
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_evaluation_is_at_least_one_and_a_half_times_as_fast_as_generate():
     """The script's own exit code says that the tokens are the same."""
     script = Path(__file__).parents[2] / "scripts" / "bench_eval.py"

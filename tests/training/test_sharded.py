@@ -20,6 +20,7 @@ def one(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("sharded")  # they share `one`
 @pytest.mark.parametrize("name", WRAPPED)
 def test_a_launch_has_the_gradients_of_one_process_resumes_exactly_and_exports_all(one, tmp_path, name):
     if name.startswith("zero") and importlib.util.find_spec("deepspeed") is None:
