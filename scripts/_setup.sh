@@ -29,7 +29,9 @@ setup() {
     stamp="$venv/.lenrl-${extras//,/-}"
     if [ "$(cat "$stamp" 2>/dev/null)" != "$hash" ]; then
         echo "== installing lenrl[$extras] into .venv; the first time takes some minutes" >&2
-        "$venv/bin/python" -m pip install --quiet --constraint constraints.txt --editable ".[$extras]"
+        "$venv/bin/python" -m pip install --quiet --no-compile --constraint constraints.txt --editable ".[$extras]"
+        # pip would use one core; some packages carry files for other versions of Python
+        "$venv/bin/python" -m compileall -q -j 0 "$venv/lib" >/dev/null 2>&1 || true
         echo "$hash" >"$stamp"
     fi
     export PATH="$venv/bin:$PATH"
