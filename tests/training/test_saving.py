@@ -20,6 +20,7 @@ from lenrl.errors import RunFailed
 from lenrl.run_process import run
 from lenrl.training import checkpoint
 from lenrl.training.checkpoint import tensors
+from tests.launch.fakes import gone, wait_for
 from tests.training.runs import SMALL, small_run
 
 ROOT = Path(__file__).parents[2]
@@ -152,6 +153,7 @@ def test_a_full_disk_in_a_log_leaves_the_training_alone(tmp_path, caplog):
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_a_save_costs_at_most_1_3_times_trls(tmp_path):
     """Both in one run, in turns, on the same state; the medians, and of three tries the best: machines are busy."""
     from trl.trainer.grpo_trainer import GRPOTrainer
@@ -203,18 +205,16 @@ def test_kills_inside_saves_lose_one_interval_at_most(tmp_path, kills):
         "trainer.save_total_limit=2",
     ]
     guard = ["guard.truncated_rollouts=1000000", "logging.completions=false"]
-    line = [sys.executable, "-W", "ignore", "-m", "lenrl.run_process", "--config-name", "grpo"]
-    line += [*SMALL, *options, *rows, *guard, f"output_dir={tmp_path}"]
+    recipe = ["--config-name", "grpo", *SMALL, *options, *rows, *guard, f"output_dir={tmp_path}"]
     inside, last = 0, 0
-    for number in range(kills):
-        process = subprocess.Popen(line, stderr=subprocess.DEVNULL, cwd=ROOT, env=dict(os.environ))
+    for number, pid in enumerate(processes(recipe, kills)):
         try:
-            wait_for_step(tmp_path, last + 1, process)
-            wait_for_a_save(tmp_path, process)
+            wait_for_step(tmp_path, last + 1, pid)
+            wait_for_a_save(tmp_path, pid)
             time.sleep(rng.random() * 0.02)
         finally:
-            process.kill()
-            process.wait()
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda pid=pid: gone(pid))
         inside += (tmp_path / checkpoint.PARTIAL).exists()
         start = checkpoint.newest_good(tmp_path)
         assert start is not None
@@ -227,16 +227,39 @@ def test_kills_inside_saves_lose_one_interval_at_most(tmp_path, kills):
     assert inside >= kills // 4, "too few kills hit a save"
 
 
-def wait_for_a_save(run_dir, process):
+# Has imported what a training process imports, and becomes one for each line: its arguments.
+TRAINING = """
+import json, os, sys
+import lenrl.training.build
+from lenrl.run_process import main
+for line in sys.stdin:
+    if (pid := os.fork()) == 0:
+        os._exit(main(json.loads(line)))
+    print(pid, flush=True)
+    os.waitpid(pid, 0)
+"""
+
+
+def processes(arguments, count):
+    """The ids of training processes, each of which starts when it is asked for, the last one having ended."""
+    line = [sys.executable, "-W", "ignore", "-c", TRAINING]
+    pipe, silent = subprocess.PIPE, subprocess.DEVNULL
+    with subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=silent, cwd=ROOT, text=True) as parent:
+        for _ in range(count):
+            print(json.dumps(arguments), file=parent.stdin, flush=True)
+            yield int(parent.stdout.readline())
+
+
+def wait_for_a_save(run_dir, pid):
     """Until a save has begun."""
     end = time.monotonic() + 60
     while not (run_dir / checkpoint.PARTIAL).exists():
-        assert process.poll() is None and time.monotonic() < end
+        assert not gone(pid) and time.monotonic() < end
 
 
-def wait_for_step(run_dir, step, process):
+def wait_for_step(run_dir, step, pid):
     end = time.monotonic() + 120
     while max((checkpoint.step_of(p) for p in run_dir.glob("checkpoint-*")), default=0) < step:
-        assert process.poll() is None, "the run ended by itself"
+        assert not gone(pid), "the run ended by itself"
         assert time.monotonic() < end
         time.sleep(0.005)
