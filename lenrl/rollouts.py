@@ -13,14 +13,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from lenrl.errors import RunFailed
 from lenrl.verdict import StepScore, Verdict
 
-__all__ = ["RewardResult", "Rollouts", "StepScore", "Verdict"]
+__all__ = ["READABLE", "NotCarried", "Readable", "RewardResult", "Rollouts", "StepScore", "Verdict"]
+
+Readable = Literal["prompt", "text", "token_ids", "answer", "gold", "steps", "logps"]
+"""Parts of the record that are carried only where a strategy's `reads` names them: they cost memory and time."""
+
+READABLE: tuple[str, ...] = get_args(Readable)
+
+
+class NotCarried(RunFailed):
+    """A strategy reads a part of the record that its `reads` does not name."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +39,9 @@ class Rollouts:
 
     Strategies read it and never write to it. `columns` holds what a budget gave a row or what the data
     says of it (`target`, `lo`, `hi`, `level`, `mode`, ...): nested tuples (P, G) of plain values.
+    `carried` holds, by its name in `READABLE`, what the strategies' `reads` name, of the kept part of each completion;
+    it is read through the properties `prompt_P`, `gold_P`, `text_PG`, `token_ids_PG`, `answer_PG`, `steps_PG` and
+    `logp_PGT`, which raise `NotCarried` for what nobody has declared.
     """
 
     prompt_ids: tuple[str, ...]  # P, stable across epochs and processes
@@ -51,6 +64,7 @@ class Rollouts:
     parts: Mapping[str, Tensor] = field(
         default_factory=dict
     )  # float64, what reward functions gave by name; NaN: None
+    carried: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         shape = self.length_PG.shape
@@ -103,6 +117,48 @@ class Rollouts:
         rows = [[float("nan") if v is None else float(v) for v in group] for group in self.columns[name]]
         return torch.tensor(rows, dtype=torch.float64).reshape(self.P, self.G)
 
+    @property
+    def prompt_P(self) -> tuple[str, ...]:
+        """The problems' texts, as the data has them: without template, hint and system prompt."""
+        return self._read("prompt")
+
+    @property
+    def gold_P(self) -> tuple[str | None, ...]:
+        """The gold answers; None where the data has none."""
+        return self._read("gold")
+
+    @property
+    def text_PG(self) -> tuple[tuple[str, ...], ...]:
+        """The completions' texts without EOS; special tokens are kept."""
+        return self._read("text")
+
+    @property
+    def token_ids_PG(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
+        """The completions' token ids, `length_PG` each, a generated EOS counted."""
+        return self._read("token_ids")
+
+    @property
+    def answer_PG(self) -> tuple[tuple[str | None, ...], ...]:
+        """The extracted answers, long ones shortened to 200 characters; None where a completion gives none."""
+        return self._read("answer")
+
+    @property
+    def steps_PG(self) -> tuple[tuple[tuple[StepScore, ...], ...], ...]:
+        """Scores of the completions' reasoning steps, each with its end in tokens; empty: the verifier gave none."""
+        return self._read("steps")
+
+    @property
+    def logp_PGT(self) -> Tensor:
+        """float32 (P, G, T): log-probs of the tokens under the sampling policy, T the longest; NaN past `length_PG`."""
+        return self._read("logps")
+
+    def _read(self, name: Readable) -> Any:
+        if name not in self.carried:
+            raise NotCarried(
+                f"the rollouts carry no {name!r}: declare reads = ({name!r},) in the strategy's class"
+            )
+        return self.carried[name]
+
     def with_(self, **changes: Any) -> Rollouts:
         """A copy with some fields replaced."""
         return replace(self, **changes)
@@ -113,8 +169,16 @@ class RewardResult:
     """Rewards of a generation batch, (P, G) in float64; NaN leaves a row out of everything.
 
     `parts` names its addends for the logs and for `advantage: decoupled`; none: the total is the one part.
+    `token_PGT` says at which tokens the total was earned, NaN where a token has no reward; None: nobody knows.
     """
 
     total_PG: Tensor
     parts: Mapping[str, Tensor] = field(default_factory=dict)
     dropped: int = 0  # rows whose reward was not finite and was set to NaN (`guard.nonfinite=drop`)
+    token_PGT: Tensor | None = None  # float64 (P, G, T), NaN past the kept tokens; sums to `total_PG`
+
+    @classmethod
+    def of_tokens(cls, token_PGT: Tensor, parts: Mapping[str, Tensor] | None = None) -> RewardResult:
+        """Rewards of tokens (P, G, T), NaN where a token has none; a row's total is their sum, 0 without any."""
+        token_PGT = token_PGT.to(torch.float64)
+        return cls(token_PGT.nansum(dim=2), parts or {}, token_PGT=token_PGT)

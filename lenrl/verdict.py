@@ -9,8 +9,8 @@ from typing import Literal
 class StepScore:
     """The score of one reasoning step: any finite number, by a process reward model the step's chance to be right.
 
-    `end` is where the step ends: characters of the completion's text, at least 1. Steps follow each other, so that the
-    next one begins there.
+    `end` is where the step ends, at least 1: characters of the completion's text in a `Verdict`, kept tokens in
+    `Rollouts.steps_PG`. Steps follow each other, so that the next one begins there.
 
     Raises:
         ValueError: a score that is not finite, or an end below 1.
@@ -23,7 +23,7 @@ class StepScore:
         if not math.isfinite(self.score):
             raise ValueError(f"a step's score is {self.score!r}: must be a finite number")
         if self.end < 1:
-            raise ValueError(f"a step ends at character {self.end!r}: must be at least 1")
+            raise ValueError(f"a step ends at {self.end!r}: must be at least 1")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,13 @@ from collections.abc import Sequence
 
 import torch
 
-from lenrl.rollouts import Rollouts, Verdict
+from lenrl.dryrun.attack.batch import value_of
+from lenrl.dryrun.attack.writer import Writer
+from lenrl.rollouts import Rollouts, StepScore, Verdict
+from lenrl.strategies.base import PromptBudget
 from lenrl.strategies.diagnostics import diagnose
-from lenrl.strategies.scoring import Row, build_rollouts
+from lenrl.strategies.method import Method
+from lenrl.strategies.scoring import Row, build_rollouts, carry
 from lenrl.tasks import Problem
 from lenrl.training.prepare import CheckedRun
 
@@ -34,20 +38,45 @@ def _made_up(checked_run: CheckedRun, train: Sequence[Problem]) -> Rollouts:
     run_info = checked_run.run_info
     G = run_info.num_generations or 8
     problems = [train[i % len(train)] for i in range(len(ACCURACIES)) for _ in range(G)]
-    budgets = checked_run.recipe.method.budgets(
-        [problem.id for problem in problems], [problem.columns for problem in problems], 0, run_info
+    method = checked_run.recipe.method
+    budgets = method.budgets(
+        [problem.id for problem in problems],
+        [method.budget.visible(p.columns, prompt=p.prompt, gold=p.answer) for p in problems],
+        0,
+        run_info,
     )
     lengths = (torch.linspace(0.1, 0.9, G) * run_info.max_length).round().long().clamp(min=1).tolist()
     rows = [
-        Row(
-            prompt_id=f"{problem.id}#{i // G}",
-            length=lengths[i % G],
-            truncated=False,
-            verdict=Verdict(i % G < ACCURACIES[i // G] * G, formatted=True),
-            prompt_budget=budget,
-            columns=problem.columns,
-            mean_logp=MEAN_LOGP,
-        )
+        _row(method, problem, budget, lengths[i % G], group=i // G, right=i % G < ACCURACIES[i // G] * G)
         for i, (problem, budget) in enumerate(zip(problems, budgets, strict=True))
     ]
     return build_rollouts(rows, G, run_info.max_length, 0)
+
+
+def _row(
+    method: Method, problem: Problem, budget: PromptBudget, length: int, *, group: int, right: bool
+) -> Row:
+    """A made-up completion of `length` tokens, of text where a strategy reads that; its steps score as its verdict."""
+    gold = value_of(problem)
+    answer = gold if right and gold is not None else "0"
+    completion = Writer(answer, answer, answer).solve(answer, length).cut(length)
+    score = StepScore(float(right), length)
+    return Row(
+        prompt_id=f"{problem.id}#{group}",
+        length=length,
+        truncated=False,
+        verdict=Verdict(right, answer, formatted=True),
+        prompt_budget=budget,
+        columns=problem.columns,
+        mean_logp=MEAN_LOGP,
+        carried=carry(
+            method.reads,
+            prompt=lambda: problem.prompt,
+            gold=lambda: problem.answer,
+            text=lambda: completion.text,
+            token_ids=lambda: completion.token_ids,
+            answer=lambda: answer,
+            steps=lambda: (score,),
+            logps=lambda: [MEAN_LOGP] * length,
+        ),
+    )

@@ -1,10 +1,13 @@
 """Logged rollouts as typed rows: one JSON object a line, every field checked."""
 
-import json
-from pathlib import Path
-from typing import Annotated
+from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
 from lenrl.errors import BadInput, shown
 
@@ -15,6 +18,9 @@ Flag = Annotated[bool | None, Field(description="true or false")]
 Text = Annotated[str | None, Field(description="a string")]
 Tokens = Annotated[int, Field(ge=0, le=MAX_TOKENS, description="an integer number of tokens, at least 0")]
 Length = Annotated[float | None, Field(gt=0, le=MAX_TOKENS, description="a finite number above 0")]
+Step = Annotated[tuple[float, Tokens], Strict(False)]
+Value = TypeVar("Value")
+Listed = Annotated[tuple[Value, ...], Strict(False)]  # JSON has lists only
 
 
 class LoggedRow(BaseModel):
@@ -40,11 +46,35 @@ class LoggedRow(BaseModel):
     text: Text = None
     answer: Text = None
     think_prefilled: Flag = None
+    extracted: str | None = Field(None, description="a string, or null where the completion gives no answer")
+    token_ids: Listed[Tokens] | None = Field(None, description="a list of `length` token ids")
+    logps: Listed[float] | None = Field(None, description="a list of `length` numbers")
+    steps: Listed[Step] | None = Field(
+        None, description="a list of [score, tokens up to the step's end], ends rising"
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> LoggedRow:
+        """A value a token; steps inside the completion."""
+        for name in ("token_ids", "logps"):
+            values = getattr(self, name)
+            if values is not None and len(values) != self.length:
+                raise ValueError(f"field {name!r} has {len(values)} values, and `length` is {self.length}")
+        ends = [0, *(end for _, end in self.steps or ())]
+        if any(later <= earlier for earlier, later in pairwise(ends)) or ends[-1] > self.length:
+            raise ValueError(
+                f"field 'steps' ends at tokens {ends[1:]}, and `length` is {self.length}: ends rise, up to the length"
+            )
+        return self
 
     @property
     def unknown(self) -> bool:
         """The line says that nobody can tell: `correct` is null."""
         return self.correct is None and "correct" in self.model_fields_set
+
+    def says(self, name: str) -> bool:
+        """The line has the field, be it null."""
+        return name in self.model_fields_set
 
     @property
     def given(self) -> dict[str, object]:
@@ -106,7 +136,9 @@ def _row(where: str, line: bytes) -> LoggedRow:
     try:
         return LoggedRow.model_validate(values)
     except ValidationError as fault:
-        name = str(fault.errors()[0]["loc"][0])
+        if not (place := fault.errors()[0]["loc"]):  # fields that do not fit each other
+            raise BadInput(f"{where}: {fault.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+        name = str(place[0])
         rule = f"it must be {LoggedRow.model_fields[name].description}"
         if values.get(name) is None:
             raise BadInput(f"{where}: field {name!r} is missing; {rule}") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from torch import Tensor
 from lenrl.dryrun.logged_rows import LoggedRow, grouped, read
 from lenrl.errors import BadInput
 from lenrl.files import write_text
-from lenrl.rollouts import Verdict
+from lenrl.rollouts import StepScore, Verdict
 from lenrl.strategies import groups, registry, scoring
 from lenrl.strategies.base import PromptBudget, RunInfo
 from lenrl.strategies.method import Method
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_LENGTH = 4096  # L_max unless the command line sets it, tokens
 FIELDS = ("target", "lo", "hi", "level", "mode")  # what a row's prompt was given
+LOGGED_AS = {"gold": "answer", "answer": "extracted"}  # where a line calls what a strategy reads otherwise
 FORMAT = ("formatted", "think_tags", "answer_tags")
 
 
@@ -59,9 +60,7 @@ def score(
         raise BadInput(f"--step {step}: completed optimizer steps must be at least 0")
     if max_length is not None and (type(max_length) is not int or max_length < 1):
         raise BadInput(f"trainer.max_completion_length={max_length!r}: needs a whole number of at least 1.")
-    method = _fresh(recipe.method)
-    if state_in is not None:
-        method.load_state_dict(_read_state(state_in))
+    method = _fresh(recipe.method, state_in)
     lines = read(path)
     order = grouped(lines)
     run_info = _run_info(recipe, len(order[0]), max_length or DEFAULT_MAX_LENGTH)
@@ -73,12 +72,17 @@ def score(
     places = [index for members in order for index in members]  # of the batch's rows, in the file
     logged = [lines[i] for i in places]
     verdicts = _verdicts(recipe, method, logged)
-    budgets = method.budgets([row.prompt for row in logged], [row.given for row in logged], step, run_info)
-    rows = [_row(*parts) for parts in zip(logged, verdicts, budgets, strict=True)]
+    columns = [method.budget.visible(row.given, prompt=row.prompt, gold=row.answer) for row in logged]
+    budgets = method.budgets([row.prompt for row in logged], columns, step, run_info)
+
+    def row(i: int, kept: int | None = None) -> scoring.Row:
+        return _row(logged[i], verdicts[i], budgets[i], reads=method.reads, kept=kept, line=places[i] + 1)
+
+    rows = [row(i) for i in range(len(logged))]
     scored = scoring.score(
         method,
         scoring.build_rollouts(rows, len(order[0]), run_info.max_length, step),
-        lambda cuts: [after_cut(logged[i], verdicts[i], kept) for i, kept in cuts.items()],
+        lambda cuts: [row(i, kept) for i, kept in cuts.items()],
         recipe.guard.nonfinite,
     )
     advantage = method.advantages(scored.reward, scored.rollouts)
@@ -101,10 +105,13 @@ def after_cut(row: LoggedRow, verdict: Verdict, kept: int) -> Verdict:
     return Verdict(correct, formatted=False, think_tags=False, answer_tags=False)
 
 
-def _fresh(method: Method) -> Method:
-    """A method of its own: scoring leaves the recipe's strategies without state."""
+def _fresh(method: Method, state_in: Path | None) -> Method:
+    """A method of its own, with the state of a file: scoring leaves the recipe's strategies without state."""
     slots: dict[str, Any] = {slot: registry.build(slot, registry.spec(s)) for slot, s in method.slots.items()}
-    return Method(**slots)
+    fresh = Method(**slots)
+    if state_in is not None:
+        fresh.load_state_dict(_read_state(state_in))
+    return fresh
 
 
 def _run_info(recipe: Recipe, group_size: int, max_length: int) -> RunInfo:
@@ -118,12 +125,20 @@ def _require_fields(method: Method, rows: Sequence[LoggedRow]) -> None:
     needed = {
         name: f"{method.reward.name!r} reads what the prompt was given" for name in method.reads_columns
     }
-    if method.needs_logp:
+    if method.advantage.needs_logp:
         needed["mean_logp"] = f"advantage {method.advantage.name!r} weighs by the mean token log-prob"
     for number, row in enumerate(rows, start=1):
         for name, why in needed.items():
             if getattr(row, name, None) is None:
                 raise BadInput(f"line {number}: field {name!r} is missing; {why}")
+        for name in method.reads:
+            field = LOGGED_AS.get(name, name)
+            open_answer = name == "answer" and row.text is not None  # it is extracted from the text
+            null = field in LOGGED_AS.values() and row.says(
+                field
+            )  # there is no gold answer, or none was given
+            if getattr(row, field) is None and not (open_answer or null):
+                raise BadInput(f"line {number}: field {field!r} is missing; a strategy's reads name {name!r}")
         if row.score is not None and row.correct is None:
             raise BadInput(
                 f"line {number}: field 'score' is {row.score:g} and 'correct' is missing; a graded verdict calls the "
@@ -143,7 +158,8 @@ def _verdicts(recipe: Recipe, method: Method, rows: Sequence[LoggedRow]) -> list
     for index, row in enumerate(rows):
         verdict_open = row.correct is None and not row.unknown and row.answer is not None
         format_open = method.reward.reads_format and None in (getattr(row, name) for name in FORMAT)
-        if row.text is not None and (verdict_open or format_open):
+        answer_open = "answer" in method.reads and not row.says("extracted")
+        if row.text is not None and (verdict_open or format_open or answer_open):
             open_rows.append(index)
     read_off = dict(zip(open_rows, _verified(recipe, [rows[i] for i in open_rows]), strict=True))
     verdicts = []
@@ -151,6 +167,8 @@ def _verdicts(recipe: Recipe, method: Method, rows: Sequence[LoggedRow]) -> list
         seen = read_off.get(index, Verdict(None, formatted=True))
         stated = {name: value for name in FORMAT if (value := getattr(row, name)) is not None}
         correct = seen.correct if row.correct is None and not row.unknown else row.correct
+        if row.says("extracted"):
+            seen = replace(seen, answer=row.extracted)
         verdicts.append(replace(seen, correct=correct, score=row.score, **stated))
     return verdicts
 
@@ -170,17 +188,46 @@ def _verified(recipe: Recipe, rows: Sequence[LoggedRow]) -> list[Verdict]:
         return verifier.verify(claims)
 
 
-def _row(logged: LoggedRow, verdict: Verdict, budget: PromptBudget) -> scoring.Row:
-    """A line as it would have been sampled under its cap, with the fields that the log gives."""
+def _row(
+    logged: LoggedRow,
+    verdict: Verdict,
+    budget: PromptBudget,
+    *,
+    reads: Collection[str],
+    kept: int | None,
+    line: int,
+) -> scoring.Row:
+    """A line as it would have been sampled under its cap, cut to `kept` tokens, with the fields that the log gives.
+
+    Raises:
+        BadInput: strategies read the text of a completion that is cut, which only a tokenizer could do.
+    """
     length = logged.length if budget.cap is None else min(logged.length, budget.cap)
+    length = length if kept is None else kept
+    if "text" in reads and length < logged.length:
+        raise BadInput(
+            f"line {line}: the completion of {logged.length} tokens is cut to {length}, and a strategy reads its text, "
+            "which is not cut here; log completions as they were cut, or score with truncation=none and budget=none"
+        )
+    verdict = after_cut(logged, verdict, length) if length < logged.length else verdict
     return scoring.Row(
         prompt_id=logged.prompt,
         length=length,
         truncated=bool(logged.truncated) or length < logged.length,
-        verdict=after_cut(logged, verdict, length) if length < logged.length else verdict,
+        verdict=verdict,
         prompt_budget=replace(budget, columns={}),
         columns={name: value for name in FIELDS if (value := getattr(logged, name)) is not None},
         mean_logp=logged.mean_logp,
+        carried=scoring.carry(
+            reads,
+            prompt=lambda: logged.prompt,
+            gold=lambda: logged.answer,
+            text=lambda: logged.text,
+            token_ids=lambda: (logged.token_ids or ())[:length],
+            answer=lambda: verdict.answer,
+            steps=lambda: tuple(StepScore(*step) for step in logged.steps or () if step[1] <= length),
+            logps=lambda: (logged.logps or ())[:length],
+        ),
     )
 
 

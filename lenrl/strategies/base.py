@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from lenrl.errors import RunFailed
-from lenrl.rollouts import RewardResult, Rollouts
+from lenrl.rollouts import READABLE, Readable, RewardResult, Rollouts
 from lenrl.strategies import groups
 
 MAX_REWARD = 1e6  # above it a reward is a fault: it would drown its whole group
@@ -58,8 +58,21 @@ class Strategy(BaseModel, abc.ABC):
     name: ClassVar[str]
     reads_verdicts: ClassVar[bool] = False  # needs `correct_PG`; without gold answers it is refused
     reads_columns: ClassVar[tuple[str, ...]] = ()  # row fields it needs, e.g. ("target",)
+    reads: ClassVar[tuple[Readable, ...]] = ()  # parts of the record that are carried for it, e.g. ("text",)
     forbids: ClassVar[tuple[Forbidden, ...]] = ()  # trainer settings that would defeat it
     declares: ClassVar[tuple[str, ...]] = ()  # common properties (docs/methods/README.md) that it breaks
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a class whose `reads` is no tuple of names in `READABLE`."""
+        reads = cls.__dict__.get("reads", ())
+        if isinstance(reads, property):  # of a strategy that is made of others
+            return
+        unknown = [reads] if isinstance(reads, str) else [name for name in reads if name not in READABLE]
+        if unknown:
+            raise TypeError(
+                f"{cls.__name__}.reads = {reads!r}: must be a tuple of some of {READABLE}, such as ('text',)"
+            )
 
     def errors(self, run_info: RunInfo) -> list[str]:
         """Reasons why this cannot work in that run: value found, rule, remedy. Empty: it can."""
@@ -116,8 +129,14 @@ class Budget(Strategy):
     ) -> list[PromptBudget]:
         """One prompt budget a row. `prompt_ids` and `columns` have a row each, groups adjacent, G rows a group.
 
-        `step` is the number of completed optimizer steps.
+        `step` is the number of completed optimizer steps. With `reads = ("prompt",)` a row's columns have the
+        problem's text under `prompt`, with `"gold"` its gold answer (None: there is none) under `gold`.
         """
+
+    def visible(self, columns: Mapping[str, Any], *, prompt: str, gold: str | None) -> dict[str, Any]:
+        """The columns of a row as this budget gets them, from the data's and the problem's prompt and gold answer."""
+        asked = {"prompt": prompt, "gold": gold}
+        return {**columns, **{name: value for name, value in asked.items() if name in self.reads}}
 
     def evaluation(
         self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
@@ -165,10 +184,12 @@ class Reward(Strategy):
     reads_verdicts: ClassVar[bool] = True
     reads_budget: ClassVar[bool] = False  # compares lengths with `budget_PG`
     reads_format: ClassVar[bool] = False  # reads `formatted_PG`, `think_tags_PG` or `answer_tags_PG`
+    rewards_tokens: ClassVar[bool] = False  # its rewards are a token's: `RewardResult.token_PGT`
 
     @abc.abstractmethod
     def __call__(self, rollouts: Rollouts) -> Tensor | RewardResult:
-        """float64 (P, G), NaN where a row is not valid; or a `RewardResult` with named parts."""
+        """float64 (P, G), NaN where a row is not valid; or a `RewardResult` with named parts, or with rewards of tokens
+        (`RewardResult.of_tokens`)."""
 
 
 class Advantage(Strategy):
@@ -177,6 +198,7 @@ class Advantage(Strategy):
     slot: ClassVar[str] = "advantage"
     needs_logp: ClassVar[bool] = False  # reads `mean_logp_PG`
     scales_by_group_std: ClassVar[bool] = False
+    reads_token_rewards: ClassVar[bool] = False  # reads `RewardResult.token_PGT`, and not the totals alone
 
     @abc.abstractmethod
     def __call__(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:

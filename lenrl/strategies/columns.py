@@ -53,3 +53,19 @@ def choice(rollouts: Rollouts, name: str, among: Sequence[str]) -> Tensor:
                     f"must be one of {list(among)}"
                 )
     return torch.tensor([[place[word] for word in group] for group in rows]).reshape(rollouts.P, rollouts.G)
+
+
+def step_rewards(rollouts: Rollouts) -> Tensor:
+    """The verifier's step scores, each at its step's last token: float64 (P, G, T), NaN elsewhere.
+
+    For a reward with `reads = ("steps",)`, which `RewardResult.of_tokens` makes its result.
+    """
+    table = rollouts.steps_PG
+    ends = [step.end for group in table for steps in group for step in steps]
+    width = max(int(rollouts.length_PG.max()), *ends, 1)
+    rewards_PGT = torch.full((rollouts.P, rollouts.G, width), float("nan"), dtype=torch.float64)
+    for p, group in enumerate(table):
+        for g, steps in enumerate(group):
+            places = torch.tensor([step.end - 1 for step in steps], dtype=torch.int64)
+            rewards_PGT[p, g, places] = torch.tensor([step.score for step in steps], dtype=torch.float64)
+    return rewards_PGT

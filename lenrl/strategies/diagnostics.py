@@ -30,7 +30,9 @@ def diagnose(
         "truncated_share": rollouts.truncated_PG.double().mean().item(),
         "groups_with_signal": moved.any(dim=1).double().mean().item(),
         "correct_pushed_down": groups.average(advantage_PG < 0, rollouts.right_PG),
-        "penalty_leverage": penalty_leverage(method, advantage, rollouts),
+        "penalty_leverage": None
+        if reward.token_PGT is not None
+        else penalty_leverage(method, advantage, rollouts),
     }
 
 
@@ -38,7 +40,8 @@ def penalty_leverage(method: Method, advantage: Tensor, rollouts: Rollouts) -> f
     """Mean absolute change of the advantages when every length is taken as its group's mean.
 
     0: lengths do not matter to this method on this batch. The cut is not repeated, verdicts stay as they are.
-    Advantages a token are averaged over each completion first.
+    Advantages a token are averaged over each completion first. Not for rewards of tokens, whose
+    places another length would not have.
     """
     everything = torch.ones_like(rollouts.length_PG, dtype=torch.bool)
     level = groups.mean(rollouts.tokens_PG, everything).expand(rollouts.P, rollouts.G)

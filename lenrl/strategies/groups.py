@@ -74,12 +74,16 @@ def ranks(x_PG: Tensor, valid_PG: Tensor) -> Tensor:
     return torch.empty_like(order).scatter_(1, order, places)
 
 
+def inside(length_PG: Tensor, tokens: int) -> Tensor:
+    """bool (P, G, T): the places of the kept tokens, of `tokens` places."""
+    return torch.arange(tokens, device=length_PG.device) < length_PG[..., None]
+
+
 def token_mean(x: Tensor, length_PG: Tensor) -> Tensor:
     """(P, G): values (P, G) as they are, values a token (P, G, T) averaged over the kept tokens; 0 without any."""
     if x.dim() == 2:
         return x
-    inside = torch.arange(x.shape[2], device=x.device) < length_PG[..., None]
-    return torch.where(inside, x, 0.0).sum(dim=2) / length_PG.clamp(min=1)
+    return torch.where(inside(length_PG, x.shape[2]), x, 0.0).sum(dim=2) / length_PG.clamp(min=1)
 
 
 def z_scores(x_PG: Tensor, valid_PG: Tensor, *, population: bool, eps: float) -> Tensor:

@@ -12,8 +12,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lenrl.errors import BadInput, RunFailed
-from lenrl.rollouts import RewardResult, Rollouts
+from lenrl.errors import BadInput
+from lenrl.rollouts import READABLE, RewardResult, Rollouts
+from lenrl.strategies import groups
 from lenrl.strategies.base import (
     MAX_REWARD,
     Advantage,
@@ -28,14 +29,18 @@ from lenrl.strategies.base import (
     Strategy,
     Truncation,
 )
+from lenrl.strategies.contract import (
+    added_at_end,
+    check_shape,
+    check_tokens,
+    copied,
+    reward_copied,
+    token_rewards,
+)
+from lenrl.strategies.faults import BadStrategy, calling
 from lenrl.strategies.functions import RewardFunction
 
 SLOTS = ("budget", "truncation", "reward", "advantage", "objective", "sampling")
-PLAIN = frozenset({str, int, float, bool, type(None)})  # values that nobody can edit: shared, not copied
-
-
-class BadStrategy(RunFailed):
-    """A strategy returned something that is not what its slot returns."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +92,8 @@ class Method:
 
     @property
     def needs_logp(self) -> bool:
-        """The advantage reads rollout-time log-probs."""
-        return self.advantage.needs_logp
+        """A strategy reads rollout-time log-probs."""
+        return self.advantage.needs_logp or "logps" in self.reads
 
     @property
     def reads_verdicts(self) -> bool:
@@ -99,6 +104,12 @@ class Method:
     def reads_columns(self) -> tuple[str, ...]:
         """Row fields that its strategies need."""
         return tuple(dict.fromkeys(name for s in self.slots.values() for name in s.reads_columns))
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Parts of the record that its strategies read."""
+        named = {name for strategy in self.slots.values() for name in strategy.reads}
+        return tuple(name for name in READABLE if name in named)
 
     @property
     def forbids(self) -> tuple[Forbidden, ...]:
@@ -113,7 +124,8 @@ class Method:
         Raises:
             BadStrategy: not one prompt budget a row, or a budget or cap that is not positive.
         """
-        prompt_budgets = self.budget(tuple(prompt_ids), copy.deepcopy(list(columns)), step, run_info)
+        with calling(self.budget):
+            prompt_budgets = self.budget(tuple(prompt_ids), copy.deepcopy(list(columns)), step, run_info)
         where = f"budget {self.budget.name!r}"
         if len(prompt_budgets) != len(prompt_ids):
             raise BadStrategy(f"{where} returned {len(prompt_budgets)} budgets for {len(prompt_ids)} rows")
@@ -138,9 +150,10 @@ class Method:
         Raises:
             BadStrategy: wrong type or shape, or a length outside [0, length].
         """
-        kept = self.truncation(_copied(rollouts))
+        with calling(self.truncation):
+            kept = self.truncation(copied(rollouts, self.truncation))
         where = f"truncation {self.truncation.name!r}"
-        _check_shape(where, kept, rollouts.length_PG.shape)
+        check_shape(where, kept, rollouts.length_PG.shape)
         if kept.is_floating_point():
             raise BadStrategy(f"{where} returned {kept.dtype}, expected int64 (whole tokens)")
         kept = kept.to(torch.int64)
@@ -163,21 +176,31 @@ class Method:
             NonfiniteReward: NaN where the verdict is known, infinite, or above 1e6, unless dropped.
         """
         where = f"reward {self.reward.name!r}"
-        value = self.reward(_copied(rollouts))
+        with calling(self.reward):
+            value = self.reward(copied(rollouts, self.reward))
         result = value if isinstance(value, RewardResult) else RewardResult(value)
-        _check_shape(where, result.total_PG, rollouts.length_PG.shape)
+        check_shape(where, result.total_PG, rollouts.length_PG.shape)
         parts = {}
         for name, part in result.parts.items():
-            _check_shape(f"part {name!r} of {where}", part, rollouts.length_PG.shape)
+            check_shape(f"part {name!r} of {where}", part, rollouts.length_PG.shape)
             parts[str(name)] = part.detach().to(torch.float64)
         total = result.total_PG.detach().to(torch.float64)
+        own, token_PGT = total, None
+        if result.token_PGT is not None:
+            token_PGT = token_rewards(where, result.token_PGT, total, rollouts)
         if self.added:
             total, parts = self._with_parts(total, parts, rollouts)
         faulty = (total.isnan() & rollouts.known_PG) | (total.abs() > MAX_REWARD)
+        if token_PGT is not None:
+            token_PGT = added_at_end(token_PGT, total - own, rollouts) if self.added else token_PGT
+            faulty |= (token_PGT.abs() > MAX_REWARD).any(dim=2)
         if not faulty.any():
-            return RewardResult(total, parts)
+            return RewardResult(total, parts, token_PGT=token_PGT)
         if nonfinite == "drop":
-            return RewardResult(total.masked_fill(faulty, float("nan")), parts, dropped=int(faulty.sum()))
+            if token_PGT is not None:
+                token_PGT = token_PGT.masked_fill(faulty[..., None], float("nan"))
+            total = total.masked_fill(faulty, float("nan"))
+            return RewardResult(total, parts, int(faulty.sum()), token_PGT)
         p, g = faulty.nonzero()[0].tolist()
         raise NonfiniteReward(
             f"{where} paid {total[p, g].item()} for prompt {rollouts.prompt_ids[p]!r}, completion {g}: must "
@@ -206,21 +229,17 @@ class Method:
             BadStrategy: wrong type or shape, or an advantage that is not finite.
         """
         where = f"advantage {self.advantage.name!r}"
-        if self.needs_logp and rollouts.mean_logp_PG is None:
+        if self.advantage.needs_logp and rollouts.mean_logp_PG is None:
             raise BadInput(
                 f"{where} needs mean_logp, the mean token log-prob under the sampling policy, of every row"
             )
-        parts = {name: part.clone() for name, part in reward.parts.items()}
-        advantage = self.advantage(RewardResult(reward.total_PG.clone(), parts), _copied(rollouts))
+        with calling(self.advantage):
+            advantage = self.advantage(reward_copied(reward), copied(rollouts, self.advantage))
         if isinstance(advantage, Tensor) and advantage.dim() == 3:
-            _check_shape(where, advantage[..., :1].sum(dim=2), rollouts.length_PG.shape)
-            longest = int(rollouts.length_PG.max())
-            if advantage.shape[2] < longest:
-                raise BadStrategy(
-                    f"{where} returned {advantage.shape[2]} tokens a completion, the longest has {longest}"
-                )
+            check_tokens(where, advantage, rollouts)
+            advantage = advantage.masked_fill(~groups.inside(rollouts.length_PG, advantage.shape[2]), 0.0)
         else:
-            _check_shape(where, advantage, rollouts.length_PG.shape)
+            check_shape(where, advantage, rollouts.length_PG.shape)
         advantage = advantage.detach().to(torch.float64)
         invalid = reward.total_PG.isnan()
         advantage = advantage.masked_fill(invalid if advantage.dim() == 2 else invalid[..., None], 0.0)
@@ -233,13 +252,15 @@ class Method:
         """Let every strategy update its state; the reward is computed again where the caller has none at hand."""
         result = self.rewards(rollouts, "drop") if reward is None else reward
         for strategy in self.slots.values():
-            strategy.observe(_copied(rollouts), result)
+            with calling(strategy):
+                strategy.observe(copied(rollouts, strategy), reward_copied(result))
 
     def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
         """Figures of a batch that was observed, and of the strategies' states, for the logs."""
         figures: dict[str, float | None] = {}
         for strategy in self.slots.values():
-            figures |= strategy.metrics(_copied(rollouts), reward)
+            with calling(strategy):
+                figures |= strategy.metrics(copied(rollouts, strategy), reward_copied(reward))
         return figures
 
     def state_dict(self) -> dict[str, dict[str, Any]]:
@@ -274,6 +295,12 @@ class Method:
                 f"reward {self.reward.name!r} compares lengths with a budget, budget {self.budget.name!r} "
                 "gives none; choose budget=curriculum or budget=column"
             )
+        for slot, strategy in self.slots.items():
+            if slot in ("budget", "truncation", "reward") and "logps" in strategy.reads:
+                faults.append(
+                    f"{slot} {strategy.name!r} reads 'logps', which are known once rewards have been given; only an "
+                    "advantage can read them"
+                )
         if known.columns is not None:
             faults += [
                 f"{function.place} reads the column {name!r}; the data has {sorted(known.columns)} and `answer`"
@@ -292,30 +319,14 @@ class Method:
     def warnings(self, run_info: RunInfo) -> list[str]:
         """Sentences on what will do less, or other, than its user expects."""
         known = self._known(run_info)
-        return [message for strategy in self.slots.values() for message in strategy.warnings(known)]
+        warnings = [message for strategy in self.slots.values() for message in strategy.warnings(known)]
+        if self.advantage.reads_token_rewards and not self.reward.rewards_tokens:
+            warnings.append(
+                f"advantage {self.advantage.name!r} places rewards at tokens, and reward {self.reward.name!r} rewards "
+                "whole completions: it is GRPO's then"
+            )
+        return warnings
 
     def _known(self, run_info: RunInfo) -> RunInfo:
         scaled = self.advantage.scales_by_group_std
         return replace(run_info, scaled_by_group_std=scaled)
-
-
-def _copied(rollouts: Rollouts) -> Rollouts:
-    """A copy whose tensors and columns a strategy may spoil."""
-    tensors = {k: v.clone() for k, v in vars(rollouts).items() if isinstance(v, Tensor)}
-    columns = {
-        name: table if all(PLAIN.issuperset(map(type, row)) for row in table) else copy.deepcopy(table)
-        for name, table in rollouts.columns.items()
-    }
-    parts = {name: part_PG.clone() for name, part_PG in rollouts.parts.items()}
-    return rollouts.with_(**tensors, columns=columns, parts=parts)
-
-
-def _check_shape(where: str, value: Any, shape: torch.Size) -> None:
-    if not isinstance(value, Tensor):
-        raise BadStrategy(
-            f"{where} returned {type(value).__name__}, expected a tensor of shape {tuple(shape)}"
-        )
-    if value.shape != shape:
-        raise BadStrategy(
-            f"{where} returned shape {tuple(value.shape)}, expected {tuple(shape)} (prompts, completions)"
-        )

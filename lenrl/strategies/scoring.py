@@ -5,25 +5,32 @@ Rows become one record, completions are truncated, what was cut is judged again,
 was cut, which each gives as a `Judge`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from lenrl.rollouts import RewardResult, Rollouts, Verdict
 from lenrl.strategies.base import PromptBudget
+from lenrl.strategies.groups import inside
 from lenrl.strategies.method import Method
 
-Judge = Callable[[Mapping[int, int]], Sequence[Verdict]]
-"""Verdicts of the rows that were cut, in batch order, from their kept tokens by row of the batch."""
+Judge = Callable[[Mapping[int, int]], Sequence["Row"]]
+"""The rows that were cut, in batch order, judged and read again, from their kept tokens by row of the batch."""
 
 Parts = Callable[[], Mapping[str, Sequence[float | None]]]
 """Values of the reward functions that the method adds, a batch row each, by name; asked for after any cut."""
 
 Stage = Callable[[str, Callable[[], Any]], Any]
 """Runs a named stage of the pipeline, timed or guarded as its caller likes."""
+
+Carried = (
+    tuple[Any, ...] | Tensor
+)  # P values of prompts, (P, G) nested ones of completions, (P, G, T) of tokens
+OF_PROMPTS = ("prompt", "gold")  # of `READABLE`: a value a prompt
 
 NAN = float("nan")
 
@@ -39,6 +46,12 @@ class Row:
     prompt_budget: PromptBudget
     columns: Mapping[str, Any]  # what the data says of the prompt; the budget's columns go before it
     mean_logp: float | None = None  # mean token log-prob under the sampling policy
+    carried: Mapping[str, Any] = field(default_factory=dict)  # what `Method.reads` names, of this completion
+
+
+def carry(reads: Collection[str], **parts: Callable[[], Any]) -> dict[str, Any]:
+    """`Row.carried`: of the parts, each of which is made by a function, those that strategies read."""
+    return {name: make() for name, make in parts.items() if name in reads}
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,13 @@ def build_rollouts(rows: Sequence[Row], num_generations: int, max_length: int, s
 
     def grid(values: Sequence[Any], dtype: torch.dtype) -> Tensor:
         return torch.tensor(values, dtype=dtype).reshape(len(groups), num_generations)
+
+    def nested(name: str) -> Carried:
+        if name == "logps":
+            values = [torch.tensor(row.carried[name], dtype=torch.float32) for row in rows]
+            return pad_sequence(values, batch_first=True, padding_value=NAN).unflatten(0, length_PG.shape)
+        table = tuple(tuple(row.carried[name] for row in group) for group in groups)
+        return tuple(row[0] for row in table) if name in OF_PROMPTS else table
 
     names = sorted({name for row in rows for name in (*row.columns, *row.prompt_budget.columns)})
     length_PG = grid([row.length for row in rows], torch.int64)
@@ -91,6 +111,7 @@ def build_rollouts(rows: Sequence[Row], num_generations: int, max_length: int, s
             )
             for name in names
         },
+        carried={name: nested(name) for name in (rows[0].carried if rows else ())},
     )
 
 
@@ -130,12 +151,23 @@ def cut(rollouts: Rollouts, kept_PG: Tensor, judge: Judge, *, caps: bool) -> Rol
     rows = cut_PG.flatten().nonzero().squeeze(1).tolist()
     if not rows:
         return rollouts
-    verdicts = judge(dict(zip(rows, kept_PG[cut_PG].tolist(), strict=True)))
+    again = judge(dict(zip(rows, kept_PG[cut_PG].tolist(), strict=True)))
+    verdicts = [row.verdict for row in again]
 
     def judged(name: str, values: Sequence[Any]) -> Tensor:
         grid = getattr(rollouts, name).clone()
         grid[cut_PG] = torch.tensor(values, dtype=grid.dtype)
         return grid
+
+    def read_again(name: str, table: Carried) -> Carried:
+        if name in OF_PROMPTS:
+            return table
+        if isinstance(table, Tensor):
+            return table.masked_fill(~inside(kept_PG, table.shape[2]), NAN)
+        flat = [value for group in table for value in group]
+        for i, row in zip(rows, again, strict=True):
+            flat[i] = row.carried[name]
+        return tuple(tuple(flat[i : i + rollouts.G]) for i in range(0, len(flat), rollouts.G))
 
     return rollouts.with_(
         length_PG=kept_PG,
@@ -145,6 +177,7 @@ def cut(rollouts: Rollouts, kept_PG: Tensor, judge: Judge, *, caps: bool) -> Rol
         think_tags_PG=judged("think_tags_PG", [verdict.think_tags for verdict in verdicts]),
         answer_tags_PG=judged("answer_tags_PG", [verdict.answer_tags for verdict in verdicts]),
         truncated_PG=rollouts.truncated_PG | cut_PG if caps else rollouts.truncated_PG,
+        carried={name: read_again(name, table) for name, table in rollouts.carried.items()},
     )
 
 

@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from accelerate import PartialState
@@ -133,7 +132,8 @@ def _dev_evaluation(
     return DevEvaluation(
         dev,
         problem_set.prompts,
-        partial(recipe.budget.evaluation, run_info=run_info),
+        recipe.budget,
+        run_info,
         problem_set.verifier,
         replace(info, eos_ids=list(trainer.eos_token_ids)),
         Decoding(

@@ -63,6 +63,8 @@ class ProcessGroup:
 
     def gather_padded(self, value: Tensor, pad: int, left: bool) -> Tensor:
         """(N, T) tensors whose T may differ, filled with `pad` on one side, concatenated over the processes."""
+        if self.processes == 1:
+            return value
         return self.gather_tensor(
             self.accelerator.pad_across_processes(value, dim=1, pad_index=pad, pad_first=left)
         )

@@ -9,7 +9,8 @@ from lenrl.evaluation.measure import measure
 from lenrl.generation.base import Batches, Decoding
 from lenrl.generation.pretrained import TokenizerInfo
 from lenrl.generation.transformers_engine import TransformersEngine
-from lenrl.strategies.base import PromptBudget
+from lenrl.strategies.base import Budget, RunInfo
+from lenrl.strategies.faults import calling
 from lenrl.tasks.problem import Problem
 from lenrl.tasks.prompts import Prompts
 from lenrl.verify.pool import Verifier
@@ -24,7 +25,8 @@ class DevEvaluation:
 
     problems: Sequence[Problem]  # of this process
     prompts: Prompts
-    budgets: Callable[..., list[PromptBudget]]
+    budget: Budget
+    run_info: RunInfo
     verifier: Verifier
     info: TokenizerInfo
     decoding: Decoding
@@ -44,7 +46,10 @@ class DevEvaluation:
     def _rows(self, model: nn.Module, step: int) -> list[tuple[bool | None, int, bool]]:
         """(correct, tokens, truncated) of each of this process's problems."""
         names = [problem.id for problem in self.problems]
-        prompt_budgets = self.budgets(names, [problem.columns for problem in self.problems], step=step)
+        visible = self.budget.visible
+        columns = [visible(p.columns, prompt=p.prompt, gold=p.answer) for p in self.problems]
+        with calling(self.budget):
+            prompt_budgets = self.budget.evaluation(names, columns, step, self.run_info)
         prompts = [self.prompts.ids(p, a) for p, a in zip(self.problems, prompt_budgets, strict=True)]
         engine = TransformersEngine("the model in training", self.info, model)
         results = measure(engine, self.problems, prompts, self.decoding, self.verifier, batches=self.batches)

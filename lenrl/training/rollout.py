@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from lenrl.generation.sampling import completion_text
+from lenrl.generation.token_ends import token_ends
 from lenrl.monitors.local import LocalMonitor, verifier_metrics
-from lenrl.rollouts import Rollouts, Verdict
+from lenrl.rollouts import Rollouts, StepScore, Verdict
 from lenrl.strategies.base import PromptBudget, RunInfo
 from lenrl.strategies.diagnostics import diagnose
+from lenrl.strategies.groups import inside
 from lenrl.strategies.method import Method
-from lenrl.strategies.scoring import Row, Scored, build_rollouts, score
+from lenrl.strategies.scoring import Row, Scored, build_rollouts, carry, score
 from lenrl.tasks.problem import Problem
 from lenrl.tasks.prompts import Prompts
 from lenrl.training.distributed import ProcessGroup, outcome
@@ -119,7 +121,9 @@ class RolloutScoring:
             rows = self._drawn(prompts, factor)
         counts = dict(self.problem_set.verifier.counts)
         everyone = self.group.gather([row["prompt_id"] for row in rows])
-        columns = [self.problem_set.problems[name].columns for name in everyone]
+        asked = [self.problem_set.problems[name] for name in everyone]
+        visible = self.method.budget.visible
+        columns = [visible(p.columns, prompt=p.prompt, gold=p.answer) for p in asked]
         budgets = self._stage("budget", lambda: self.method.budgets(everyone, columns, step, self.run_info))
         longest = self.run_info.max_length
         cap = min(longest, max(longest if budget.cap is None else budget.cap for budget in budgets))
@@ -167,26 +171,15 @@ class RolloutScoring:
         """
         current = self.current
         calls = self._calls(completion_ids, trainer_state)
-        problems, texts = calls.problems, calls.texts
+        problems, texts, budgets = calls.problems, calls.texts, calls.prompt_budgets
         verdicts = self._verify(calls, range(len(texts)))
-        rows = [
-            Row(
-                prompt_id=problem.id,
-                length=len(ids),
-                truncated=not ids or ids[-1] not in self.eos_ids,
-                verdict=verdict,
-                prompt_budget=budget,
-                columns=problem.columns,
-            )
-            for problem, ids, verdict, budget in zip(
-                problems, completion_ids, verdicts, current.prompt_budgets, strict=True
-            )
-        ]
+        parts = zip(problems, budgets, completion_ids, texts, verdicts, strict=True)
+        rows = [self._row(*row) for row in parts]
         everyone = self.group.gather(rows)
         local = self.group.local_slice(len(rows))
 
-        def judge(kept: Mapping[int, int]) -> list[Verdict]:
-            """Verdicts of the cut rows of all processes; this process's take the place of the former ones."""
+        def judge(kept: Mapping[int, int]) -> list[Row]:
+            """The cut rows of all processes; this process's verdicts take the place of the former ones."""
             own = {row - local.start: n for row, n in kept.items() if local.start <= row < local.stop}
             for i, tokens in own.items():
                 calls.ids[i] = completion_ids[i][:tokens]
@@ -194,13 +187,43 @@ class RolloutScoring:
             again = self._verify(calls, list(own))
             for i, verdict in zip(own, again, strict=True):
                 verdicts[i] = verdict
-            return self.group.gather(again)
+            return self.group.gather(
+                [self._row(problems[i], budgets[i], calls.ids[i], texts[i], verdicts[i]) for i in own]
+            )
 
         rollouts = build_rollouts(everyone, self.num_generations, self.run_info.max_length, current.step)
         nonfinite = self.guard.settings.nonfinite
         scored = score(self.method, rollouts, judge, nonfinite, self._stage, lambda: self._parts(calls))
         self._current = replace(current, texts=texts, verdicts=verdicts, calls=calls, scored=scored)
         return scored.reward.total_PG.reshape(-1, 1).to(torch.float32).to(self.group.device)
+
+    def _row(
+        self, problem: Problem, budget: PromptBudget, ids: Sequence[int], text: str, verdict: Verdict
+    ) -> Row:
+        """A completion with all that this method's strategies may know of it."""
+
+        def steps() -> tuple[StepScore, ...]:
+            tokenizer = self.problem_set.prompts.tokenizer
+            ends = token_ends(tokenizer, ids, self.eos_ids, [step.end for step in verdict.steps])
+            return tuple(replace(step, end=end) for step, end in zip(verdict.steps, ends, strict=True))
+
+        return Row(
+            prompt_id=problem.id,
+            length=len(ids),
+            truncated=not ids or ids[-1] not in self.eos_ids,
+            verdict=replace(verdict, steps=()),
+            prompt_budget=budget,
+            columns=problem.columns,
+            carried=carry(
+                self.method.reads,
+                prompt=lambda: problem.prompt,
+                gold=lambda: problem.answer,
+                text=lambda: text,
+                token_ids=lambda: tuple(ids),
+                answer=lambda: verdict.answer,
+                steps=steps,
+            ),
+        )
 
     def finish(self, batch: TrlBatch, logps: Callable[[TrlBatch], Tensor]) -> TrlBatch:
         """The batch to train on: cut, with the method's advantages, of the groups that are kept.
@@ -217,7 +240,7 @@ class RolloutScoring:
             kept_N = rollouts.length_PG.reshape(-1)[local].to(self.group.device)
             batch = self._counted(cut(batch, kept_N, self.pad_id))
         if method.needs_logp:
-            rollouts = rollouts.with_(mean_logp_PG=self._mean_logp(batch, rollouts, logps))
+            rollouts = self._with_logps(batch, rollouts, logps)
         advantage = self._stage("advantage", lambda: method.advantages(reward, rollouts))
         rows = advantage.reshape(rollouts.P * rollouts.G, *advantage.shape[2:])[local]
         rows = rows.to(device=self.group.device, dtype=torch.float32)
@@ -244,11 +267,21 @@ class RolloutScoring:
         batch["num_items_in_batch"] = self.group.gather_tensor(loss_mask(batch).sum()).sum()
         return batch
 
-    def _mean_logp(self, batch: TrlBatch, rollouts: Rollouts, logps: Callable[[TrlBatch], Tensor]) -> Tensor:
-        """(P, G) mean token log-prob under the policy at rollout time, at the sampling temperature."""
+    def _with_logps(
+        self, batch: TrlBatch, rollouts: Rollouts, logps: Callable[[TrlBatch], Tensor]
+    ) -> Rollouts:
+        """The record with log-probs under the policy at rollout time, at the sampling temperature."""
         with self.monitor.timed("logp"):
-            mean_N = self.group.gather_tensor(masked_mean(logps(batch), loss_mask(batch)))
-        return mean_N.reshape(rollouts.P, rollouts.G).cpu()
+            logp_NT = logps(batch)
+            mean_N = self.group.gather_tensor(masked_mean(logp_NT, loss_mask(batch)))
+            rollouts = rollouts.with_(mean_logp_PG=mean_N.reshape(rollouts.P, rollouts.G).cpu())
+            if "logps" not in self.method.reads:
+                return rollouts
+            logp_NT = self.group.gather_padded(logp_NT.to(torch.float32), 0, left=False).cpu()
+        logp_PGT = logp_NT[:, : int(rollouts.length_PG.max())].unflatten(0, (rollouts.P, rollouts.G))
+        kept = inside(rollouts.length_PG, logp_PGT.shape[2])
+        logp_PGT = logp_PGT.masked_fill(~kept, float("nan"))
+        return rollouts.with_(carried={**rollouts.carried, "logps": logp_PGT})
 
     def _text(self, ids: Sequence[int]) -> str:
         return completion_text(self.problem_set.prompts.tokenizer, ids, self.eos_ids)

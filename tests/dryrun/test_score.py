@@ -192,6 +192,51 @@ def test_a_graded_verdict_pays_its_score(tmp_path: Path) -> None:
         run("grpo", rows, file, "reward=graded")
 
 
+READER = """from lenrl.rollouts import RewardResult
+from lenrl.strategies.base import Reward
+from lenrl.strategies.columns import step_rewards
+
+
+class Heard(Reward):
+    name = "heard"
+    reads = ("text", "token_ids", "answer", "gold", "prompt", "steps")
+    rewards_tokens = True
+
+    def __call__(self, rollouts):
+        heard = rollouts.prompt_P, rollouts.gold_P, rollouts.answer_PG, rollouts.text_PG, rollouts.token_ids_PG
+        assert heard == (("q",), ("7",), (("7", None),), (("so 7", "no"),), (((5, 6, 7), (8, 9)),)), heard
+        return RewardResult.of_tokens(step_rewards(rollouts))
+"""
+
+
+def test_what_a_strategy_reads_comes_from_the_lines(tmp_path: Path) -> None:
+    plugin, file = tmp_path / "heard.py", tmp_path / "rows.jsonl"
+    plugin.write_text(READER)
+    common = {"prompt": "q", "answer": "7"}
+    right = {"length": 3, "correct": True, "text": "so 7", "extracted": "7", "token_ids": [5, 6, 7]}
+    wrong = {"length": 2, "correct": False, "text": "no", "extracted": None, "token_ids": [8, 9]}
+    rows = [common | right | {"steps": [[0.5, 1], [1.0, 3]]}, common | wrong | {"steps": []}]
+
+    def heard(*overrides: str) -> list[dict[str, Any]]:
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return score(compose("grpo", ["reward=heard", *overrides], [plugin]), file)
+
+    assert [row["reward"] for row in heard("advantage=process")] == [1.5, 0]
+    with pytest.raises(
+        BadInput, match="line 1: the completion of 3 tokens is cut to 2, and a strategy reads its text"
+    ):
+        heard("budget={name: stages, caps: [2]}", "truncation=hard_cap")
+    for field, value, message in [
+        ("text", None, "line 2: field 'text' is missing; a strategy's reads name 'text'"),
+        ("token_ids", [1], "line 2: field 'token_ids' has 1 values, and `length` is 2"),
+        ("steps", [[0.5, 3]], r"line 2: field 'steps' ends at tokens \[3\], and `length` is 2"),
+        ("steps", "no", "line 2: field 'steps' is 'no'; it must be a list"),
+    ]:
+        rows[1] = common | wrong | {"steps": [], field: value}
+        with pytest.raises(BadInput, match=message):
+            heard()
+
+
 def test_groups_need_not_be_adjacent(tmp_path: Path) -> None:
     other = [row | {"prompt": "p", "length": 10} for row in GROUP]
     mixed = [row for pair in zip(GROUP, other, strict=True) for row in pair]

@@ -232,6 +232,37 @@ def test_advantage(name: str, batch: Rollouts, seed: int, plain: bool) -> None:
             assert close(moved, pushed.gather(1, order)), "parts and rows go apart"
 
 
+@pytest.mark.parametrize("name", names("advantage"))
+@battery
+@given(batch=batches(), seed=st.integers(0, 2**31))
+def test_advantage_of_token_rewards(name: str, batch: Rollouts, seed: int) -> None:
+    """A few tokens of each completion have a reward; what is not read of them counts by its sum."""
+    rule = make("advantage", name)
+    noise = torch.Generator().manual_seed(seed)
+    batch = batch.with_(length_PG=batch.length_PG.clamp(max=6))
+    tokens = torch.randn(batch.P, batch.G, 6, generator=noise).double()
+    bare = torch.rand(tokens.shape, generator=noise) < 0.5
+    bare |= ~groups.inside(batch.length_PG, 6) | ~batch.known_PG[..., None]
+    tokens.masked_fill_(bare, float("nan"))
+    total = tokens.nansum(dim=2).masked_fill(~batch.known_PG, float("nan"))
+    reward = RewardResult(total, token_PGT=tokens)
+    pushed = rule(reward, batch)
+    assert close(tokens, reward.token_PGT)
+    assert pushed.dtype == torch.float64
+    assert pushed.isfinite().all()
+    assert (pushed[total.isnan()] == 0).all(), "a row that is not valid is pushed"
+    if not rule.reads_token_rewards:
+        assert close(pushed, rule(RewardResult(total), batch))
+        return
+    assert pushed.shape == tokens.shape
+    order = torch.stack([torch.randperm(batch.G, generator=noise) for _ in range(batch.P)])
+    moved = RewardResult(
+        total.gather(1, order), token_PGT=tokens.gather(1, order[..., None].expand(-1, -1, 6))
+    )
+    expected = pushed.gather(1, order[..., None].expand(-1, -1, 6))
+    assert close(rule(moved, taken(batch, order=order)), expected), "tokens and rows go apart"
+
+
 @pytest.mark.parametrize("name", names("truncation"))
 @battery
 @given(batch=batches())

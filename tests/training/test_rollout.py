@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from lenrl.config import compose
+from lenrl.errors import RunFailed
 from lenrl.monitors.local import LocalMonitor
-from lenrl.strategies.base import Advantage, Budget, PromptBudget, Truncation
+from lenrl.rollouts import NotCarried, StepScore
+from lenrl.strategies.base import Advantage, Budget, PromptBudget, Reward, Truncation
 from lenrl.strategies.sampling.drop_flat import DropFlat
-from tests.training.parts import L_MAX, PAD, Ends, batch_of, ids, scoring
+from tests.training.parts import END, L_MAX, PAD, Ends, batch_of, ids, scoring
 from tests.training.runs import rows_of
 
 
@@ -135,6 +137,87 @@ def test_a_graded_verdict_is_the_kept_part_s(monitor, tmp_path):
     monitor.step(1, {}, now=0.0)
     assert monitor.last_metrics["score"] == pytest.approx(0.225)
     assert [row["score"] for row in rows_of(tmp_path)] == pytest.approx([0.3, 0.1, 0.2, 0.3])
+
+
+class Reads(Reward):
+    """Keeps what it is shown."""
+
+    name: ClassVar[str] = "reads_all"
+    reads: ClassVar = ("prompt", "text", "token_ids", "answer", "gold", "steps")
+    seen: ClassVar[list] = []
+
+    def __call__(self, rollouts):
+        self.seen.append(rollouts)
+        return rollouts.correct_PG
+
+
+class Halves(Ends):
+    """A verifier that scores a step for each half of the text, ".25" and ".75" of the credit."""
+
+    def verdict(self, text, gold):
+        steps = (StepScore(0.25, len(text) // 2), StepScore(0.75, len(text)))
+        return replace(super().verdict(text, gold), steps=steps)
+
+
+def test_what_a_strategy_reads_is_carried_of_the_kept_part(monitor):
+    Reads.seen.clear()
+    part = scoring(method(truncation=FirstThree(), reward=Reads()), monitor)
+    part.problem_set = replace(part.problem_set, verifier=Halves())
+    part.begin(rows("q0", "q0", "q1", "q1"), step=0, number=0)
+    part.score([ids("abcd0."), ids("ab."), ids("a1."), ids("1bcdef")])
+    (seen,) = Reads.seen
+    assert seen.text_PG == (("abc", "ab"), ("a1", "1bc"))
+    assert seen.token_ids_PG[0] == ((97, 98, 99), (97, 98, END))
+    assert seen.prompt_P == ("0?", "1?") and seen.gold_P == ("0", "1")
+    assert seen.answer_PG == (("c", "b"), ("1", "c"))
+    assert [[step.end for step in steps] for steps in seen.steps_PG[0]] == [[1, 3], [1, 2]]
+    with pytest.raises(NotCarried):
+        seen.logp_PGT  # noqa: B018
+
+
+def test_a_step_outside_its_text_ends_the_run(monitor):
+    class Beyond(Ends):
+        def verdict(self, text, gold):
+            return replace(super().verdict(text, gold), steps=(StepScore(1.0, 9),))
+
+    part = scoring(method(reward=Reads()), monitor)
+    part.problem_set = replace(part.problem_set, verifier=Beyond())
+    part.begin(rows("q0", "q0"), step=0, number=0)
+    with pytest.raises(RunFailed, match="character 9 of a completion of 2"):
+        part.score([ids("ab."), ids("0.")])
+
+
+def test_a_budget_sees_the_prompts_that_it_reads(monitor):
+    class Asks(Hint):
+        name: ClassVar[str] = "asks_for_prompts"
+        reads: ClassVar = ("prompt", "gold")
+
+        def __call__(self, prompt_ids, columns, step, run_info):
+            return [PromptBudget(hint=f" {row['prompt']}{row['gold']}") for row in columns]
+
+    after = scoring(method(budget=Asks()), monitor).begin(rows("q0", "q1", "q1", "q1"), step=0, number=0)
+    assert [row["prompt"] for row in after] == ["0? 0?0", *["1? 1?1"] * 3]
+
+
+class TokenLogp(MeanLogp):
+    """The log-prob of each token."""
+
+    name: ClassVar[str] = "token_logp"
+    needs_logp: ClassVar[bool] = False
+    reads: ClassVar = ("logps",)
+
+    def __call__(self, reward, rollouts):
+        return rollouts.logp_PGT.nan_to_num(7.0).double()
+
+
+def test_an_advantage_may_read_the_log_prob_of_each_token(monitor):
+    part = scoring(method(advantage=TokenLogp()), monitor)
+    part.begin(rows("q0", "q0"), step=0, number=0)
+    completions = [ids("a0."), ids("b.")]
+    part.score(completions)
+    logps = torch.tensor([[-1.0, -2.0, -6.0], [-1.0, -2.0, -9.0]])
+    batch = part.finish(batch_of(completions), logps=lambda batch: logps)
+    assert batch["advantages"].tolist() == [[-1.0, -2.0, -6.0], [-1.0, -2.0, 0.0]]
 
 
 def test_log_probs_are_asked_for_where_the_advantage_reads_them(monitor):

@@ -4,19 +4,19 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from lenrl.config import Recipe
 from lenrl.dryrun.attack.hacks import Ask, Rows
-from lenrl.dryrun.attack.writer import Completion, Writer
+from lenrl.dryrun.attack.writer import CHARS_A_TOKEN, Completion, Writer
 from lenrl.errors import BadInput
 from lenrl.rollouts import RewardResult, Rollouts, Verdict
 from lenrl.strategies.base import PromptBudget
 from lenrl.strategies.groups import token_mean
-from lenrl.strategies.scoring import Row, build_rollouts, score
+from lenrl.strategies.scoring import Row, build_rollouts, carry, score
 from lenrl.tasks import Problem, Task
 from lenrl.tasks.audit import load
 from lenrl.training.run_info import run_info_of, task_of
@@ -113,7 +113,8 @@ class AttackGroups:
             for mix in MIXES
             for kind in mix.rows(self.size, turn)
         ]
-        columns = [problem.columns for _, problem, _ in plan]
+        visible = self.method.budget.visible
+        columns = [visible(p.columns, prompt=p.prompt, gold=p.answer) for _, p, _ in plan]
         budgets = self.method.budgets([problem.id for _, problem, _ in plan], columns, step, self.run_info)
         self.rows = [
             AttackRow(*parts, budget, self._ask(parts[1].columns, budget))
@@ -148,26 +149,44 @@ class AttackGroups:
     def _scored(self, completions: Sequence[Completion]) -> AttackBatch:
         golds = [row.problem.answer for row in self.rows]
         verdicts = self._judge([(c.text, gold) for c, gold in zip(completions, golds, strict=True)])
-        rows = [
-            Row(
-                prompt_id=row.problem.id,
-                length=completion.tokens,
-                truncated=not completion.ended,
-                verdict=verdict,
-                prompt_budget=row.budget,
-                columns=row.problem.columns,
-                mean_logp=MEAN_LOGP,
-            )
-            for row, completion, verdict in zip(self.rows, completions, verdicts, strict=True)
-        ]
-        scored = score(
-            self.method,
-            build_rollouts(rows, self.size, self.run_info.max_length, self.step),
-            lambda cuts: self._judge([(completions[i].cut(n).text, golds[i]) for i, n in cuts.items()]),
-            self.recipe.guard.nonfinite,
-        )
+        rows = [self._row(*parts) for parts in zip(self.rows, completions, verdicts, strict=True)]
+
+        def judge(kept: Mapping[int, int]) -> list[Row]:
+            cut = {i: completions[i].cut(tokens) for i, tokens in kept.items()}
+            again = self._judge([(completion.text, golds[i]) for i, completion in cut.items()])
+            return [
+                self._row(self.rows[i], *pair)
+                for i, pair in zip(cut, zip(cut.values(), again, strict=True), strict=True)
+            ]
+
+        rollouts = build_rollouts(rows, self.size, self.run_info.max_length, self.step)
+        scored = score(self.method, rollouts, judge, self.recipe.guard.nonfinite)
         advantage_PG = self._advantages(scored.reward, scored.rollouts)
         return AttackBatch(scored.rollouts, scored.reward.total_PG, advantage_PG)
+
+    def _row(self, row: AttackRow, completion: Completion, verdict: Verdict) -> Row:
+        problem = row.problem
+        return Row(
+            prompt_id=problem.id,
+            length=completion.tokens,
+            truncated=not completion.ended,
+            verdict=verdict,
+            prompt_budget=row.budget,
+            columns=problem.columns,
+            mean_logp=MEAN_LOGP,
+            carried=carry(
+                self.method.reads,
+                prompt=lambda: problem.prompt,
+                gold=lambda: problem.answer,
+                text=lambda: completion.text,
+                token_ids=lambda: completion.token_ids,
+                answer=lambda: verdict.answer,
+                steps=lambda: tuple(
+                    replace(step, end=-(-step.end // CHARS_A_TOKEN)) for step in verdict.steps
+                ),
+                logps=lambda: [MEAN_LOGP] * completion.tokens,
+            ),
+        )
 
     def _advantages(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         return token_mean(self.method.advantages(reward, rollouts), rollouts.length_PG)

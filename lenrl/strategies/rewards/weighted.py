@@ -7,7 +7,7 @@ import torch
 from pydantic import Field, PrivateAttr, field_validator
 from torch import Tensor
 
-from lenrl.rollouts import RewardResult, Rollouts
+from lenrl.rollouts import Readable, RewardResult, Rollouts
 from lenrl.strategies.base import Reward, RunInfo, as_reward
 
 DEFAULT_PARTS = ({"name": "correctness", "weight": 1.0}, {"name": "overlong", "weight": 0.5})
@@ -82,6 +82,11 @@ class Weighted(Reward):
     def reads_columns(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Row fields of its parts, each once."""
         return tuple(dict.fromkeys(name for _, _, rule in self._rules for name in rule.reads_columns))
+
+    @property
+    def reads(self) -> tuple[Readable, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Parts of the record that its parts read, each once."""
+        return tuple(dict.fromkeys(name for _, _, rule in self._rules for name in rule.reads))
 
     def errors(self, run_info: RunInfo) -> list[str]:
         return [message for _, _, rule in self._rules for message in rule.errors(run_info)]

@@ -1,0 +1,30 @@
+"""Faults of strategies: what one returns or raises that its slot does not allow, said in one message."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from lenrl.errors import LenrlError, PluginFailed, RunFailed
+from lenrl.plugins import raised
+from lenrl.strategies.base import Strategy
+
+
+class BadStrategy(RunFailed):
+    """A strategy returned something that is not what its slot returns."""
+
+
+@contextmanager
+def calling(strategy: Strategy) -> Iterator[None]:
+    """Turn what a plug-in's strategy raises into one message with its file and line; our own keep their traceback.
+
+    Raises:
+        PluginFailed: from the error, whose traceback `LENRL_DEBUG=1` shows.
+    """
+    try:
+        yield
+    except LenrlError:
+        raise
+    except Exception as error:
+        if type(strategy).__module__.startswith("lenrl."):
+            raise
+        where = f"{strategy.slot} {strategy.name!r}"
+        raise PluginFailed(f"{where} raised {raised(error, type(strategy))}; repair it") from error
