@@ -9,6 +9,7 @@ from lenrl.config.recipe import (
     GuardSettings,
     ModelSettings,
     Recipe,
+    UpdateSettings,
 )
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "GuardSettings",
     "ModelSettings",
     "Recipe",
+    "UpdateSettings",
     "compose",
     "find",
     "group",

@@ -61,6 +61,8 @@ class ModelSettings(Settings):
 class UpdateSettings(Settings):
     """Of the update and the evaluation during training, what TRL has no option for."""
 
+    lean: bool
+    tokens: int | None = Field(ge=1)
     eval_batch_size: int = Field(ge=1)
 
 

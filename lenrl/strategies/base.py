@@ -253,6 +253,13 @@ class Objective(Strategy):
         """
         return {}
 
+    def needs_every_row(self, totals: StepTotals) -> bool:
+        """Rows of advantage 0 shape the gradient of this step, or a row's share depends on its micro-batch's others.
+
+        False: they may be left out, and rows put into other micro-batches of the step.
+        """
+        return True
+
     @abc.abstractmethod
     def __call__(self, batch: MicroBatch, totals: StepTotals) -> tuple[Tensor, dict[str, float]]:
         """Scalar loss with gradient, and metrics."""

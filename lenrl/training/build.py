@@ -100,6 +100,7 @@ def _trainer(
             run_dir, state.is_main_process, recipe.logging.completions, recipe.logging.every
         ),
         guard=recipe.guard,
+        update=recipe.update,
         origin={"recipe": recipe.identity(), "data": data_digest},
         stop=stop,
         model=find(recipe.model.path),

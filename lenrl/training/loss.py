@@ -10,7 +10,8 @@ from torch import Tensor
 from lenrl.errors import RunFailed
 from lenrl.strategies.base import MicroBatch, Objective, StepTotals
 from lenrl.training.distributed import ProcessGroup
-from lenrl.training.trl_batch import TrlBatch, loss_mask, masked_mean
+from lenrl.training.lean import Divisor, LeanRows
+from lenrl.training.trl_batch import TrlBatch, has_signal, loss_mask, masked_mean
 
 LogProbs = Callable[[TrlBatch], tuple[Tensor, Tensor | None]]
 """Log-probs and, where they are asked for, entropies of a batch's completion tokens, both (N, T)."""
@@ -18,24 +19,31 @@ LogProbs = Callable[[TrlBatch], tuple[Tensor, Tensor | None]]
 
 @dataclass
 class PolicyUpdate:
-    """One optimizer step after the other: `begin_step`, then `begin` once, and `loss` for each micro-batch."""
+    """One optimizer step after the other: `begin_step`, then `begin` once, `next` and `loss` for each micro-batch."""
 
     objective: Objective
     group: ProcessGroup
     _: KW_ONLY
-    by_rows: bool  # TRL's own loss divides by rows: rows of weight 0 must be taken out of the divisor
+    divisor: Divisor  # of TRL's own loss; where it is rows, rows of weight 0 must be taken out of it
+    every_row: bool  # rows without an advantage stay in the update, whatever the objective allows
     begun: bool = field(default=False, init=False)  # the step has had its first micro-batch
     is_empty: bool = field(default=False, init=False)  # no group of the step is informative
     totals: StepTotals | None = field(default=None, init=False)
     _row_scale: float = field(default=1.0, init=False)
+    _left: int = field(default=0, init=False)  # micro-batches of the step that `next` has not given
+    _lean: list[TrlBatch] = field(default_factory=list, init=False)  # that it gives next
+    _tokens: Tensor = field(
+        default_factory=lambda: torch.zeros(2), init=False
+    )  # of the step: useful, computed
 
     def begin_step(self) -> None:
         """An optimizer step begins: with its first micro-batch, or the first of the rest of an epoch."""
-        self.begun, self.totals = False, None
+        self.begun, self.totals, self._lean = False, None, []
+        self._tokens = torch.zeros(2, dtype=torch.float64)
 
     def begin(self, window: Sequence[TrlBatch], logps: LogProbs) -> None:
         """Find what the step's micro-batches, `window`, have in common; `logps` are without gradient."""
-        self.begun = True
+        self.begun, self._left = True, len(window)
         if self.objective.replaces_loss:
             self.totals = self._totals(window, logps)
         weights = [batch["row_weight"] for batch in window if "row_weight" in batch]
@@ -45,7 +53,38 @@ class PolicyUpdate:
         weighted = torch.stack([weight_N.sum().double().cpu() for weight_N in weights]).sum()[None]
         rows, weighted = self.group.sum(torch.cat([rows, weighted]).to(self.group.device))
         self.is_empty = weighted == 0
-        self._row_scale = rows / weighted if self.by_rows and weighted else 1.0
+        self._row_scale = rows / weighted if self.divisor == "rows" and weighted else 1.0
+
+    def next(self, rest: Sequence[TrlBatch]) -> TrlBatch:
+        """The micro-batch to compute now: `rest[0]`, or in place of it others of its step's rows; collective.
+
+        `rest`: the micro-batches that are left of this pass over a rollout.
+        """
+        if not self._lean:
+            rest = rest[: self._left]
+            self._lean = list(rest[:1]) if self._needs_every_row else self._rows.share_out(rest)
+        self._left -= 1
+        return self._lean.pop(0)
+
+    @property
+    def _needs_every_row(self) -> bool:
+        if self.every_row or not self.objective.replaces_loss:
+            return self.every_row
+        assert self.totals is not None
+        return self.objective.needs_every_row(self.totals)
+
+    @property
+    def _rows(self) -> LeanRows:
+        return LeanRows(self.group, "step" if self.objective.replaces_loss else self.divisor)
+
+    def count(self, ids_NL: Tensor) -> None:
+        """Note that a forward pass of the update computes these tokens."""
+        self._tokens[1] += ids_NL.numel()
+
+    def useful_token_share(self) -> float | None:
+        """Tokens of the step's rows with an advantage over those that were computed; collective."""
+        useful, computed = self.group.sum(self._tokens.to(self.group.device))
+        return useful / computed if computed else None
 
     def loss(
         self, batch: TrlBatch, *, logps: LogProbs, trl: Callable[[], Tensor]
@@ -54,6 +93,10 @@ class PolicyUpdate:
 
         `logps` gives log-probs with gradient and entropies, `trl` TRL's own loss of the batch.
         """
+        if batch.get("is_blank"):  # nothing to average either
+            return logps(batch)[0].sum() * 0.0, {}
+        tokens_N = batch["prompt_mask"].sum(1) + loss_mask(batch).sum(1)
+        self._tokens[0] += tokens_N[has_signal(batch)].sum().cpu()
         if not self.objective.replaces_loss:
             return trl() * self._row_scale, {}
         assert self.totals is not None

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lenrl.generation.pretrained import HUB_ID, find
 from lenrl.strategies.base import RunInfo
 from lenrl.tasks.audit import Audit, Readable, load_all
 from lenrl.training.batching import BatchLayout, batch_faults
+from lenrl.training.lean import every_row_reason
 from lenrl.training.peft import peft_config, quantization_config
 from lenrl.training.run_info import run_info_of, task_of
 from lenrl.training.trl_fields import GRPO_FIELDS, field_faults, value_of
@@ -77,7 +79,7 @@ def prepare(recipe: Recipe, processes: int | None = None) -> CheckedRun:
     faults = method.errors(run_info) + _seam_faults(recipe, trainer, layout) + unlabelled
     if faults:
         raise BadInput("\n".join(faults))
-    warnings = method.warnings(run_info) + _idle_options(trainer)
+    warnings = method.warnings(run_info) + _idle_options(trainer) + _extra_rows(recipe, trainer)
     return CheckedRun(recipe, task, verifier, trainer, layout, run_info, warnings)
 
 
@@ -221,6 +223,12 @@ def _seam_faults(recipe: Recipe, trainer: Mapping[str, Any], layout: BatchLayout
             "shards are not. Use launch=multi_gpu, or trainer.sync_ref_model=false."
         )
     return faults
+
+
+def _extra_rows(recipe: Recipe, trainer: Mapping[str, Any]) -> list[str]:
+    """A reason why the update computes rows that have no advantage too; empty: it does not."""
+    reason = every_row_reason(recipe.objective, partial(value_of, trainer)) if recipe.update.lean else None
+    return [f"update.lean: rows without an advantage are computed too, since {reason}"] if reason else []
 
 
 def _idle_options(trainer: Mapping[str, Any]) -> list[str]:

@@ -30,7 +30,6 @@ from lenrl.training.trl_batch import (
     cut,
     loss_mask,
     masked_mean,
-    useful_token_share,
 )
 from lenrl.verify.pool import Claim, Verifier
 
@@ -349,7 +348,6 @@ class RolloutScoring:
         counts = self.problem_set.verifier.counts
         spent = {name: count - current.counts[name] for name, count in counts.items()}
         metrics |= verifier_metrics(self.group.gather([spent]))
-        metrics["useful_token_share"] = useful_token_share(batch, self.group.sum)
         self.monitor.rollout(metrics, sampled_tokens=int(rollouts.sampled_length_PG.sum()))
         if self.monitor.wants(current.number):
             prompts = [self.problem_set.asked(row).prompt for row in current.rows]

@@ -6,10 +6,12 @@ passes between TRL and them is a `TrlBatch`. The names that are overridden, with
 `OVERRIDES`; a test compares them with the installed TRL.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,14 +22,16 @@ from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
 from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.grpo_trainer import RewardFunc
 
-from lenrl.config import GuardSettings
+from lenrl.config import GuardSettings, UpdateSettings
 from lenrl.monitors.local import LocalMonitor
-from lenrl.strategies.base import RunInfo
+from lenrl.strategies.base import Objective, RunInfo
 from lenrl.strategies.method import Method
 from lenrl.training import checkpointing
 from lenrl.training.callbacks import StepCallback
 from lenrl.training.checkpointing import CheckpointedGRPO, EpochSampler, swapped
+from lenrl.training.chunks import Chunks
 from lenrl.training.distributed import ProcessGroup
+from lenrl.training.lean import DIVISORS, every_row_reason, whole_batch_reason
 from lenrl.training.loss import PolicyUpdate, check_gradient, check_loss
 from lenrl.training.rollback import StepSnapshot
 from lenrl.training.rollout import ProblemSet, RolloutScoring
@@ -43,6 +47,8 @@ from lenrl.training.selection import PromptCursor
 from lenrl.training.signals import UPDATE_S, SampledWork, StopSignal
 from lenrl.training.trl_batch import TrlBatch, TrlRow
 
+log = logging.getLogger("lenrl")
+
 OVERRIDES = {
     "_generate_and_score_completions": "(self, inputs)",
     "_calculate_rewards": "(self, inputs, prompts, completions, completion_ids_list)",
@@ -53,19 +59,17 @@ OVERRIDES = {
     "_compute_loss": "(self, model, inputs)",
     "_get_train_sampler": "(self, dataset=None)",
     "_get_grad_norm": "(self, model, grad_norm=None)",
-    **checkpointing.OVERRIDES,
-}
-"""Private methods of TRL and of transformers' Trainer that are overridden."""
-
-USES = {
-    "_determine_best_metric": "(self, metrics, trial)",
     "_get_per_token_logps_and_entropies": (
         "(self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, compute_entropy=False, "
         "compute_aux_loss=False, pixel_values=None, image_grid_thw=None, num_images=None, pixel_attention_mask=None, "
         "spatial_shapes=None, num_tiles=None, image_sizes=None, token_type_ids=None, mm_token_type_ids=None, "
         "image_position_ids=None)"
     ),
+    **checkpointing.OVERRIDES,
 }
+"""Private methods of TRL and of transformers' Trainer that are overridden."""
+
+USES = {"_determine_best_metric": "(self, metrics, trial)"}
 """Private methods that are called."""
 
 READS = ("_step", "_buffered_inputs", "_metrics")
@@ -83,9 +87,6 @@ def _placeholder_reward(**_: object) -> list[float | None]:
 _placeholder_reward.__name__ = "reward"
 _REWARDS: list[RewardFunc] = [_placeholder_reward]
 
-ROW_MEAN_LOSSES = ("grpo", "sapo", "dr_grpo", "luspo")
-"""TRL's losses that divide by rows, so that rows of weight 0 must be taken out of the divisor."""
-
 
 class LenrlTrainer(CheckpointedGRPO):
     """GRPO with swappable budget, truncation, reward, advantage, objective and sampling.
@@ -96,6 +97,7 @@ class LenrlTrainer(CheckpointedGRPO):
         problem_set: every training problem, whose ids the data set's rows carry, and this process's verifier.
         monitor: writes `metrics.jsonl` and `completions/`.
         guard: when the run stops by itself.
+        update: what of the update's forward is left out.
         origin: what a checkpoint must agree with to be continued: `recipe` (`Recipe.identity()`) and `data` (digest).
         stop: what this process knows of signals; default: none come.
         **trl: what `GRPOTrainer` takes, without `reward_funcs`.
@@ -117,6 +119,7 @@ class LenrlTrainer(CheckpointedGRPO):
         problem_set: ProblemSet,
         monitor: LocalMonitor,
         guard: GuardSettings,
+        update: UpdateSettings,
         origin: Mapping[str, Any],
         stop: StopSignal | None = None,
         **trl: Any,
@@ -145,7 +148,8 @@ class LenrlTrainer(CheckpointedGRPO):
             guard=truncation_guard,
             cursor=self.cursor,
         )
-        self.update = PolicyUpdate(method.objective, self.group, by_rows=self.loss_type in ROW_MEAN_LOSSES)
+        self.chunks = self._chunks(update)
+        self.update = self._policy_update(method.objective)
         self._update_figures: tuple[str, ...] = ()  # what the update gives `_metrics`, by name
         undone = {"guard": truncation_guard, "clock": self.clock, "journal": monitor}  # keys of a checkpoint
         self.stateful = {**undone, "evaluation": self.evaluation}
@@ -163,6 +167,18 @@ class LenrlTrainer(CheckpointedGRPO):
         self.add_callback(
             StepCallback(self._epoch_begins, self._step_begins, self._update_begins, self.snapshot.take)
         )
+
+    def _chunks(self, settings: UpdateSettings) -> Chunks | None:
+        """The parts in which log-probs are computed; None: the whole micro-batch, as TRL does it."""
+        reason = whole_batch_reason(self.model.config, self.aux_loss_enabled)
+        if settings.lean and reason and self.accelerator.is_main_process:
+            log.warning("update.lean is off: %s", reason)
+        return Chunks(self.group, settings.tokens) if settings.lean and not reason else None
+
+    def _policy_update(self, objective: Objective) -> PolicyUpdate:
+        reason = every_row_reason(objective, partial(getattr, self.args))
+        every_row = self.chunks is None or reason is not None
+        return PolicyUpdate(objective, self.group, divisor=DIVISORS[self.loss_type], every_row=every_row)
 
     # --- where epochs, steps and updates begin -------------------------------------------------------------
 
@@ -245,6 +261,7 @@ class LenrlTrainer(CheckpointedGRPO):
         self.stop.agree(UPDATE_S)
         if not self.update.begun:
             self.update.begin(self._window(inputs), logps=self._frozen_logps)
+        inputs = self.update.next(self._rest(inputs))
         trl = super()._compute_loss
         loss, figures = self.update.loss(
             inputs,
@@ -253,7 +270,7 @@ class LenrlTrainer(CheckpointedGRPO):
         )
         for name, value in figures.items():
             self._metrics["train"][name].append(value)
-        self._update_figures = tuple(figures)
+        self._update_figures = tuple(figures) or self._update_figures
         return check_loss(loss, self.state.global_step + 1)
 
     def _window(self, inputs: TrlBatch) -> list[TrlBatch]:
@@ -261,6 +278,29 @@ class LenrlTrainer(CheckpointedGRPO):
         batches: Any = self._buffered_inputs or [inputs]
         steps = range(self._step, self._step + self.current_gradient_accumulation_steps)
         return [batches[step % len(batches)] for step in steps]
+
+    def _rest(self, inputs: TrlBatch) -> list[TrlBatch]:
+        """The micro-batches of this pass over the rollout from this one on."""
+        batches: Any = self._buffered_inputs or [inputs]
+        return batches[self._step % len(batches) :]
+
+    def _get_per_token_logps_and_entropies(
+        self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, **more
+    ):
+        """TRL's, of rows of similar lengths at a time; counts what the update computes."""
+        score = super()._get_per_token_logps_and_entropies
+
+        def forward(ids: Tensor, mask: Tensor, width: int) -> tuple[Tensor, Tensor | None]:
+            if torch.is_grad_enabled():
+                self.update.count(ids)
+            return score(model, ids, mask, width, **more)[:2]
+
+        if self.chunks is not None:
+            rows = batch_size or len(input_ids)
+            return *self.chunks.score(forward, input_ids, attention_mask, logits_to_keep, rows), None
+        if torch.is_grad_enabled():
+            self.update.count(input_ids)
+        return score(model, input_ids, attention_mask, logits_to_keep, batch_size, **more)
 
     def _logps(self, model: nn.Module, batch: TrlBatch, **options: int) -> tuple[Tensor, Tensor | None]:
         """Log-probs and, if asked for, entropies (N, T), at the sampling temperature."""
@@ -329,6 +369,7 @@ class LenrlTrainer(CheckpointedGRPO):
             for name in ("kl", "entropy", *self._update_figures):
                 values = self._metrics["train"].get(name)
                 line[name] = sum(values) / len(values) if values else None
+            line["useful_token_share"] = self.update.useful_token_share()
             self.monitor.step(self.state.global_step, line, now=time.perf_counter())
             logs = logs | self.monitor.last_metrics
         super().log(logs, start_time)

@@ -1,6 +1,5 @@
 """The batch that passes between TRL and lenrl, and arithmetic on it. N rows, S prompt and T completion tokens."""
 
-from collections.abc import Callable
 from typing import NotRequired, TypedDict, cast
 
 import torch
@@ -29,6 +28,7 @@ class TrlBatch(TypedDict):
     sampling_per_token_logps: NotRequired[Tensor]  # (N, T) as vLLM gave them
     importance_sampling_ratio: NotRequired[Tensor]  # (N, T) or (N, 1), with vLLM
     tool_mask: NotRequired[Tensor]  # (N, T) int64, 0: a tool's token, not the policy's
+    is_blank: NotRequired[bool]  # lenrl's: no process has a token in the loss
     row_weight: NotRequired[Tensor]  # (N,) float32, lenrl's: 0 for a row that fills the batch, else 1
 
 
@@ -69,15 +69,8 @@ def as_wide_as(ids_NT: Tensor, advantage: Tensor) -> Tensor:
     return pad(advantage[:, :width], (0, max(0, width - advantage.size(1))))
 
 
-def useful_token_share(batch: TrlBatch, total: Callable[[Tensor], list[float]]) -> float:
-    """Tokens of rows with an advantage over the tokens the update's forward computes, padding included.
-
-    `total` sums over the processes.
-    """
-    rows = batch["advantages"].size(0)
-    signal_N = batch["advantages"].reshape(rows, -1).ne(0).any(-1)
-    tokens_N = batch["prompt_mask"].sum(-1) + loss_mask(batch).sum(-1)
-    computed = rows * (batch["prompt_ids"].size(1) + batch["completion_ids"].size(1))
-    useful = tokens_N[signal_N].sum()
-    useful, computed = total(torch.stack([useful, torch.full_like(useful, computed)]).double())
-    return useful / computed
+def has_signal(batch: TrlBatch) -> Tensor:
+    """bool (N,): rows with an advantage on a token that the loss sees."""
+    advantages = batch["advantages"]
+    advantage_NT = advantages if advantages.dim() == 2 else advantages[:, None]
+    return (advantage_NT.ne(0) & loss_mask(batch).bool()).any(1)

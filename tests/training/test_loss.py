@@ -18,11 +18,16 @@ def micro_batch(rows: int, *, weight: float | None = None, old: float | None = N
     generator = torch.Generator().manual_seed(seed)
     mask = (torch.rand(rows, 5, generator=generator) < 0.7).long()
     batch = {"completion_mask": mask, "advantages": torch.randn(rows, generator=generator)}
+    batch["prompt_mask"] = torch.ones(rows, 2, dtype=torch.int64)
     if weight is not None:
         batch["row_weight"] = torch.full((rows,), weight)
     if old is not None:
         batch["old_per_token_logps"] = torch.full((rows, 5), old)
     return batch
+
+
+def update_with(objective: Any, divisor: Any = "step") -> PolicyUpdate:
+    return PolicyUpdate(objective, one_process(), divisor=divisor, every_row=True)
 
 
 def never(*_):
@@ -41,16 +46,16 @@ def log_probs(value: float):
 
 
 def test_trl_s_loss_passes_through():
-    update = PolicyUpdate(Trl(), one_process(), by_rows=True)
+    update = update_with(Trl(), "rows")
     update.begin_step()
     update.begin([micro_batch(4)], logps=never)
     loss, figures = update.loss(micro_batch(4), logps=never, trl=lambda: torch.tensor(3.0))
     assert loss == 3.0 and not figures
 
 
-@pytest.mark.parametrize(("by_rows", "scale"), [(True, 8 / 2), (False, 1.0)])
-def test_rows_of_weight_0_are_no_rows_of_a_mean_over_rows(by_rows, scale):
-    update = PolicyUpdate(Trl(), one_process(), by_rows=by_rows)
+@pytest.mark.parametrize(("divisor", "scale"), [("rows", 8 / 2), ("step", 1.0)])
+def test_rows_of_weight_0_are_no_rows_of_a_mean_over_rows(divisor, scale):
+    update = update_with(Trl(), divisor)
     update.begin_step()
     half = micro_batch(4, weight=1.0)
     half["row_weight"][2:] = 0
@@ -60,7 +65,7 @@ def test_rows_of_weight_0_are_no_rows_of_a_mean_over_rows(by_rows, scale):
 
 
 def test_a_step_without_weight_is_empty_until_the_next_one():
-    update = PolicyUpdate(Trl(), one_process(), by_rows=True)
+    update = update_with(Trl(), "rows")
     for weight, empty in ((0.0, True), (1.0, False)):
         update.begin_step()
         assert not update.begun
@@ -73,7 +78,7 @@ def test_an_objective_s_micro_batches_sum_up_to_the_whole_step():
     objective = DrpoObjective(beta=10.0, delta=0.0)
     batches = [micro_batch(3, old=-1.0, seed=1), micro_batch(5, old=-1.0, seed=2)]
     leaf, logps = log_probs(-1.5)
-    update = PolicyUpdate(objective, one_process(), by_rows=False)
+    update = update_with(objective)
     update.begin_step()
     with torch.no_grad():
         update.begin(batches, logps=logps)
@@ -98,7 +103,7 @@ def test_the_pass_without_gradient_is_made_where_somebody_needs_it():
             calls.append(given)
             return torch.full(given["completion_mask"].shape, -1.0), None
 
-        update = PolicyUpdate(objective, one_process(), by_rows=False)
+        update = update_with(objective)
         update.begin([micro_batch(2, **batch), micro_batch(2, **batch)], logps=logps)
         return len(calls)
 
@@ -110,7 +115,7 @@ def test_the_pass_without_gradient_is_made_where_somebody_needs_it():
 
 
 def test_a_survey_sees_every_micro_batch_of_the_step():
-    update = PolicyUpdate(KlCov(scope="optimizer_step", ratio=1.0), one_process(), by_rows=False)
+    update = update_with(KlCov(scope="optimizer_step", ratio=1.0))
     batches = [micro_batch(2, seed=1), micro_batch(3, seed=2)]
     levels = iter((-1.0, -3.0))
     update.begin(batches, logps=lambda b: (torch.full(b["completion_mask"].shape, next(levels)), None))

@@ -5,7 +5,6 @@ import torch
 from transformers import TrainerCallback
 
 from lenrl.errors import RunFailed
-from lenrl.training.trl_batch import useful_token_share
 from tests.training.runs import lines_of, small_run
 
 
@@ -31,38 +30,6 @@ def test_the_last_step_of_an_epoch_may_be_smaller(tmp_path):
     assert rows == [32, 16, 32, 16]
     lines = lines_of(tmp_path)
     assert all(line["tokens_per_s"] > 0 and line["time_generate_s"] > 0 for line in lines)
-
-
-def test_useful_tokens_are_counted_over_what_the_update_computes(tmp_path):
-    """Of 6 groups sampled 4 are kept: the others are in no forward of the update."""
-    trainer, verifier = small_run(
-        "base",
-        tmp_path,
-        "sampling=predictive",
-        "trainer.max_completion_length=120",
-        "trainer.max_steps=1",
-    )
-    with verifier:
-        trainer.train()
-    useful = computed = 0
-    for batch in trainer._buffered_inputs:
-        attention = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
-        useful += attention[batch["advantages"] != 0].sum().item()
-        computed += attention.numel()
-    (line,) = lines_of(tmp_path)
-    assert useful > 0
-    assert line["useful_token_share"] == pytest.approx(useful / computed)
-
-
-def test_useful_token_share_of_advantages_a_token():
-    output = {
-        "prompt_ids": torch.zeros(2, 2),
-        "prompt_mask": torch.tensor([[0, 1], [1, 1]]),
-        "completion_ids": torch.zeros(2, 3),
-        "completion_mask": torch.tensor([[1, 1, 0], [1, 1, 1]]),
-        "advantages": torch.tensor([[0.0, -1.0, 0.0], [0.0, 0.0, 0.0]]),
-    }
-    assert useful_token_share(output, lambda sums: sums.tolist()) == pytest.approx(3 / 10)
 
 
 def test_verifier_counts_are_those_of_the_rollout(tmp_path):

@@ -43,6 +43,12 @@ class DrpoObjective(Objective):
     def surveys(self) -> Literal["nothing", "drift", "tokens"]:
         return "drift" if self.beta > 0 and self.kl_scope == "optimizer_step" else "nothing"
 
+    def needs_every_row(self, totals: StepTotals) -> bool:
+        """The hinge, where it is at work, has a gradient in every row."""
+        if self.beta == 0 or self.kl_scope == "micro_batch":
+            return self.beta > 0
+        return totals.kl_tokens / max(totals.tokens, 1.0) > self.delta
+
     def __call__(self, batch: MicroBatch, totals: StepTotals) -> tuple[Tensor, dict[str, float]]:
         mask = batch.mask_NT.to(batch.logp_NT.dtype)
         score = _score(batch, mask).sum() / totals.rows
