@@ -86,6 +86,7 @@ def run(
     from accelerate.utils import broadcast_object_list
 
     from lenrl.training.build import build
+    from lenrl.training.hardware import PRECISION, mixed_precision, this_machine
     from lenrl.training.prepare import grpo_config, prepare
     from lenrl.training.watchdog import Watchdog, store_of
 
@@ -96,6 +97,8 @@ def run(
     start = None
     if os.environ.get("RANK", "0") == "0":  # checksums are read once; a refusal ends all processes
         start = starting_point(recipe, run_dir, checked_run.layout.processes)
+    # accelerate and DeepSpeed read it wherever transformers says nothing
+    os.environ[PRECISION] = mixed_precision(recipe, this_machine())[0]
     config = grpo_config(checked_run, run_dir)  # it tells the process group whether there is a GPU
     state = PartialState()
     [start] = broadcast_object_list([start])

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from lenrl.config import Recipe
 from lenrl.dryrun import leverage as trial
 from lenrl.dryrun import memory as sizes
+from lenrl.dryrun.fast_paths import fast_paths
 from lenrl.measures.format import Figures
 from lenrl.rollouts import Verdict
 from lenrl.tasks import Problem
@@ -26,8 +27,8 @@ def check(recipe: Recipe) -> Figures:
     """Check a recipe and measure what needs no weights.
 
     Returns:
-        `recipe` (resolved), `digest`, `run_dir`, `batch`, `model`, `data` (a split: counts), `verifier`,
-        `penalty`, `warnings`; plain values, sizes in MiB, times in seconds, lengths in tokens.
+        `recipe` (resolved), `digest`, `run_dir`, `batch`, `model`, `fast_paths` (yes or no, and why), `data` (a split:
+        counts), `verifier`, `penalty`, `warnings`; plain values, sizes in MiB, times in seconds, lengths in tokens.
 
     Raises:
         BadInput: the recipe or its data can't be trained.
@@ -37,8 +38,11 @@ def check(recipe: Recipe) -> Figures:
     facts["run_dir"] = str(recipe.run_dir())
     warnings = list(checked_run.warnings)
     facts["batch"] = _batch(checked_run)
-    model, tokenizer, longest = sizes.measure(checked_run, warnings)
+    model, info, longest = sizes.measure(checked_run, warnings)
+    tokenizer = info.tokenizer if info else None
     facts["model"] = model
+    paths = fast_paths(recipe, info.config if info else None)
+    facts["fast_paths"] = {name: str(path) for name, path in paths.items()}
     with Verifier(checked_run.verifier) as verifier:
         facts["data"], train = _audit(checked_run, verifier, tokenizer, longest, warnings)
         facts["verifier"] = _time(checked_run, verifier, train, warnings)
@@ -51,8 +55,8 @@ def show(facts: Figures, console: Console | None = None) -> None:
     console = console or Console()
     console.print(Text(yaml.safe_dump(facts["recipe"], sort_keys=False, allow_unicode=True)), soft_wrap=True)
     table = Table(show_header=False, box=None, pad_edge=False)
-    for section in ("batch", "model", "data", "verifier", "penalty"):
-        table.add_row(Text(section, style="bold"))
+    for section in ("batch", "model", "fast_paths", "data", "verifier", "penalty"):
+        table.add_row(Text(section.replace("_", " "), style="bold"))
         for key, value in facts[section].items():
             table.add_row(Text(f"  {key.replace('_', ' ')}"), Text(_words(value)))
     console.print(table)

@@ -4,21 +4,18 @@ import shutil
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from lenrl.dryrun import estimate
 from lenrl.errors import BadInput
-from lenrl.generation.pretrained import find, load_tokenizer_info, room
+from lenrl.generation.pretrained import TokenizerInfo, find, load_tokenizer_info, room
 from lenrl.measures.format import Figures
 from lenrl.training.prepare import CheckedRun
 
 MIB = 2**20
 
 
-def measure(
-    checked_run: CheckedRun, warnings: list[str]
-) -> tuple[Figures, PreTrainedTokenizerBase | None, int | None]:
-    """Sizes by name, the tokenizer, and the longest prompt that the context leaves room for, tokens."""
+def measure(checked_run: CheckedRun, warnings: list[str]) -> tuple[Figures, TokenizerInfo | None, int | None]:
+    """Sizes by name, tokenizer and configuration, and the longest prompt that the context leaves room for, tokens."""
     settings = checked_run.recipe.model
     source = find(settings.path)
     try:
@@ -51,7 +48,7 @@ def measure(
         "disk_free_mib": round(free),
     }
     _fits(sizes, warnings)
-    return sizes, info.tokenizer, longest
+    return sizes, info, longest
 
 
 def _fits(sizes: Figures, warnings: list[str]) -> None:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 from accelerate.utils import gather_object
@@ -27,6 +28,7 @@ from lenrl.tasks.prompts import Prompts
 from lenrl.training import data_identity
 from lenrl.training.distributed import outcome
 from lenrl.training.evaluation import DevEvaluation
+from lenrl.training.hardware import attention, mixed_precision, this_machine
 from lenrl.training.peft import peft_config
 from lenrl.training.prepare import CheckedRun, GRPOConfig, audited
 from lenrl.training.rollout import ProblemSet
@@ -92,6 +94,7 @@ def _trainer(
     """The trainer with its monitors, and its evaluation where there are development problems."""
     state, run_dir, prompts = PartialState(), Path(str(config.output_dir)), problem_set.prompts
     train = problem_set.problems.values()
+    _choose_attention(recipe, config, info)
     trainer = LenrlTrainer(
         method=recipe.method,
         run_info=run_info,
@@ -118,6 +121,16 @@ def _trainer(
         share = dev[state.process_index :: state.num_processes]
         trainer.dev = _dev_evaluation(recipe, trainer, problem_set, info, share)
     return trainer
+
+
+def _choose_attention(recipe: Recipe, config: GRPOConfig, info: TokenizerInfo) -> None:
+    """Load the model with the attention that this machine is fast with, unless the recipe names one."""
+    assert info.config is not None
+    machine = this_machine()
+    name, _ = attention(recipe, info.config, mixed_precision(recipe, machine)[0], machine)
+    if name is not None:
+        options: Any = config.model_init_kwargs or {}
+        config.model_init_kwargs = {**options, "attn_implementation": name}
 
 
 def _dev_evaluation(

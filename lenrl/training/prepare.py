@@ -17,6 +17,7 @@ from lenrl.generation.pretrained import HUB_ID, find
 from lenrl.strategies.base import RunInfo
 from lenrl.tasks.audit import Audit, Readable, load_all
 from lenrl.training.batching import BatchLayout, batch_faults
+from lenrl.training.hardware import fallbacks, mixed_precision, this_machine
 from lenrl.training.lean import every_row_reason
 from lenrl.training.peft import peft_config, quantization_config
 from lenrl.training.run_info import run_info_of, task_of
@@ -79,7 +80,12 @@ def prepare(recipe: Recipe, processes: int | None = None) -> CheckedRun:
     faults = method.errors(run_info) + _seam_faults(recipe, trainer, layout) + unlabelled
     if faults:
         raise BadInput("\n".join(faults))
-    warnings = method.warnings(run_info) + _idle_options(trainer) + _extra_rows(recipe, trainer)
+    warnings = [
+        *fallbacks(recipe.launch, this_machine()),
+        *method.warnings(run_info),
+        *_idle_options(trainer),
+        *_extra_rows(recipe, trainer),
+    ]
     return CheckedRun(recipe, task, verifier, trainer, layout, run_info, warnings)
 
 
@@ -88,9 +94,13 @@ def grpo_config(checked_run: CheckedRun, run_dir: Path) -> GRPOConfig:
     recipe = checked_run.recipe
     fields = dict(checked_run.grpo)
     cuda = torch.cuda.is_available()
+    precision, _ = mixed_precision(recipe, this_machine())
     eval_steps = fields.pop("eval_steps", None)
     evaluates = checked_run.evaluates
-    fields.setdefault("bf16", cuda and recipe.model.dtype == "bfloat16")
+    fields |= {
+        "bf16": precision == "bf16",
+        "fp16": precision == "fp16",
+    }  # DeepSpeed's is the launch's: both agree
     fields.setdefault("save_strategy", "steps" if fields.get("save_steps") else "no")
     fields.setdefault("metric_for_best_model", "eval_aes")
     fields.setdefault("greater_is_better", True)

@@ -154,6 +154,12 @@ class RolloutScoring:
         assert self._current is not None
         return self._current
 
+    @property
+    def caps(self) -> list[int]:
+        """Tokens that each row of this process may have."""
+        longest = self.current.cap
+        return [longest if b.cap is None else min(longest, b.cap) for b in self.current.prompt_budgets]
+
     def capped(self, values: Sequence[Sequence[T]]) -> list[list[T]]:
         """Rows' tokens, or what belongs to them, up to each row's cap: what sampling with that cap would have given."""
         budgets = self.current.prompt_budgets

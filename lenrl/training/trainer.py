@@ -23,6 +23,7 @@ from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.grpo_trainer import RewardFunc
 
 from lenrl.config import GuardSettings, UpdateSettings
+from lenrl.generation.vllm_caps import row_caps
 from lenrl.monitors.local import LocalMonitor
 from lenrl.strategies.base import Objective, RunInfo
 from lenrl.strategies.method import Method
@@ -233,6 +234,11 @@ class LenrlTrainer(CheckpointedGRPO):
 
     @contextmanager
     def _capped(self, cap: int) -> Iterator[None]:
+        engine = self.vllm_generation if self.use_vllm else None
+        if engine is not None and engine.mode == "colocate" and engine.tensor_parallel_size == 1:
+            with row_caps(engine.llm, self.rollout.caps):
+                yield
+            return
         if cap >= self.max_completion_length:
             yield
             return

@@ -1,0 +1,80 @@
+"""Fast paths that a launch takes, and why not the others."""
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedConfig
+
+from lenrl.config import Recipe
+from lenrl.training.hardware import Machine, attention, mixed_precision, this_machine
+from lenrl.training.trl_fields import value_of
+
+
+@dataclass(frozen=True)
+class FastPath:
+    """One way to the same result in less time."""
+
+    taken: bool
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{'yes' if self.taken else 'no'}: {self.reason}"
+
+
+def fast_paths(
+    recipe: Recipe, config: PreTrainedConfig | None, machine: Machine | None = None
+) -> dict[str, FastPath]:
+    """Fast paths of a launch by name, on this machine or another.
+
+    Args:
+        recipe: the composed recipe.
+        config: the model's; None: it is not known.
+        machine: where the launch would run.
+    """
+    machine = machine or this_machine()
+    precision, reason = mixed_precision(recipe, machine)
+    paths = {
+        "bf16": _bf16(recipe, precision, reason),
+        "attention": _attention(recipe, config, precision, machine),
+    }
+    paths["vllm"] = _vllm(recipe, machine)
+    recomputes = bool(value_of(recipe.trainer, "gradient_checkpointing"))
+    words = {
+        True: "trainer.gradient_checkpointing=true computes each forward pass twice to save memory",
+        False: "trainer.gradient_checkpointing=false",
+    }
+    return {**paths, "no_recomputation": FastPath(not recomputes, words[recomputes])}
+
+
+def _bf16(recipe: Recipe, precision: str, reason: str) -> FastPath:
+    """Forward and backward in bfloat16, and what holds the weights that Adam moves."""
+    if recipe.model.dtype != "bfloat16":
+        weights = f"weights in {recipe.model.dtype}"
+        return FastPath(precision == "bf16", f"{reason}, {weights}" if precision == "bf16" else reason)
+    sharded = recipe.launch.get("deepspeed_config") or recipe.launch.get("fsdp_config")
+    if sharded and precision == "bf16":
+        return FastPath(True, f"{reason}, float32 weights beside the bfloat16 ones")
+    return FastPath(
+        True,
+        "model.dtype=bfloat16; Adam moves weights that have 8 bits, so that steps below 1/512 of one are lost. "
+        "model.dtype=float32 keeps them, and GPUs compute in launch.mixed_precision all the same",
+    )
+
+
+def _attention(recipe: Recipe, config: PreTrainedConfig | None, precision: str, machine: Machine) -> FastPath:
+    if config is None:
+        return FastPath(False, "the model's configuration is not known")
+    name, reason = attention(recipe, config, precision, machine)
+    fast = name is not None and name not in ("eager", "sdpa")
+    return FastPath(fast, f"{name or 'sdpa where the model has it'}, {reason}")
+
+
+def _vllm(recipe: Recipe, machine: Machine) -> FastPath:
+    if not value_of(recipe.trainer, "use_vllm"):
+        hint = "; trainer.use_vllm=true samples with the one installed here" if machine.vllm else ""
+        return FastPath(False, f"trainer.use_vllm=false{hint}")
+    if not machine.vllm:
+        return FastPath(False, "trainer.use_vllm=true, and vLLM is not installed: training will not start")
+    mode = value_of(recipe.trainer, "vllm_mode")
+    own = mode == "colocate" and value_of(recipe.trainer, "vllm_tensor_parallel_size") == 1
+    caps = "each row with its own cap" if own else "one cap for a rollout, the largest"
+    return FastPath(True, f"trainer.vllm_mode={mode}, {caps}")
