@@ -133,7 +133,7 @@ class Lenrl(Side):
         run_process.train(self.lenrl, self.folder, None)
         lines = [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
         self.grad_norms = [line["grad_norm"] for line in lines]
-        self.useful_token_share = mean(line["useful_token_share"] for line in lines)
+        self.useful_token_share = mean(line["useful_token_share"] or 0.0 for line in lines)
         self.groups_with_signal = mean(line["groups_with_signal"] for line in lines)
         return [
             {name: line[f"time_{name}_s"] for name in ("step", "generate", "verify", "update")}

@@ -1,11 +1,13 @@
 """Fast paths that a launch takes, and why not the others."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from transformers import PreTrainedConfig
 
 from lenrl.config import Recipe
 from lenrl.training.hardware import Machine, attention, mixed_precision, this_machine
+from lenrl.training.lean import every_row_reason, whole_batch_reason
 from lenrl.training.trl_fields import value_of
 
 
@@ -36,6 +38,7 @@ def fast_paths(
         "bf16": _bf16(recipe, precision, reason),
         "attention": _attention(recipe, config, precision, machine),
     }
+    paths |= _update(recipe, config)
     paths["vllm"] = _vllm(recipe, machine)
     recomputes = bool(value_of(recipe.trainer, "gradient_checkpointing"))
     words = {
@@ -66,6 +69,23 @@ def _attention(recipe: Recipe, config: PreTrainedConfig | None, precision: str, 
     name, reason = attention(recipe, config, precision, machine)
     fast = name is not None and name not in ("eager", "sdpa")
     return FastPath(fast, f"{name or 'sdpa where the model has it'}, {reason}")
+
+
+def _update(recipe: Recipe, config: PreTrainedConfig | None) -> dict[str, FastPath]:
+    """Parts of the lean update: padding between rows of different lengths left out, and rows without an advantage."""
+    if not recipe.update.lean:
+        off = FastPath(False, "update.lean=false")
+        return {"chunks_by_length": off, "rows_with_advantage_only": off}
+    whole = "the model's configuration is not known"
+    if config is not None:
+        text, own = config.get_text_config(), recipe.trainer.get("router_aux_loss_coef")
+        coefficient = getattr(text, "router_aux_loss_coef", 0.0) if own is None else own
+        whole = whole_batch_reason(config, hasattr(text, "output_router_logits") and coefficient != 0)
+    rows = whole or every_row_reason(recipe.objective, partial(value_of, recipe.trainer))
+    return {
+        "chunks_by_length": FastPath(whole is None, whole or "update.lean=true"),
+        "rows_with_advantage_only": FastPath(rows is None, rows or "update.lean=true"),
+    }
 
 
 def _vllm(recipe: Recipe, machine: Machine) -> FastPath:

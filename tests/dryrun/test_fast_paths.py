@@ -108,16 +108,34 @@ def test_report(monkeypatch):
         return {name: path.taken for name, path in found.items()}, found
 
     taken, _ = paths(CPU)
-    assert taken == {"bf16": False, "attention": False, "vllm": False, "no_recomputation": True}
+    assert [name for name, is_taken in taken.items() if not is_taken] == ["bf16", "attention", "vllm"]
     monkeypatch.setattr(hardware, "_refusal", lambda *_: None)
     taken, _ = paths(replace(FLASH, vllm=True), "trainer.use_vllm=true")
-    assert taken == {"bf16": True, "attention": True, "vllm": True, "no_recomputation": True}
+    assert all(taken.values())
     taken, found = paths(GPUS, "trainer.use_vllm=true", "trainer.gradient_checkpointing=true")
     assert not taken["vllm"] and "not installed" in found["vllm"].reason and not taken["no_recomputation"]
     _, found = paths(GPUS, "model.dtype=bfloat16")
     assert "1/512" in found["bf16"].reason
     _, found = paths(GPUS, "model.dtype=bfloat16", "launch=fsdp2")
     assert "float32 weights beside" in found["bf16"].reason
+
+
+def test_the_parts_of_the_lean_update_go_by_its_own_rules():
+    lean = ("chunks_by_length", "rows_with_advantage_only")
+
+    def parts(*options, config=CONFIG):
+        found = fast_paths(recipe_of(*options), config, CPU)
+        return [found[name].taken for name in lean], [found[name].reason for name in lean]
+
+    assert parts() == ([True, True], ["update.lean=true"] * 2)
+    assert parts("update.lean=false")[0] == [False, False]
+    taken, reasons = parts("trainer.beta=0.1")
+    assert taken == [True, False] and "trainer.beta=0.1" in reasons[1]
+    learned = AutoConfig.for_model("gpt2")  # positions that count the padding
+    assert parts(config=learned)[0] == [False, False]
+    experts = AutoConfig.for_model("qwen3_moe")
+    assert parts(config=experts)[0] == [False, False]
+    assert parts("trainer.router_aux_loss_coef=0.0", config=experts)[0] == [True, True]
 
 
 def test_check_says_it(capsys):
