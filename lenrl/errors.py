@@ -90,7 +90,9 @@ def _path(loc: Iterable[Any], model: Any) -> tuple[list[str], list[str]]:
             break
         path.append(str(part))
         if inside and part in fields:
-            nested = getattr(fields[str(part)].annotation, "model_fields", None)
+            annotation = fields[str(part)].annotation  # a model, or a tuple of one
+            models = (annotation, *getattr(annotation, "__args__", ()))
+            nested = next((m.model_fields for m in models if hasattr(m, "model_fields")), None)
             inside = nested is not None
             fields = nested if nested is not None else fields
     return path, list(fields)

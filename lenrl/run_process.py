@@ -102,7 +102,7 @@ def run(
     config = grpo_config(checked_run, run_dir)  # it tells the process group whether there is a GPU
     state = PartialState()
     [start] = broadcast_object_list([start])
-    trainer, verifier = build(checked_run, config, stop)
+    trainer, verifiers = build(checked_run, config, stop)
     watchdog = Watchdog(
         stop,
         run_dir,
@@ -112,7 +112,7 @@ def run(
         store=store_of(state.num_processes),
         end=end,
     )
-    with watchdog, verifier:
+    with watchdog, verifiers:
         train(trainer, run_dir, start)
         save_model(trainer, run_dir / "model")
     if state.is_main_process:
@@ -159,7 +159,8 @@ def summary(trainer: LenrlTrainer) -> dict[str, int | float | str | None]:
         "seconds": round(trainer.clock.seconds, 3),
         "best_checkpoint": state.best_model_checkpoint,
         "best_step": state.best_global_step,
-        "best_aes": best if best is not None and math.isfinite(best) else None,
+        "best_metric": trainer.args.metric_for_best_model,
+        "best_value": best if best is not None and math.isfinite(best) else None,
     }
 
 

@@ -17,6 +17,7 @@ from lenrl.errors import BadInput
 
 if TYPE_CHECKING:
     from lenrl.evaluation.settings import EvalSettings
+    from lenrl.tasks import Task
 
 EXAMPLES = (
     "lenrl eval tiny task=chain greedy=true",
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str]) -> int:
         "Accuracy and tokens with 95 % intervals; several models get the same prompts, and paired\n"
         "differences. MODEL: tiny, a folder, a run's folder, or a hub id. Settings:\n"
         "  task=NAME (chain, aime24, math500, ...), or task=FILE.jsonl with prompt, answer and optionally\n"
-        "  difficulty; task.X=...\n"
+        "  difficulty; task.X=...; of a run without task=: the data of its recipe's `evals`\n"
         f"{textwrap.fill(', '.join(OPTIONS), 96, initial_indent='  ', subsequent_indent='  ')}\n"
         "  verifier.X=...\n"
         "engine=vllm samples with vLLM, engine=server server_url=http://HOST:PORT/v1 asks a server.\n"
@@ -72,6 +73,9 @@ def main(arguments: Sequence[str]) -> int:
     models, task, settings = divide(options.words)
     if not models:
         raise BadInput("lenrl eval: no model is given. Name one or more: tiny, a folder, or a hub id.")
+    others = [] if _names_task(options.words) else _others(models, options.words)
+    if others and options.sft:
+        raise BadInput("lenrl eval --sft takes one task: name it, task=NAME; the run has `evals`.")
     out = options.out or _new_folder()
 
     from rich.console import Console
@@ -81,6 +85,11 @@ def main(arguments: Sequence[str]) -> int:
 
     console = Console()
     try:
+        for name, other, its_settings in others:
+            result = evaluate(models, other, its_settings, out_dir=out / name, console=console)
+            summary.show(result, console, out / name)
+        if others:
+            return 0
         result = evaluate(models, task, settings, out_dir=out, sft=options.sft, console=console)
     except BaseException:
         with suppress(OSError):  # not there, or not empty
@@ -111,6 +120,32 @@ def _answers(options: argparse.Namespace) -> int:
 
     answers.show(answers.measure(options.answers, options.out), Console())
     return 0
+
+
+def _names_task(words: Sequence[str]) -> bool:
+    return any(word.startswith(("task=", "task.")) and not Path(word).exists() for word in words)
+
+
+def _others(models: Sequence[str], words: Sequence[str]) -> list[tuple[str, Task, EvalSettings]]:
+    """The data of the `evals` of the first model's run, by name, with the settings of the command on top."""
+    import yaml
+
+    recipe = Path(models[0]) / "recipe.yaml"
+    with suppress(OSError, ValueError, yaml.YAMLError):
+        plain = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+        if not isinstance(plain, dict) or not plain.get("evals"):
+            return []
+    if not recipe.is_file():
+        return []
+    from lenrl.config import compose, sections
+    from lenrl.evaluation import other_data
+
+    run = compose(str(recipe))
+    given = sections([word for word in words if word not in models], (*OPTIONS, "verifier"))
+    return [
+        (entry.name, other_data.task_of(entry), other_data.settings_of(entry, run, **given))
+        for entry in run.evals
+    ]
 
 
 def _new_folder() -> Path:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from lenrl.cli.arguments import Parser
+from lenrl.errors import BadInput
 
 EXAMPLES = (
     "lenrl train demo",
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     recipe = compose(options.recipe, options.overrides, options.plugin)
     check(recipe.launch)
 
-    from lenrl.training.prepare import prepare
+    from lenrl.training.prepare import prepare, read_data
 
     checked_run = prepare(recipe)
     if recipe.hub.push:
@@ -51,6 +52,11 @@ def main(arguments: Sequence[str]) -> int:
             _say(f"{folder.path} holds this run, finished; no step taken. See its report.html.")
             return _pushed(folder, recipe)
         if not folder.trained():
+            try:
+                read_data(checked_run)
+            except BadInput:
+                folder.withdraw()
+                raise
             _say(f"lenrl: {recipe.recipe} in {folder.path}")
             folder.prepare()
             line = command(folder.path, (), folder.local_processes, folder.files)

@@ -2,12 +2,14 @@
 
 from lenrl.config.compose import compose, find, group
 from lenrl.config.grid import Axis, Grid, spread
+from lenrl.config.other_tasks import spelled_out
 from lenrl.config.overrides import sections, sets
 from lenrl.config.paths import RECIPES, group_choices, recipe_files
 from lenrl.config.recipe import (
     SLOTS,
     GuardSettings,
     ModelSettings,
+    OtherData,
     Recipe,
     UpdateSettings,
 )
@@ -19,6 +21,7 @@ __all__ = [
     "Grid",
     "GuardSettings",
     "ModelSettings",
+    "OtherData",
     "Recipe",
     "UpdateSettings",
     "compose",
@@ -28,5 +31,6 @@ __all__ = [
     "recipe_files",
     "sections",
     "sets",
+    "spelled_out",
     "spread",
 ]

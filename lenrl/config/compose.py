@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from lenrl.config import overrides as grammar
 from lenrl.config import pins, plugin_files
-from lenrl.config.paths import GROUPS, RECIPES, find, group_choices
+from lenrl.config.other_tasks import spelled_out
+from lenrl.config.paths import DATA, GROUPS, RECIPES, find, group_choices
 from lenrl.config.recipe import SLOTS, Recipe
 from lenrl.config.validation import checked, refuse_resolvers, refuse_secrets
 from lenrl.errors import BadInput, did_you_mean
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 _PRIMARY = "__recipe__"  # the name under which Hydra's store holds the file; cannot collide with a file's
-
-DATA = (".jsonl", ".json", ".csv", ".parquet")  # task=FILE is a table of one's own
 
 
 def compose(recipe: str, overrides: Sequence[str] = (), plugins: Sequence[Path] = ()) -> Recipe:
@@ -50,6 +49,7 @@ def compose(recipe: str, overrides: Sequence[str] = (), plugins: Sequence[Path] 
                 cfg[slot] = grammar.choose(layers[slot], slot, assignments)
         _apply(cfg, [a for a in assignments if a.keys[0] not in SLOTS and not a.chooses_group])
         plain = _plain(cfg)
+        spelled_out(plain, path.parent)
     plain.setdefault("recipe", name)
     plain["plugins"] = plugin_files.complete(plain.get("plugins"), given, path.parent)
     return checked(plain)

@@ -13,7 +13,7 @@ ADDRESSES = (
     "vllm_server_timeout",
     "vllm_group_port",
 )
-OPTIONAL = ("reward_functions", "plugins")  # no part of a recipe's identity where they are empty
+OPTIONAL = ("reward_functions", "plugins", "evals")  # no part of a recipe's identity where they are empty
 
 
 def difference(former: Mapping[str, Any], now: Mapping[str, Any]) -> str:

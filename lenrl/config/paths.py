@@ -11,6 +11,7 @@ RECIPES = next(
 )
 GROUPS = ("model", "task", "launch")  # keys whose value may be the name of a file in recipes/KEY/
 SUFFIXES = (".yaml", ".yml")
+DATA = (".jsonl", ".json", ".csv", ".parquet")  # task=FILE is a table of one's own
 
 
 def recipe_files() -> dict[str, Path]:

@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lenrl import plugins
 from lenrl.config.difference import ADDRESSES, OPTIONAL
@@ -106,6 +106,33 @@ class HubSettings(Settings):
     private: bool
 
 
+class OtherData(Settings):
+    """Data other than the task's that the model is evaluated on, and how; an entry of `evals`.
+
+    It has its defaults here: an entry stands in no file that all recipes begin with. Null: as the rollouts are drawn.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$")  # of its figures and its folder
+    task: dict[str, Any]
+    split: Literal["train", "dev", "test"] = "test"
+    count: int | None = Field(default=None, ge=1)  # problems, the first ones; null: all
+    samples: int = Field(default=1, ge=1)  # completions a problem
+    greedy: bool = False
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    temperature: float | None = Field(default=None, gt=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=0)
+    verifier: dict[str, Any] = {}  # what differs from the recipe's
+
+    @model_validator(mode="after")
+    def _one_greedy(self) -> Self:
+        if self.greedy and self.samples > 1:
+            raise ValueError(
+                f"greedy=true gives one completion a problem, {self.samples} samples would be equal; set one of them"
+            )
+        return self
+
+
 class Recipe(Settings):
     """A complete, checked experiment."""
 
@@ -125,6 +152,7 @@ class Recipe(Settings):
     guard: GuardSettings
     logging: LoggingSettings
     hub: HubSettings
+    evals: tuple[OtherData, ...] = ()  # not in recipe.yaml of runs that are older than the key
     resume: str = Field(min_length=1)
     resume_with_changes: bool
     name: str | None
@@ -165,6 +193,14 @@ class Recipe(Settings):
             raise ValueError("a name is letters, digits and . _ + = , - only; a path goes into output_dir")
         return value
 
+    @field_validator("evals")
+    @classmethod
+    def _own_names(cls, value: tuple[OtherData, ...]) -> tuple[OtherData, ...]:
+        names = [entry.name for entry in value]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"{', '.join(sorted(twice))} stands twice; give each entry a name of its own")
+        return value
+
     @property
     def slots(self) -> dict[str, Strategy]:
         """The six strategies by slot."""
@@ -188,6 +224,8 @@ class Recipe(Settings):
                 plain[field] = registry.spec(value)
             elif field == "reward_functions":
                 plain[field] = {name: chosen.model_dump(mode="json") for name, chosen in value.items()}
+            elif field == "evals":
+                plain[field] = [entry.model_dump(mode="json") for entry in self.evals]
             else:
                 plain[field] = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
         return json.loads(json.dumps(plain))

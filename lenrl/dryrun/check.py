@@ -13,12 +13,13 @@ from lenrl.config import Recipe
 from lenrl.dryrun import leverage as trial
 from lenrl.dryrun import memory as sizes
 from lenrl.dryrun.fast_paths import fast_paths
-from lenrl.dryrun.objective_trial import try_objective
 from lenrl.measures.format import Figures
 from lenrl.rollouts import Verdict
 from lenrl.tasks import Problem
-from lenrl.training.prepare import CheckedRun, audited, prepare
+from lenrl.tasks.audit import Audit
+from lenrl.training.prepare import CheckedRun, audited, audited_others, prepare
 from lenrl.verify.pool import Claim, Verifier
+from lenrl.verify.several import Verifiers
 
 TIMED = 200  # verdicts that the timing takes
 SLOW_SHARE = 0.05  # failures of the verifier's limits among gold answers; above, they are reported
@@ -29,8 +30,8 @@ def check(recipe: Recipe) -> Figures:
 
     Returns:
         `recipe` (resolved), `digest`, `run_dir`, `batch`, `model`, `fast_paths` (yes or no, and why), `data` (a split:
-        counts), `verifier`, `penalty`, `objective` (its figures on a made-up micro-batch), `warnings`; plain values,
-        sizes in MiB, times in seconds, lengths in tokens.
+        counts), `evals`, `verifier`, `penalty`, `warnings`; plain values, sizes in MiB, times in seconds, lengths in
+        tokens.
 
     Raises:
         BadInput: the recipe or its data can't be trained.
@@ -45,11 +46,14 @@ def check(recipe: Recipe) -> Figures:
     facts["model"] = model
     paths = fast_paths(recipe, info.config if info else None)
     facts["fast_paths"] = {name: str(path) for name, path in paths.items()}
-    with Verifier(checked_run.verifier) as verifier:
-        facts["data"], train = _audit(checked_run, verifier, tokenizer, longest, warnings)
+    context = None if longest is None else longest + checked_run.run_info.max_length
+    with Verifiers() as verifiers:
+        verifier = verifiers.of(checked_run.verifier)
+        others = audited_others(checked_run, tokenizer, verifiers.of, context)
+        facts["data"], train = _audit(checked_run, verifier, tokenizer, longest, warnings, others)
+        facts["evals"] = _others(checked_run, others, warnings)
         facts["verifier"] = _time(checked_run, verifier, train, warnings)
-    facts["penalty"], advantage = trial.penalty(checked_run, train, warnings)
-    facts["objective"] = try_objective(recipe.method.objective, advantage)
+    facts["penalty"] = trial.penalty(checked_run, train, warnings)
     return {**facts, "warnings": list(dict.fromkeys(warnings))}
 
 
@@ -58,8 +62,9 @@ def show(facts: Figures, console: Console | None = None) -> None:
     console = console or Console()
     console.print(Text(yaml.safe_dump(facts["recipe"], sort_keys=False, allow_unicode=True)), soft_wrap=True)
     table = Table(show_header=False, box=None, pad_edge=False)
-    for section in ("batch", "model", "fast_paths", "data", "verifier", "penalty", "objective"):
-        table.add_row(Text(section.replace("_", " "), style="bold"))
+    for section in ("batch", "model", "fast_paths", "data", "evals", "verifier", "penalty"):
+        if facts[section]:
+            table.add_row(Text(section.replace("_", " "), style="bold"))
         for key, value in facts[section].items():
             table.add_row(Text(f"  {key.replace('_', ' ')}"), Text(_words(value)))
     console.print(table)
@@ -91,13 +96,32 @@ def _audit(
     tokenizer: PreTrainedTokenizerBase | None,
     longest: int | None,
     warnings: list[str],
+    others: Sequence[tuple[list[Problem], Audit]],
 ) -> tuple[dict[str, object], list[Problem]]:
-    kept, audits, _ = audited(checked_run, tokenizer, verifier, longest)
+    elsewhere = [problem for problems, _ in others for problem in problems]
+    kept, audits, _ = audited(checked_run, tokenizer, verifier, longest, elsewhere=elsewhere)
     counts: dict[str, object] = {"task": checked_run.task.name}
     for audit in audits:
         counts[audit.split] = {name: n for name, n in audit.counts().items() if n or name == "kept"}
         warnings += audit.warnings
     return counts, kept["train"]
+
+
+def _others(
+    checked_run: CheckedRun, others: Sequence[tuple[list[Problem], Audit]], warnings: list[str]
+) -> dict[str, object]:
+    """Problems and completions of each entry of `evals`."""
+    facts: dict[str, object] = {}
+    for other, (problems, audit) in zip(checked_run.others, others, strict=True):
+        samples = other.settings.samples
+        facts[other.entry.name] = {
+            "problems": len(problems),
+            "samples": samples,
+            "tokens_at_most": len(problems) * samples * other.cap,
+            "in_training": checked_run.evaluates,
+        }
+        warnings += audit.warnings
+    return facts
 
 
 def _time(
@@ -137,4 +161,6 @@ def _words(value: object) -> str:
         return ", ".join(f"{key.replace('_', ' ')} {_words(inner)}" for key, inner in value.items())
     if isinstance(value, float):
         return f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)

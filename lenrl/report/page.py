@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,13 @@ CAPTIONS = {  # title, and what is to be seen
 }
 
 
-def write(compared: Compared, path: Path, title: str = "Runs compared", unmeasured: str = "") -> Path:
+def write(
+    compared: Compared,
+    path: Path,
+    title: str = "Runs compared",
+    unmeasured: str = "",
+    others: Sequence[tuple[str, Compared]] = (),
+) -> Path:
     """Write the page, whole or not at all.
 
     Args:
@@ -32,6 +39,7 @@ def write(compared: Compared, path: Path, title: str = "Runs compared", unmeasur
         path: where it goes; its folder is made.
         title: the page's.
         unmeasured: why nothing was measured, where nothing was.
+        others: what was measured on other data, by its name.
 
     Raises:
         BadInput: jinja2, which fills the template, is not installed.
@@ -53,6 +61,7 @@ def write(compared: Compared, path: Path, title: str = "Runs compared", unmeasur
         version=__version__,
         lead=compared.lead() if compared.entries else f"Not evaluated: {unmeasured}",
         compared=compared,
+        others=others,
         header=HEADER,
         plots=plots,
         figures=drawn,
@@ -80,7 +89,10 @@ def write_run(run_dir: Path, recipe: str | None = None, unmeasured: str | None =
     else:
         compared = Compared([], {run_dir.name: Training.of(run_dir)})
     title = f"{recipe or run_dir.name}: before and after"
-    return write(compared, run_dir / "report.html", title, unmeasured or "this folder has no eval.json")
+    evaluated = sorted((run_dir / "evals").glob("*/eval.json"))
+    others = [(f.parent.name, Compared(run_entries(f.parent, run_dir, run_dir.name))) for f in evaluated]
+    unmeasured = unmeasured or "this folder has no eval.json"
+    return write(compared, run_dir / "report.html", title, unmeasured, others)
 
 
 def plotly_js_or_none() -> str | None:

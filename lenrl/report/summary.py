@@ -14,7 +14,9 @@ from rich.console import Console
 from rich.text import Text
 
 from lenrl.errors import BadInput
+from lenrl.evaluation import other_data
 from lenrl.evaluation.evaluate import evaluate
+from lenrl.evaluation.other_data import SAMPLED_OPTIONS, model_options
 from lenrl.evaluation.settings import EvalSettings
 from lenrl.files import read_json, write_json
 from lenrl.measures.format import Evaluation, Figures
@@ -25,21 +27,20 @@ from lenrl.tasks import Task
 from lenrl.training.run_info import task_of
 
 if TYPE_CHECKING:
-    from lenrl.config import Recipe
+    from lenrl.config import OtherData, Recipe
 
 HEADLINE = ("accuracy", "accuracy_ci95", "tokens_mean", "tokens_mean_ci95", "truncated_share")
-PATHS = ("model", "metrics.jsonl", "completions", "eval.json", "report.html", "recipe.yaml")
-SAMPLED_OPTIONS = ("temperature", "top_p", "top_k")
+PATHS = ("model", "metrics.jsonl", "completions", "eval.json", "evals", "report.html", "recipe.yaml")
 SAMPLES = 8  # a prompt, in the command that measures a run more exactly
 OTHER_SPLITS = ("train", "dev")  # numbers of problems that don't touch the test split
-MODEL_OPTIONS = ("dtype", "revision", "tokenizer", "think_prefilled", "trust_remote_code")
 
 
 def finish(run_dir: Path, recipe: Recipe, console: Console | None = None) -> dict[str, object]:
     """Evaluate base and trained model on the test problems; write `eval.json`, `summary.json`, `report.html`.
 
-    Both are decoded as in training (temperature, top_p, top_k, cap), sampled and greedy. A task without test
-    problems, or with bad ones, is not evaluated: the training has succeeded, and the summary says why.
+    Both are decoded as in training (temperature, top_p, top_k, cap), sampled and greedy; on other data (`evals`) as
+    its entry says, into `evals/NAME/`. A task without test problems, or with bad ones, is not evaluated: the
+    training has succeeded, and the summary says why.
 
     Args:
         run_dir: a finished run's folder, with `model/`.
@@ -50,6 +51,7 @@ def finish(run_dir: Path, recipe: Recipe, console: Console | None = None) -> dic
     began = time.perf_counter()
     task = task_of(recipe)
     result, skipped = _evaluate(run_dir, recipe, task, console)
+    others = {entry.name: _evaluate_other(run_dir, recipe, entry, console) for entry in recipe.evals}
     trained = read_json(run_dir / "training.json", {})  # a run of an older version has none
     summary: dict[str, object] = {
         "status": "finished",
@@ -63,6 +65,10 @@ def finish(run_dir: Path, recipe: Recipe, console: Console | None = None) -> dic
         "after": None,
         "pairs": [],
         "evaluation_skipped": skipped,
+        "evals": {
+            name: {"skipped": found} if isinstance(found, str) else _before_after(found)
+            for name, found in others.items()
+        },
     }
     if result is not None:
         summary |= _before_after(result)
@@ -74,6 +80,12 @@ def finish(run_dir: Path, recipe: Recipe, console: Console | None = None) -> dic
     write_json(run_dir / "summary.json", summary)
     tracked.hand_over(run_dir, recipe)
     _print(summary, result, run_dir, console)
+    for name, found in others.items():
+        if isinstance(found, str):
+            console.print(Text(f"Not evaluated on {name}: {found}"), soft_wrap=True)
+        else:
+            console.print(before_after_table(found))
+            _print_warnings(found, console)
     console.print(Text(f"Next:    {eval_command(run_dir, recipe, task)}"), soft_wrap=True)
     return summary
 
@@ -97,7 +109,7 @@ def _evaluate(
     try:
         settings = EvalSettings.read(
             {
-                **{name: getattr(recipe.model, name) for name in MODEL_OPTIONS},
+                **model_options(recipe.model),
                 **{name: recipe.trainer[name] for name in SAMPLED_OPTIONS if name in recipe.trainer},
                 "decodings": ("sampled", "greedy"),
                 "max_new_tokens": recipe.trainer["max_completion_length"],
@@ -111,6 +123,18 @@ def _evaluate(
     except BadInput as error:
         return None, str(error)
     return result, None
+
+
+def _evaluate_other(run_dir: Path, recipe: Recipe, entry: OtherData, console: Console) -> Evaluation | str:
+    """The evaluation on other data, or the reason why there is none."""
+    try:
+        settings = other_data.settings_of(entry, recipe)
+        models = [recipe.model.path, str(run_dir / "model")]
+        folder = run_dir / other_data.FOLDER / entry.name
+        task = other_data.task_of(entry)
+        return evaluate(models, task, settings, out_dir=folder, replace_other=True, console=console)
+    except BadInput as error:
+        return str(error)
 
 
 def _before_after(result: Evaluation) -> Figures:
@@ -160,7 +184,7 @@ def eval_command(run_dir: Path, recipe: Recipe, task: Task) -> str:
     words += [_word(f"verifier.{name}", value) for name, value in sorted(recipe.verifier.items())]
     words.append(f"max_new_tokens={recipe.trainer['max_completion_length']}")
     words += [_word(name, recipe.trainer[name]) for name in SAMPLED_OPTIONS if name in recipe.trainer]
-    model = {name: getattr(recipe.model, name) for name in MODEL_OPTIONS}
+    model = model_options(recipe.model)
     words += [_word(name, value) for name, value in model.items() if value not in (None, False)]
     if recipe.seed:
         words.append(f"seed={recipe.seed}")

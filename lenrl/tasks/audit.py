@@ -95,11 +95,12 @@ def load_all(
     needed: int,
     *,
     tokenizer: Any,
-    verifier: Readable,
+    verifier: Readable | None,
     max_prompt_tokens: int | None,
+    elsewhere: Sequence[Problem] = (),
 ) -> tuple[dict[str, list[Problem]], list[Audit]]:
     """The usable problems of several splits by name, and their audits; training problems last, held against
-    the others.
+    the others and against those that the model is evaluated on `elsewhere`.
 
     Raises:
         BadInput: what `load` refuses, or fewer training problems than the `needed` prompts of a rollout.
@@ -107,7 +108,7 @@ def load_all(
     kept: dict[str, list[Problem]] = {}
     audits = []
     for split in reversed([split for split in SPLITS if split in splits]):
-        others = [p for problems in kept.values() for p in problems] if split == "train" else ()
+        others = [*elsewhere, *(p for rows in kept.values() for p in rows)] if split == "train" else ()
         kept[split], audit = load(task, split, tokenizer, verifier, max_prompt_tokens, others=others)
         audits.append(audit)
     if len(kept["train"]) < needed:
@@ -191,7 +192,7 @@ def _overlap(problems: list[Problem], audit: Audit, others: Sequence[Problem]) -
         return audit
     return _warn(
         replace(audit, overlap=overlap),
-        f"{overlap} of {len(problems)} {audit.split} prompts are also dev or test prompts: "
+        f"{overlap} of {len(problems)} {audit.split} prompts are also prompts of an evaluation: "
         "figures on them measure memory; take them out of one of the two",
     )
 

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,27 +22,28 @@ from lenrl.monitors.local import LocalMonitor
 from lenrl.monitors.progress_bar import ProgressBar
 from lenrl.monitors.trackers import set_aside
 from lenrl.strategies.base import RunInfo
+from lenrl.tasks.audit import Audit
 from lenrl.tasks.base import digest
 from lenrl.tasks.problem import Problem
 from lenrl.tasks.prompts import Prompts
 from lenrl.training import data_identity
 from lenrl.training.distributed import outcome
-from lenrl.training.evaluation import DevEvaluation
+from lenrl.training.evaluation import EvaluationInTraining, EvaluationsInTraining
 from lenrl.training.hardware import attention, mixed_precision, this_machine
 from lenrl.training.peft import peft_config
-from lenrl.training.prepare import CheckedRun, GRPOConfig, audited
+from lenrl.training.prepare import CheckedRun, GRPOConfig, audited, audited_others
 from lenrl.training.rollout import ProblemSet
 from lenrl.training.signals import StopSignal
 from lenrl.training.trainer import LenrlTrainer
-from lenrl.verify.pool import Verifier
+from lenrl.verify.several import Verifiers
 
 log = logging.getLogger("lenrl")
 
 
 def build(
     checked_run: CheckedRun, config: GRPOConfig, stop: StopSignal | None = None
-) -> tuple[LenrlTrainer, Verifier]:
-    """The trainer of a checked run, and the verifier that it uses.
+) -> tuple[LenrlTrainer, Verifiers]:
+    """The trainer of a checked run, and the verifiers that it uses, which the caller closes.
 
     Args:
         checked_run: what `lenrl.training.prepare.prepare` gave.
@@ -57,9 +58,17 @@ def build(
     os.environ.setdefault("WANDB_PROJECT", recipe.logging.project)  # its callback reads nothing else
     info = load_tokenizer_info(recipe.model.path, recipe.model, needs_config=True)
     prompts = Prompts(checked_run.task, info.tokenizer)
-    verifier = Verifier(checked_run.verifier)
+    verifiers = Verifiers()
+    verifier = verifiers.of(checked_run.verifier)
     longest = room(info.context, checked_run.run_info.max_length)
-    kept, audits, run_info = audited(checked_run, info.tokenizer, verifier, longest)
+    others = (
+        audited_others(checked_run, info.tokenizer, verifiers.of, info.context)
+        if checked_run.evaluates
+        else []
+    )
+    elsewhere = [problem for problems, _ in others for problem in problems]
+    kept, audits, run_info = audited(checked_run, info.tokenizer, verifier, longest, elsewhere=elsewhere)
+    audits += [audit for _, audit in others]
     data_digest = digest(checked_run.task, kept["train"])
     same_on_every_process(recipe.digest(), data_digest)
     if PartialState().is_main_process:
@@ -73,11 +82,13 @@ def build(
         run_info=run_info,
         problem_set=problem_set,
         info=info,
-        dev=kept.get("dev", []),
+        evaluated=[*kept.get("dev", []), *elsewhere],
         data_digest=data_digest,
         stop=stop,
     )
-    return trainer, verifier
+    evaluations = _evaluations(checked_run, trainer, info, kept.get("dev", []), others, verifiers)
+    trainer.dev = EvaluationsInTraining(evaluations) if evaluations else None
+    return trainer, verifiers
 
 
 def _trainer(
@@ -87,11 +98,11 @@ def _trainer(
     run_info: RunInfo,
     problem_set: ProblemSet,
     info: TokenizerInfo,
-    dev: list[Problem],
+    evaluated: Sequence[Problem],
     data_digest: str,
     stop: StopSignal | None,
 ) -> LenrlTrainer:
-    """The trainer with its monitors, and its evaluation where there are development problems."""
+    """The trainer with its monitors; it evaluates if there are problems for that, which our own code samples."""
     state, run_dir, prompts = PartialState(), Path(str(config.output_dir)), problem_set.prompts
     train = problem_set.problems.values()
     _choose_attention(recipe, config, info)
@@ -109,7 +120,7 @@ def _trainer(
         model=find(recipe.model.path),
         args=config,
         train_dataset=Dataset.from_list([prompts.row(p) for p in train]),
-        eval_dataset=Dataset.from_list([prompts.row(p) for p in dev]) if dev else None,
+        eval_dataset=Dataset.from_list([prompts.row(evaluated[0])]) if evaluated else None,
         processing_class=prompts.tokenizer,
         peft_config=peft_config(recipe.model.peft),
         callbacks=[ProgressBar()],
@@ -117,9 +128,6 @@ def _trainer(
     trainer.remove_callback(PrinterCallback)
     kinds = get_reporting_integration_callbacks(config.report_to)
     set_aside(trainer.callback_handler.callbacks, kinds, run_dir, state.is_main_process)
-    if dev:
-        share = dev[state.process_index :: state.num_processes]
-        trainer.dev = _dev_evaluation(recipe, trainer, problem_set, info, share)
     return trainer
 
 
@@ -133,33 +141,51 @@ def _choose_attention(recipe: Recipe, config: GRPOConfig, info: TokenizerInfo) -
         config.model_init_kwargs = {**options, "attn_implementation": name}
 
 
-def _dev_evaluation(
-    recipe: Recipe, trainer: LenrlTrainer, problem_set: ProblemSet, info: TokenizerInfo, dev: list[Problem]
-) -> Callable[..., dict[str, float]]:
-    """The evaluation of this process's share of the development problems, sampled as the rollouts are."""
-    config, run_info = trainer.args, trainer.rollout.run_info
+def _evaluations(
+    checked_run: CheckedRun,
+    trainer: LenrlTrainer,
+    info: TokenizerInfo,
+    dev: Sequence[Problem],
+    others: Sequence[tuple[Sequence[Problem], Audit]],
+    verifiers: Verifiers,
+) -> dict[str, EvaluationInTraining]:
+    """The evaluation of the development problems, under no name, and those of other data.
+
+    The former is sampled as the rollouts are; the latter as `lenrl eval` does, without a budget's words.
+    """
+    config, run_info, recipe = trainer.args, trainer.rollout.run_info, checked_run.recipe
+    state = PartialState()
 
     def alone(doing: str, work: Callable[[], list]) -> list:
         """This process's rows; its error ends every process."""
         return trainer.group.settled(trainer.sampling.run(doing, lambda: outcome(work)))
 
-    return DevEvaluation(
-        dev,
-        problem_set.prompts,
-        recipe.budget,
-        run_info,
-        problem_set.verifier,
-        replace(info, eos_ids=list(trainer.eos_token_ids)),
-        Decoding(
+    info = replace(info, eos_ids=list(trainer.eos_token_ids))
+    sampled = {
+        "run_info": run_info,
+        "share": slice(state.process_index, None, state.num_processes),
+        "info": info,
+        "batches": Batches(recipe.update.eval_batch_size),
+        "alone": alone,
+    }
+    found = {}
+    if dev:
+        decoding = Decoding(
             temperature=config.temperature,
             top_p=config.top_p,
             top_k=config.top_k or 0,
             max_new_tokens=run_info.max_length,
             seed=recipe.seed,
-        ),
-        Batches(recipe.update.eval_batch_size),
-        alone,
-    )
+        )
+        asked = trainer.rollout.problem_set
+        found[""] = EvaluationInTraining(
+            dev, asked.prompts, recipe.budget, asked.verifier, decoding, **sampled
+        )
+    for other, (problems, _) in zip(checked_run.others, others, strict=False):
+        prompts, judge = Prompts(other.task, info.tokenizer), verifiers.of(other.verifier)
+        [decoding] = other.settings.each_decoding()
+        found[other.entry.name] = EvaluationInTraining(problems, prompts, None, judge, decoding, **sampled)
+    return found
 
 
 def same_on_every_process(*digests: str) -> None:

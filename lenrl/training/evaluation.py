@@ -1,6 +1,7 @@
-"""Accuracy and tokens on the development problems, during training."""
+"""Accuracy and tokens on the development problems and on other data, during training."""
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
@@ -9,27 +10,30 @@ from lenrl.evaluation.measure import measure
 from lenrl.generation.base import Batches, Decoding
 from lenrl.generation.pretrained import TokenizerInfo
 from lenrl.generation.transformers_engine import TransformersEngine
-from lenrl.strategies.base import Budget, RunInfo
+from lenrl.strategies.base import Budget, PromptBudget, RunInfo
 from lenrl.strategies.faults import calling
 from lenrl.tasks.problem import Problem
 from lenrl.tasks.prompts import Prompts
 from lenrl.verify.pool import Verifier
 
+FIGURES = ("accuracy", "tokens", "truncated_share", "aes")  # of each evaluation, after its prefix
+
 
 @dataclass(frozen=True)
-class DevEvaluation:
-    """One sampled completion a development problem, shared out over the processes.
+class EvaluationInTraining:
+    """Sampled completions of the problems of one set, shared out over the processes.
 
     The sampling noise is the same at every evaluation, so that two of them differ by the model alone.
     """
 
-    problems: Sequence[Problem]  # of this process
+    problems: Sequence[Problem]  # of all processes
     prompts: Prompts
-    budget: Budget
-    run_info: RunInfo
+    budget: Budget | None  # None: nothing is added to the prompts
     verifier: Verifier
-    info: TokenizerInfo
     decoding: Decoding
+    run_info: RunInfo
+    share: slice  # of the problems that is this process's
+    info: TokenizerInfo
     batches: Batches
     alone: Callable[[str, Callable[[], list]], list]  # runs what a process does by itself
 
@@ -38,22 +42,50 @@ class DevEvaluation:
         rows = gather(self.alone("evaluation", lambda: self._rows(model, step)))
         known = [correct for correct, _, _ in rows if correct is not None]
         return {
-            "accuracy": sum(known) / len(known) if known else float("nan"),
+            "accuracy": sum(known) / len(known) if known else math.nan,
             "tokens": sum(length for _, length, _ in rows) / len(rows),
             "truncated_share": sum(truncated for _, _, truncated in rows) / len(rows),
         }
 
     def _rows(self, model: nn.Module, step: int) -> list[tuple[bool | None, int, bool]]:
-        """(correct, tokens, truncated) of each of this process's problems."""
-        names = [problem.id for problem in self.problems]
-        visible = self.budget.visible
-        columns = [visible(p.columns, prompt=p.prompt, gold=p.answer) for p in self.problems]
-        with calling(self.budget):
-            prompt_budgets = self.budget.evaluation(names, columns, step, self.run_info)
-        prompts = [self.prompts.ids(p, a) for p, a in zip(self.problems, prompt_budgets, strict=True)]
+        """(correct, tokens, truncated) of each completion of this process's problems.
+
+        Every process samples for as many problems: each forward pass may be one for all of them (ZeRO-3, FSDP).
+        Those that fill it up are not counted.
+        """
+        own = self.problems[self.share]
+        most = len(self.problems[:: self.share.step])  # the first share is never smaller than another
+        problems = [*own, *self.problems[: most - len(own)]]
+        added = self._added(problems, step)
+        prompts = [self.prompts.ids(p, a) for p, a in zip(problems, added, strict=True)]
         engine = TransformersEngine("the model in training", self.info, model)
-        results = measure(engine, self.problems, prompts, self.decoding, self.verifier, batches=self.batches)
-        return [
+        results = measure(engine, problems, prompts, self.decoding, self.verifier, batches=self.batches)
+        rows = [
             (verdict.correct, len(completion.ids), completion.truncated)
             for verdict, completion in zip(results.verdicts, results.completions, strict=True)
         ]
+        return rows[: len(own) * self.decoding.samples]
+
+    def _added(self, problems: Sequence[Problem], step: int) -> Sequence[PromptBudget | None]:
+        """What the budget adds to each prompt."""
+        if self.budget is None:
+            return [None] * len(problems)
+        names, visible = [problem.id for problem in problems], self.budget.visible
+        columns = [visible(p.columns, prompt=p.prompt, gold=p.answer) for p in problems]
+        with calling(self.budget):
+            return self.budget.evaluation(names, columns, step, self.run_info)
+
+
+@dataclass(frozen=True)
+class EvaluationsInTraining:
+    """Every evaluation of a run: of the development problems under no name, of other data under their own."""
+
+    by_name: Mapping[str, EvaluationInTraining]
+
+    def __call__(self, model: nn.Module, step: int, gather: Callable[[list], list]) -> dict[str, float]:
+        """The figures of each: `accuracy`, ..., and `NAME_accuracy`, ..."""
+        return {
+            f"{name}_{figure}" if name else figure: value
+            for name, evaluation in self.by_name.items()
+            for figure, value in evaluation(model, step, gather).items()
+        }

@@ -1,6 +1,6 @@
 """All that can be known of a recipe before a model loads, and TRL's configuration of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -11,18 +11,37 @@ from transformers import PreTrainedTokenizerBase
 from trl.trainer.grpo_config import GRPOConfig
 
 from lenrl import tasks
-from lenrl.config import ModelSettings, Recipe
-from lenrl.errors import BadInput
-from lenrl.generation.pretrained import HUB_ID, find
+from lenrl.config import ModelSettings, OtherData, Recipe
+from lenrl.errors import BadInput, did_you_mean
+from lenrl.evaluation.other_data import settings_of, verifier_of
+from lenrl.evaluation.other_data import task_of as task_of_entry
+from lenrl.evaluation.settings import EvalSettings
+from lenrl.generation.pretrained import HUB_ID, find, room
 from lenrl.strategies.base import RunInfo
-from lenrl.tasks.audit import Audit, Readable, load_all
+from lenrl.tasks.audit import Audit, Readable, load, load_all
 from lenrl.training.batching import BatchLayout, batch_faults
+from lenrl.training.evaluation import FIGURES
 from lenrl.training.hardware import fallbacks, mixed_precision, this_machine
 from lenrl.training.lean import every_row_reason
 from lenrl.training.peft import peft_config, quantization_config
 from lenrl.training.run_info import run_info_of, task_of
 from lenrl.training.trl_fields import GRPO_FIELDS, field_faults, value_of
 from lenrl.verify.settings import VerifierSettings
+
+
+@dataclass(frozen=True)
+class CheckedOther:
+    """Other data to evaluate on: an entry of the recipe's `evals`, and what was made of it."""
+
+    entry: OtherData
+    task: tasks.Task
+    verifier: VerifierSettings
+    settings: EvalSettings
+
+    @property
+    def cap(self) -> int:
+        """Tokens of a completion at most."""
+        return self.settings.max_new_tokens
 
 
 @dataclass(frozen=True)
@@ -36,16 +55,18 @@ class CheckedRun:
     layout: BatchLayout
     run_info: RunInfo
     warnings: list[str] = field(default_factory=list)
+    others: tuple[CheckedOther, ...] = ()  # in the order of the recipe's `evals`
 
     @property
     def evaluates(self) -> bool:
-        """The model is evaluated on development problems during training."""
-        return bool(self.grpo.get("eval_steps")) and self.task.dev != 0
+        """The model is evaluated during training, on development problems or on other data."""
+        return bool(self.grpo.get("eval_steps")) and (self.task.count("dev") != 0 or bool(self.others))
 
     @property
     def splits(self) -> tuple[str, ...]:
         """The splits of the task that the run uses."""
-        used = {"train": True, "dev": self.evaluates, "test": self.task.test != 0}
+        dev = self.evaluates and self.task.count("dev") != 0
+        used = {"train": True, "dev": dev, "test": self.task.count("test") != 0}
         return tuple(split for split, is_used in used.items() if is_used)
 
 
@@ -69,6 +90,8 @@ def prepare(recipe: Recipe, processes: int | None = None) -> CheckedRun:
     faults = batch_faults(layout) + _model_faults(recipe.model)
     task = task_of(recipe)
     verifier = VerifierSettings.read(recipe.verifier, task.VERIFIER)
+    others = tuple(_other(entry, recipe) for entry in recipe.evals)
+    faults += _best_faults(trainer, task, others)
     method = recipe.method
     unlabelled = (
         [_unlabelled(recipe)] if method.needs_gold and verifier.needs_gold and not task.labelled else []
@@ -86,7 +109,32 @@ def prepare(recipe: Recipe, processes: int | None = None) -> CheckedRun:
         *_idle_options(trainer),
         *_extra_rows(recipe, trainer),
     ]
-    return CheckedRun(recipe, task, verifier, trainer, layout, run_info, warnings)
+    return CheckedRun(recipe, task, verifier, trainer, layout, run_info, warnings, others)
+
+
+def _other(entry: OtherData, recipe: Recipe) -> CheckedOther:
+    task = task_of_entry(entry)
+    return CheckedOther(entry, task, verifier_of(entry, recipe, task), settings_of(entry, recipe))
+
+
+def _best_faults(trainer: Mapping[str, Any], task: tasks.Task, others: Sequence[CheckedOther]) -> list[str]:
+    """A figure to choose the best checkpoint by that no evaluation of the run gives."""
+    chosen = trainer.get("metric_for_best_model")
+    if chosen is None:
+        return []
+    prefixes = [*([""] if task.count("dev") != 0 else []), *(f"{other.entry.name}_" for other in others)]
+    known = [f"eval_{prefix}{figure}" for prefix in prefixes for figure in FIGURES]
+    if chosen in known and trainer.get("eval_steps"):
+        return []
+    hint = (
+        did_you_mean(chosen, known, "trainer.metric_for_best_model={}") if trainer.get("eval_steps") else ""
+    )
+    rule = (
+        f"the evaluations give {', '.join(known)}" if trainer.get("eval_steps") else "there is no evaluation"
+    )
+    return [
+        f"trainer.metric_for_best_model={chosen!r}: {rule}; name one, with trainer.eval_steps above 0.{hint}"
+    ]
 
 
 def grpo_config(checked_run: CheckedRun, run_dir: Path) -> GRPOConfig:
@@ -102,10 +150,14 @@ def grpo_config(checked_run: CheckedRun, run_dir: Path) -> GRPOConfig:
         "fp16": precision == "fp16",
     }  # DeepSpeed's is the launch's: both agree
     fields.setdefault("save_strategy", "steps" if fields.get("save_steps") else "no")
-    fields.setdefault("metric_for_best_model", "eval_aes")
-    fields.setdefault("greater_is_better", True)
+    of_dev = checked_run.task.count("dev") != 0
+    prefix = "" if of_dev or not checked_run.others else f"{checked_run.others[0].entry.name}_"
+    fields.setdefault("metric_for_best_model", f"eval_{prefix}aes")
+    shorter = fields["metric_for_best_model"].endswith(("tokens", "truncated_share"))
+    fields.setdefault("greater_is_better", not shorter)
     fields.setdefault("dataloader_pin_memory", cuda)
-    if not (evaluates and checked_run.task.labelled):  # without gold answers no checkpoint is the best
+    judged = checked_run.task if of_dev or not checked_run.others else checked_run.others[0].task
+    if not (evaluates and judged.labelled):  # without gold answers no checkpoint is the best
         fields["metric_for_best_model"] = None
     model_options = {
         "dtype": recipe.model.dtype,
@@ -139,10 +191,14 @@ def grpo_config(checked_run: CheckedRun, run_dir: Path) -> GRPOConfig:
 def audited(
     checked_run: CheckedRun,
     tokenizer: PreTrainedTokenizerBase | None,
-    verifier: Readable,
+    verifier: Readable | None,
     max_prompt_tokens: int | None,
+    *,
+    elsewhere: Sequence[tasks.Problem] = (),
 ) -> tuple[dict[str, list[tasks.Problem]], list[Audit], RunInfo]:
     """The problems of a run by split, their audits, and the facts of the run with those of its data.
+
+    `elsewhere` are the problems of other data, which the training problems are held against.
 
     Raises:
         BadInput: what `load_all` refuses, or data without a field that the method reads.
@@ -154,6 +210,7 @@ def audited(
         tokenizer=tokenizer,
         verifier=verifier,
         max_prompt_tokens=max_prompt_tokens,
+        elsewhere=elsewhere,
     )
     columns = frozenset.intersection(*(frozenset(problem.columns) for problem in kept["train"]))
     visits = checked_run.layout.prompts_sampled(checked_run.run_info.max_steps or 0) / len(kept["train"])
@@ -166,6 +223,47 @@ def audited(
     train = replace(audits[-1], warnings=(*audits[-1].warnings, *new))  # the method's, of this data
     audits = [*audits[:-1], train]
     return kept, audits, run_info
+
+
+def audited_others(
+    checked_run: CheckedRun,
+    tokenizer: PreTrainedTokenizerBase | None,
+    verifier: Callable[[VerifierSettings], Readable | None],
+    context: int | None,
+) -> list[tuple[list[tasks.Problem], Audit]]:
+    """The problems of each entry of `evals`, and their audits, whose split is called by the entry's name.
+
+    Args:
+        checked_run: its `others`.
+        tokenizer: measures prompts, if given.
+        verifier: the verifier of these settings.
+        context: tokens that the model takes; None: any number.
+
+    Raises:
+        BadInput: what `load` refuses; the message names the entry.
+    """
+    found = []
+    for other in checked_run.others:
+        longest = None if tokenizer is None else room(context, other.cap)
+        try:
+            kept, audit = load(other.task, other.entry.split, tokenizer, verifier(other.verifier), longest)
+        except BadInput as fault:
+            raise BadInput(f"evals, {other.entry.name}: {fault}") from None
+        named = tuple(f"evals, {other.entry.name}: {warning}" for warning in audit.warnings)
+        found.append((kept, replace(audit, split=other.entry.name, warnings=named)))
+    return found
+
+
+def read_data(checked_run: CheckedRun) -> None:
+    """Read all problems once, to refuse wrong files and columns before any process starts.
+
+    Raises:
+        BadInput: what `audited` and `audited_others` refuse, as far as no verifier and no tokenizer is needed.
+    """
+    others = audited_others(checked_run, None, lambda settings: None, None) if checked_run.evaluates else []
+    audited(
+        checked_run, None, None, None, elsewhere=[problem for problems, _ in others for problem in problems]
+    )
 
 
 def _model_faults(settings: ModelSettings) -> list[str]:

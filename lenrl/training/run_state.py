@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -105,27 +105,36 @@ class TruncationGuard:
         self.streak = state["streak"]
 
 
-class Baseline(TypedDict):  # figures of a run's first evaluation
-    accuracy: float | None  # None: without gold answers
-    tokens: float
-
-
 @dataclass
 class DevState:
-    """State of the evaluations on development problems."""
+    """State of the evaluations on development problems and on other data."""
 
     due: bool = False  # a signal broke off the last step's evaluation: the next leg begins with it
-    baseline: Baseline | None = None
+    # Accuracies and tokens of a run's first evaluation, by name; an accuracy without gold answers is None.
+    baseline: dict[str, float | None] | None = None
 
-    def aes(self, metrics: Mapping[str, float]) -> float:
-        """AES against the run's first evaluation, which `metrics` become if there was none; NaN: not defined."""
-        if self.baseline is None:
-            accuracy = metrics["accuracy"]  # without gold answers it is NaN, which is no JSON
-            accuracy = None if math.isnan(accuracy) else accuracy
-            self.baseline = {"accuracy": accuracy, "tokens": metrics["tokens"]}
-        base = self.baseline
-        score = aes(base["accuracy"], metrics["accuracy"], base["tokens"], metrics["tokens"])
-        return float("nan") if score is None else score
+    def aes(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        """AES of each evaluation in `metrics`, NaN: not defined; against the run's first one, which they become if new.
+
+        >>> state = DevState()
+        >>> state.aes({"accuracy": 0.5, "tokens": 10.0}), state.aes({"accuracy": 0.5, "tokens": 5.0})
+        ({'aes': 0.0}, {'aes': 0.5})
+        """
+        self.baseline = {} if self.baseline is None else self.baseline
+        scores = {}
+        for prefix in [name.removesuffix("accuracy") for name in metrics if name.endswith("accuracy")]:
+            accuracy, tokens = metrics[f"{prefix}accuracy"], metrics[f"{prefix}tokens"]
+            if f"{prefix}tokens" not in self.baseline:  # NaN is no JSON
+                own = {
+                    f"{prefix}accuracy": None if math.isnan(accuracy) else accuracy,
+                    f"{prefix}tokens": tokens,
+                }
+                self.baseline = self.baseline | own
+            base_accuracy, base_tokens = (self.baseline[f"{prefix}{name}"] for name in ("accuracy", "tokens"))
+            assert base_tokens is not None
+            score = aes(base_accuracy, accuracy, base_tokens, tokens)
+            scores[f"{prefix}aes"] = math.nan if score is None else score
+        return scores
 
     def state_dict(self) -> dict[str, bool]:
         return {"due": self.due}

@@ -104,7 +104,8 @@ class LenrlTrainer(CheckpointedGRPO):
         **trl: what `GRPOTrainer` takes, without `reward_funcs`.
 
     Attributes:
-        dev: evaluates a model on development problems: (model, completed steps, gather) -> figures; None: never.
+        dev: evaluates a model on development problems and other data: (model, completed steps, gather) -> figures;
+            None: never.
     """
 
     # TRL's own, whose annotations are wider than what a trainer in use holds
@@ -339,14 +340,14 @@ class LenrlTrainer(CheckpointedGRPO):
     # --- development problems, logs ------------------------------------------------------------------------
 
     def evaluate(self, eval_dataset=None, ignore_keys=None, metric_key_prefix="eval"):
-        """Accuracy and tokens on the development problems, and AES against the first evaluation of the run."""
+        """Accuracy and tokens on development problems and other data, and AES against the run's first evaluation."""
         if self.dev is None:
             return {}
         late, self.evaluation.due = self.evaluation.due, True
         with self.monitor.timed("evaluate"), self._for_generation() as model:
             figures = self.dev(model, self.state.global_step, self.group.gather)
         self.evaluation.due = False
-        figures["aes"] = self.evaluation.aes(figures)
+        figures |= self.evaluation.aes(figures)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in figures.items()}
         self.monitor.evaluated(self.state.global_step, metrics)
         self.log({name: value for name, value in metrics.items() if math.isfinite(value)})

@@ -1,0 +1,72 @@
+"""Tasks that a recipe names inside of itself (`evals`, the parts of a mix), written out as their options."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lenrl.config.paths import DATA, RECIPES
+from lenrl.errors import BadInput, shown
+
+
+def spelled_out(plain: dict[str, Any], near: Path | None = None) -> None:
+    """Replace names of tasks by their options, in place: a recipe says all by itself, whatever files change later.
+
+    Args:
+        plain: a recipe, or its sections `evals` and `task`.
+        near: the folder of the user's recipe, whose `task/` may hold files too.
+
+    Raises:
+        BadInput: an entry is neither a name nor a mapping with `task`.
+    """
+    if isinstance(plain.get("evals"), str):  # evals=aime24
+        plain["evals"] = [plain["evals"]]
+    if isinstance(plain.get("evals"), list):
+        plain["evals"] = [_eval(entry, near) for entry in plain["evals"]]
+    task = plain.get("task")
+    if isinstance(task, dict) and isinstance(task.get("parts"), dict):
+        task["parts"] = {str(name): _part(name, value, near) for name, value in task["parts"].items()}
+
+
+def _eval(entry: Any, near: Path | None) -> dict[str, Any]:
+    entry = {"task": entry} if isinstance(entry, str) else entry
+    if not isinstance(entry, Mapping) or "task" not in entry:
+        raise BadInput(
+            f"evals: {shown(entry, 80)} names no task; give a name of recipes/task/, a data file, or "
+            "{task: ..., samples: ..., name: ...}"
+        )
+    return {"name": _name(entry["task"]), **entry, "task": options_of(entry["task"], near)}
+
+
+def _part(name: Any, value: Any, near: Path | None) -> Any:
+    """A part of a mix: `gsm8k: 2` is the task of that name with that weight."""
+    if value is None or isinstance(value, int | float):
+        value = {} if value is None else {"weight": value}
+    if not isinstance(value, Mapping):
+        return value  # the task refuses it, with its key
+    return {**value, "task": options_of(value.get("task", str(name)), near)}
+
+
+def options_of(task: Any, near: Path | None = None) -> Any:
+    """A task's options: of a file of `task/`, of a data file, or of a task without options."""
+    if isinstance(task, Mapping) and isinstance(task.get("use"), str):  # a file's, with changes
+        return {
+            **options_of(task["use"], near),
+            **{key: value for key, value in task.items() if key != "use"},
+        }
+    if not isinstance(task, str):
+        return task
+    for folder in [near / "task" if near else None, RECIPES / "task"]:
+        if folder is not None and (folder / f"{task}.yaml").is_file():
+            return yaml.safe_load((folder / f"{task}.yaml").read_text(encoding="utf-8"))
+    if Path(task).suffix in DATA:
+        return {"name": "table", "path": task, "split": "all"}
+    return {"name": task}
+
+
+def _name(task: Any) -> str:
+    """A name for the figures of a task: its own, or its file's."""
+    if isinstance(task, Mapping):
+        task = task.get("use") or task.get("path") or task.get("generator") or task.get("name")
+    return Path(str(task)).stem.replace(".", "_").replace(" ", "_")

@@ -1,0 +1,64 @@
+"""The entries of a recipe's `evals`: their tasks, and how they are sampled, during training and after it alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lenrl.config import OtherData, Recipe
+from lenrl.config.recipe import ModelSettings
+from lenrl.errors import BadInput
+from lenrl.evaluation.settings import EvalSettings
+from lenrl.tasks import Task, build
+from lenrl.verify.settings import VerifierSettings
+
+FOLDER = "evals"  # of a run's folder: a folder each
+SAMPLED_OPTIONS = ("temperature", "top_p", "top_k")
+MODEL_OPTIONS = ("dtype", "revision", "tokenizer", "think_prefilled", "trust_remote_code")
+
+
+def task_of(entry: OtherData) -> Task:
+    """The entry's task, with as many problems as it asks for.
+
+    Raises:
+        BadInput: options that the task refuses; the message names the entry.
+    """
+    try:
+        task = build(entry.task)
+    except BadInput as fault:
+        raise BadInput(f"evals, {entry.name}: {fault}") from None
+    return task if entry.count is None else task.model_copy(update={entry.split: entry.count})
+
+
+def verifier_of(entry: OtherData, recipe: Recipe, task: Task) -> VerifierSettings:
+    """The recipe's verifier with what the entry changes; its kind is the task's, where neither names one."""
+    return VerifierSettings.read({**recipe.verifier, **entry.verifier}, task.VERIFIER)
+
+
+def model_options(model: ModelSettings) -> dict[str, Any]:
+    """Options of loading a model, as an evaluation takes them."""
+    return {name: getattr(model, name) for name in MODEL_OPTIONS}
+
+
+def settings_of(entry: OtherData, recipe: Recipe, **others: Any) -> EvalSettings:
+    """Settings of `lenrl eval` that measure as the entry says; null is as the recipe draws its rollouts.
+
+    Args:
+        entry: of `evals`.
+        recipe: its own.
+        **others: settings that override the entry's.
+    """
+    trainer = recipe.trainer
+    own = {name: getattr(entry, name) for name in SAMPLED_OPTIONS}
+    drawn = {name: trainer.get(name) if value is None else value for name, value in own.items()}
+    given = {
+        **model_options(recipe.model),
+        **{name: value for name, value in drawn.items() if value is not None},
+        "max_new_tokens": entry.max_new_tokens or trainer["max_completion_length"],
+        "samples": entry.samples,
+        "greedy": entry.greedy,
+        "split": entry.split,
+        "seed": recipe.seed,
+        "verifier": {**recipe.verifier, **entry.verifier},
+        **({"engine": "vllm"} if trainer.get("use_vllm") else {}),
+    }
+    return EvalSettings.read(given | others)
