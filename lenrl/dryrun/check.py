@@ -13,6 +13,7 @@ from lenrl.config import Recipe
 from lenrl.dryrun import leverage as trial
 from lenrl.dryrun import memory as sizes
 from lenrl.dryrun.fast_paths import fast_paths
+from lenrl.dryrun.objective_trial import try_objective
 from lenrl.measures.format import Figures
 from lenrl.rollouts import Verdict
 from lenrl.tasks import Problem
@@ -30,8 +31,9 @@ def check(recipe: Recipe) -> Figures:
 
     Returns:
         `recipe` (resolved), `digest`, `run_dir`, `batch`, `model`, `fast_paths` (yes or no, and why), `data` (a split:
-        counts), `evals`, `verifier`, `penalty`, `warnings`; plain values, sizes in MiB, times in seconds, lengths in
-        tokens.
+        `recipe` (resolved), `digest`, `run_dir`, `batch`, `model`, `fast_paths` (yes or no, and why), `data` (a split:
+        counts), `evals`, `verifier`, `penalty`, `objective`, `warnings`; plain values, sizes in MiB, times in seconds,
+        lengths in tokens.
 
     Raises:
         BadInput: the recipe or its data can't be trained.
@@ -53,7 +55,8 @@ def check(recipe: Recipe) -> Figures:
         facts["data"], train = _audit(checked_run, verifier, tokenizer, longest, warnings, others)
         facts["evals"] = _others(checked_run, others, warnings)
         facts["verifier"] = _time(checked_run, verifier, train, warnings)
-    facts["penalty"] = trial.penalty(checked_run, train, warnings)
+    facts["penalty"], advantage = trial.penalty(checked_run, train, warnings)
+    facts["objective"] = try_objective(recipe.method.objective, advantage)
     return {**facts, "warnings": list(dict.fromkeys(warnings))}
 
 
@@ -62,7 +65,7 @@ def show(facts: Figures, console: Console | None = None) -> None:
     console = console or Console()
     console.print(Text(yaml.safe_dump(facts["recipe"], sort_keys=False, allow_unicode=True)), soft_wrap=True)
     table = Table(show_header=False, box=None, pad_edge=False)
-    for section in ("batch", "model", "fast_paths", "data", "evals", "verifier", "penalty"):
+    for section in ("batch", "model", "fast_paths", "data", "evals", "verifier", "penalty", "objective"):
         if facts[section]:
             table.add_row(Text(section.replace("_", " "), style="bold"))
         for key, value in facts[section].items():

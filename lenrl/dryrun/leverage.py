@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from lenrl.dryrun.attack.batch import value_of
 from lenrl.dryrun.attack.writer import Writer
@@ -18,19 +19,25 @@ ACCURACIES = (1.0, 0.75, 0.5, 0.25)  # of the groups
 MEAN_LOGP = -0.5  # of every completion
 
 
-def penalty(checked_run: CheckedRun, train: Sequence[Problem], warnings: list[str]) -> dict[str, object]:
-    """The method's figures on made-up groups: lengths spread from 0.1 to 0.9 of the cap, wrong ones longest."""
+def penalty(
+    checked_run: CheckedRun, train: Sequence[Problem], warnings: list[str]
+) -> tuple[dict[str, object], Tensor]:
+    """The method's figures on made-up groups, and its advantages there.
+
+    Lengths are spread from 0.1 to 0.9 of the cap, wrong ones longest.
+    """
     method, batch = checked_run.recipe.method, _made_up(checked_run, train)
     reward = method.rewards(batch, "drop")
     advantage_PG = method.advantages(reward, batch)
     if not torch.equal(advantage_PG, method.advantages(method.rewards(batch, "drop"), batch)):
         warnings.append("the reward or the advantage is not deterministic: the same batch gave two results")
     metrics = diagnose(method, reward, advantage_PG, batch)
-    return {
+    figures: dict[str, object] = {
         "made_up_groups": f"{batch.P} of {batch.G}, right: "
         + ", ".join(f"{share:.0%}" for share in ACCURACIES),
         **{key: metrics[key] for key in ("penalty_leverage", "groups_with_signal", "correct_pushed_down")},
     }
+    return figures, advantage_PG
 
 
 def _made_up(checked_run: CheckedRun, train: Sequence[Problem]) -> Rollouts:

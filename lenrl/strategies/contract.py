@@ -1,6 +1,7 @@
 """The contract of a strategy: copies for it to read, and checks of the tensors that it returns."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -70,6 +71,32 @@ def check_tokens(where: str, value: Any, rollouts: Rollouts) -> None:
     longest = int(rollouts.length_PG.max())
     if value.shape[2] < longest:
         raise BadStrategy(f"{where} returned {value.shape[2]} tokens a completion, the longest has {longest}")
+
+
+def objective_result(where: str, output: Any) -> tuple[Tensor, dict[str, float]]:
+    """The loss and the figures that an objective returned.
+
+    Raises:
+        BadStrategy: it returned something else than a scalar with gradient and plain numbers by name.
+    """
+    if not isinstance(output, tuple) or len(output) != 2:
+        raise BadStrategy(f"{where} returned {type(output).__name__}, expected a pair: loss, figures by name")
+    loss, figures = output
+    if not isinstance(loss, Tensor) or loss.dim() != 0:
+        shape = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise BadStrategy(f"{where} returned a loss of {shape}, expected a scalar tensor")
+    if not loss.requires_grad:
+        raise BadStrategy(f"{where} returned a loss without gradient: compute it from logp_NT")
+    if not isinstance(figures, Mapping):
+        raise BadStrategy(
+            f"{where} returned {type(figures).__name__} for its figures, expected numbers by name"
+        )
+    for name, value in figures.items():
+        if type(value) not in (int, float):
+            raise BadStrategy(
+                f"{where} returned {type(value).__name__} for its figure {name!r}, expected a plain number (.item())"
+            )
+    return loss, dict(figures)
 
 
 def added_at_end(token_PGT: Tensor, added_PG: Tensor, rollouts: Rollouts) -> Tensor:

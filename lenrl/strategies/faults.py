@@ -4,12 +4,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lenrl.errors import LenrlError, PluginFailed, RunFailed
-from lenrl.plugins import raised
+from lenrl.plugins import place_of, raised
 from lenrl.strategies.base import Strategy
 
 
 class BadStrategy(RunFailed):
     """A strategy returned something that is not what its slot returns."""
+
+
+def named(strategy: Strategy) -> str:
+    """Slot and name, and of a plug-in's strategy its file and line."""
+    name = f"{strategy.slot} {strategy.name!r}"
+    return name if _is_ours(strategy) else f"{name} ({place_of(type(strategy))})"
+
+
+def _is_ours(strategy: Strategy) -> bool:
+    return type(strategy).__module__.startswith("lenrl.")
 
 
 @contextmanager
@@ -24,7 +34,7 @@ def calling(strategy: Strategy) -> Iterator[None]:
     except LenrlError:
         raise
     except Exception as error:
-        if type(strategy).__module__.startswith("lenrl."):
+        if _is_ours(strategy):
             raise
         where = f"{strategy.slot} {strategy.name!r}"
         raise PluginFailed(f"{where} raised {raised(error, type(strategy))}; repair it") from error

@@ -37,7 +37,7 @@ from lenrl.strategies.contract import (
     reward_copied,
     token_rewards,
 )
-from lenrl.strategies.faults import BadStrategy, calling
+from lenrl.strategies.faults import BadStrategy, calling, named
 from lenrl.strategies.functions import RewardFunction
 
 SLOTS = ("budget", "truncation", "reward", "advantage", "objective", "sampling")
@@ -126,7 +126,7 @@ class Method:
         """
         with calling(self.budget):
             prompt_budgets = self.budget(tuple(prompt_ids), copy.deepcopy(list(columns)), step, run_info)
-        where = f"budget {self.budget.name!r}"
+        where = named(self.budget)
         if len(prompt_budgets) != len(prompt_ids):
             raise BadStrategy(f"{where} returned {len(prompt_budgets)} budgets for {len(prompt_ids)} rows")
         for row, budget in enumerate(prompt_budgets):
@@ -152,7 +152,7 @@ class Method:
         """
         with calling(self.truncation):
             kept = self.truncation(copied(rollouts, self.truncation))
-        where = f"truncation {self.truncation.name!r}"
+        where = named(self.truncation)
         check_shape(where, kept, rollouts.length_PG.shape)
         if kept.is_floating_point():
             raise BadStrategy(f"{where} returned {kept.dtype}, expected int64 (whole tokens)")
@@ -175,7 +175,7 @@ class Method:
             BadStrategy: wrong type or shape, of the total or of a part.
             NonfiniteReward: NaN where the verdict is known, infinite, or above 1e6, unless dropped.
         """
-        where = f"reward {self.reward.name!r}"
+        where = named(self.reward)
         with calling(self.reward):
             value = self.reward(copied(rollouts, self.reward))
         result = value if isinstance(value, RewardResult) else RewardResult(value)
@@ -228,7 +228,7 @@ class Method:
         Raises:
             BadStrategy: wrong type or shape, or an advantage that is not finite.
         """
-        where = f"advantage {self.advantage.name!r}"
+        where = named(self.advantage)
         if self.advantage.needs_logp and rollouts.mean_logp_PG is None:
             raise BadInput(
                 f"{where} needs mean_logp, the mean token log-prob under the sampling policy, of every row"

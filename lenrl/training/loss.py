@@ -9,6 +9,8 @@ from torch import Tensor
 
 from lenrl.errors import RunFailed
 from lenrl.strategies.base import MicroBatch, Objective, StepTotals
+from lenrl.strategies.contract import objective_result
+from lenrl.strategies.faults import calling, named
 from lenrl.training.distributed import ProcessGroup
 from lenrl.training.lean import Divisor, LeanRows
 from lenrl.training.trl_batch import TrlBatch, has_signal, loss_mask, masked_mean
@@ -103,7 +105,9 @@ class PolicyUpdate:
         logp_NT, entropy_NT = logps(batch)
         assert entropy_NT is not None
         mask_NT = loss_mask(batch)
-        loss, metrics = self.objective(_micro_batch(batch, logp_NT, logp_NT.detach()), self.totals)
+        with calling(self.objective):
+            output = self.objective(_micro_batch(batch, logp_NT, logp_NT.detach()), self.totals)
+        loss, metrics = objective_result(named(self.objective), output)
         figures = {"entropy": masked_mean(entropy_NT.detach(), mask_NT).mean().item(), **metrics}
         sums = self.group.sum(torch.tensor(list(figures.values()), dtype=torch.float64, device=loss.device))
         return loss, {name: total / self.group.processes for name, total in zip(figures, sums, strict=True)}
@@ -126,7 +130,8 @@ class PolicyUpdate:
                 sums[2] += torch.where(micro_batch.mask_NT, drift_NT, 0.0).to(torch.float64).sum()
                 surveyed.append(micro_batch)
         rows, tokens, kl_tokens = self.group.sum(sums)
-        extra = objective.survey(surveyed, self.group.gather_flat) if surveyed else {}
+        with calling(objective):
+            extra = objective.survey(surveyed, self.group.gather_flat) if surveyed else {}
         return StepTotals(max(1, int(rows)), tokens, kl_tokens, self.group.processes, extra)
 
 

@@ -13,6 +13,7 @@ from lenrl.monitors.local import LocalMonitor, verifier_metrics
 from lenrl.rollouts import Rollouts, StepScore, Verdict
 from lenrl.strategies.base import PromptBudget, RunInfo
 from lenrl.strategies.diagnostics import diagnose
+from lenrl.strategies.faults import calling
 from lenrl.strategies.groups import inside
 from lenrl.strategies.method import Method
 from lenrl.strategies.scoring import Row, Scored, build_rollouts, carry, score
@@ -116,7 +117,8 @@ class RolloutScoring:
         prompts = len(rows) * self.group.processes // self.num_generations
         factor = 1.0
         if self.method.sampling.selects:
-            factor = self.method.sampling.factor()
+            with calling(self.method.sampling):
+                factor = self.method.sampling.factor()
             rows = self._drawn(prompts, factor)
         counts = dict(self.problem_set.verifier.counts)
         everyone = self.group.gather([row["prompt_id"] for row in rows])

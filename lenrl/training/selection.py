@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lenrl.strategies.base import Sampling
+from lenrl.strategies.faults import calling
 from lenrl.strategies.groups import spread
 from lenrl.training.distributed import ProcessGroup
 from lenrl.training.trl_batch import TrlBatch
@@ -95,7 +96,8 @@ def keep_groups(
     """
     P, G = reward_PG.shape
     signal_P = spread(reward_PG, ~reward_PG.isnan()).squeeze(1)
-    kept = sampling.keep(signal_P, prompts).tolist()
+    with calling(sampling):
+        kept = sampling.keep(signal_P, prompts).tolist()
     groups = filled(kept, P, prompts)
     laid = relayout(batch, [p * G + g for p in groups for g in range(G)], P * G, group, pad_id)
     weight_N = torch.tensor([float(p in set(kept)) for p in groups for _ in range(G)])
