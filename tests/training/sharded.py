@@ -210,7 +210,7 @@ class Capture(TrainerCallback):
 
         def copied(*given, **kwargs):
             if engine.is_gradient_accumulation_boundary():
-                named = self.trainer.model.named_parameters()
+                named = [(n, p) for n, p in self.trainer.model.named_parameters() if p.requires_grad]
                 self.into.update({n: safe_get_full_grad(p).detach().clone() for n, p in named})
             return step(*given, **kwargs)
 
