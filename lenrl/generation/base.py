@@ -19,6 +19,9 @@ class Completion:
 
     ids: list[int]
     truncated: bool  # stopped at the cap without an end-of-text token
+    logps: list[float] | None = (
+        None  # of the ids, at the sampling temperature, nothing cut off; None: not asked for
+    )
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class Batches:
     done: Mapping[int, Completion] = field(default_factory=dict)  # by row; they are not sampled
     # Takes completions by row as they come; those of `done` may be among them.
     keep: Callable[[Mapping[int, Completion]], object] = lambda completions: None
+    # Takes completions by row as they end, where the engine knows; `keep` gets them too.
+    ended: Callable[[Mapping[int, Completion]], object] = lambda completions: None
 
 
 class SamplingOptions(BaseModel):

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lenrl.generation.base import Batches, Completion, Decoding, Engine
-from lenrl.generation.sampling import noise_keys
+from lenrl.generation.noise import noise_keys
 
 
 @dataclass(frozen=True)

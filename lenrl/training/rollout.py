@@ -7,7 +7,11 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-from lenrl.generation.sampling import completion_text
+from lenrl.generation.base import Batches, CausalLM, Completion
+from lenrl.generation.choice import TokenRule
+from lenrl.generation.decoder import PromptRow
+from lenrl.generation.noise import rollout_keys
+from lenrl.generation.sampling import completion_text, sample_rows
 from lenrl.generation.token_ends import token_ends
 from lenrl.monitors.local import LocalMonitor, verifier_metrics
 from lenrl.rollouts import Rollouts, StepScore, Verdict
@@ -32,6 +36,7 @@ from lenrl.training.trl_batch import (
     loss_mask,
     masked_mean,
 )
+from lenrl.verify.claims import PendingVerdicts
 from lenrl.verify.pool import Claim, Verifier
 
 T = TypeVar("T")
@@ -48,9 +53,11 @@ class ProblemSet:
 
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
         """Verdicts of completions, each of its own problem."""
-        pairs = zip(texts, problems, strict=True)
-        prefilled = self.think_prefilled
-        return self.verifier.verify([Claim(text, p.answer, prefilled, p.columns) for text, p in pairs])
+        return self.verifier.verify(list(map(self.claim, texts, problems)))
+
+    def claim(self, text: str, problem: Problem) -> Claim:
+        """A completion, to be held against its problem's answer."""
+        return Claim(text, problem.answer, self.think_prefilled, problem.columns)
 
     def asked(self, row: TrlRow) -> Problem:
         """The problem of a row."""
@@ -69,6 +76,8 @@ class InProgress:
     counts: Mapping[str, int]  # of the verifier, before this batch
     factor: float  # prompts sampled over prompts kept, as the sampling strategy has it
     prompts: int  # that the update takes, over all processes
+    keys: Sequence[int]  # of the rows' sampling noise
+    pending: PendingVerdicts | None = None  # of completions that were judged as they ended
     texts: Sequence[str] = ()  # as they were judged last
     verdicts: Sequence[Verdict] = ()
     calls: RewardCalls | None = None
@@ -130,7 +139,8 @@ class RolloutScoring:
         cap = min(longest, max(longest if budget.cap is None else budget.cap for budget in budgets))
         local = budgets[self.group.local_slice(len(rows))]
         rows = [self._hinted(row, budget) for row, budget in zip(rows, local, strict=True)]
-        self._current = InProgress(step, number, rows, local, cap, counts, factor, prompts)
+        keys = rollout_keys(everyone, self.cursor.seed, number)[self.group.local_slice(len(rows))]
+        self._current = InProgress(step, number, rows, local, cap, counts, factor, prompts, keys)
         return rows
 
     def _drawn(self, prompts: int, factor: float) -> list[TrlRow]:
@@ -147,6 +157,28 @@ class RolloutScoring:
         if not (budget.hint or budget.system):
             return row.copy()
         return {**row, "prompt": self.problem_set.prompts.for_trl(self.problem_set.asked(row), budget)}
+
+    def sample(
+        self, model: CausalLM, prompt_ids: Sequence[Sequence[int]], rule: TokenRule
+    ) -> tuple[list[list[int]], list[list[float]] | None]:
+        """Completions of this process's rows, and their tokens' log-probs if the method needs them.
+
+        Verification of a completion begins when it ends; `score` takes the verdicts.
+        """
+        current, asked = self.current, self.problem_set
+        rows = [PromptRow(*row) for row in zip(prompt_ids, self.caps, current.keys, strict=True)]
+        pending = asked.verifier.begin()
+
+        def ended(completions: Mapping[int, Completion]) -> None:
+            texts = {place: self._text(completion.ids) for place, completion in completions.items()}
+            pending.submit({i: asked.claim(text, asked.asked(current.rows[i])) for i, text in texts.items()})
+
+        batches = Batches(size=len(rows), ended=ended)
+        needs_logp = self.method.needs_logp
+        completions = sample_rows(model, rows, rule, self.eos_ids, batches, logps=needs_logp)
+        self._current = replace(current, pending=pending)
+        logps = [completion.logps or [] for completion in completions] if needs_logp else None
+        return [completion.ids for completion in completions], logps
 
     # --- after sampling ------------------------------------------------------------------------------------
 
@@ -179,7 +211,7 @@ class RolloutScoring:
         current = self.current
         calls = self._calls(completion_ids, trainer_state)
         problems, texts, budgets = calls.problems, calls.texts, calls.prompt_budgets
-        verdicts = self._verify(calls, range(len(texts)))
+        verdicts = self._verify(calls, range(len(texts)), current.pending)
         parts = zip(problems, budgets, completion_ids, texts, verdicts, strict=True)
         rows = [self._row(*row) for row in parts]
         everyone = self.group.gather(rows)
@@ -314,13 +346,20 @@ class RolloutScoring:
         rows = self.group.gather(own)
         return {f.name: [row[f.name] for row in rows] for f in self.method.added}
 
-    def _verify(self, calls: RewardCalls, places: Sequence[int]) -> list[Verdict]:
-        """Verdicts of some of this process's rows."""
+    def _verify(
+        self, calls: RewardCalls, places: Sequence[int], pending: PendingVerdicts | None = None
+    ) -> list[Verdict]:
+        """Verdicts of some of this process's rows; `pending`: their verification has begun."""
         texts, problems = [calls.texts[i] for i in places], [calls.problems[i] for i in places]
+
+        def verdicts() -> list[Verdict]:
+            if pending is None:
+                return calls.judged(self.problem_set.verify(texts, problems), places)
+            known = pending.verdicts()
+            return calls.judged([known[place] for place in places], places)
+
         with self.monitor.timed("verify"):
-            return self._alone(
-                "verification", lambda: calls.judged(self.problem_set.verify(texts, problems), places)
-            )
+            return self._alone("verification", verdicts)
 
     def _alone(self, name: str, work: Callable[[], T]) -> T:
         """Work of this process alone, broken off on a signal; its error is raised on every process."""

@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -23,6 +23,8 @@ from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.grpo_trainer import RewardFunc
 
 from lenrl.config import GuardSettings, UpdateSettings
+from lenrl.generation.choice import TokenRule
+from lenrl.generation.sampling import sampler_rule
 from lenrl.generation.vllm_caps import row_caps
 from lenrl.monitors.local import LocalMonitor
 from lenrl.strategies.base import Objective, RunInfo
@@ -251,10 +253,30 @@ class LenrlTrainer(CheckpointedGRPO):
         with swapped(holder, **{name: cap}):
             yield
 
-    def _generate_single_turn(self, *args, **kwargs):
-        """TRL's, which a signal ends at once."""
-        generate = super()._generate_single_turn
-        return self.sampling.run("generation", lambda: generate(*args, **kwargs))
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, *args, **kwargs):
+        """lenrl's sampler, or TRL's where that can't do what was asked for; a signal ends either at once."""
+        rule, generate = self._token_rule, super()._generate_single_turn
+
+        def work() -> tuple[list[list[int]], list[list[float]] | None]:
+            if rule is None or images or multimodal_fields:
+                return generate(prompt_ids, images, multimodal_fields, *args, **kwargs)
+            with self._for_generation() as model:
+                return self.rollout.sample(model, prompt_ids, rule)
+
+        return self.sampling.run("generation", work)
+
+    @cached_property
+    def _token_rule(self) -> TokenRule | None:
+        """The rule that lenrl's sampler follows; None: TRL samples."""
+        if self.use_vllm:
+            return None
+        rule = sampler_rule(self.accelerator.unwrap_model(self.model), self.generation_config)
+        if self.use_transformers_continuous_batching:
+            rule = "trainer.use_transformers_continuous_batching asks for another way"
+        if isinstance(rule, str):
+            log.warning("rollouts are sampled by transformers, more slowly than by lenrl's sampler: %s", rule)
+            return None
+        return rule
 
     def _passes_are_collective(self) -> bool:
         """Every forward pass is one for all processes (ZeRO-3, FSDP)."""
@@ -321,9 +343,11 @@ class LenrlTrainer(CheckpointedGRPO):
         return self._logps(self.model, batch, **options)
 
     def _rollout_logps(self, batch: TrlBatch) -> Tensor:
-        """TRL computes these only for updates that reuse a rollout; else one pass without gradient."""
+        """TRL computes these only for updates that reuse a rollout, and the sampler hands them out; else one pass."""
         if "old_per_token_logps" in batch:
             return batch["old_per_token_logps"]
+        if "sampling_per_token_logps" in batch and not self.use_vllm:
+            return batch["sampling_per_token_logps"]
         return self._frozen_logps(batch, batch_size=self.args.per_device_train_batch_size)[0]
 
     def _get_grad_norm(self, model, grad_norm=None):

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from lenrl import plugins
 from lenrl.errors import BadInput, PluginFailed
 from lenrl.rollouts import Verdict
+from lenrl.verify.chunked_work import ChunkedWork
+from lenrl.verify.claims import Claim, PendingVerdicts
 from lenrl.verify.extract import extract_answer, tag_report
 from lenrl.verify.kinds import KINDS, Kind, Outcome, Result
-from lenrl.verify.limits import Limits, costly
+from lenrl.verify.limits import Limits
 from lenrl.verify.plugged import Failure, Plugged, Spec, verdict
 from lenrl.verify.processes import new_pool, stop
 from lenrl.verify.settings import PluginSettings, VerifierSettings
@@ -27,19 +28,7 @@ log = logging.getLogger("lenrl")
 
 _COUNTERS = dict(timeout="timeouts", memory="memory", limit="limits", error="errors", abstained="abstained")
 _LOGGED_CHARS = 200
-_CHUNK = 16  # pairs a task; a failing chunk is judged again pair by pair
 _MANY = 8  # completions on all of which a plug-in raises: it is not theirs to blame
-_MEMORY_EXITS = (-6,)  # abort(): what a C library does when it cannot allocate
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A completion and the gold answer it is held against (None: there is none, only the format is judged)."""
-
-    text: str
-    answer: str | None
-    think_prefilled: bool = False
-    columns: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False)  # of the problem
 
 
 class Verifier:
@@ -59,18 +48,15 @@ class Verifier:
 
     def verify(self, claims: Sequence[Claim]) -> list[Verdict]:
         """One verdict a claim, in order. No text makes it raise; equal claims are judged once."""
-        kind = self._kind
-        pairs = [kind.item(claim.text, self._extract(claim), claim.answer, claim.columns) for claim in claims]
-        results = [kind.by_text(*pair[:2]) for pair in pairs]
-        judged = self._judge(list(dict.fromkeys(p for p, r in zip(pairs, results, strict=True) if r is None)))
-        if isinstance(kind, Plugged):
-            self._refuse_faults(list(judged.values()))
-        return [
-            self._verdict(claim, pair[0], result or judged[pair])
-            for claim, pair, result in zip(claims, pairs, results, strict=True)
-        ]
+        pending = self.begin()
+        pending.submit(dict(enumerate(claims)))
+        return list(pending.verdicts().values())
 
     __call__ = verify
+
+    def begin(self) -> PendingVerdicts:
+        """Verify claims that are still to come."""
+        return PendingVerdicts(self._pair, self._kind.by_text, self._judging(), self._verdicts)
 
     def readable(self, golds: Sequence[str | None]) -> list[bool]:
         """For each gold answer: it parses within the limits and verifies against itself."""
@@ -95,6 +81,16 @@ class Verifier:
 
     def _extract(self, claim: Claim) -> str | None:
         return extract_answer(claim.text, format=self.settings.format, think_prefilled=claim.think_prefilled)
+
+    def _pair(self, claim: Claim) -> Pair:
+        """The part of a claim that is judged."""
+        return self._kind.item(claim.text, self._extract(claim), claim.answer, claim.columns)
+
+    def _verdicts(self, pairs: Sequence[tuple[Claim, Pair]], results: Mapping[Pair, Result]) -> list[Verdict]:
+        """Verdicts of claims from the results of their pairs."""
+        if isinstance(self._kind, Plugged):
+            self._refuse_faults(list(results.values()))
+        return [self._verdict(claim, pair[0], results[pair]) for claim, pair in pairs]
 
     def _verdict(self, claim: Claim, answer: str | None, result: Result) -> Verdict:
         correct, formatted, outcome = result
@@ -140,10 +136,10 @@ class Verifier:
             log.warning("%s %s: the verdict is unknown, and counted among its errors", where, first.message)
         self._warned = True
 
-    def _judge(self, pairs: list[Pair]) -> dict[Pair, Result]:
+    def _judging(self) -> ChunkedWork:
         kind = self._kind
         if isinstance(kind, Plugged):
-            return self._in_chunks(pairs, judge_plugged, lambda pair, outcome: kind.killed(outcome))
+            return self._chunked(judge_plugged, lambda pair, outcome: kind.killed(outcome))
 
         def alone(pair: Pair, outcome: Outcome) -> Result:
             if outcome == "error":
@@ -152,50 +148,29 @@ class Verifier:
                 return None, False, "abstained"
             return False, False, outcome
 
-        return self._in_chunks(pairs, judge_chunk, alone)
+        return self._chunked(judge_chunk, alone)
 
     def _in_chunks(self, items: list, work: Callable[..., list], alone: Callable[[Any, Any], Any]) -> dict:
         """Run `work` on chunks of items; `alone` decides for a single item that a worker did not survive."""
-        results: dict[Any, Any] = {}
-        waiting = list(reversed(self._chunks(items)))
-        running: dict[Future, list] = {}
-        retried: set[Any] = set()
-        timeout_s = self.settings.timeout_s
-        while waiting or running:
-            while waiting and len(running) < 2 * self.settings.workers:
-                chunk = waiting.pop()
-                limit_s = self._kind.seconds(timeout_s, len(chunk))
-                running[self._submit(work, (chunk, timeout_s), limit_s)] = chunk
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                chunk = running.pop(future)
-                outcome = _outcome(future)
-                if outcome == "ok":
-                    judged = future.result()
-                    results.update(zip(chunk, judged, strict=False))
-                    if len(judged) < len(chunk):
-                        waiting.append(chunk[len(judged) :])
-                    continue
-                self.counts["restarts"] += 1
-                if outcome == "broken":
-                    self.close()
-                if len(chunk) > 1:
-                    waiting.extend([item] for item in reversed(chunk))
-                elif outcome in ("error", "broken") and chunk[0] not in retried:
-                    retried.add(chunk[0])
-                    waiting.append(chunk)
-                else:
-                    results[chunk[0]] = alone(chunk[0], "error" if outcome == "broken" else outcome)
-        return results
+        chunked = self._chunked(work, alone)
+        chunked.add(items)
+        return chunked.results()
 
-    def _chunks(self, items: list) -> list[list]:
-        """Costly looking items by themselves, first; the others in even chunks."""
-        if size := self._kind.chunk:
-            return [items[i : i + size] for i in range(0, len(items), size)]
-        risky = [[x] for x in items if costly(" ".join(filter(None, x)) if isinstance(x, tuple) else x)]
-        single = {id(chunk[0]) for chunk in risky}
-        plain = [x for x in items if id(x) not in single]
-        size = max(1, min(_CHUNK, math.ceil(len(plain) / (2 * self.settings.workers))))
-        return risky + [plain[i : i + size] for i in range(0, len(plain), size)]
+    def _chunked(self, work: Callable[..., list], alone: Callable[[Any, Any], Any]) -> ChunkedWork:
+        """Run `work` on chunks of items that are still to come."""
+        timeout_s, pools = self.settings.timeout_s, {}
+
+        def start(chunk: list) -> Future:
+            future = self._submit(work, (chunk, timeout_s), self._kind.seconds(timeout_s, len(chunk)))
+            pools[future] = self._pool
+            return future
+
+        def failed(future: Future, broken: bool) -> None:
+            self.counts["restarts"] += 1
+            if broken and pools[future] is self._pool:  # else another's task closed it before
+                self.close()
+
+        return ChunkedWork(self.settings.workers, self._kind.chunk, start, failed, alone)
 
     def _submit(self, work: Callable, args: tuple, timeout_s: float) -> Future:
         if self._pool is not None and self._owner != os.getpid():
@@ -225,15 +200,3 @@ def _kind(settings: VerifierSettings) -> Kind:
             f"pip install '{kind.installed_by}', or choose another verifier.kind"
         )
     return kind(limits)
-
-
-def _outcome(future: Future) -> str:
-    """Outcome of a task: ok, timeout, memory, error (its worker died) or broken (the pool did)."""
-    error = future.exception()
-    if error is None:
-        return "ok"
-    if isinstance(error, TimeoutError):
-        return "timeout"
-    if isinstance(error, MemoryError) or getattr(error, "exitcode", None) in _MEMORY_EXITS:
-        return "memory"
-    return "broken" if isinstance(error, (BrokenProcessPool, RuntimeError)) else "error"

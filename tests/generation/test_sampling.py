@@ -91,7 +91,7 @@ def test_a_model_with_another_kind_of_state_keeps_its_batch(tokenizer, model, mo
     sizes = []
     forward = model.forward
     model.forward = lambda *args, **given: sizes.append(len(given["input_ids"])) or forward(*args, **given)
-    monkeypatch.setattr("lenrl.generation.compaction.DIVISIBLE", ())
+    monkeypatch.setattr("lenrl.generation.key_values.DIVISIBLE", ())
     assert sample(model, tokenizer, prompts, greedy(60)) == before
     assert set(sizes) == {len(prompts)}
 

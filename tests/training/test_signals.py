@@ -74,16 +74,14 @@ def interrupt(monkeypatch, owner, name, call, *, number=signal.SIGTERM, linger=T
 
 def owners():
     """Where a phase is met: (owner, function, call at step 4 or in the evaluation of step 3, may be left)."""
-    from trl import GRPOTrainer
-
     from lenrl.generation import transformers_engine as engine
     from lenrl.strategies.method import Method
-    from lenrl.training import trainer
-    from lenrl.verify.pool import Verifier
+    from lenrl.training import rollout, trainer
+    from lenrl.verify.claims import PendingVerdicts
 
     return {
-        "generation": (GRPOTrainer, "_generate_single_turn", 4, True, 3),
-        "scoring": (Verifier, "verify", 6, True, 3),
+        "generation": (rollout, "sample_rows", 4, True, 3),
+        "scoring": (PendingVerdicts, "verdicts", 6, True, 3),
         "reward": (Method, "rewards", 7, True, 3),  # twice a rollout, once for the diagnosis
         "update": (trainer.LenrlTrainer, "_get_grad_norm", 4, False, 4),
         "save": (checkpoint, "write_state", 1, False, 2),
@@ -112,12 +110,12 @@ def test_a_signal_in_any_phase_leaves_a_whole_checkpoint_and_an_exact_run(
 
 
 def test_sigint_before_the_first_step_has_ended_leaves_nothing_half_done(tmp_path, monkeypatch, straight):
-    from trl import GRPOTrainer
+    from lenrl.training import rollout
 
     stop = StopSignal()
     stop.install()
     with monkeypatch.context() as patch:
-        interrupt(patch, GRPOTrainer, "_generate_single_turn", 1, number=signal.SIGINT)
+        interrupt(patch, rollout, "sample_rows", 1, number=signal.SIGINT)
         with pytest.raises(Stopped) as stopped:
             run(options(tmp_path), stop)
     assert stopped.value.code == 130
@@ -128,11 +126,11 @@ def test_sigint_before_the_first_step_has_ended_leaves_nothing_half_done(tmp_pat
 
 def test_more_signals_change_nothing(tmp_path, monkeypatch):
     """The second one comes while the checkpoint that the first one asked for is written."""
-    from trl import GRPOTrainer
+    from lenrl.training import rollout
 
     stop = StopSignal()
     stop.install()
-    interrupt(monkeypatch, GRPOTrainer, "_generate_single_turn", 2)
+    interrupt(monkeypatch, rollout, "sample_rows", 2)
     saves = interrupt(monkeypatch, checkpoint, "write_state", 1, number=signal.SIGINT, linger=False)
     with pytest.raises(Stopped) as stopped:
         run(options(tmp_path), stop)
