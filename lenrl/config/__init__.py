@@ -2,7 +2,6 @@
 
 from lenrl.config.compose import compose, find, group
 from lenrl.config.grid import Axis, Grid, spread
-from lenrl.config.other_tasks import spelled_out
 from lenrl.config.overrides import sections, sets
 from lenrl.config.paths import RECIPES, group_choices, recipe_files
 from lenrl.config.recipe import (
@@ -31,6 +30,5 @@ __all__ = [
     "recipe_files",
     "sections",
     "sets",
-    "spelled_out",
     "spread",
 ]

@@ -1,4 +1,4 @@
-"""Tasks that a recipe names inside of itself (`evals`, the parts of a mix), written out as their options."""
+"""Tasks that a recipe names inside of its `evals`, written out as their options."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ def spelled_out(plain: dict[str, Any], near: Path | None = None) -> None:
     """Replace names of tasks by their options, in place: a recipe says all by itself, whatever files change later.
 
     Args:
-        plain: a recipe, or its sections `evals` and `task`.
+        plain: a recipe.
         near: the folder of the user's recipe, whose `task/` may hold files too.
 
     Raises:
@@ -24,9 +24,6 @@ def spelled_out(plain: dict[str, Any], near: Path | None = None) -> None:
         plain["evals"] = [plain["evals"]]
     if isinstance(plain.get("evals"), list):
         plain["evals"] = [_eval(entry, near) for entry in plain["evals"]]
-    task = plain.get("task")
-    if isinstance(task, dict) and isinstance(task.get("parts"), dict):
-        task["parts"] = {str(name): _part(name, value, near) for name, value in task["parts"].items()}
 
 
 def _eval(entry: Any, near: Path | None) -> dict[str, Any]:
@@ -37,15 +34,6 @@ def _eval(entry: Any, near: Path | None) -> dict[str, Any]:
             "{task: ..., samples: ..., name: ...}"
         )
     return {"name": _name(entry["task"]), **entry, "task": options_of(entry["task"], near)}
-
-
-def _part(name: Any, value: Any, near: Path | None) -> Any:
-    """A part of a mix: `gsm8k: 2` is the task of that name with that weight."""
-    if value is None or isinstance(value, int | float):
-        value = {} if value is None else {"weight": value}
-    if not isinstance(value, Mapping):
-        return value  # the task refuses it, with its key
-    return {**value, "task": options_of(value.get("task", str(name)), near)}
 
 
 def options_of(task: Any, near: Path | None = None) -> Any:

@@ -14,11 +14,13 @@ from lenrl.dryrun import leverage as trial
 from lenrl.dryrun import memory as sizes
 from lenrl.dryrun.fast_paths import fast_paths
 from lenrl.dryrun.objective_trial import try_objective
+from lenrl.files import visible
 from lenrl.measures.format import Figures
 from lenrl.rollouts import Verdict
 from lenrl.tasks import Problem
 from lenrl.tasks.audit import Audit
 from lenrl.training.prepare import CheckedRun, audited, audited_others, prepare
+from lenrl.training.rendered import rendered
 from lenrl.verify.pool import Claim, Verifier
 from lenrl.verify.several import Verifiers
 
@@ -31,9 +33,8 @@ def check(recipe: Recipe) -> Figures:
 
     Returns:
         `recipe` (resolved), `digest`, `run_dir`, `batch`, `model`, `fast_paths` (yes or no, and why), `data` (a split:
-        `recipe` (resolved), `digest`, `run_dir`, `batch`, `model`, `fast_paths` (yes or no, and why), `data` (a split:
-        counts), `evals`, `verifier`, `penalty`, `objective`, `warnings`; plain values, sizes in MiB, times in seconds,
-        lengths in tokens.
+        counts), `prompt` (rendered), `evals`, `verifier`, `penalty`, `objective` (its figures on a made-up
+        micro-batch), `warnings`; plain values, sizes in MiB, times in seconds, lengths in tokens.
 
     Raises:
         BadInput: the recipe or its data can't be trained.
@@ -53,6 +54,7 @@ def check(recipe: Recipe) -> Figures:
         verifier = verifiers.of(checked_run.verifier)
         others = audited_others(checked_run, tokenizer, verifiers.of, context)
         facts["data"], train = _audit(checked_run, verifier, tokenizer, longest, warnings, others)
+        facts["prompt"] = _prompt(checked_run, train, tokenizer)
         facts["evals"] = _others(checked_run, others, warnings)
         facts["verifier"] = _time(checked_run, verifier, train, warnings)
     facts["penalty"], advantage = trial.penalty(checked_run, train, warnings)
@@ -71,6 +73,9 @@ def show(facts: Figures, console: Console | None = None) -> None:
         for key, value in facts[section].items():
             table.add_row(Text(f"  {key.replace('_', ' ')}"), Text(_words(value)))
     console.print(table)
+    if facts["prompt"] is not None:
+        console.print(Text("prompt, as the model reads it", style="bold"))
+        console.print(Text(visible(facts["prompt"])), soft_wrap=True)
     for warning in facts["warnings"]:
         console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
     console.print(Text(f"{facts['recipe']['recipe']} can be trained; its run goes to {facts['run_dir']}"))
@@ -108,6 +113,16 @@ def _audit(
         counts[audit.split] = {name: n for name, n in audit.counts().items() if n or name == "kept"}
         warnings += audit.warnings
     return counts, kept["train"]
+
+
+def _prompt(
+    checked_run: CheckedRun, train: Sequence[Problem], tokenizer: PreTrainedTokenizerBase | None
+) -> str | None:
+    """The first training prompt as the model reads it; None: its tokenizer is not here."""
+    if tokenizer is None:
+        return None
+    recipe, task = checked_run.recipe, checked_run.task
+    return rendered(recipe, task, train[:1], tokenizer, checked_run.run_info)[0]
 
 
 def _others(

@@ -67,8 +67,9 @@ def _columns(results: ModelResults) -> dict[str, list | pa.Array]:
     return {
         "prompt_id": [problem.id for problem in problems],
         "prompt": [problem.prompt for problem in problems],
+        "rendered": [_utf8(text) for text in results.rendered for _ in range(results.decoding.samples)],
         "gold": [problem.answer for problem in problems],
-        "completion": [text.encode("utf-8", "replace").decode() for text in results.texts],
+        "completion": [_utf8(text) for text in results.texts],
         "answer": [verdict.answer for verdict in results.verdicts],
         "verdict": [verdict.correct for verdict in results.verdicts],
         "outcome": [verdict.outcome for verdict in results.verdicts],
@@ -79,6 +80,11 @@ def _columns(results: ModelResults) -> dict[str, list | pa.Array]:
         "model": [results.model] * len(problems),
         "decoding": [results.decoding.name] * len(problems),
     }
+
+
+def _utf8(text: str) -> str:
+    """The text without half surrogates, which a byte-level decoder may give and parquet can't hold."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def plain(value: Any) -> Any:

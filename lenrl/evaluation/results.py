@@ -35,6 +35,7 @@ class ModelResults:
     texts: list[str]
     verdicts: list[Verdict]
     seconds: dict[str, float]
+    rendered: Sequence[str]  # the P prompts as the model read them, special tokens included
 
     @property
     def correct_PS(self) -> np.ndarray:

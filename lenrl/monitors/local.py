@@ -110,7 +110,7 @@ class LocalMonitor:
             reward: its rewards.
             advantage_PG: (P, G) or (P, G, T); of the latter the mean over kept tokens is written.
             kept: groups that the update uses.
-            extras: further columns a row, as reward functions logged them.
+            extras: further columns a row: the rendered prompt, and what reward functions logged.
         """
         if not self.is_main:
             return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from lenrl import __version__
 from lenrl.errors import BadInput
-from lenrl.files import write_text
+from lenrl.files import visible, write_text
 from lenrl.report import figures, reader
 from lenrl.report.compare import HEADER, Compared
 from lenrl.report.sources import Training, run_entries
@@ -125,13 +125,3 @@ def _template() -> Template:
         "script": Markup,
     }
     return environment.get_template("page.html.j2")
-
-
-def visible(text: str) -> str:
-    """A text whose control characters show, and which UTF-8 can hold.
-
-    >>> visible("\x1b[0m" + chr(0))
-    '␛[0m␀'
-    """
-    shown = "".join(c if c in "\n\t" or ord(c) >= 32 else chr(0x2400 + ord(c)) for c in text)
-    return shown.encode("utf-8", "replace").decode()

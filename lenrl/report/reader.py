@@ -31,7 +31,7 @@ def side_by_side(entries: Sequence[Entry]) -> dict[str, object] | None:
     chars = CHARS * max(1, min(4, 20 // len(entries)))
     problems = [
         {
-            "prompt": shortened(base[name]["prompt"], chars),
+            "prompt": shortened(base[name].get("rendered") or base[name]["prompt"], chars),
             "title": " ".join(str(base[name]["prompt"]).split())[:80],
             "difficulty": "" if base[name]["difficulty"] is None else str(base[name]["difficulty"]),
             "answers": [

@@ -20,7 +20,7 @@ from lenrl.files import read_json_lines
 from lenrl.measures import Comparison, compare
 from lenrl.measures.format import Figures
 
-ROWS = ("prompt_id", "prompt", "completion", "verdict", "tokens", "truncated", "difficulty")
+ROWS = ("prompt_id", "prompt", "rendered", "completion", "verdict", "tokens", "truncated", "difficulty")
 UNSHOWN = ("name", "output_dir", "launch", "logging", "resume", "resume_with_changes")  # of a recipe
 Columns = Mapping[str, Sequence[Any]]
 

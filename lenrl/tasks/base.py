@@ -26,6 +26,8 @@ class Task(BaseModel, abc.ABC, frozen=True, extra="forbid", allow_inf_nan=False,
     test: int | None = Field(default=None, ge=0, description="problems; null: all there are")
     system_prompt: str | None = None  # may hold {hint}
     template: str = "{prompt}"  # of the user's message; may hold {hint}
+    # The model was trained to answer in the verifier's form: no warning where no prompt asks for it.
+    answers_unasked: bool = False
     max_unreadable: float = Field(default=0.05, ge=0, le=1)  # share of gold answers
     long_prompts: Literal["error", "drop"] = "error"
     seed: int = 0

@@ -37,6 +37,7 @@ class ChainTask(Task, frozen=True):
     train: int = Field(default=4000, ge=0, le=MOST)
     dev: int = Field(default=200, ge=0, le=MOST)
     test: int = Field(default=500, ge=0, le=MOST)
+    answers_unasked: bool = True  # as the embedded model does, which it was made for
     min_operands: int = Field(default=2, ge=2, le=16)
     max_operands: int = Field(default=8, ge=2, le=16)
     operands: tuple[Annotated[int, Field(ge=2, le=16)], ...] = ()

@@ -33,6 +33,10 @@ class Prompts:
         chat = self.chat(problem, prompt_budget)
         return chat if getattr(self.tokenizer, "chat_template", None) else render(self.tokenizer, chat)
 
+    def text(self, problem: Problem, prompt_budget: PromptBudget | None = None) -> str:
+        """The whole text that the model reads, special tokens and generation prompt included."""
+        return render(self.tokenizer, self.chat(problem, prompt_budget))
+
     def ids(self, problem: Problem, prompt_budget: PromptBudget | None = None) -> list[int]:
         """Token ids, generation prompt included."""
         return encode(self.tokenizer, self.chat(problem, prompt_budget))

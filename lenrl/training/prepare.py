@@ -19,11 +19,13 @@ from lenrl.evaluation.settings import EvalSettings
 from lenrl.generation.pretrained import HUB_ID, find, room
 from lenrl.strategies.base import RunInfo
 from lenrl.tasks.audit import Audit, Readable, load, load_all
+from lenrl.tasks.prompts import Prompts
 from lenrl.training.batching import BatchLayout, batch_faults
 from lenrl.training.evaluation import FIGURES
 from lenrl.training.hardware import fallbacks, mixed_precision, this_machine
 from lenrl.training.lean import every_row_reason
 from lenrl.training.peft import peft_config, quantization_config
+from lenrl.training.rendered import LOOKED_AT, rendered, unasked
 from lenrl.training.run_info import run_info_of, task_of
 from lenrl.training.trl_fields import GRPO_FIELDS, field_faults, value_of
 from lenrl.verify.settings import VerifierSettings
@@ -220,6 +222,9 @@ def audited(
     if faults:
         raise BadInput("\n".join(faults))
     new = [warning for warning in method.warnings(run_info) if warning not in checked_run.warnings]
+    if tokenizer is not None:
+        texts = rendered(checked_run.recipe, checked_run.task, kept["train"], tokenizer, run_info)
+        new += unasked(checked_run.task, checked_run.verifier, texts)
     train = replace(audits[-1], warnings=(*audits[-1].warnings, *new))  # the method's, of this data
     audits = [*audits[:-1], train]
     return kept, audits, run_info
@@ -249,7 +254,11 @@ def audited_others(
             kept, audit = load(other.task, other.entry.split, tokenizer, verifier(other.verifier), longest)
         except BadInput as fault:
             raise BadInput(f"evals, {other.entry.name}: {fault}") from None
-        named = tuple(f"evals, {other.entry.name}: {warning}" for warning in audit.warnings)
+        said = list(audit.warnings)
+        if tokenizer is not None:
+            texts = [Prompts(other.task, tokenizer).text(problem) for problem in kept[:LOOKED_AT]]
+            said += unasked(other.task, other.verifier, texts)
+        named = tuple(f"evals, {other.entry.name}: {warning}" for warning in said)
         found.append((kept, replace(audit, split=other.entry.name, warnings=named)))
     return found
 

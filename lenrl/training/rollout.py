@@ -417,9 +417,11 @@ class RolloutScoring:
         return {f"logged_{name}": sum(some) / len(some) for name, some in values.items()}
 
     def _extras(self, current: InProgress) -> list[dict[str, Any]]:
-        """Values of `log_extra` a row of this process."""
+        """Values of `log_extra`, and the prompt as the model read it, a row of this process."""
         columns = {} if current.calls is None else current.calls.extras
-        count = len(current.rows)
+        text, asked = self.problem_set.prompts.text, self.problem_set.asked
         return [
-            {name: values[i] for name, values in columns.items() if i < len(values)} for i in range(count)
+            {name: values[i] for name, values in columns.items() if i < len(values)}
+            | {"rendered": text(asked(row), budget)}
+            for i, (row, budget) in enumerate(zip(current.rows, current.prompt_budgets, strict=True))
         ]
