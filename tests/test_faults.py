@@ -435,6 +435,7 @@ def batch(folder):
         ("unknown", "paid nan for prompt 'a', completion 0"),
         ("endless", "paid inf for prompt 'a', completion 0"),
         ("large", "paid 10000000.0 for prompt 'a', completion 0"),
+        ("raises", "raised RuntimeError: the strategy's own words ("),
     ],
 )
 def test_a_bad_reward_fails_with_its_name_and_index(ask, plugin, tmp_path, how, words):
@@ -467,7 +468,7 @@ def test_check_finds_a_reward_that_is_not_deterministic(ask, plugin):
     assert "not deterministic" not in ask("check", *line)[1]
 
 
-@pytest.mark.parametrize(("how", "code"), [("large", 1), ("shape", 1)])
+@pytest.mark.parametrize(("how", "code"), [("large", 1), ("shape", 1), ("raises", 1)])
 def test_a_bad_reward_ends_the_training_with_its_message(plugin, tmp_path, capsys, how, code):
     run = tmp_path / "run"
     lines = [*SMALL, "reward=hostile_of_the_faults", f"reward.how={how}", f"output_dir={run}"]

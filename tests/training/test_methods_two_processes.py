@@ -69,5 +69,7 @@ def test_the_prepared_runs_show_their_methods_at_work(two):
     assert any(row["kept_tokens"] < row["tokens"] for row in rows_of(out / "dot"))
     assert any(row["cap"] < 300 for row in rows_of(out / "palu"))
     assert any(not row["in_update"] for row in rows_of(out / "dler"))
+    assert any(row["kept_tokens"] < row["tokens"] for row in rows_of(out / "grpo"))
+    assert len({row["reward"] for row in rows_of(out / "grpo")}) > 6, "all completions read alike"
     assert any(line["drpo_mixed_share"] > 0 for line in lines_of(out / "drpo"))
     assert any(ranks[0]["states"]["laser_d"]["reward"]["targets"].values())

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from lenrl.strategies import registry
 from lenrl.strategies.hints import draw
 from tests.training import drpo_gradient, trl_advantages
 from tests.training.runs import answer, force, small_run
@@ -23,7 +24,15 @@ RUNS = {
     "laser_d": ["reward.refresh=1", "reward.low=10", "reward.step=10"],
     "gfpo": ["advantage.keep=2"],
     "dler": ["reward.cap=60"],
+    "grpo": [
+        "verifier.kind=lines",
+        "truncation=short",
+        "reward=reads_all",
+        "advantage=weighs_tokens",
+        "guard.truncated_share=1",
+    ],
 }
+READER = Path(__file__).with_name("reader.py")  # its plug-ins
 
 
 def say(problem, k: int) -> str:
@@ -36,6 +45,7 @@ def say(problem, k: int) -> str:
 
 def checked_run(recipe: str, run_dir: Path, processes: int) -> dict:
     """Train on prepared completions; the strategies' states at the end. The learning rate moves nothing."""
+    registry.load_plugin(READER)
     rows = ROWS * (3 if recipe == "dot" else 1)
     trainer, verifier = small_run(
         recipe,
