@@ -122,8 +122,11 @@ def random_model(folder: Path, width: int, layers: int) -> str:
     return str(folder)
 
 
-def measure(case: Case, of: Settings, rounds: int, folder: Path) -> dict:
-    """Seconds a step (or MiB) of both sides by phase, ratios over the rounds, and facts of the batches."""
+def measure(case: Case, of: Settings, rounds: int, folder: Path, *, profile: bool = False) -> dict:
+    """Seconds a step (or MiB) of both sides by phase, ratios over the rounds, and facts of the batches.
+
+    With `profile`, operators of one more turn of lenrl's go to standard output.
+    """
     with Stock(of, folder / "trl") as stock, Lenrl(of, folder / "lenrl") as ours:
         for side in (stock, ours):  # starts workers, allocates
             side.turn()
@@ -147,6 +150,14 @@ def measure(case: Case, of: Settings, rounds: int, folder: Path) -> dict:
         if case.completions != "sampled":  # the same rollouts on both sides
             norms = zip(stock.grad_norms, ours.grad_norms, strict=True)
             found["grad_norm_differs"] = max(abs(a - b) / max(abs(a), 1e-12) for a, b in norms)
+        if profile:
+            with torch.profiler.profile() as profiler:
+                ours.turn()
+            print(
+                profiler.key_averages().table(
+                    sort_by="self_cpu_time_total", row_limit=15, max_name_column_width=45
+                )
+            )
     return found
 
 
@@ -181,6 +192,7 @@ def main() -> int:
     parser.add_argument(
         "--cpu-time", action="store_true", help="CPU seconds of this process, not the clock's"
     )
+    parser.add_argument("--profile", action="store_true", help="operators of lenrl's steps, by time")
     parser.add_argument("--set", action="append", default=[], metavar="key=value", help="of lenrl's recipe")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -202,7 +214,7 @@ def main() -> int:
                 peak_is_honest()
             of = settings(case, options.trained, Path(folder), options.steps)
             of = replace(of, own=tuple(options.set))
-            results[name] = measure(case, of, options.rounds, Path(folder, name))
+            results[name] = measure(case, of, options.rounds, Path(folder, name), profile=options.profile)
             if options.json:
                 options.json.write_text(json.dumps({"facts": facts, "cases": results}, indent=1) + "\n")
     console.print(", ".join(f"{key} {value}" for key, value in facts.items()))
