@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Seconds of a training step: stock TRL against lenrl, in turns in one process.
 
-    scripts/bench.py                              # early, late, uniform: some minutes on two CPU cores
+    scripts/bench.py                              # early, late, nothing to gain: some minutes on two CPU cores
     scripts/bench.py --cases late,late-10m --rounds 5 --json bench.json
     scripts/bench.py --cases growth,memory        # G, length, model size; peak memory of the update
 
@@ -35,47 +35,44 @@ from rich.table import Table
 from transformers.utils import logging as transformers_logging
 
 PHASES = ("step", "generate", "verify", "update")
+UPDATE, PEAK = ("update",), ("peak_mib",)  # seconds; MiB that the update takes at most
 RANDOM = {"1m": (128, 5), "10m": (320, 8)}  # models with random weights: width, layers
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is timed. Phases that `completions` takes out of a trainer's hands are left out of the table."""
+    """Batches to train on, and what of a step is measured."""
 
     model: str  # tiny | trained | a size in RANDOM
     completions: str = "sampled"  # sampled: by the model | tiny, trained: by that one | uniform: made up
     prompts: int = 16
     group: int = 8
     cap: int = 192  # tokens
-    memory: bool = False  # the update's peak memory, not its seconds
-
-    @property
-    def phases(self) -> tuple[str, ...]:
-        if self.memory:
-            return ("peak_mib",)
-        return PHASES if self.completions in ("sampled", "uniform") else ("update",)
+    phases: tuple[str, ...] = PHASES
 
 
 CASES = {
     "early": Case("tiny"),
     "late": Case("trained"),
-    "uniform": Case("tiny", "uniform", cap=96),
-    "early-10m": Case("10m", "tiny", prompts=8),
-    "late-10m": Case("10m", "trained", prompts=8),
-    "uniform-10m": Case("10m", "uniform", prompts=4, cap=96),
+    # nothing to gain: all completions equally long, no flat group; sampling that ends at the cap everywhere
+    "uniform": Case("tiny", "uniform", cap=96, phases=UPDATE),
+    "uniform-sampled": Case("tiny", cap=24, phases=("generate",)),
+    "early-10m": Case("10m", "tiny", prompts=8, phases=UPDATE),
+    "late-10m": Case("10m", "trained", prompts=8, phases=UPDATE),
+    "uniform-10m": Case("10m", "uniform", prompts=4, cap=96, phases=UPDATE),
     **{f"group-{G}": Case("tiny", prompts=128 // G, group=G) for G in (4, 16, 32)},
-    **{f"length-{cap}": Case("tiny", "uniform", cap=cap) for cap in (48, 192, 384)},
-    **{f"size-{size}": Case(size, "tiny", prompts=4) for size in ("tiny", *RANDOM)},
-    "memory-early": Case("10m", "tiny", prompts=8, memory=True),
-    "memory-late": Case("10m", "trained", prompts=8, memory=True),
-    "memory-uniform": Case("10m", "uniform", prompts=8, memory=True),
+    **{f"length-{cap}": Case("tiny", "uniform", cap=cap, phases=UPDATE) for cap in (48, 192, 384)},
+    **{f"size-{size}": Case(size, "tiny", prompts=4, phases=UPDATE) for size in ("tiny", *RANDOM)},
+    "memory-early": Case("10m", "tiny", prompts=8, phases=PEAK),
+    "memory-late": Case("10m", "trained", prompts=8, phases=PEAK),
+    "memory-uniform": Case("10m", "uniform", prompts=8, phases=PEAK),
 }
 SETS = {
     "growth": [name for name in CASES if name.split("-")[0] in ("group", "length", "size")],
     "memory": [name for name in CASES if name.startswith("memory")],
     "all": list(CASES),
 }
-SHORT = "early,late,uniform"
+SHORT = "early,late,uniform,uniform-sampled"
 
 
 def chosen(text: str) -> list[str]:
@@ -83,7 +80,7 @@ def chosen(text: str) -> list[str]:
     names = [name for word in text.split(",") for name in SETS.get(word, [word])]
     if unknown := [name for name in names if name not in CASES]:
         raise argparse.ArgumentTypeError(f"no case {unknown[0]!r}; there are {', '.join([*CASES, *SETS])}")
-    return sorted(dict.fromkeys(names), key=lambda name: CASES[name].memory)
+    return sorted(dict.fromkeys(names), key=lambda name: CASES[name].phases == PEAK)
 
 
 def settings(case: Case, trained: Path, folder: Path, steps: int) -> Settings:
@@ -102,7 +99,7 @@ def settings(case: Case, trained: Path, folder: Path, steps: int) -> Settings:
         group=case.group,
         cap=case.cap,
         steps=steps,
-        memory=case.memory,
+        memory=case.phases == PEAK,
     )
 
 
@@ -210,7 +207,7 @@ def main() -> int:
         for name in options.cases:
             case = CASES[name]
             print(f"{name} ...", file=sys.stderr, flush=True)
-            if case.memory:
+            if case.phases == PEAK:
                 peak_is_honest()
             of = settings(case, options.trained, Path(folder), options.steps)
             of = replace(of, own=tuple(options.set))

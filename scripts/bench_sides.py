@@ -41,7 +41,7 @@ class Settings:
 
     model: str  # folder, or `tiny`
     sampler: str | None  # model whose completions take the place of the trained one's
-    made_up: bool  # completions of one length, half of each group right; the trained model samples in vain
+    made_up: bool  # completions of one length, half of each group right, take that place
     prompts: int  # of a rollout
     group: int  # completions a prompt
     cap: int  # tokens
@@ -102,9 +102,9 @@ class Side:
             trainer.add_callback(meter)
             self.meter = meter
         if settings.sampler is not None:
-            substitute(trainer, Recorded(settings.sampler, settings.cap), in_vain=False)
+            substitute(trainer, Recorded(settings.sampler, settings.cap))
         elif settings.made_up:
-            substitute(trainer, Uniform(prompts, settings.cap), in_vain=True)
+            substitute(trainer, Uniform(prompts, settings.cap))
 
     def turn(self) -> dict[str, float]:
         self.steps = self.trained()
@@ -237,18 +237,9 @@ class OnStepBegin(TrainerCallback):
 # --- completions that are not the trained model's own ------------------------------------------------------
 
 
-def substitute(
-    trainer: Any, source: Callable[[Sequence[Sequence[int]]], list[list[int]]], *, in_vain: bool
-) -> None:
-    """From now on completions are `source`'s; `in_vain`: the trainer samples all the same, so that it can be timed."""
-    own = trainer._generate_single_turn
-
-    def generate(prompt_ids, *rest, **options):
-        if in_vain:
-            own(prompt_ids, *rest, **options)
-        return source(prompt_ids), None
-
-    trainer._generate_single_turn = generate
+def substitute(trainer: Any, source: Callable[[Sequence[Sequence[int]]], list[list[int]]]) -> None:
+    """From now on completions are `source`'s."""
+    trainer._generate_single_turn = lambda prompt_ids, *_, **__: (source(prompt_ids), None)
 
 
 class Recorded:

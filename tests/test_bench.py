@@ -21,16 +21,15 @@ def bench(monkeypatch):
 
 
 def test_both_sides_train_on_the_same_completions(bench, tmp_path):
-    case = replace(bench.CASES["uniform"], prompts=2, group=4, cap=40)
+    case = replace(bench.CASES["uniform"], prompts=2, group=4, cap=40, phases=bench.PHASES)
     of = bench.settings(case, tmp_path, tmp_path, steps=2)
     found = bench.measure(case, of, 1, tmp_path)
     assert found["grad_norm_differs"] < 1e-5
     assert found["groups_with_signal"] == 1.0
     assert min(found["useful_token_share"].values()) > 0.9  # completions are all as long as the cap
-    assert set(found["phases"]) == set(bench.PHASES)
     for side in ("trl", "lenrl"):
         seconds = {phase: row[side] for phase, row in found["phases"].items()}
-        assert all(seconds[phase] > 0 for phase in ("step", "generate", "update")), seconds
+        assert set(seconds) == set(bench.PHASES) and min(seconds["step"], seconds["update"]) > 0
         assert sum(seconds.values()) <= 2 * seconds["step"] + 1e-6
 
 
