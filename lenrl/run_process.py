@@ -25,7 +25,7 @@ from lenrl.redact import Redacting, redacted
 from lenrl.training.signals import Stopped, StopSignal
 
 if TYPE_CHECKING:
-    from lenrl.training.trainer import LenrlTrainer
+    from lenrl.training.trainer import SlottedGRPO
 
 log = logging.getLogger("lenrl")
 
@@ -122,7 +122,7 @@ def run(
     return run_dir
 
 
-def train(trainer: LenrlTrainer, run_dir: Path, start: Path | None) -> None:
+def train(trainer: SlottedGRPO, run_dir: Path, start: Path | None) -> None:
     """Train to the end, from a checkpoint if there is one.
 
     Raises:
@@ -150,7 +150,7 @@ def train(trainer: LenrlTrainer, run_dir: Path, start: Path | None) -> None:
         trackers.close(trainer.callback_handler.callbacks)
 
 
-def summary(trainer: LenrlTrainer) -> dict[str, int | float | str | None]:
+def summary(trainer: SlottedGRPO) -> dict[str, int | float | str | None]:
     """The content of a trained run's `training.json`."""
     state = trainer.state
     best = state.best_metric
@@ -164,7 +164,7 @@ def summary(trainer: LenrlTrainer) -> dict[str, int | float | str | None]:
     }
 
 
-def save_model(trainer: LenrlTrainer, folder: Path) -> None:
+def save_model(trainer: SlottedGRPO, folder: Path) -> None:
     """Weights and tokenizer, gathered from all processes; without the pickle that transformers puts beside them.
 
     Raises:

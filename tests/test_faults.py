@@ -37,7 +37,7 @@ def ask(monkeypatch, capsys, tmp_path):
         raise Launched
 
     monkeypatch.setattr(launch_run, "supervise", reached)
-    monkeypatch.setattr(build_module, "LenrlTrainer", reached)
+    monkeypatch.setattr(build_module, "SlottedGRPO", reached)
 
     def run(verb, *arguments):
         arguments = [str(argument) for argument in arguments]

@@ -11,6 +11,7 @@ from lenrl.config.recipe import (
     OtherData,
     Recipe,
     UpdateSettings,
+    short_digest,
 )
 
 __all__ = [
@@ -30,5 +31,7 @@ __all__ = [
     "recipe_files",
     "sections",
     "sets",
+    "short_digest",
+    "spelled_out",
     "spread",
 ]

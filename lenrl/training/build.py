@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,13 @@ from transformers import PrinterCallback
 from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 from transformers.utils import logging as transformers_logging
 
-from lenrl.config import Recipe
+from lenrl.config import Recipe, short_digest
 from lenrl.errors import BadInput
 from lenrl.generation.base import Batches, Decoding
 from lenrl.generation.pretrained import TokenizerInfo, find, load_tokenizer_info, room
 from lenrl.monitors.local import LocalMonitor
 from lenrl.monitors.progress_bar import ProgressBar
 from lenrl.monitors.trackers import set_aside
-from lenrl.strategies.base import RunInfo
 from lenrl.tasks.audit import Audit
 from lenrl.tasks.base import digest
 from lenrl.tasks.problem import Problem
@@ -34,16 +33,54 @@ from lenrl.training.peft import peft_config
 from lenrl.training.prepare import CheckedRun, GRPOConfig, audited, audited_others
 from lenrl.training.rollout import ProblemSet
 from lenrl.training.signals import StopSignal
-from lenrl.training.trainer import LenrlTrainer
+from lenrl.training.trainer import RunParts, SlottedGRPO
 from lenrl.verify.several import Verifiers
 
 log = logging.getLogger("lenrl")
 
 
+@dataclass(frozen=True)
+class Built:
+    """All that a run needs but the trainer itself, which TRL makes of a model."""
+
+    checked_run: CheckedRun
+    parts: RunParts
+    info: TokenizerInfo
+    verifiers: Verifiers  # of this process; the caller closes them
+    kept: dict[str, list[Problem]]  # the usable problems by split
+    others: list[tuple[list[Problem], Audit]]  # those of other data, in the order of the recipe's `evals`
+
+    def note_data(self, run_dir: Path) -> None:
+        """Write the hashes of the problems into a run's folder; for the main process."""
+        data_identity.write(run_dir, self.checked_run.task, self.kept)
+
+    def data(self) -> dict[str, Dataset | None]:
+        """`train_dataset` for TRL, rows with the ids of their problems, and an `eval_dataset` if the run evaluates.
+
+        Our own code samples in evaluations: TRL must only see that there is a data set.
+        """
+        prompts = self.parts.problem_set.prompts
+        rows = [prompts.row(p) for p in self.parts.problem_set.problems.values()]
+        evaluated = [*self.kept.get("dev", []), *(p for problems, _ in self.others for p in problems)]
+        return {
+            "train_dataset": Dataset.from_list(rows),
+            "eval_dataset": Dataset.from_list([prompts.row(evaluated[0])]) if evaluated else None,
+        }
+
+    def equip(self, trainer: SlottedGRPO) -> None:
+        """Give a trainer of these parts its trackers, and its evaluations if there are problems for them."""
+        trainer.remove_callback(PrinterCallback)
+        kinds = get_reporting_integration_callbacks(trainer.args.report_to)
+        run_dir, is_main = Path(str(trainer.args.output_dir)), PartialState().is_main_process
+        set_aside(trainer.callback_handler.callbacks, kinds, run_dir, is_main)
+        evaluations = _evaluations(self, trainer)
+        trainer.dev = EvaluationsInTraining(evaluations) if evaluations else None
+
+
 def build(
     checked_run: CheckedRun, config: GRPOConfig, stop: StopSignal | None = None
-) -> tuple[LenrlTrainer, Verifiers]:
-    """The trainer of a checked run, and the verifiers that it uses, which the caller closes.
+) -> tuple[SlottedGRPO, Verifiers]:
+    """The trainer of a checked recipe's run, and the verifiers that it uses, which the caller closes.
 
     Args:
         checked_run: what `lenrl.training.prepare.prepare` gave.
@@ -53,82 +90,61 @@ def build(
     Raises:
         BadInput: the data cannot be used; before the model is loaded.
     """
+    model = checked_run.recipe.model
+    info = load_tokenizer_info(model.path, model, needs_config=True)
+    built = build_parts(checked_run, Path(str(config.output_dir)), info, stop)
+    _choose_attention(checked_run.recipe, config, info)
+    trainer = SlottedGRPO(
+        built.parts,
+        model=find(model.path),
+        args=config,
+        processing_class=info.tokenizer,
+        peft_config=peft_config(model.peft),
+        callbacks=[ProgressBar()],
+        **built.data(),
+    )
+    built.equip(trainer)
+    if PartialState().is_main_process:
+        built.note_data(Path(str(config.output_dir)))
+    return trainer, built.verifiers
+
+
+def build_parts(
+    checked_run: CheckedRun, run_dir: Path, info: TokenizerInfo, stop: StopSignal | None = None
+) -> Built:
+    """The audited data of a run, its verifier and its monitor, and what its trainer is made of.
+
+    Raises:
+        BadInput: the data cannot be used.
+    """
     recipe = checked_run.recipe
     transformers_logging.disable_progress_bar()
     os.environ.setdefault("WANDB_PROJECT", recipe.logging.project)  # its callback reads nothing else
-    info = load_tokenizer_info(recipe.model.path, recipe.model, needs_config=True)
     prompts = Prompts(checked_run.task, info.tokenizer)
     verifiers = Verifiers()
-    verifier = verifiers.of(checked_run.verifier)
+    verifier, evaluates = verifiers.of(checked_run.verifier), checked_run.evaluates
     longest = room(info.context, checked_run.run_info.max_length)
-    others = (
-        audited_others(checked_run, info.tokenizer, verifiers.of, info.context)
-        if checked_run.evaluates
-        else []
-    )
+    others = audited_others(checked_run, info.tokenizer, verifiers.of, info.context) if evaluates else []
     elsewhere = [problem for problems, _ in others for problem in problems]
     kept, audits, run_info = audited(checked_run, info.tokenizer, verifier, longest, elsewhere=elsewhere)
     audits += [audit for _, audit in others]
     data_digest = digest(checked_run.task, kept["train"])
-    same_on_every_process(recipe.digest(), data_digest)
-    if PartialState().is_main_process:
-        data_identity.write(Path(str(config.output_dir)), checked_run.task, kept)
+    same_on_every_process(short_digest(checked_run.identity), data_digest)
+    is_main = PartialState().is_main_process
+    if is_main:
         for warning in [*checked_run.warnings, *(w for audit in audits for w in audit.warnings)]:
             log.warning(warning)
-    problem_set = ProblemSet({p.id: p for p in kept["train"]}, prompts, verifier, info.think_prefilled)
-    trainer = _trainer(
-        recipe,
-        config,
+    parts = RunParts(
+        method=checked_run.method,
         run_info=run_info,
-        problem_set=problem_set,
-        info=info,
-        evaluated=[*kept.get("dev", []), *elsewhere],
-        data_digest=data_digest,
-        stop=stop,
-    )
-    evaluations = _evaluations(checked_run, trainer, info, kept.get("dev", []), others, verifiers)
-    trainer.dev = EvaluationsInTraining(evaluations) if evaluations else None
-    return trainer, verifiers
-
-
-def _trainer(
-    recipe: Recipe,
-    config: GRPOConfig,
-    *,
-    run_info: RunInfo,
-    problem_set: ProblemSet,
-    info: TokenizerInfo,
-    evaluated: Sequence[Problem],
-    data_digest: str,
-    stop: StopSignal | None,
-) -> LenrlTrainer:
-    """The trainer with its monitors; it evaluates if there are problems for that, which our own code samples."""
-    state, run_dir, prompts = PartialState(), Path(str(config.output_dir)), problem_set.prompts
-    train = problem_set.problems.values()
-    _choose_attention(recipe, config, info)
-    trainer = LenrlTrainer(
-        method=recipe.method,
-        run_info=run_info,
-        problem_set=problem_set,
-        monitor=LocalMonitor(
-            run_dir, state.is_main_process, recipe.logging.completions, recipe.logging.every
-        ),
+        problem_set=ProblemSet({p.id: p for p in kept["train"]}, prompts, verifier, info.think_prefilled),
+        monitor=LocalMonitor(run_dir, is_main, recipe.logging.completions, recipe.logging.every),
         guard=recipe.guard,
         update=recipe.update,
-        origin={"recipe": recipe.identity(), "data": data_digest},
-        stop=stop,
-        model=find(recipe.model.path),
-        args=config,
-        train_dataset=Dataset.from_list([prompts.row(p) for p in train]),
-        eval_dataset=Dataset.from_list([prompts.row(evaluated[0])]) if evaluated else None,
-        processing_class=prompts.tokenizer,
-        peft_config=peft_config(recipe.model.peft),
-        callbacks=[ProgressBar()],
+        origin={"recipe": checked_run.identity, "data": data_digest},
+        stop=stop or StopSignal(),
     )
-    trainer.remove_callback(PrinterCallback)
-    kinds = get_reporting_integration_callbacks(config.report_to)
-    set_aside(trainer.callback_handler.callbacks, kinds, run_dir, state.is_main_process)
-    return trainer
+    return Built(checked_run, parts, info, verifiers, kept, others)
 
 
 def _choose_attention(recipe: Recipe, config: GRPOConfig, info: TokenizerInfo) -> None:
@@ -141,26 +157,19 @@ def _choose_attention(recipe: Recipe, config: GRPOConfig, info: TokenizerInfo) -
         config.model_init_kwargs = {**options, "attn_implementation": name}
 
 
-def _evaluations(
-    checked_run: CheckedRun,
-    trainer: LenrlTrainer,
-    info: TokenizerInfo,
-    dev: Sequence[Problem],
-    others: Sequence[tuple[Sequence[Problem], Audit]],
-    verifiers: Verifiers,
-) -> dict[str, EvaluationInTraining]:
+def _evaluations(built: Built, trainer: SlottedGRPO) -> dict[str, EvaluationInTraining]:
     """The evaluation of the development problems, under no name, and those of other data.
 
     The former is sampled as the rollouts are; the latter as `lenrl eval` does, without a budget's words.
     """
-    config, run_info, recipe = trainer.args, trainer.rollout.run_info, checked_run.recipe
-    state = PartialState()
+    config, run_info, recipe = trainer.args, trainer.rollout.run_info, built.checked_run.recipe
+    state, dev = PartialState(), built.kept.get("dev", [])
 
     def alone(doing: str, work: Callable[[], list]) -> list:
         """This process's rows; its error ends every process."""
         return trainer.group.settled(trainer.sampling.run(doing, lambda: outcome(work)))
 
-    info = replace(info, eos_ids=list(trainer.eos_token_ids))
+    info = replace(built.info, eos_ids=list(trainer.eos_token_ids))
     sampled = {
         "run_info": run_info,
         "share": slice(state.process_index, None, state.num_processes),
@@ -179,10 +188,10 @@ def _evaluations(
         )
         asked = trainer.rollout.problem_set
         found[""] = EvaluationInTraining(
-            dev, asked.prompts, recipe.budget, asked.verifier, decoding, **sampled
+            dev, asked.prompts, built.checked_run.method.budget, asked.verifier, decoding, **sampled
         )
-    for other, (problems, _) in zip(checked_run.others, others, strict=False):
-        prompts, judge = Prompts(other.task, info.tokenizer), verifiers.of(other.verifier)
+    for other, (problems, _) in zip(built.checked_run.others, built.others, strict=False):
+        prompts, judge = Prompts(other.task, info.tokenizer), built.verifiers.of(other.verifier)
         [decoding] = other.settings.each_decoding()
         found[other.entry.name] = EvaluationInTraining(problems, prompts, None, judge, decoding, **sampled)
     return found

@@ -18,6 +18,7 @@ from lenrl.evaluation.other_data import task_of as task_of_entry
 from lenrl.evaluation.settings import EvalSettings
 from lenrl.generation.pretrained import HUB_ID, find, room
 from lenrl.strategies.base import RunInfo
+from lenrl.strategies.method import Method
 from lenrl.tasks.audit import Audit, Readable, load, load_all
 from lenrl.tasks.prompts import Prompts
 from lenrl.training.batching import BatchLayout, batch_faults
@@ -51,6 +52,7 @@ class CheckedRun:
     """A recipe that has passed every check that needs no model."""
 
     recipe: Recipe
+    method: Method  # the recipe's, or the one of a Python script
     task: tasks.Task
     verifier: VerifierSettings
     grpo: dict[str, Any]  # fields for GRPOConfig
@@ -58,6 +60,12 @@ class CheckedRun:
     run_info: RunInfo
     warnings: list[str] = field(default_factory=list)
     others: tuple[CheckedOther, ...] = ()  # in the order of the recipe's `evals`
+    code: Mapping[str, Any] = field(default_factory=dict)  # shapes the result and stands in no recipe: hashes
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that shapes the result, which a checkpoint must agree with to be continued."""
+        return {**self.recipe.identity(), **self.code}
 
     @property
     def evaluates(self) -> bool:
@@ -85,33 +93,45 @@ def prepare(recipe: Recipe, processes: int | None = None) -> CheckedRun:
     trainer = dict(recipe.trainer)
     if faults := field_faults(trainer):
         raise BadInput("\n".join(faults))
-    processes = processes or int(recipe.launch.get("num_processes", 1))
-    layout = _layout(trainer, processes)
     peft_config(recipe.model.peft)
     quantization_config(recipe.model.peft)
-    faults = batch_faults(layout) + _model_faults(recipe.model)
-    task = task_of(recipe)
+    processes = processes or int(recipe.launch.get("num_processes", 1))
+    return checked(recipe, recipe.method, task_of(recipe), processes, faults=_model_faults(recipe.model))
+
+
+def checked(
+    recipe: Recipe, method: Method, task: tasks.Task, processes: int, *, faults: Sequence[str] = ()
+) -> CheckedRun:
+    """A recipe's run with that method on that task, if it can work; `faults` are those that were found already.
+
+    Raises:
+        BadInput: with every fault found, one a line.
+    """
+    trainer = dict(recipe.trainer)
+    layout = _layout(trainer, processes)
+    faults = batch_faults(layout) + list(faults)
     verifier = VerifierSettings.read(recipe.verifier, task.VERIFIER)
     others = tuple(_other(entry, recipe) for entry in recipe.evals)
     faults += _best_faults(trainer, task, others)
-    method = recipe.method
     unlabelled = (
-        [_unlabelled(recipe)] if method.needs_gold and verifier.needs_gold and not task.labelled else []
+        [_unlabelled(recipe, method)]
+        if method.needs_gold and verifier.needs_gold and not task.labelled
+        else []
     )
     if faults:
         raise BadInput("\n".join(faults + unlabelled))
     sizes = {**trainer, "num_generations": layout.num_generations}
     run_info = run_info_of(sizes, layout.updates_per_rollout)
-    faults = method.errors(run_info) + _seam_faults(recipe, trainer, layout) + unlabelled
+    faults = method.errors(run_info) + _seam_faults(recipe, method, layout) + unlabelled
     if faults:
         raise BadInput("\n".join(faults))
     warnings = [
         *fallbacks(recipe.launch, this_machine()),
         *method.warnings(run_info),
         *_idle_options(trainer),
-        *_extra_rows(recipe, trainer),
+        *_extra_rows(recipe, method, trainer),
     ]
-    return CheckedRun(recipe, task, verifier, trainer, layout, run_info, warnings, others)
+    return CheckedRun(recipe, method, task, verifier, trainer, layout, run_info, warnings, others)
 
 
 def _other(entry: OtherData, recipe: Recipe) -> CheckedOther:
@@ -217,7 +237,7 @@ def audited(
     columns = frozenset.intersection(*(frozenset(problem.columns) for problem in kept["train"]))
     visits = checked_run.layout.prompts_sampled(checked_run.run_info.max_steps or 0) / len(kept["train"])
     run_info = replace(checked_run.run_info, columns=columns, visits=visits)
-    method = checked_run.recipe.method
+    method = checked_run.method
     faults = method.errors(run_info) + checked_run.verifier.errors(columns)
     if faults:
         raise BadInput("\n".join(faults))
@@ -288,8 +308,8 @@ def _model_faults(settings: ModelSettings) -> list[str]:
     return faults
 
 
-def _unlabelled(recipe: Recipe) -> str:
-    readers = [f"{slot} {rule.name!r}" for slot, rule in recipe.method.slots.items() if rule.reads_verdicts]
+def _unlabelled(recipe: Recipe, method: Method) -> str:
+    readers = [f"{slot} {rule.name!r}" for slot, rule in method.slots.items() if rule.reads_verdicts]
     return (
         f"task {recipe.task.get('name')!r} has no gold answers (task.answer=null), and {', '.join(readers)} must "
         "know what is correct. Name the column of the answers by task.answer, or choose strategies that "
@@ -309,10 +329,10 @@ def _layout(trainer: Mapping[str, Any], processes: int) -> BatchLayout:
     )
 
 
-def _seam_faults(recipe: Recipe, trainer: Mapping[str, Any], layout: BatchLayout) -> list[str]:
+def _seam_faults(recipe: Recipe, method: Method, layout: BatchLayout) -> list[str]:
     """Options that would do nothing, or fight a strategy."""
     faults = []
-    method = recipe.method
+    trainer, sampling = recipe.trainer, method.sampling
     for name in method.objective.refuses:
         if name in trainer and trainer[name] != GRPO_FIELDS[name].default:
             faults.append(
@@ -323,14 +343,14 @@ def _seam_faults(recipe: Recipe, trainer: Mapping[str, Any], layout: BatchLayout
         idle = entry.field.startswith("vllm_") and not trainer.get("use_vllm")
         if not idle and value_of(trainer, entry.field) == entry.value:
             faults.append(f"trainer.{entry.field}={entry.value!r}: {entry.why}")
-    if recipe.sampling.selects and recipe.launch.get("distributed_type") == "DEEPSPEED":
+    if sampling.selects and recipe.launch.get("distributed_type") == "DEEPSPEED":
         faults.append(
-            f"sampling={recipe.sampling.name!r} may have to leave a step's weights untouched, which DeepSpeed's "
+            f"sampling={sampling.name!r} may have to leave a step's weights untouched, which DeepSpeed's "
             "optimizer does not allow. Use launch=multi_gpu or launch=fsdp2, or sampling=uniform."
         )
-    if recipe.sampling.selects and layout.accumulation > layout.micro_steps_per_rollout:
+    if sampling.selects and layout.accumulation > layout.micro_steps_per_rollout:
         faults.append(
-            f"sampling={recipe.sampling.name!r} leaves groups out of a whole optimizer step, and here a step of "
+            f"sampling={sampling.name!r} leaves groups out of a whole optimizer step, and here a step of "
             f"{layout.accumulation} micro-batches spans several rollouts of {layout.micro_steps_per_rollout}. Set "
             f"trainer.steps_per_generation={layout.accumulation}, or sampling=uniform."
         )
@@ -342,9 +362,9 @@ def _seam_faults(recipe: Recipe, trainer: Mapping[str, Any], layout: BatchLayout
     return faults
 
 
-def _extra_rows(recipe: Recipe, trainer: Mapping[str, Any]) -> list[str]:
+def _extra_rows(recipe: Recipe, method: Method, trainer: Mapping[str, Any]) -> list[str]:
     """A reason why the update computes rows that have no advantage too; empty: it does not."""
-    reason = every_row_reason(recipe.objective, partial(value_of, trainer)) if recipe.update.lean else None
+    reason = every_row_reason(method.objective, partial(value_of, trainer)) if recipe.update.lean else None
     return [f"update.lean: rows without an advantage are computed too, since {reason}"] if reason else []
 
 

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
@@ -91,18 +92,25 @@ _placeholder_reward.__name__ = "reward"
 _REWARDS: list[RewardFunc] = [_placeholder_reward]
 
 
-class LenrlTrainer(CheckpointedGRPO):
+@dataclass(frozen=True)
+class RunParts:
+    """All that a run's trainer is made of, beside what TRL's takes."""
+
+    method: Method  # the six slots
+    run_info: RunInfo  # what start-up checks know of the run
+    problem_set: ProblemSet  # every training problem, whose ids the data set's rows carry; the verifier
+    monitor: LocalMonitor  # writes `metrics.jsonl` and `completions/`
+    guard: GuardSettings  # when the run stops by itself
+    update: UpdateSettings  # what of the update's forward is left out
+    origin: Mapping[str, Any]  # what a checkpoint must agree with: `recipe` (its identity), `data`
+    stop: StopSignal  # what this process knows of signals
+
+
+class SlottedGRPO(CheckpointedGRPO):
     """GRPO with swappable budget, truncation, reward, advantage, objective and sampling.
 
     Args:
-        method: the six slots.
-        run_info: what start-up checks know of the run.
-        problem_set: every training problem, whose ids the data set's rows carry, and this process's verifier.
-        monitor: writes `metrics.jsonl` and `completions/`.
-        guard: when the run stops by itself.
-        update: what of the update's forward is left out.
-        origin: what a checkpoint must agree with to be continued: `recipe` (`Recipe.identity()`) and `data` (digest).
-        stop: what this process knows of signals; default: none come.
+        parts: what the run is made of.
         **trl: what `GRPOTrainer` takes, without `reward_funcs`.
 
     Attributes:
@@ -115,35 +123,24 @@ class LenrlTrainer(CheckpointedGRPO):
     shuffle_dataset: bool
     train_dataset: Sized
 
-    def __init__(
-        self,
-        *,
-        method: Method,
-        run_info: RunInfo,
-        problem_set: ProblemSet,
-        monitor: LocalMonitor,
-        guard: GuardSettings,
-        update: UpdateSettings,
-        origin: Mapping[str, Any],
-        stop: StopSignal | None = None,
-        **trl: Any,
-    ) -> None:
+    def __init__(self, parts: RunParts, **trl: Any) -> None:
         super().__init__(reward_funcs=_REWARDS, **trl)
+        method, problem_set, monitor = parts.method, parts.problem_set, parts.monitor
         self.monitor = monitor
-        self.origin = origin
+        self.origin = parts.origin
         self.dev: Callable[..., dict[str, float]] | None = None
         self.group = ProcessGroup(self.accelerator)
-        self.stop = stop or StopSignal()
+        self.stop = parts.stop
         self.stop.highest = self.group.max if self.group.processes > 1 else None
         self.sampling = SampledWork(self.stop, self._passes_are_collective, whole=self.use_vllm)
         self.order: EpochSampler | None = None
         self.cursor = PromptCursor(list(problem_set.problems), self.args.seed)
         self.clock, self.evaluation = Clock(), DevState()
-        truncation_guard = TruncationGuard(guard)
+        truncation_guard = TruncationGuard(parts.guard)
         self.strategies = StrategyStates(method)
         self.rollout = RolloutScoring(
             self.strategies,
-            run_info,
+            parts.run_info,
             problem_set,
             eos_ids=self.eos_token_ids,
             group=self.group,
@@ -152,19 +149,19 @@ class LenrlTrainer(CheckpointedGRPO):
             guard=truncation_guard,
             cursor=self.cursor,
         )
-        self.chunks = self._chunks(update)
+        self.chunks = self._chunks(parts.update)
         self.update = self._policy_update(method.objective)
         self._update_figures: tuple[str, ...] = ()  # what the update gives `_metrics`, by name
         undone = {"guard": truncation_guard, "clock": self.clock, "journal": monitor}  # keys of a checkpoint
         self.stateful = {**undone, "evaluation": self.evaluation}
         buffer = HeldElsewhere(lambda: self.buffer, lambda value: setattr(self, "buffer", value))
-        parts = {
+        kept = {
             "strategies": self.strategies,
             "cursor": self.cursor,
             "buffer": buffer,
             "random": RandomStreams(),
         }
-        self.snapshot = StepSnapshot({**parts, **undone})
+        self.snapshot = StepSnapshot({**kept, **undone})
         # No part of a compiled model: what it counts would compile the model anew each time.
         hook: Any = torch.compiler.disable(lambda *_: self.sampling.forward())
         self.model.get_input_embeddings().register_forward_pre_hook(hook)

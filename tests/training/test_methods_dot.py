@@ -113,7 +113,7 @@ def test_an_outlier_that_cannot_exist_is_refused_before_a_model_loads(tmp_path, 
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(launch_run, "supervise", reached)
-    monkeypatch.setattr(build_module, "LenrlTrainer", reached)
+    monkeypatch.setattr(build_module, "SlottedGRPO", reached)
     assert main(["train", "dot", "trainer.num_generations=8"]) == 2
     message = capsys.readouterr().err
     assert "truncation.alpha=3 can never fire with G=8" in message

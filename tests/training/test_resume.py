@@ -64,12 +64,12 @@ def steps(run_dir):
 
 
 def test_a_run_killed_after_its_last_checkpoint_takes_no_further_step(finished, copy, monkeypatch):
-    from lenrl.training.trainer import LenrlTrainer
+    from lenrl.training.trainer import SlottedGRPO
 
     def never(*_):
         raise AssertionError("a step was taken")
 
-    monkeypatch.setattr(LenrlTrainer, "training_step", never)
+    monkeypatch.setattr(SlottedGRPO, "training_step", never)
     shutil.rmtree(copy / "model")
     (copy / "training.json").unlink()
     train(copy)
