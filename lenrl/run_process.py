@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lenrl.config import Recipe, compose
 from lenrl.errors import BadInput, LenrlError
@@ -122,8 +122,10 @@ def run(
     return run_dir
 
 
-def train(trainer: SlottedGRPO, run_dir: Path, start: Path | None) -> None:
-    """Train to the end, from a checkpoint if there is one.
+def train(
+    trainer: SlottedGRPO, run_dir: Path, start: Path | None, go: Callable[..., Any] | None = None
+) -> Any:
+    """Train to the end, from a checkpoint if there is one; `go` is the trainer's `train`, and its value is given.
 
     Raises:
         Stopped: a signal ended it; the checkpoint of the last optimizer step is written.
@@ -142,7 +144,7 @@ def train(trainer: SlottedGRPO, run_dir: Path, start: Path | None) -> None:
         checkpoint.set_aside_after(run_dir, start)
     trainer.stop.begin()
     try:
-        trainer.train(resume_from_checkpoint=str(start) if start else None)
+        return (go or trainer.train)(resume_from_checkpoint=str(start) if start else None)
     except Stopped:
         trainer.leave()
         raise

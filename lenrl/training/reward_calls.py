@@ -59,9 +59,9 @@ class RewardCalls:
         )
 
     def _columns(self, place: int) -> dict[str, Any]:
-        """Of the data and the budget; the gold answer as `answer`, and under the name of its own column."""
+        """Of the data and the budget; the gold answer by its column's name, and as `answer` if no column is called so."""
         problem = self.problems[place]
         column = getattr(self.task, "answer", None)
         gold = {column: problem.answer} if isinstance(column, str) else {}
         budget = self.prompt_budgets[place].columns
-        return {**problem.columns, **budget, **gold, "answer": problem.answer}
+        return {"answer": problem.answer, **problem.columns, **budget, **gold}

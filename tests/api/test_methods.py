@@ -1,0 +1,39 @@
+"""A method by name, by slots, and with options."""
+
+import pytest
+
+from lenrl.api.methods import read
+from lenrl.errors import BadInput
+
+
+def test_a_name_slots_or_nothing():
+    assert read(None).method.reward.name == "correctness"
+    assert read("kimi").method.reward.name == "kimi"
+    named = read({"reward": {"name": "kimi", "weight": 0.4}, "advantage": "dr_grpo"})
+    assert (named.method.reward.weight, named.method.advantage.name) == (0.4, "dr_grpo")
+    assert read(named.method).method is named.method
+
+
+def test_a_recipe_tells_which_fields_of_trl_it_sets():
+    assert read("dler").trainer["epsilon_high"] == 0.28
+
+
+def test_an_option_finds_its_slot():
+    assert read("grpo_lambda", alpha=0.3).method.reward.alpha == 0.3
+    assert read("drpo", lam=0.2).method.advantage.lam == 0.2
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "said"),
+    [
+        ("grpo_lamda", {}, "grpo_lambda"),
+        ({"rewards": "kimi"}, {}, "'rewards' is no slot.*Did you mean reward"),
+        ({"reward": "kimmi"}, {}, "kimi"),
+        (7, {}, "method=7"),
+        ("grpo_lambda", {"alhpa": 0.3}, "Did you mean alpha"),
+        ("grpo_lambda", {"alpha": -1.0}, "alpha"),
+    ],
+)
+def test_what_is_unknown_is_refused(given, options, said):
+    with pytest.raises(BadInput, match=said):
+        read(given, **options)
