@@ -138,6 +138,8 @@ class LenrlTrainer(SlottedGRPO):
             start = leg.on_main(
                 main, lambda: leg.begin(run, folder, resume_from_checkpoint, self.group.processes)
             )
+            if main:
+                self.built.note_data(folder)
             output = run_process.train(self, folder, start, super().train)
             run_process.save_model(self, folder / "model")
             if main:

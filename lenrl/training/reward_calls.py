@@ -59,7 +59,7 @@ class RewardCalls:
         )
 
     def _columns(self, place: int) -> dict[str, Any]:
-        """Of the data and the budget; the gold answer by its column's name, and as `answer` if no column is called so."""
+        """Of data and budget; the gold answer by its column's name, and as `answer` if no column is called so."""
         problem = self.problems[place]
         column = getattr(self.task, "answer", None)
         gold = {column: problem.answer} if isinstance(column, str) else {}
