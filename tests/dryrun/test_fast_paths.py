@@ -14,7 +14,7 @@ from lenrl.generation.pretrained import TINY
 from lenrl.training import build, hardware, prepare
 from lenrl.training.hardware import Machine, attention, fallbacks, mixed_precision
 from lenrl.training.rollout import RolloutScoring
-from lenrl.training.trainer import LenrlTrainer
+from lenrl.training.trainer import SlottedGRPO
 
 CPU = Machine(gpus=0)
 GPUS = Machine(gpus=8, bfloat16=True)
@@ -157,7 +157,7 @@ def test_vllm_gets_a_cap_for_each_row():
     )
     rollout = SimpleNamespace(caps=RolloutScoring.caps.fget(scoring))
     trainer: Any = SimpleNamespace(use_vllm=True, vllm_generation=engine, rollout=rollout)
-    with LenrlTrainer._capped(trainer, 9):
+    with SlottedGRPO._capped(trainer, 9):
         llm.generate(["a", "b", "c"], sampling_params=shared, use_tqdm=False)
     assert [(p.max_tokens, p.temperature) for p in seen[0]] == [(3, 1.0), (9, 1.0), (5, 1.0)]
     assert shared.max_tokens == 9 and llm.generate is own
