@@ -133,7 +133,7 @@ class LenrlTrainer(SlottedGRPO):
             )
         folder, main = Path(str(self.args.output_dir)).absolute(), self.accelerator.is_main_process
         run = self.built.checked_run
-        with ExitStack() as stack, self.built.verifier, self._signals():
+        with ExitStack() as stack, self.built.verifiers, self._signals():
             leg.on_main(main, lambda: leg.hold(folder, stack))
             start = leg.on_main(
                 main, lambda: leg.begin(run, folder, resume_from_checkpoint, self.group.processes)
