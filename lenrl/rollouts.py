@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from lenrl.errors import RunFailed
-from lenrl.verdict import StepScore, Verdict
+from lenrl.verdicts import StepScore, Verdict
 
 __all__ = ["READABLE", "NotCarried", "Readable", "RewardResult", "Rollouts", "StepScore", "Verdict"]
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from lenrl.verdict import StepScore, Verdict
+from lenrl.verdicts import StepScore, Verdict
 
 __all__ = ["StepScore", "Verdict", "VerifierPlugin"]
 

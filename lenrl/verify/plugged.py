@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from lenrl import plugins
-from lenrl.verdict import Verdict
+from lenrl.verdicts import Verdict
 from lenrl.verify.base import VerifierPlugin
 from lenrl.verify.kinds import Kind, Outcome, Result
 from lenrl.verify.limits import Limits

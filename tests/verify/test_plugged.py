@@ -9,7 +9,7 @@ import pytest
 
 from lenrl import plugins
 from lenrl.errors import BadInput, PluginFailed
-from lenrl.verdict import StepScore
+from lenrl.verdicts import StepScore
 from lenrl.verify.kinds import KINDS
 from lenrl.verify.pool import Claim, Verifier
 from lenrl.verify.settings import VerifierSettings
