@@ -39,6 +39,6 @@ def measure(
     verdicts = verifier.verify(
         [Claim(t, p.answer, info.think_prefilled, p.columns) for t, p in zip(texts, asked, strict=True)]
     )
-    rendered = [str(info.tokenizer.decode(ids, skip_special_tokens=False)) for ids in prompt_ids]
+    rendered = [str(info.tokenizer.decode(list(ids), skip_special_tokens=False)) for ids in prompt_ids]
     seconds = {"generate": sampled - began, "verify": time.perf_counter() - sampled}
     return ModelResults(engine.name, decoding, problems, completions, texts, verdicts, seconds, rendered)
