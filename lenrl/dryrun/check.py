@@ -10,6 +10,7 @@ from rich.text import Text
 from transformers import PreTrainedTokenizerBase
 
 from lenrl.config import Recipe
+from lenrl.dryrun import function_trial
 from lenrl.dryrun import leverage as trial
 from lenrl.dryrun import memory as sizes
 from lenrl.dryrun.fast_paths import fast_paths
@@ -22,9 +23,11 @@ from lenrl.tasks.audit import Audit
 from lenrl.training.prepare import CheckedRun, audited, audited_others, prepare
 from lenrl.training.rendered import rendered
 from lenrl.verify.pool import Claim, Verifier
+from lenrl.verify.settings import PluginSettings
 from lenrl.verify.several import Verifiers
 
-TIMED = 200  # verdicts that the timing takes
+TIMED = 200  # gold answers that the timing takes ...
+TRIED = 8  # ... with a verifier of a plug-in
 SLOW_SHARE = 0.05  # failures of the verifier's limits among gold answers; above, they are reported
 
 
@@ -33,8 +36,9 @@ def check(recipe: Recipe) -> Figures:
 
     Returns:
         `recipe` (resolved), `digest`, `run_dir`, `batch`, `model`, `fast_paths` (yes or no, and why), `data` (a split:
-        counts), `prompt` (rendered), `evals`, `verifier`, `penalty`, `objective` (its figures on a made-up
-        micro-batch), `warnings`; plain values, sizes in MiB, times in seconds, lengths in tokens.
+        counts), `prompt` (rendered), `evals`, `verifier`, `reward_functions` (where there are any: what they give gold
+        answers), `penalty`, `objective` (its figures on a made-up micro-batch), `warnings`; plain values, sizes in MiB,
+        times in seconds, lengths in tokens.
 
     Raises:
         BadInput: the recipe or its data can't be trained.
@@ -57,6 +61,8 @@ def check(recipe: Recipe) -> Figures:
         facts["prompt"] = _prompt(checked_run, train, tokenizer)
         facts["evals"] = _others(checked_run, others, warnings)
         facts["verifier"] = _time(checked_run, verifier, train, warnings)
+    if recipe.method.functions:
+        facts["reward_functions"] = function_trial.tried(checked_run, train)
     facts["penalty"], advantage = trial.penalty(checked_run, train, warnings)
     facts["objective"] = try_objective(recipe.method.objective, advantage)
     return {**facts, "warnings": list(dict.fromkeys(warnings))}
@@ -67,9 +73,12 @@ def show(facts: Figures, console: Console | None = None) -> None:
     console = console or Console()
     console.print(Text(yaml.safe_dump(facts["recipe"], sort_keys=False, allow_unicode=True)), soft_wrap=True)
     table = Table(show_header=False, box=None, pad_edge=False)
-    for section in ("batch", "model", "fast_paths", "data", "evals", "verifier", "penalty", "objective"):
-        if facts[section]:
-            table.add_row(Text(section.replace("_", " "), style="bold"))
+    sections = (
+        *("batch", "model", "fast_paths", "data", "evals", "verifier"),
+        *("reward_functions", "penalty", "objective"),
+    )
+    for section in (name for name in sections if facts.get(name)):
+        table.add_row(Text(section.replace("_", " "), style="bold"))
         for key, value in facts[section].items():
             table.add_row(Text(f"  {key.replace('_', ' ')}"), Text(_words(value)))
     console.print(table)
@@ -145,18 +154,27 @@ def _others(
 def _time(
     checked_run: CheckedRun, verifier: Verifier, train: Sequence[Problem], warnings: list[str]
 ) -> dict[str, object]:
-    golds = [p.answer for p in train[:TIMED] if p.answer]
+    own = isinstance(checked_run.verifier, PluginSettings)  # it may ask a server
+    some = [problem for problem in train if problem.answer][: TRIED if own else TIMED]
+    golds = [problem.answer or "" for problem in some]
     if not golds or checked_run.verifier.kind == "gym":
         return {"kind": checked_run.verifier.kind, "timed": 0}
     boxed = checked_run.verifier.format == "boxed"
-    claims = [Claim(f"\\boxed{{{g}}}" if boxed else f"<answer>{g}</answer>", g) for g in golds]
-    claims += [Claim(c.text, golds[i - 1]) for i, c in enumerate(claims)]  # each against another's gold
+    forms = [f"\\boxed{{{g}}}" if boxed else f"<answer>{g}</answer>" for g in golds]
+    claims = [Claim(form, g, columns=p.columns) for form, g, p in zip(forms, golds, some, strict=True)]
+    claims += [
+        Claim(c.text, golds[i - 1], columns=some[i - 1].columns) for i, c in enumerate(claims)
+    ]  # of others
     first = verifier.verify(claims)  # starts the workers
     began = time.perf_counter()
     second = verifier.verify(claims)
     seconds = time.perf_counter() - began
     if [v.correct for v in first] != [v.correct for v in second]:
         warnings.append("the verifier gave two verdicts for one text: raise verifier.timeout_s")
+    if own and not any(v.correct for v in first[: len(golds)]):
+        warnings.append(
+            "the verifier calls none of the gold answers right, each as the boxed answer of a completion"
+        )
     limited = _share(first, ("timeout", "memory", "limit"))
     if limited > SLOW_SHARE:
         warnings.append(f"{limited:.0%} of the gold answers overrun its limits: raise verifier.timeout_s")

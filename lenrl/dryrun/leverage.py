@@ -1,6 +1,7 @@
 """A method tried on made-up groups: what its length penalty can move, and whether it gives one answer."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -24,9 +25,10 @@ def penalty(
 ) -> tuple[dict[str, object], Tensor]:
     """The method's figures on made-up groups, and its advantages there.
 
-    Lengths are spread from 0.1 to 0.9 of the cap, wrong ones longest.
+    Lengths are spread from 0.1 to 0.9 of the cap, wrong ones longest. Reward functions are left out: their values say
+    nothing of lengths.
     """
-    method, batch = checked_run.recipe.method, _made_up(checked_run, train)
+    method, batch = replace(checked_run.recipe.method, functions=()), _made_up(checked_run, train)
     reward = method.rewards(batch, "drop")
     advantage_PG = method.advantages(reward, batch)
     if not torch.equal(advantage_PG, method.advantages(method.rewards(batch, "drop"), batch)):

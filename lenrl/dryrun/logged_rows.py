@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -24,9 +25,9 @@ Listed = Annotated[tuple[Value, ...], Strict(False)]  # JSON has lists only
 
 
 class LoggedRow(BaseModel):
-    """One completion of the file. None: its line does not say; other fields of the line are left alone."""
+    """One completion of the file. None: its line does not say; of other fields only reward functions' are read."""
 
-    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False, extra="allow")
 
     prompt: str = Field(description="a string, the group's id")
     length: Tokens  # as sampled, before any cap or cut
@@ -79,7 +80,28 @@ class LoggedRow(BaseModel):
     @property
     def given(self) -> dict[str, object]:
         """The fields that the line gives a value, apart from `prompt` and `length`."""
-        return self.model_dump(exclude_none=True, exclude={"prompt", "length"})
+        return self.model_dump(exclude_none=True, exclude={"prompt", "length", *(self.model_extra or ())})
+
+    def part(self, function: str, number: int) -> float | None:
+        """The logged value of a reward function, None where it did not apply; `number` is the line's.
+
+        Raises:
+            BadInput: the line has no such field, or it is neither a finite number nor null.
+        """
+        if function not in self.model_fields_set:
+            raise BadInput(
+                f"line {number}: field {function!r} is missing; a reward function adds it. Log what it "
+                f"returned, a number or null, or leave the function out: '~reward_functions.{function}'"
+            )
+        value = getattr(self, function)
+        if value is None:
+            return None
+        if isinstance(value, bool | int | float) and math.isfinite(value):
+            return float(value)
+        raise BadInput(
+            f"line {number}: field {function!r} is {shown(value, FIELD_CHARS)}; what a reward function returned is a "
+            "finite number or null"
+        )
 
 
 def read(path: Path) -> list[LoggedRow]:

@@ -44,7 +44,8 @@ def score(
     """Score a file that holds one generation batch.
 
     Args:
-        recipe: its six slots are used, its verifier for rows without verdict, `trainer.max_steps`.
+        recipe: its six slots are used, the weights of its reward functions, its verifier for rows without verdict,
+            `trainer.max_steps`. Reward functions are not called: a line has what they returned, by their names.
         path: JSON lines, one completion each.
         step: completed optimizer steps.
         state_in, state_out: files of the strategies' state, read before and written after.
@@ -69,8 +70,11 @@ def score(
         raise BadInput("\n".join(faults))
     _require_fields(method, lines)
 
+    parts = {f.name: [row.part(f.name, n) for n, row in enumerate(lines, start=1)] for f in method.added}
+
     places = [index for members in order for index in members]  # of the batch's rows, in the file
     logged = [lines[i] for i in places]
+    parts = {name: [values[i] for i in places] for name, values in parts.items()}
     verdicts = _verdicts(recipe, method, logged)
     columns = [method.budget.visible(row.given, prompt=row.prompt, gold=row.answer) for row in logged]
     budgets = method.budgets([row.prompt for row in logged], columns, step, run_info)
@@ -84,6 +88,7 @@ def score(
         scoring.build_rollouts(rows, len(order[0]), run_info.max_length, step),
         lambda cuts: [row(i, kept) for i, kept in cuts.items()],
         recipe.guard.nonfinite,
+        parts=lambda: parts,
     )
     advantage = method.advantages(scored.reward, scored.rollouts)
     method.observe(scored.rollouts, scored.reward)
@@ -108,7 +113,7 @@ def after_cut(row: LoggedRow, verdict: Verdict, kept: int) -> Verdict:
 def _fresh(method: Method, state_in: Path | None) -> Method:
     """A method of its own, with the state of a file: scoring leaves the recipe's strategies without state."""
     slots: dict[str, Any] = {slot: registry.build(slot, registry.spec(s)) for slot, s in method.slots.items()}
-    fresh = Method(**slots)
+    fresh = replace(method, **slots)
     if state_in is not None:
         fresh.load_state_dict(_read_state(state_in))
     return fresh

@@ -317,3 +317,57 @@ def test_installed_ones_are_found_by_name_and_a_broken_one_harms_no_other(file, 
     assert names["task"]["sums_k"] == "Sums of two digits."
     with pytest.raises(BadInput, match="installed task 'rotten'.*repair or uninstall"):
         tasks.build("rotten")
+
+
+def scored(file, tmp_path, values, *more):
+    lines = [{"prompt": "q", "length": 10, "correct": True, **value} for value in values]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return main(["score", "grpo", str(path), "reward_functions.brevity_k=0.5", "--plugin", str(file), *more])
+
+
+def test_score_takes_logged_values_of_reward_functions(file, tmp_path, capsys):
+    assert scored(file, tmp_path, [{"brevity_k": 1}, {"brevity_k": None}, {"brevity_k": -0.5}]) == 0
+    rewards = [json.loads(line)["reward"] for line in capsys.readouterr().out.splitlines()]
+    assert rewards == [1.5, 1.0, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({}, "line 2: field 'brevity_k' is missing; a reward function adds it"),
+        ({"brevity_k": "x"}, "line 2: field 'brevity_k' is 'x'"),
+    ],
+)
+def test_score_refuses_lines_without_them(file, tmp_path, capsys, value, message):
+    assert scored(file, tmp_path, [{"brevity_k": 1}, value]) == 2
+    assert message in capsys.readouterr().err
+
+
+CHECKED = [
+    "task.name=sums_k",
+    "task.train=16",
+    "task.dev=8",
+    "task.test=4",
+    "trainer.per_device_train_batch_size=16",
+]
+
+
+def test_check_tries_verifier_and_functions_on_gold_answers(file, capsys):
+    words = ["grpo", *CHECKED, "reward_functions.brevity_k=0.5", "--plugin", str(file)]
+    assert main(["check", *words]) == 0
+    said = capsys.readouterr().out
+    assert "digits_k" in said and "brevity k" in said and "on 4 gold answers" in said
+    file.write_text(KINDS.replace("1 / (1 + len(text))", "text"))
+    assert main(["check", *words]) != 0
+    assert "reward function 'brevity_k'" in capsys.readouterr().err
+
+
+def test_attack_tries_hacks_on_plugins(file, capsys):
+    file.write_text(KINDS.replace("1 / (1 + len(text))", "len(text[0]['content']) / 10"))
+    words = ["grpo", *CHECKED, "reward_functions.brevity_k=0.5", "--plugin", str(file)]
+    assert main(["attack", *words, "--fail-on-pay"]) == 1, "long pays"
+    capsys.readouterr()
+    judge = [*words[:-3], "reward_functions.brevity_k={verdict: true}", *words[-2:]]
+    assert main(["attack", *judge]) == 2
+    assert "brevity_k" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from torch import Tensor
 from lenrl.config import Recipe
 from lenrl.dryrun.attack.hacks import Ask, Rows
 from lenrl.dryrun.attack.writer import CHARS_A_TOKEN, Completion, Writer
+from lenrl.dryrun.function_trial import parts
 from lenrl.errors import BadInput
 from lenrl.rollouts import RewardResult, Rollouts, Verdict
 from lenrl.strategies.base import PromptBudget
@@ -97,12 +98,18 @@ class AttackGroups:
         if faults:
             raise BadInput("\n".join(faults))
         task = task_of(recipe)
-        if self.method.reads_verdicts and not task.labelled:
+        if self.method.judge is not None:
+            raise BadInput(
+                f"{self.method.judge.place} gives the verdict, and hacks are tried on a verifier. Try the rest of the "
+                f"recipe: '~reward_functions.{self.method.judge.name}'"
+            )
+        self.task = task
+        if self.method.reads_verdicts and verifier.settings.needs_gold and not task.labelled:
             raise BadInput(
                 f"task {task.name!r} has no gold answers (task.answer=null), and this method must know what is right. "
                 "Name the column of the answers by task.answer, or choose a method that needs none"
             )
-        self._verdicts: dict[tuple[str, str | None], Verdict] = {}
+        self._verdicts: dict[tuple[str, str], Verdict] = {}
         problems = self._usable(task)
         self.problems = [problem for problem, _ in problems]
         self.mixes = [mix for _ in problems for mix in MIXES]
@@ -147,20 +154,27 @@ class AttackGroups:
         return same and torch.equal(self._advantages(reward, turned), batch.advantage_PG)
 
     def _scored(self, completions: Sequence[Completion]) -> AttackBatch:
-        golds = [row.problem.answer for row in self.rows]
-        verdicts = self._judge([(c.text, gold) for c, gold in zip(completions, golds, strict=True)])
-        rows = [self._row(*parts) for parts in zip(self.rows, completions, verdicts, strict=True)]
+        texts, problems = [c.text for c in completions], [row.problem for row in self.rows]
+        verdicts = self._judge(list(zip(texts, problems, strict=True)))
+        rows = [self._row(*three) for three in zip(self.rows, completions, verdicts, strict=True)]
 
         def judge(kept: Mapping[int, int]) -> list[Row]:
             cut = {i: completions[i].cut(tokens) for i, tokens in kept.items()}
-            again = self._judge([(completion.text, golds[i]) for i, completion in cut.items()])
+            texts[:] = [cut.get(i, completion).text for i, completion in enumerate(completions)]
+            again = self._judge([(texts[i], problems[i]) for i in cut])
             return [
                 self._row(self.rows[i], *pair)
                 for i, pair in zip(cut, zip(cut.values(), again, strict=True), strict=True)
             ]
 
-        rollouts = build_rollouts(rows, self.size, self.run_info.max_length, self.step)
-        scored = score(self.method, rollouts, judge, self.recipe.guard.nonfinite)
+        given, nonfinite = [row.budget.columns for row in self.rows], self.recipe.guard.nonfinite
+        scored = score(
+            self.method,
+            build_rollouts(rows, self.size, self.run_info.max_length, self.step),
+            judge,
+            nonfinite,
+            parts=lambda: parts(self.method, self.task, problems, texts, given, nonfinite=nonfinite),
+        )
         advantage_PG = self._advantages(scored.reward, scored.rollouts)
         return AttackBatch(scored.rollouts, scored.reward.total_PG, advantage_PG)
 
@@ -191,13 +205,14 @@ class AttackGroups:
     def _advantages(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         return token_mean(self.method.advantages(reward, rollouts), rollouts.length_PG)
 
-    def _judge(self, pairs: Sequence[tuple[str, str | None]]) -> list[Verdict]:
-        """Verdicts by text and gold answer, each asked once."""
+    def _judge(self, pairs: Sequence[tuple[str, Problem]]) -> list[Verdict]:
+        """Verdicts by text and problem, each asked once."""
         prefilled = bool(self.recipe.model.think_prefilled)
-        new = [pair for pair in dict.fromkeys(pairs) if pair not in self._verdicts]
-        judged = self.verifier.verify([Claim(text, gold, prefilled) for text, gold in new])
-        self._verdicts.update(zip(new, judged, strict=True))
-        return [self._verdicts[pair] for pair in pairs]
+        keys = [(text, problem.id) for text, problem in pairs]
+        new = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in self._verdicts}
+        claims = [Claim(text, p.answer, prefilled, p.columns) for text, p in new.values()]
+        self._verdicts.update(zip(new, self.verifier.verify(claims), strict=True))
+        return [self._verdicts[key] for key in keys]
 
     def _ask(self, columns: Mapping[str, object], budget: PromptBudget) -> Ask:
         asked = {name: columns[name] for name in self.method.reads_columns if name in columns}
@@ -222,7 +237,7 @@ class AttackGroups:
                 v for v in dict.fromkeys([*values[:OTHERS], "0", "1", "2", "17"]) if v not in (None, right)
             ]
             texts = [self._writer(value, value, value).solve(value, 1).text for value in (right, *tried)]
-            verdict, *others = self._judge([(text, problem.answer) for text in texts])
+            verdict, *others = self._judge([(text, problem) for text in texts])
             wrong = [v for v, o in zip(tried, others, strict=True) if o.correct is False and o.formatted]
             if verdict.correct and len(wrong) > 1:
                 usable.append((problem, self._writer(right, wrong[0], wrong[1])))

@@ -1,0 +1,61 @@
+"""Reward functions called without a model: on completions written by hand."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from lenrl.strategies.functions import FunctionInputs, call
+from lenrl.strategies.method import Method
+from lenrl.tasks import Problem, Task, messages
+from lenrl.training.prepare import CheckedRun
+
+TRIED = 4  # problems
+
+
+def parts(
+    method: Method,
+    task: Task,
+    problems: Sequence[Problem],
+    texts: Sequence[str],
+    given: Sequence[Mapping[str, Any]] = (),
+    *,
+    nonfinite: Literal["fail", "drop"] = "fail",
+) -> dict[str, list[float | None]]:
+    """Values of the method's functions, of rows in conversational form; a token is a text's byte.
+
+    Args:
+        method: its functions are called, one that gives the verdict too.
+        task: of the problems.
+        problems: a row each.
+        texts: completions.
+        given: further columns a row, of the budget.
+        nonfinite: `guard.nonfinite`.
+
+    Raises:
+        PluginFailed, NonfiniteReward: as `call` does.
+    """
+    column = getattr(task, "answer", None)
+    gold = [{"answer": p.answer, **({column: p.answer} if isinstance(column, str) else {})} for p in problems]
+    more = given or [{}] * len(problems)
+    rows: Any = [messages(task, problem) for problem in problems]
+    inputs = FunctionInputs(
+        prompts=rows,
+        texts=texts,
+        completion_ids=[list(text.encode()) for text in texts],
+        columns=[{**p.columns, **m, **g} for p, m, g in zip(problems, more, gold, strict=True)],
+    )
+    return call(method.functions, inputs, nonfinite)
+
+
+def tried(checked_run: CheckedRun, train: Sequence[Problem]) -> dict[str, object]:
+    """Values of each function on gold answers, by name.
+
+    Raises:
+        PluginFailed, NonfiniteReward: it could not be trained with.
+    """
+    problems = list(train[:TRIED])
+    texts = [f"\\boxed{{{problem.answer}}}" if problem.answer else "" for problem in problems]
+    values = parts(checked_run.recipe.method, checked_run.task, problems, texts)
+    return {
+        name: f"{', '.join('none' if v is None else f'{v:.3g}' for v in some)} on {len(some)} gold answers"
+        for name, some in values.items()
+    }
