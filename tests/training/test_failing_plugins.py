@@ -7,6 +7,8 @@ import pytest
 from tests.training.failing_plugins import CASES, TEXT
 from tests.training.runs import launch
 
+pytestmark = pytest.mark.slow
+
 SAYS = {
     "verifier": ("PluginFailed", "verifier 'fails_on_one' raised ConnectionError", "raise ConnectionError"),
     "evaluation": ("PluginFailed", "verifier 'fails_on_one' raised ConnectionError", "raise ConnectionError"),
