@@ -14,6 +14,7 @@ from lenrl.config import compose, plugin_files
 from lenrl.errors import BadInput
 from lenrl.launch.command import command
 from lenrl.launch.run_folder import RunFolder
+from lenrl.report.card import model_card
 from lenrl.strategies.examples import GROUP
 from lenrl.sweeps.plan import Plan
 from lenrl.training.prepare import prepare
@@ -183,6 +184,16 @@ def test_a_finished_run_with_an_edited_plugin_does_not_say_finished(file, tmp_pa
     assert main(words) == 2
     said = capsys.readouterr().err
     assert "plugins.kinds.py" in said and "no step taken" not in said.split("error:")[-1]
+
+
+def test_the_model_card_names_them_and_finds_the_copies(file, tmp_path):
+    run = begun(file, tmp_path, "reward_functions.brevity_k=0.5")
+    with run.locked():
+        run.prepare()
+    plugins._files.clear()
+    card = str(model_card(run.path))
+    assert "plug-in `kinds.py`" in card and "`brevity_k`: is added to the reward, times 0.5" in card
+    assert "reward: `shape_k`" in card
 
 
 def test_a_sweep_s_trials_have_copies(file, tmp_path):
