@@ -37,7 +37,7 @@ OPTIONS = (
 SECTIONS = ("task", "verifier")
 
 
-def main(arguments: Sequence[str]) -> int:
+def _parser() -> Parser:
     parser = Parser(
         "eval",
         "Accuracy and tokens with 95 % intervals; several models get the same prompts, and paired\n"
@@ -65,7 +65,11 @@ def main(arguments: Sequence[str]) -> int:
         help="measure answers instead of a model: YapIndex, Ruler, win rates (docs/measures.md)",
     )
     parser.plugin()
-    options = parser.read(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = _parser().read(arguments)
     if options.answers is not None:
         return _answers(options)
     _load_plugins(options)

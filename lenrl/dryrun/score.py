@@ -44,8 +44,7 @@ def score(
     """Score a file that holds one generation batch.
 
     Args:
-        recipe: its six slots are used, the weights of its reward functions, its verifier for rows without verdict,
-            `trainer.max_steps`. Reward functions are not called: a line has what they returned, by their names.
+        recipe: its slots, weights of reward functions (a line has their values), verifier, `trainer.max_steps`.
         path: JSON lines, one completion each.
         step: completed optimizer steps.
         state_in, state_out: files of the strategies' state, read before and written after.
@@ -69,12 +68,9 @@ def score(
     if faults:
         raise BadInput("\n".join(faults))
     _require_fields(method, lines)
-
-    parts = {f.name: [row.part(f.name, n) for n, row in enumerate(lines, start=1)] for f in method.added}
-
     places = [index for members in order for index in members]  # of the batch's rows, in the file
     logged = [lines[i] for i in places]
-    parts = {name: [values[i] for i in places] for name, values in parts.items()}
+    parts = {f.name: [lines[i].part(f.name, i + 1) for i in places] for f in method.added}
     verdicts = _verdicts(recipe, method, logged)
     columns = [method.budget.visible(row.given, prompt=row.prompt, gold=row.answer) for row in logged]
     budgets = method.budgets([row.prompt for row in logged], columns, step, run_info)
