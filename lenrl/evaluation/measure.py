@@ -1,10 +1,11 @@
 """Problems and an engine in, completions with verdicts out: under `lenrl eval` and the development evaluation."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from lenrl.evaluation.results import ModelResults
-from lenrl.generation.base import Batches, Decoding, Engine
+from lenrl.generation.base import Batches, Completion, Decoding, Engine
 from lenrl.generation.sampling import completion_text
 from lenrl.tasks import Problem
 from lenrl.verify.pool import Claim, Verifier
@@ -19,7 +20,7 @@ def measure(
     *,
     batches: Batches,
 ) -> ModelResults:
-    """Sample each problem's completions and verify them.
+    """Sample each problem's completions and verify them, each as soon as the engine says that it has ended.
 
     Args:
         engine: the model.
@@ -31,14 +32,26 @@ def measure(
     """
     began = time.perf_counter()
     rows = [ids for ids in prompt_ids for _ in range(decoding.samples)]
-    completions = engine.sample(rows, decoding, batches)
-    sampled = time.perf_counter()
-    info = engine.info
-    texts = [completion_text(info.tokenizer, c.ids, info.eos_ids) for c in completions]
     asked = [problem for problem in problems for _ in range(decoding.samples)]
-    verdicts = verifier.verify(
-        [Claim(t, p.answer, info.think_prefilled, p.columns) for t, p in zip(texts, asked, strict=True)]
-    )
-    rendered = [str(info.tokenizer.decode(list(ids), skip_special_tokens=False)) for ids in prompt_ids]
+    info, pending, texts = engine.info, verifier.begin(), dict[int, str]()
+
+    def judge(completions: Mapping[int, Completion]) -> None:
+        """Begin with the verification of completions, by row, that have just ended."""
+        new = {row: completion_text(info.tokenizer, c.ids, info.eos_ids) for row, c in completions.items()}
+        texts.update(new)
+        pending.submit(
+            {
+                row: Claim(text, asked[row].answer, info.think_prefilled, asked[row].columns)
+                for row, text in new.items()
+            }
+        )
+
+    completions = engine.sample(rows, decoding, replace(batches, ended=judge))
+    judge({row: completion for row, completion in enumerate(completions) if row not in texts})
+    sampled = time.perf_counter()
+    by_row = pending.verdicts()
+    verdicts = [by_row[row] for row in range(len(rows))]
     seconds = {"generate": sampled - began, "verify": time.perf_counter() - sampled}
-    return ModelResults(engine.name, decoding, problems, completions, texts, verdicts, seconds, rendered)
+    in_order = [texts[row] for row in range(len(rows))]
+    rendered = [str(info.tokenizer.decode(list(ids), skip_special_tokens=False)) for ids in prompt_ids]
+    return ModelResults(engine.name, decoding, problems, completions, in_order, verdicts, seconds, rendered)
