@@ -51,6 +51,9 @@ class Asked:
     def for_trl(self, problem, budget=None) -> str:
         return problem.prompt + ((budget and budget.hint) or "")
 
+    def text(self, problem, budget=None) -> str:
+        return self.for_trl(problem, budget)
+
     def row(self, problem) -> dict[str, str]:
         return {"prompt_id": problem.id, "prompt": problem.prompt}
 
