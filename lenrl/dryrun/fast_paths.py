@@ -1,11 +1,15 @@
 """Fast paths that a launch takes, and why not the others."""
 
+import copy
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
-from transformers import PreTrainedConfig
+import torch
+from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedConfig
 
 from lenrl.config import Recipe
+from lenrl.generation.sampling import sampler_rule
 from lenrl.training.hardware import Machine, attention, mixed_precision, this_machine
 from lenrl.training.lean import every_row_reason, whole_batch_reason
 from lenrl.training.trl_fields import value_of
@@ -39,6 +43,7 @@ def fast_paths(
         "attention": _attention(recipe, config, precision, machine),
     }
     paths |= _update(recipe, config)
+    paths |= _sampling(recipe, config)
     paths["vllm"] = _vllm(recipe, machine)
     recomputes = bool(value_of(recipe.trainer, "gradient_checkpointing"))
     words = {
@@ -86,6 +91,33 @@ def _update(recipe: Recipe, config: PreTrainedConfig | None) -> dict[str, FastPa
         "chunks_by_length": FastPath(whole is None, whole or "update.lean=true"),
         "rows_with_advantage_only": FastPath(rows is None, rows or "update.lean=true"),
     }
+
+
+def _sampling(recipe: Recipe, config: PreTrainedConfig | None) -> dict[str, FastPath]:
+    """lenrl's sampler, where rows that have ended leave, and verification of those while others are sampled."""
+    reason = _no_sampler(recipe, config)
+    path = FastPath(reason is None, reason or "this model's cache can be divided by rows")
+    return {"own_sampler": path, "verification_beside_sampling": path}
+
+
+def _no_sampler(recipe: Recipe, config: PreTrainedConfig | None) -> str | None:
+    """A reason why rollouts are not sampled by lenrl's sampler; None: they are."""
+    for name in ("use_vllm", "use_transformers_continuous_batching"):
+        if value_of(recipe.trainer, name):
+            return f"trainer.{name}=true"
+    stage = (recipe.launch.get("deepspeed_config") or {}).get("zero_stage")
+    if stage == 3 or recipe.launch.get("fsdp_config"):
+        return (
+            "launch shards the weights, so that its processes must take as many forward passes as each other"
+        )
+    if config is None:
+        return "the model's configuration is not known"
+    fields = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "cache_implementation")
+    generation = {name: value_of(recipe.trainer, name) for name in fields}
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(copy.deepcopy(config))
+    rule = sampler_rule(model, GenerationConfig(do_sample=True, **generation))
+    return rule if isinstance(rule, str) else None
 
 
 def _vllm(recipe: Recipe, machine: Machine) -> FastPath:

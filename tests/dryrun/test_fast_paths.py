@@ -111,7 +111,8 @@ def test_report(monkeypatch):
     assert [name for name, is_taken in taken.items() if not is_taken] == ["bf16", "attention", "vllm"]
     monkeypatch.setattr(hardware, "_refusal", lambda *_: None)
     taken, _ = paths(replace(FLASH, vllm=True), "trainer.use_vllm=true")
-    assert all(taken.values())
+    sampled = ["own_sampler", "verification_beside_sampling"]
+    assert [name for name, is_taken in taken.items() if not is_taken] == sampled
     taken, found = paths(GPUS, "trainer.use_vllm=true", "trainer.gradient_checkpointing=true")
     assert not taken["vllm"] and "not installed" in found["vllm"].reason and not taken["no_recomputation"]
     _, found = paths(GPUS, "model.dtype=bfloat16")
@@ -136,6 +137,23 @@ def test_the_parts_of_the_lean_update_go_by_its_own_rules():
     experts = AutoConfig.for_model("qwen3_moe")
     assert parts(config=experts)[0] == [False, False]
     assert parts("trainer.router_aux_loss_coef=0.0", config=experts)[0] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["launch=fsdp2"], "shards"),
+        (["launch=zero3"], "shards"),
+        (["trainer.use_transformers_continuous_batching=true"], "continuous_batching=true"),
+        (["trainer.cache_implementation=static"], "cache_implementation"),
+        (["launch=zero2", "trainer.top_k=20", "trainer.min_p=0.1"], None),
+    ],
+)
+def test_lenrls_sampler_goes_by_its_own_rules(options, reason):
+    path = fast_paths(recipe_of(*options), CONFIG, CPU)["own_sampler"]
+    assert path.taken == (reason is None) and (reason or "") in path.reason
+    mamba = AutoConfig.for_model("mamba", num_hidden_layers=1, hidden_size=8, vocab_size=9)
+    assert not fast_paths(recipe_of(), mamba, CPU)["own_sampler"].taken
 
 
 def test_check_says_it(capsys):
