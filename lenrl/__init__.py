@@ -12,15 +12,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lenrl.api.from_trl import LenrlTrainer
     from lenrl.api.rewards import verdict
+    from lenrl.api.verbs import compare, evaluate, score
+    from lenrl.config.compose import compose
 
 __version__ = "0.1.0"
 
 _PLACES = {
     "LenrlTrainer": "lenrl.api.from_trl",
+    "compare": "lenrl.api.verbs",
+    "compose": "lenrl.config.compose",
+    "evaluate": "lenrl.api.verbs",
+    "score": "lenrl.api.verbs",
     "verdict": "lenrl.api.rewards",
 }
 
-__all__ = ["LenrlTrainer", "verdict"]
+__all__ = ["LenrlTrainer", "compare", "compose", "evaluate", "score", "verdict"]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 
@@ -118,6 +119,21 @@ def read(path: Path) -> list[LoggedRow]:
     if lines == [b""]:
         raise BadInput(f"{path} is empty; expected a JSON object a line, one completion each")
     return [_row(f"line {number}", line) for number, line in enumerate(lines, start=1)]
+
+
+def of_rows(rows: Sequence[Mapping[str, Any]]) -> list[LoggedRow]:
+    """Rows of a program, checked as the lines of a file are.
+
+    Raises:
+        BadInput: none at all, or a bad one.
+    """
+    if not rows:
+        raise BadInput("there are no rows; give one a completion")
+    try:
+        lines = [json.dumps(dict(row)).encode() for row in rows]
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"a row is no plain value: {error}; give numbers, texts and booleans") from None
+    return [_row(f"row {number}", line) for number, line in enumerate(lines, start=1)]
 
 
 def grouped(rows: list[LoggedRow]) -> list[list[int]]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from lenrl.dryrun.logged_rows import LoggedRow, grouped, read
+from lenrl.dryrun.logged_rows import LoggedRow, grouped, of_rows, read
 from lenrl.errors import BadInput
 from lenrl.files import write_text
 from lenrl.rollouts import StepScore, Verdict
@@ -34,18 +34,18 @@ FORMAT = ("formatted", "think_tags", "answer_tags")
 
 def score(
     recipe: Recipe,
-    path: Path,
+    source: Path | Sequence[Mapping[str, Any]],
     *,
     step: int = 0,
     state_in: Path | None = None,
     state_out: Path | None = None,
     max_length: int | None = None,
 ) -> list[dict[str, object]]:
-    """Score a file that holds one generation batch.
+    """Score one generation batch, in a file or as rows.
 
     Args:
         recipe: its slots, weights of reward functions (a line has their values), verifier, `trainer.max_steps`.
-        path: JSON lines, one completion each.
+        source: a file of JSON lines, or rows, one completion each.
         step: completed optimizer steps.
         state_in, state_out: files of the strategies' state, read before and written after.
         max_length: L_max, tokens; None: 4096.
@@ -61,7 +61,7 @@ def score(
     if max_length is not None and (type(max_length) is not int or max_length < 1):
         raise BadInput(f"trainer.max_completion_length={max_length!r}: needs a whole number of at least 1.")
     method = _fresh(recipe.method, state_in)
-    lines = read(path)
+    lines = read(source) if isinstance(source, Path) else of_rows(source)
     order = grouped(lines)
     run_info = _run_info(recipe, len(order[0]), max_length or DEFAULT_MAX_LENGTH)
     faults = method.errors(run_info)

@@ -1,0 +1,49 @@
+"""The verbs as functions."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import lenrl
+from lenrl.cli import main
+from lenrl.errors import BadInput
+
+ROWS = [
+    {"prompt": "q", "length": 400, "correct": True, "mean_logp": -0.5},
+    {"prompt": "q", "length": 900, "correct": True, "mean_logp": -0.6},
+    {"prompt": "q", "length": 300, "correct": False, "mean_logp": -0.7},
+]
+
+
+@pytest.mark.parametrize("name", ["drpo", "grpo_lambda", "kimi"])
+def test_scores_are_the_command_lines(name, tmp_path, capsys):
+    file = tmp_path / "batch.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    assert main(["score", name, str(file)]) == 0
+    assert lenrl.score(name, ROWS) == [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_slots_and_options_change_the_scores():
+    kimi = lenrl.score("kimi", ROWS)
+    assert lenrl.score({"reward": "kimi"}, ROWS) == kimi != lenrl.score("kimi", ROWS, weight=0.1)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([], "no rows"),
+        ([{"prompt": "q"}], "row 1: field 'length' is missing"),
+        ([{"a": {1}}], "no plain value"),
+    ],
+)
+def test_bad_rows_are_named(rows, said):
+    with pytest.raises(BadInput, match=said):
+        lenrl.score("kimi", rows)
+
+
+def test_importing_lenrl_loads_nothing_heavy():
+    code = "import sys, lenrl; print({'torch', 'pydantic', 'hydra'} & set(sys.modules), lenrl.__all__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("set()") and "LenrlTrainer" in done.stdout
