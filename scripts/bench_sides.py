@@ -30,6 +30,7 @@ from lenrl.tasks.prompts import Prompts
 from lenrl.training.build import build
 from lenrl.training.prepare import grpo_config, prepare
 from lenrl.verify.pool import Claim, Verifier
+from lenrl.verify.several import Verifiers
 
 MIB = 2**20
 MMAP_THRESHOLD = -3  # of mallopt
@@ -78,7 +79,7 @@ class Side:
 
     name: str
     trainer: GRPOTrainer
-    verifier: Verifier
+    verifier: Verifier | Verifiers
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings, self.folder = settings, folder

@@ -32,7 +32,7 @@ def hold(folder: Path, stack: ExitStack) -> None:
 
 
 def on_main(is_main: bool, work: Callable[[], T]) -> T:
-    """What the main process makes of some work, or its error, on every process."""
+    """Result of the main process's work, or its error, on every process."""
     outcome: list[object] = [None]
     if is_main:
         try:

@@ -27,7 +27,7 @@ IMAGES = ("image", "images")
 
 @dataclass(frozen=True)
 class Choices:
-    """What a script says beyond TRL's arguments; see `LenrlTrainer`."""
+    """Settings of a script beyond TRL's arguments; see `LenrlTrainer`."""
 
     method: methods.Given | None
     verifier: str | Mapping[str, Any] | rewards.Function | None

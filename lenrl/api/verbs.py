@@ -1,4 +1,4 @@
-"""What the command line's verbs do, as functions."""
+"""The command line's verbs as functions."""
 
 from __future__ import annotations
 

@@ -32,6 +32,5 @@ __all__ = [
     "sections",
     "sets",
     "short_digest",
-    "spelled_out",
     "spread",
 ]

@@ -67,7 +67,7 @@ class EvaluationInTraining:
         return rows[: len(own) * self.decoding.samples]
 
     def _added(self, problems: Sequence[Problem], step: int) -> Sequence[PromptBudget | None]:
-        """What the budget adds to each prompt."""
+        """Additions of the budget to each prompt."""
         if self.budget is None:
             return [None] * len(problems)
         names, visible = [problem.id for problem in problems], self.budget.visible

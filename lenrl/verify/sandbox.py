@@ -29,21 +29,21 @@ START_S = 10.0  # before the code runs
 
 
 class SandboxLimits(BaseModel):
-    """What the code of one completion may use."""
+    """Limits of what the code of one completion may use."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    seconds: float = Field(2.0, gt=0, le=10, description="by the clock, of all calls together")
-    memory_mib: int = Field(256, ge=64, description="address space of each process")
+    seconds: float = Field(default=2.0, gt=0, le=10, description="by the clock, of all calls together")
+    memory_mib: int = Field(default=256, ge=64, description="address space of each process")
     processes: int = Field(
-        4, ge=1, le=64, description="processes and threads at once, the first one included"
+        default=4, ge=1, le=64, description="processes and threads at once, the first one included"
     )
-    file_mib: int = Field(8, ge=1, description="MiB of a file, and of all files together")
-    open_files: int = Field(32, ge=8, description="open files of a process")
+    file_mib: int = Field(default=8, ge=1, description="MiB of a file, and of all files together")
+    open_files: int = Field(default=32, ge=8, description="open files of a process")
 
 
 class Run(NamedTuple):
-    """What came back.
+    """Values that came back from the code.
 
     Attributes:
         values: an entry a call: `[value]`, or None where it raised, gave no JSON value or was not reached.

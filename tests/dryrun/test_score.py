@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -310,8 +310,10 @@ def test_ten_thousand_rows_are_quick(tmp_path: Path) -> None:
         f"import sys; from lenrl.cli import main; assert main(['score', 'grpo_lambda', {str(file)!r}]) == 0; "
         "assert not {'trl', 'transformers'} & set(sys.modules)"
     )
-    start = time.perf_counter()
+    start = os.times()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 10_000
-    assert time.perf_counter() - start < 10  # seconds, start-up included
+    spent = os.times()
+    seconds = spent.children_user + spent.children_system - start.children_user - start.children_system
+    assert seconds < 10  # of CPU time, start-up included: the machine may have other work
