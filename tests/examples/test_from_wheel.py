@@ -45,3 +45,17 @@ def test_unit_tests(wheel, tmp_path):
     assert line["accuracy"] == 0.0 and line["groups_with_signal"] == 0.0, (
         "the embedded reasoner writes no code"
     )
+
+
+def test_trl_rewards(wheel, tmp_path):
+    lenrl("train", "trl_rewards", tmp_path, "trainer.max_steps=1", library=wheel)
+    [line] = metrics(tmp_path)
+    assert -0.5 < line["reward_overlong"] < 0 and line["reward_rechecks"] < 0
+    assert line["reward"] < line["accuracy"] and 0 < line["logged_without_recheck"] < 1
+
+
+def test_own_task(wheel, tmp_path):
+    assert "alternating" in lenrl("check", "own_task", tmp_path, library=wheel)
+    lenrl("train", "own_task", tmp_path, "trainer.max_steps=1", library=wheel)
+    [line] = metrics(tmp_path)
+    assert line["accuracy"] > 0.3, "the embedded reasoner knows such chains"
