@@ -1,6 +1,7 @@
 """The example of unit tests as verifier: right and wrong code, hostile code, a short run from another folder."""
 
 import json
+import logging
 
 import pytest
 
@@ -76,3 +77,12 @@ def test_its_tasks_can_be_solved(verifier):
         code = f"import json\ndef {name}(*a): return json.loads({table!r})[json.dumps(a)]"
         [verdict] = verifier.verify([Claim(completion(code), None, columns=row)])
         assert verdict.correct
+
+
+def test_the_weaker_isolation_is_said(verifier, caplog):
+    weak = plugins.find("verifier", "unit_tests", {})(isolation="audit")
+    with caplog.at_level(logging.WARNING):
+        weak.set_up()
+    assert "audit hook alone" in caplog.text and "verifier.isolation=namespaces" in caplog.text
+    assert weak.judge(completion(RIGHT), None, None, {"tests": TESTS}) == 1.0
+    assert weak.judge(completion("import socket\n" + RIGHT), None, None, {"tests": TESTS}) == 0.0
