@@ -155,13 +155,13 @@ class Stock(Side):
         ).tokenizer
         prompts = Prompts(checked_run.task, tokenizer)
         problems = {problem.id: problem for problem in checked_run.task.problems("train")}
-        self.verifier = Verifier(checked_run.verifier)
+        self.verifier = verifier = Verifier(checked_run.verifier)
 
         def reward(prompt_id: list[str], completion_ids: list[list[int]], **_: object) -> list[float]:
             texts = [completion_text(tokenizer, ids, self.trainer.eos_token_ids) for ids in completion_ids]
             golds = [problems[name].answer for name in prompt_id]
             claims = [Claim(text, gold) for text, gold in zip(texts, golds, strict=True)]
-            return [float(bool(verdict.correct)) for verdict in self.verifier.verify(claims)]
+            return [float(bool(verdict.correct)) for verdict in verifier.verify(claims)]
 
         self.trainer = TimedGRPO(
             model=find(settings.model),
