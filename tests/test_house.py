@@ -20,6 +20,7 @@ SAME = {
     "base.py": "the contracts of a package's plug-ins: strategies, engines",
     "settings.py": "a package's settings, as a recipe or a command gives them",
     "worker.py": "the process that a pool or a launcher starts",
+    "trl.py": "TRL's loss as an objective, and a reward for TRL's own trainer",
 }
 
 
