@@ -174,7 +174,7 @@ def divide(words: Sequence[str]) -> tuple[list[str], str | dict[str, Any], EvalS
     """
     models = [word for word in words if Path(word).exists() or not re.match(r"[A-Za-z_][\w.]*=", word)]
     lines = [word for word in words if word not in models]
-    from lenrl.config import group, group_choices, sections
+    from lenrl.config import group, group_choices, options_of, sections
     from lenrl.evaluation.settings import EvalSettings
 
     # A task is often a path, which the grammar would have in quotes.
@@ -183,7 +183,7 @@ def divide(words: Sequence[str]) -> tuple[list[str], str | dict[str, Any], EvalS
     task: str | dict[str, Any] = named[-1] if named else "chain"
     extra = values.pop("task", None)
     if task in group_choices("task"):  # a file of recipes/task/
-        task = {**group("task", task), **(extra or {})}
+        task = options_of({**group("task", task), **(extra or {})})
     elif extra:
         from lenrl.tasks import build
 

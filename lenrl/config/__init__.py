@@ -2,6 +2,7 @@
 
 from lenrl.config.compose import compose, find, group
 from lenrl.config.grid import Axis, Grid, spread
+from lenrl.config.other_tasks import options_of
 from lenrl.config.overrides import sections, sets
 from lenrl.config.paths import RECIPES, group_choices, recipe_files
 from lenrl.config.recipe import (
@@ -28,6 +29,7 @@ __all__ = [
     "find",
     "group",
     "group_choices",
+    "options_of",
     "recipe_files",
     "sections",
     "sets",

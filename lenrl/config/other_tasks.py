@@ -1,4 +1,4 @@
-"""Tasks that a recipe names inside of its `evals`, written out as their options."""
+"""Tasks that a recipe names inside of its `evals` and of a mix, written out as their options."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +20,7 @@ def spelled_out(plain: dict[str, Any], near: Path | None = None) -> None:
     Raises:
         BadInput: an entry is neither a name nor a mapping with `task`.
     """
+    plain["task"] = _parts(plain.get("task"), near)
     if isinstance(plain.get("evals"), str):  # evals=aime24
         plain["evals"] = [plain["evals"]]
     if isinstance(plain.get("evals"), list):
@@ -36,6 +37,24 @@ def _eval(entry: Any, near: Path | None) -> dict[str, Any]:
     return {"name": _name(entry["task"]), **entry, "task": options_of(entry["task"], near)}
 
 
+def _parts(task: Any, near: Path | None) -> Any:
+    """A task's options, where it is a mix with those of its parts' tasks."""
+    if not (
+        isinstance(task, Mapping) and task.get("name") == "mix" and isinstance(task.get("parts"), Mapping)
+    ):
+        return task
+    parts = {}
+    for name, given in task["parts"].items():
+        part = {"task": given} if isinstance(given, str) else given
+        if not isinstance(part, Mapping) or "task" not in part:
+            raise BadInput(
+                f"task.parts.{name}={shown(part, 60)} names no task; give {{task: ..., weight: ...}}, with a name of "
+                "recipes/task/, a data file, or options"
+            )
+        parts[name] = {**part, "task": options_of(part["task"], near)}
+    return {**task, "parts": parts}
+
+
 def options_of(task: Any, near: Path | None = None) -> Any:
     """A task's options: of a file of `task/`, of a data file, or of a task without options."""
     if isinstance(task, Mapping) and isinstance(task.get("use"), str):  # a file's, with changes
@@ -44,7 +63,7 @@ def options_of(task: Any, near: Path | None = None) -> Any:
             **{key: value for key, value in task.items() if key != "use"},
         }
     if not isinstance(task, str):
-        return task
+        return _parts(task, near)
     for folder in [near / "task" if near else None, RECIPES / "task"]:
         if folder is not None and (folder / f"{task}.yaml").is_file():
             return yaml.safe_load((folder / f"{task}.yaml").read_text(encoding="utf-8"))

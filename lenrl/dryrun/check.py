@@ -18,7 +18,7 @@ from lenrl.dryrun.objective_trial import try_objective
 from lenrl.files import visible
 from lenrl.measures.format import Figures
 from lenrl.rollouts import Verdict
-from lenrl.tasks import Problem
+from lenrl.tasks import Problem, by_part
 from lenrl.tasks.audit import Audit
 from lenrl.training.prepare import CheckedRun, audited, audited_others, prepare
 from lenrl.training.rendered import rendered
@@ -36,9 +36,9 @@ def check(recipe: Recipe) -> Figures:
 
     Returns:
         `recipe` (resolved), `digest`, `run_dir`, `batch`, `model`, `fast_paths` (yes or no, and why), `data` (a split:
-        counts), `prompt` (rendered), `evals`, `verifier`, `reward_functions` (where there are any: what they give gold
-        answers), `penalty`, `objective` (its figures on a made-up micro-batch), `warnings`; plain values, sizes in MiB,
-        times in seconds, lengths in tokens.
+        counts), `prompt` (rendered; `prompts_by_part`: of a mix), `evals`, `verifier`, `reward_functions` (where there
+        are any: what they give gold answers), `penalty`, `objective` (its figures on a made-up micro-batch),
+        `warnings`; plain values, sizes in MiB, times in seconds, lengths in tokens.
 
     Raises:
         BadInput: the recipe or its data can't be trained.
@@ -58,9 +58,12 @@ def check(recipe: Recipe) -> Figures:
         verifier = verifiers.of(checked_run.verifier)
         others = audited_others(checked_run, tokenizer, verifiers.of, context)
         facts["data"], train = _audit(checked_run, verifier, tokenizer, longest, warnings, others)
-        facts["prompt"] = _prompt(checked_run, train, tokenizer)
+        samples = {part: _prompt(checked_run, some, tokenizer) for part, some in by_part(train).items()}
+        facts["prompt"], *_ = samples.values()
+        facts["prompts_by_part"] = {part: text for part, text in samples.items() if part and text}
         facts["evals"] = _others(checked_run, others, warnings)
-        facts["verifier"] = _time(checked_run, verifier, train, warnings)
+        timed = {part: _time(verifier.part(part), some, warnings) for part, some in by_part(train).items()}
+        facts["verifier"] = timed.get("", timed)
     if recipe.method.functions:
         facts["reward_functions"] = function_trial.tried(checked_run, train)
     facts["penalty"], advantage = trial.penalty(checked_run, train, warnings)
@@ -82,9 +85,12 @@ def show(facts: Figures, console: Console | None = None) -> None:
         for key, value in facts[section].items():
             table.add_row(Text(f"  {key.replace('_', ' ')}"), Text(_words(value)))
     console.print(table)
-    if facts["prompt"] is not None:
-        console.print(Text("prompt, as the model reads it", style="bold"))
-        console.print(Text(visible(facts["prompt"])), soft_wrap=True)
+    prompts = facts["prompts_by_part"] or {"": facts["prompt"]}
+    for part, prompt in prompts.items():
+        if prompt is not None:
+            of_part = f" of {part}" if part else ""
+            console.print(Text(f"prompt{of_part}, as the model reads it", style="bold"))
+            console.print(Text(visible(prompt)), soft_wrap=True)
     for warning in facts["warnings"]:
         console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
     console.print(Text(f"{facts['recipe']['recipe']} can be trained; its run goes to {facts['run_dir']}"))
@@ -119,9 +125,16 @@ def _audit(
     kept, audits, _ = audited(checked_run, tokenizer, verifier, longest, elsewhere=elsewhere)
     counts: dict[str, object] = {"task": checked_run.task.name}
     for audit in audits:
-        counts[audit.split] = {name: n for name, n in audit.counts().items() if n or name == "kept"}
+        counts[audit.split] = {
+            **_counted(audit),
+            **{f"of {part}": _counted(own) for part, own in audit.parts.items()},
+        }
         warnings += audit.warnings
     return counts, kept["train"]
+
+
+def _counted(audit: Audit) -> dict[str, int]:
+    return {name: n for name, n in audit.counts().items() if n or name == "kept"}
 
 
 def _prompt(
@@ -151,15 +164,14 @@ def _others(
     return facts
 
 
-def _time(
-    checked_run: CheckedRun, verifier: Verifier, train: Sequence[Problem], warnings: list[str]
-) -> dict[str, object]:
-    own = isinstance(checked_run.verifier, PluginSettings)  # it may ask a server
+def _time(verifier: Verifier, train: Sequence[Problem], warnings: list[str]) -> dict[str, object]:
+    settings = verifier.settings
+    own = isinstance(settings, PluginSettings)  # it may ask a server
     some = [problem for problem in train if problem.answer][: TRIED if own else TIMED]
     golds = [problem.answer or "" for problem in some]
-    if not golds or checked_run.verifier.kind == "gym":
-        return {"kind": checked_run.verifier.kind, "timed": 0}
-    boxed = checked_run.verifier.format == "boxed"
+    if not golds or settings.kind == "gym":
+        return {"kind": settings.kind, "timed": 0}
+    boxed = settings.format == "boxed"
     forms = [f"\\boxed{{{g}}}" if boxed else f"<answer>{g}</answer>" for g in golds]
     claims = [Claim(form, g, columns=p.columns) for form, g, p in zip(forms, golds, some, strict=True)]
     claims += [
@@ -179,8 +191,8 @@ def _time(
     if limited > SLOW_SHARE:
         warnings.append(f"{limited:.0%} of the gold answers overrun its limits: raise verifier.timeout_s")
     return {
-        "kind": checked_run.verifier.kind,
-        "workers": checked_run.verifier.workers,
+        "kind": settings.kind,
+        "workers": settings.workers,
         "timed": len(claims),
         "verdicts_per_second": round(len(claims) / seconds) if seconds else None,
     }

@@ -33,8 +33,11 @@ def parts(
     Raises:
         PluginFailed, NonfiniteReward: as `call` does.
     """
-    column = getattr(task, "answer", None)
-    gold = [{"answer": p.answer, **({column: p.answer} if isinstance(column, str) else {})} for p in problems]
+    columns = [getattr(task.of(problem), "answer", None) for problem in problems]
+    gold = [
+        {"answer": p.answer, **({column: p.answer} if isinstance(column, str) else {})}
+        for p, column in zip(problems, columns, strict=True)
+    ]
     more = given or [{}] * len(problems)
     rows: Any = [messages(task, problem) for problem in problems]
     inputs = FunctionInputs(

@@ -29,7 +29,7 @@ from lenrl.measures.format import Evaluation, Figures
 from lenrl.tasks import Problem, Task, build, encode, messages
 from lenrl.tasks.audit import load
 from lenrl.verify.pool import Verifier
-from lenrl.verify.settings import VerifierSettings
+from lenrl.verify.several import verifier_of
 
 
 def evaluate(
@@ -65,7 +65,7 @@ def evaluate(
     folder = None if out_dir is None else Path(out_dir)
     measured: list[tuple[ModelResults, Figures]] = []
     tokenizer = None  # the last model's
-    with Verifier(VerifierSettings.read(settings.verifier, task.VERIFIER)) as verifier:
+    with verifier_of(task.verifier_settings(settings.verifier)) as verifier:
         problems, audit = load(task, settings.split, verifier=verifier)
         total = len(models) * len(problems) * sum(decoding.samples for decoding in decodings)
         with _progress(console, total) as bar:

@@ -42,7 +42,9 @@ def fingerprint(
         "chat_template": _hash(getattr(info.tokenizer, "chat_template", None) or ""),
         "eos_ids": list(info.eos_ids),
         "think_prefilled": info.think_prefilled,
-        "verifier": verifier.model_dump(mode="json", exclude={"workers"}),
+        "verifier": verifier.model_dump(
+            mode="json", exclude={"workers": True, "parts": {"__all__": {"workers"}}}
+        ),
         **engine.identity(),
         "versions": _versions(task),
     }
@@ -80,7 +82,10 @@ def _tokenizer(info: TokenizerInfo) -> str:
 
 
 def _versions(task: Task) -> dict[str, str | None]:
-    names = [*PACKAGES, *(["reasoning-gym"] if isinstance(task, GymTask) else [])]
+    names = [
+        *PACKAGES,
+        *(["reasoning-gym"] if any(isinstance(source, GymTask) for source in task.sources) else []),
+    ]
     return {
         "lenrl": __version__,
         "python": platform.python_version(),

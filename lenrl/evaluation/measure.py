@@ -41,8 +41,9 @@ def measure(
         texts.update(new)
         pending.submit(
             {
-                row: Claim(text, asked[row].answer, info.think_prefilled, asked[row].columns)
+                row: Claim(text, p.answer, info.think_prefilled, p.columns, p.part)
                 for row, text in new.items()
+                for p in [asked[row]]
             }
         )
 

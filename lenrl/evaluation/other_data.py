@@ -31,7 +31,7 @@ def task_of(entry: OtherData) -> Task:
 
 def verifier_of(entry: OtherData, recipe: Recipe, task: Task) -> VerifierSettings:
     """The recipe's verifier with what the entry changes; its kind is the task's, where neither names one."""
-    return VerifierSettings.read({**recipe.verifier, **entry.verifier}, task.VERIFIER)
+    return task.verifier_settings({**recipe.verifier, **entry.verifier})
 
 
 def model_options(model: ModelSettings) -> dict[str, Any]:

@@ -77,6 +77,7 @@ def _columns(results: ModelResults) -> dict[str, list | pa.Array]:
         "ids": pa.array([completion.ids for completion in results.completions], pa.list_(pa.int32())),
         "truncated": [completion.truncated for completion in results.completions],
         "difficulty": [None if p.difficulty is None else str(p.difficulty) for p in problems],
+        **({"part": [p.part for p in problems]} if any(p.part for p in problems) else {}),
         "model": [results.model] * len(problems),
         "decoding": [results.decoding.name] * len(problems),
     }

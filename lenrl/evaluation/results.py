@@ -13,7 +13,7 @@ from lenrl.evaluation.fingerprint import differences
 from lenrl.generation.base import Completion, Decoding
 from lenrl.measures.format import Figures, named
 from lenrl.rollouts import Verdict
-from lenrl.tasks import Problem
+from lenrl.tasks import Problem, by_part
 from lenrl.verify.math.normalize import key
 
 WIDE = 0.05  # half width of an accuracy's interval; above, two settings of a method can't be told apart
@@ -79,6 +79,8 @@ def describe(results: ModelResults, budget: int, vote_width: int = measures.VOTE
     for row, problem in enumerate(results.problems):
         if problem.difficulty is not None:
             grades[problem.difficulty].append(row)
+    parts = by_part([problem for problem in results.problems if problem.part])
+    places = {name: [row for row, p in enumerate(results.problems) if p.part == name] for name in parts}
     grades = grades if len(grades) <= MAX_GRADES else {}
     return {
         "model": results.model,
@@ -99,6 +101,10 @@ def describe(results: ModelResults, budget: int, vote_width: int = measures.VOTE
         "by_difficulty": {
             str(grade): _headline(correct[rows], tokens[rows]) | {"prompts": len(rows)}
             for grade, rows in sorted(grades.items(), key=lambda item: (isinstance(item[0], str), item[0]))
+        },
+        "by_part": {
+            name: _headline(correct[rows], tokens[rows]) | {"prompts": len(rows)}
+            for name, rows in places.items()
         },
         "seconds": results.seconds,
     }

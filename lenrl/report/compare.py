@@ -101,14 +101,19 @@ class Compared:
         base = next((f" Base: {entry.name}." for entry in self.entries if entry.base), "")
         return f"{len(self.entries)} evaluations{problems}: {names}.{base} 95 % intervals over problems."
 
-    def by_difficulty(self) -> dict[str, object] | None:
-        """Accuracy and tokens a difficulty, of each entry of the first decoding."""
-        entries = [
-            e for e in self.entries if e.decoding == self.entries[0].decoding and e.figures["by_difficulty"]
-        ]
+    def breakdowns(self) -> list[dict[str, object]]:
+        """Accuracy and tokens by part of a mix and by difficulty, as far as there are any."""
+        kinds = {"part": "parts", "difficulty": "difficulties"}
+        tables = [(kind, name, self._breakdown(f"by_{kind}")) for kind, name in kinds.items()]
+        return [{"kind": kind, "id": name, **table} for kind, name, table in tables if table]
+
+    def _breakdown(self, key: str) -> dict[str, object] | None:
+        """Accuracy and tokens a part or difficulty, of each entry of the first decoding."""
+        first = self.entries[0].decoding if self.entries else None
+        entries = [e for e in self.entries if e.decoding == first and e.figures.get(key)]
         if not entries:
             return None
-        tables = [entry.figures["by_difficulty"] for entry in entries]
+        tables = [entry.figures[key] for entry in entries]
         rows = []
         for grade in dict.fromkeys(grade for table in tables for grade in table):
             figures_ = [table.get(grade) for table in tables]

@@ -11,11 +11,12 @@ from lenrl.errors import BadInput, did_you_mean, explain
 from lenrl.tasks.base import SPLITS, Task, digest
 from lenrl.tasks.chain import ChainTask
 from lenrl.tasks.gym import GymTask
+from lenrl.tasks.mix import MixTask, by_part
 from lenrl.tasks.problem import Problem
 from lenrl.tasks.prompts import encode, messages, render, think_prefilled
 from lenrl.tasks.table import SUFFIXES, TableTask
 
-TASKS: dict[str, type[Task]] = {"chain": ChainTask, "table": TableTask, "gym": GymTask}
+TASKS: dict[str, type[Task]] = {"chain": ChainTask, "table": TableTask, "gym": GymTask, "mix": MixTask}
 
 
 def build(spec: Mapping[str, Any] | str) -> Task:

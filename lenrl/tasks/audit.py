@@ -1,12 +1,12 @@
 """The problems that a run or an evaluation uses, after an audit of answers, prompts and repetitions."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Protocol
 
 from lenrl.errors import BadInput, shown
-from lenrl.tasks import SPLITS, Problem, Task, encode, messages
+from lenrl.tasks import SPLITS, MixTask, Problem, Task, by_part, encode, messages
 
 NAMED = 3  # examples in a message
 
@@ -16,6 +16,10 @@ class Readable(Protocol):
 
     def readable(self, golds: list[str]) -> list[bool]:
         """For each gold answer: taken as an answer, it is judged correct against itself."""
+        ...
+
+    def part(self, name: str) -> "Readable":
+        """The verifier of a part of a mix."""
         ...
 
 
@@ -32,7 +36,9 @@ class Audit:
     duplicates: int = 0  # same prompt, same answer; kept
     conflicts: int = 0  # prompts with different answers; kept
     overlap: int = 0  # prompts that another split holds too; kept
+    in_mix: int = 0  # of a mix's part: as many of the mix's problems, repetitions included
     warnings: tuple[str, ...] = field(default=())
+    parts: Mapping[str, "Audit"] = field(default_factory=dict)  # of a mix
 
     def counts(self) -> dict[str, int]:
         """The counts as plain values, for logs."""
@@ -62,6 +68,8 @@ def load(
         BadInput: the split is empty (before or after dropping), too many gold answers are unreadable, or a
             prompt is too long and the task does not say to drop it.
     """
+    if isinstance(task, MixTask):
+        return _load_parts(task, split, tokenizer, verifier, max_prompt_tokens, others)
     try:
         problems = task.problems(split)
     except BadInput:
@@ -86,6 +94,37 @@ def load(
         )
     audit = _repetitions(problems, audit)
     audit = _overlap(problems, audit, others)
+    return problems, replace(audit, kept=len(problems))
+
+
+def _load_parts(
+    task: MixTask,
+    split: str,
+    tokenizer: Any,
+    verifier: Readable | None,
+    max_prompt_tokens: int | None,
+    others: Sequence[Problem],
+) -> tuple[list[Problem], Audit]:
+    """The problems of a mix, each part audited by itself before it is weighed."""
+    kept, audits = {}, {}
+    for name, count in task.counts(split).items():
+        if count == 0 and split != "train":
+            continue
+        try:
+            kept[name], audits[name] = load(
+                task.parts[name].task, split, tokenizer, verifier and verifier.part(name), max_prompt_tokens
+            )
+        except BadInput as fault:
+            raise BadInput(f"task.parts.{name}: {fault}") from None
+    problems = task.mixed(split, kept)
+    if not problems:
+        raise BadInput(
+            f"task 'mix' gives no {split} problems: no part has any; or leave them out: task.{split}=0"
+        )
+    said = [f"part {name}: {warning}" for name, audit in audits.items() for warning in audit.warnings]
+    sums = {name: sum(audit.counts()[name] for audit in audits.values()) for name in Audit(split).counts()}
+    parts = {name: replace(audits[name], in_mix=len(some)) for name, some in by_part(problems).items()}
+    audit = _overlap(problems, replace(Audit(split, **sums), warnings=tuple(said), parts=parts), others)
     return problems, replace(audit, kept=len(problems))
 
 

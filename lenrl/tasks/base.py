@@ -5,12 +5,13 @@ from __future__ import annotations
 import abc
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
 from lenrl.tasks.problem import Problem
+from lenrl.verify.settings import VerifierSettings
 
 SPLITS = ("train", "dev", "test")
 
@@ -44,6 +45,28 @@ class Task(BaseModel, abc.ABC, frozen=True, extra="forbid", allow_inf_nan=False,
         """The task has gold answers."""
         return True
 
+    @property
+    def sources(self) -> tuple[Task, ...]:
+        """The tasks that problems come from: this one, of a mix its parts'."""
+        return (self,)
+
+    @property
+    def wording(self) -> list[Any]:
+        """The words around every prompt, for hashes."""
+        return [self.system_prompt, self.template]
+
+    def of(self, problem: Problem) -> Task:
+        """The task that a problem comes from: its words surround the prompt."""
+        return self
+
+    def verifier_settings(self, spec: Mapping[str, Any]) -> VerifierSettings:
+        """Settings of the verifier of its answers, from a recipe's `verifier` section.
+
+        Raises:
+            BadInput: an unknown key, or a value out of bounds.
+        """
+        return VerifierSettings.read(spec, self.VERIFIER)
+
     def where_answered(self) -> Task:
         """This task, or the same one without gold answers if its data has none: for methods that need none."""
         return self
@@ -65,6 +88,9 @@ class Task(BaseModel, abc.ABC, frozen=True, extra="forbid", allow_inf_nan=False,
 
 def digest(task: Task, problems: Sequence[Problem]) -> str:
     """Short hash of what a model is asked and what counts as right: prompts, answers, templates."""
-    rows: list[Any] = [[p.prompt, p.answer, *([p.context] if p.context else [])] for p in problems]
-    text = json.dumps([task.system_prompt, task.template, rows])
+    rows: list[Any] = [
+        [p.prompt, p.answer, *([p.context] if p.context else []), *([p.id] if p.part else [])]
+        for p in problems
+    ]
+    text = json.dumps([*task.wording, rows])
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

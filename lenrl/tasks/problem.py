@@ -16,6 +16,7 @@ class Problem:
         columns: further columns of the data set, by name; they are not part of the hash.
         where: the problem's file and line, for messages; empty where it comes from no file.
         context: messages before that of the user, as (role, text): a system prompt, earlier turns.
+        part: name of its task in a mix; empty elsewhere.
     """
 
     id: str
@@ -25,6 +26,7 @@ class Problem:
     columns: Mapping[str, object] = field(default_factory=dict, hash=False)
     where: str = field(default="", compare=False)
     context: tuple[tuple[str, str], ...] = ()
+    part: str = ""
 
     @property
     def asked(self) -> tuple[tuple[tuple[str, str], ...], str]:

@@ -10,7 +10,7 @@ from lenrl.generation.pretrained import load_tokenizer_info, room
 from lenrl.tasks.base import Task, digest
 from lenrl.tasks.problem import Problem
 from lenrl.training.prepare import CheckedRun, audited
-from lenrl.verify.pool import Verifier
+from lenrl.verify.several import verifier_of
 
 NAME = "data.json"
 
@@ -33,7 +33,7 @@ def refuse_other(run_dir: Path, checked_run: CheckedRun) -> None:
     model = checked_run.recipe.model
     info = load_tokenizer_info(model.path, model, needs_config=True)
     longest = room(info.context, checked_run.run_info.max_length)
-    with Verifier(checked_run.verifier) as verifier:
+    with verifier_of(checked_run.verifier) as verifier:
         kept, _, _ = audited(checked_run, info.tokenizer, verifier, longest)
     now = _hashes(checked_run.task, kept)
     changed = [

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from lenrl import tasks
 from lenrl.evaluation.measure import measure
 from lenrl.generation.base import Batches, Decoding
 from lenrl.generation.pretrained import TokenizerInfo
@@ -17,6 +18,9 @@ from lenrl.tasks.prompts import Prompts
 from lenrl.verify.pool import Verifier
 
 FIGURES = ("accuracy", "tokens", "truncated_share", "aes")  # of each evaluation, after its prefix
+
+
+Row = tuple[bool | None, int, bool, str]  # correct, tokens, truncated, part
 
 
 @dataclass(frozen=True)
@@ -38,17 +42,17 @@ class EvaluationInTraining:
     alone: Callable[[str, Callable[[], list]], list]  # runs what a process does by itself
 
     def __call__(self, model: nn.Module, step: int, gather: Callable[[list], list]) -> dict[str, float]:
-        """`accuracy` among known verdicts, mean `tokens`, `truncated_share`."""
+        """`accuracy` among known verdicts, mean `tokens`, `truncated_share`; of a mix also `PART_accuracy`, ..."""
         rows = gather(self.alone("evaluation", lambda: self._rows(model, step)))
-        known = [correct for correct, _, _ in rows if correct is not None]
-        return {
-            "accuracy": sum(known) / len(known) if known else math.nan,
-            "tokens": sum(length for _, length, _ in rows) / len(rows),
-            "truncated_share": sum(truncated for _, _, truncated in rows) / len(rows),
-        }
+        figures = _figures(rows)
+        for part in tasks.by_part(self.problems):
+            if part:
+                own = _figures([row for row in rows if row[3] == part])
+                figures |= {f"{part}_{name}": value for name, value in own.items()}
+        return figures
 
-    def _rows(self, model: nn.Module, step: int) -> list[tuple[bool | None, int, bool]]:
-        """(correct, tokens, truncated) of each completion of this process's problems.
+    def _rows(self, model: nn.Module, step: int) -> list[Row]:
+        """(correct, tokens, truncated, part) of each completion of this process's problems.
 
         Every process samples for as many problems: each forward pass may be one for all of them (ZeRO-3, FSDP).
         Those that fill it up are not counted.
@@ -60,9 +64,10 @@ class EvaluationInTraining:
         prompts = [self.prompts.ids(p, a) for p, a in zip(problems, added, strict=True)]
         engine = TransformersEngine("the model in training", self.info, model)
         results = measure(engine, problems, prompts, self.decoding, self.verifier, batches=self.batches)
+        asked = [problem for problem in problems for _ in range(self.decoding.samples)]
         rows = [
-            (verdict.correct, len(completion.ids), completion.truncated)
-            for verdict, completion in zip(results.verdicts, results.completions, strict=True)
+            (verdict.correct, len(completion.ids), completion.truncated, problem.part)
+            for verdict, completion, problem in zip(results.verdicts, results.completions, asked, strict=True)
         ]
         return rows[: len(own) * self.decoding.samples]
 
@@ -74,6 +79,15 @@ class EvaluationInTraining:
         columns = [visible(p.columns, prompt=p.prompt, gold=p.answer) for p in problems]
         with calling(self.budget):
             return self.budget.evaluation(names, columns, step, self.run_info)
+
+
+def _figures(rows: Sequence[Row]) -> dict[str, float]:
+    known = [correct for correct, *_ in rows if correct is not None]
+    return {
+        "accuracy": sum(known) / len(known) if known else math.nan,
+        "tokens": sum(length for _, length, *_ in rows) / len(rows),
+        "truncated_share": sum(truncated for _, _, truncated, _ in rows) / len(rows),
+    }
 
 
 @dataclass(frozen=True)

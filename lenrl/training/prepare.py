@@ -26,7 +26,7 @@ from lenrl.training.evaluation import FIGURES
 from lenrl.training.hardware import fallbacks, mixed_precision, this_machine
 from lenrl.training.lean import every_row_reason
 from lenrl.training.peft import peft_config, quantization_config
-from lenrl.training.rendered import LOOKED_AT, rendered, unasked
+from lenrl.training.rendered import rendered, unasked_by_part
 from lenrl.training.run_info import run_info_of, task_of
 from lenrl.training.trl_fields import GRPO_FIELDS, field_faults, value_of
 from lenrl.verify.settings import VerifierSettings
@@ -110,9 +110,9 @@ def checked(
     trainer = dict(recipe.trainer)
     layout = _layout(trainer, processes)
     faults = batch_faults(layout) + list(faults)
-    verifier = VerifierSettings.read(recipe.verifier, task.VERIFIER)
+    verifier = task.verifier_settings(recipe.verifier)
     others = tuple(_other(entry, recipe) for entry in recipe.evals)
-    faults += _best_faults(trainer, task, others)
+    faults += [*_name_faults(task, others), *_best_faults(trainer, task, others)]
     unlabelled = (
         [_unlabelled(recipe, method)]
         if method.needs_gold and verifier.needs_gold and not task.labelled
@@ -139,12 +139,24 @@ def _other(entry: OtherData, recipe: Recipe) -> CheckedOther:
     return CheckedOther(entry, task, verifier_of(entry, recipe, task), settings_of(entry, recipe))
 
 
+def _name_faults(task: tasks.Task, others: Sequence[CheckedOther]) -> list[str]:
+    """Entries of `evals` that are called as a part of the mix is."""
+    parts = task.parts if isinstance(task, tasks.MixTask) else ()
+    return [
+        f"evals: {name} is a part of the mix too, and both would give eval_{name}_accuracy; give the entry another name"
+        for name in parts
+        if name in {other.entry.name for other in others}
+    ]
+
+
 def _best_faults(trainer: Mapping[str, Any], task: tasks.Task, others: Sequence[CheckedOther]) -> list[str]:
     """A figure to choose the best checkpoint by that no evaluation of the run gives."""
     chosen = trainer.get("metric_for_best_model")
     if chosen is None:
         return []
-    prefixes = [*([""] if task.count("dev") != 0 else []), *(f"{other.entry.name}_" for other in others)]
+    parts = task.parts if isinstance(task, tasks.MixTask) else ()
+    own = ["", *(f"{part}_" for part in parts)] if task.count("dev") != 0 else []
+    prefixes = [*own, *(f"{other.entry.name}_" for other in others)]
     known = [f"eval_{prefix}{figure}" for prefix in prefixes for figure in FIGURES]
     if chosen in known and trainer.get("eval_steps"):
         return []
@@ -234,20 +246,29 @@ def audited(
         max_prompt_tokens=max_prompt_tokens,
         elsewhere=elsewhere,
     )
-    columns = frozenset.intersection(*(frozenset(problem.columns) for problem in kept["train"]))
+    columns = _columns(kept["train"])
     visits = checked_run.layout.prompts_sampled(checked_run.run_info.max_steps or 0) / len(kept["train"])
     run_info = replace(checked_run.run_info, columns=columns, visits=visits)
     method = checked_run.method
-    faults = method.errors(run_info) + checked_run.verifier.errors(columns)
+    faults = method.errors(run_info)
+    for part, problems in tasks.by_part(kept["train"]).items():
+        faults += checked_run.verifier.part(part).errors(_columns(problems))
     if faults:
         raise BadInput("\n".join(faults))
     new = [warning for warning in method.warnings(run_info) if warning not in checked_run.warnings]
     if tokenizer is not None:
-        texts = rendered(checked_run.recipe, checked_run.task, kept["train"], tokenizer, run_info)
-        new += unasked(checked_run.task, checked_run.verifier, texts)
+        read = partial(rendered, checked_run.recipe, checked_run.task, tokenizer=tokenizer, run_info=run_info)
+        new += unasked_by_part(
+            checked_run.task, checked_run.verifier, kept["train"], lambda some: read(problems=some)
+        )
     train = replace(audits[-1], warnings=(*audits[-1].warnings, *new))  # the method's, of this data
     audits = [*audits[:-1], train]
     return kept, audits, run_info
+
+
+def _columns(problems: Sequence[tasks.Problem]) -> frozenset[str]:
+    """Columns that all problems have."""
+    return frozenset.intersection(*(frozenset(problem.columns) for problem in problems))
 
 
 def audited_others(
@@ -276,8 +297,10 @@ def audited_others(
             raise BadInput(f"evals, {other.entry.name}: {fault}") from None
         said = list(audit.warnings)
         if tokenizer is not None:
-            texts = [Prompts(other.task, tokenizer).text(problem) for problem in kept[:LOOKED_AT]]
-            said += unasked(other.task, other.verifier, texts)
+            text = Prompts(other.task, tokenizer).text
+            said += unasked_by_part(
+                other.task, other.verifier, kept, lambda some, text=text: list(map(text, some))
+            )
         named = tuple(f"evals, {other.entry.name}: {warning}" for warning in said)
         found.append((kept, replace(audit, split=other.entry.name, warnings=named)))
     return found

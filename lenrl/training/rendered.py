@@ -1,10 +1,11 @@
 """Prompts as the model reads them: template, hint, chat template; and the form of answers that they ask for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lenrl.config import Recipe
 from lenrl.strategies.base import RunInfo
+from lenrl.tasks import by_part
 from lenrl.tasks.base import Task
 from lenrl.tasks.problem import Problem
 from lenrl.tasks.prompts import Prompts
@@ -26,6 +27,28 @@ def rendered(
     budgets = method.budgets([problem.id for problem in rows], columns, 0, run_info)
     prompts = Prompts(task, tokenizer)
     return [prompts.text(problem, budgets[row * G]) for row, problem in enumerate(some)]
+
+
+def unasked_by_part(
+    task: Task,
+    verifier: VerifierSettings,
+    problems: Sequence[Problem],
+    read: Callable[[Sequence[Problem]], list[str]],
+) -> list[str]:
+    """A warning where no prompt asks for the form in which the verifier looks for the answer; of a mix one a part.
+
+    Args:
+        task: of the problems.
+        verifier: its settings.
+        problems: of which the first are looked at.
+        read: the prompts of problems, as the model reads them.
+    """
+    found = []
+    for part, some in by_part(problems).items():
+        own = task.of(some[0])
+        warnings = unasked(own, verifier.part(part), read(some[:LOOKED_AT]))
+        found += [f"part {part}: {warning}" if part else warning for warning in warnings]
+    return found
 
 
 def unasked(task: Task, verifier: VerifierSettings, texts: Sequence[str]) -> list[str]:

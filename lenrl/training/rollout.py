@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeVar, cast
 
 import torch
@@ -13,12 +14,12 @@ from lenrl.generation.decoder import PromptRow
 from lenrl.generation.noise import rollout_keys
 from lenrl.generation.sampling import completion_text, sample_rows
 from lenrl.generation.token_ends import token_ends
-from lenrl.monitors.local import LocalMonitor, verifier_metrics
+from lenrl.monitors.local import Figures, LocalMonitor, verifier_metrics
 from lenrl.rollouts import Rollouts, StepScore, Verdict
 from lenrl.strategies.base import PromptBudget, RunInfo
 from lenrl.strategies.diagnostics import diagnose
 from lenrl.strategies.faults import calling
-from lenrl.strategies.groups import inside
+from lenrl.strategies.groups import average, inside
 from lenrl.strategies.method import Method
 from lenrl.strategies.scoring import Row, Scored, build_rollouts, carry, score
 from lenrl.tasks.problem import Problem
@@ -51,13 +52,18 @@ class ProblemSet:
     verifier: Verifier  # this process's
     think_prefilled: bool  # the chat template opens `<think>` itself
 
+    @cached_property
+    def parts(self) -> list[str]:
+        """Names of the parts of a mix, in the data's order; none where the task is no mix."""
+        return list(dict.fromkeys(p.part for p in self.problems.values() if p.part))
+
     def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
         """Verdicts of completions, each of its own problem."""
         return self.verifier.verify(list(map(self.claim, texts, problems)))
 
     def claim(self, text: str, problem: Problem) -> Claim:
         """A completion, to be held against its problem's answer."""
-        return Claim(text, problem.answer, self.think_prefilled, problem.columns)
+        return Claim(text, problem.answer, self.think_prefilled, problem.columns, problem.part)
 
     def asked(self, row: TrlRow) -> Problem:
         """The problem of a row."""
@@ -384,7 +390,7 @@ class RolloutScoring:
         assert current.scored is not None
         rollouts, reward = current.scored.rollouts, current.scored.reward
         metrics["rewards_dropped"] = reward.dropped
-        metrics |= self._logged(current)
+        metrics |= self._logged(current) | self._by_part(rollouts)
         if self.method.sampling.selects:
             metrics |= {
                 "sampling_factor": current.factor,
@@ -406,6 +412,18 @@ class RolloutScoring:
             self.monitor.completions(
                 current.step, texts, rollouts, reward, advantage, kept=kept, extras=extras
             )
+
+    def _by_part(self, rollouts: Rollouts) -> Figures:
+        """Accuracy and kept tokens of each part of a mix; None where no prompt of it was sampled."""
+        problems = self.problem_set.problems
+        sampled = [problems[prompt_id].part for prompt_id in rollouts.prompt_ids]
+        figures: dict[str, float | None] = {}
+        for part in self.problem_set.parts:
+            rows = [p for p, name in enumerate(sampled) if name == part]
+            correct, known = rollouts.correct_PG[rows], rollouts.known_PG[rows]
+            figures[f"accuracy_{part}"] = average(correct, known) if rows else None
+            figures[f"tokens_mean_{part}"] = rollouts.length_PG[rows].float().mean().item() if rows else None
+        return figures
 
     def _logged(self, current: InProgress) -> dict[str, float | None]:
         """Means over all processes of what reward functions logged by `log_metric`, as `logged_NAME`."""

@@ -20,6 +20,7 @@ class Claim:
     answer: str | None
     think_prefilled: bool = False
     columns: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False)  # of the problem
+    part: str = ""  # of a mix
 
 
 class PendingVerdicts:

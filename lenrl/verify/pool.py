@@ -40,11 +40,20 @@ class Verifier:
 
     def __init__(self, settings: VerifierSettings) -> None:
         self.settings = settings
-        self.counts: dict[str, int] = dict.fromkeys(("claims", *_COUNTERS.values(), "restarts"), 0)
+        self._counts: dict[str, int] = dict.fromkeys(("claims", *_COUNTERS.values(), "restarts"), 0)
         self._kind = _kind(settings)
         self._warned = False
         self._pool: Any = None
         self._owner = 0  # process id of the pool's owner: a forked child must not use it
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Claims, and those of them that could not be judged, by what was in the way; workers' restarts."""
+        return self._counts
+
+    def part(self, name: str) -> Verifier:
+        """The verifier of a part of a mix."""
+        return self
 
     def verify(self, claims: Sequence[Claim]) -> list[Verdict]:
         """One verdict a claim, in order. No text makes it raise; equal claims are judged once."""
@@ -100,9 +109,9 @@ class Verifier:
         given = None if plugged is None else verdict(correct, answer, outcome, self._threshold)
         if given is not None:
             answer, outcome = given.answer, given.outcome
-        self.counts["claims"] += 1
+        self._counts["claims"] += 1
         if outcome != "ok":
-            self.counts[_COUNTERS[outcome]] += 1
+            self._counts[_COUNTERS[outcome]] += 1
         think, tags = tag_report(
             claim.text, format=self.settings.format, think_prefilled=claim.think_prefilled
         )
@@ -129,7 +138,7 @@ class Verifier:
         fatal = next((failure for failure in failures if failure.fatal), None)
         if fatal is not None:
             raise PluginFailed(f"{where} {fatal.message}; repair it")
-        never = self.counts["claims"] == self.counts["errors"]
+        never = self._counts["claims"] == self._counts["errors"]
         if len(failures) == len(results) and (never or len(results) >= _MANY):
             raise PluginFailed(f"{where} {first.message}, on each of {len(results)} completions; repair it")
         if not self._warned:
@@ -166,7 +175,7 @@ class Verifier:
             return future
 
         def failed(future: Future, broken: bool) -> None:
-            self.counts["restarts"] += 1
+            self._counts["restarts"] += 1
             if broken and pools[future] is self._pool:  # else another's task closed it before
                 self.close()
 

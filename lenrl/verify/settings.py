@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
 
 from lenrl import plugins
 from lenrl.errors import BadInput, did_you_mean, explain
@@ -32,6 +32,10 @@ class VerifierSettings(BaseModel):
             return cls(**spec)
         except ValidationError as fault:
             raise BadInput(explain(fault, cls, "verifier")) from None
+
+    def part(self, name: str) -> VerifierSettings:
+        """The settings for a part of a mix."""
+        return self
 
     @property
     def needs_gold(self) -> bool:
@@ -115,3 +119,23 @@ class PluginSettings(VerifierSettings):
             for name in self.plugin.reads_columns
             if name not in columns
         ]
+
+
+class PartsSettings(VerifierSettings):
+    """Settings for each part of a mix, by the part's name; the fields of its own say what they have in common."""
+
+    kind: str = "parts"
+    parts: dict[str, SerializeAsAny[VerifierSettings]]
+
+    @classmethod
+    def of(cls, parts: Mapping[str, VerifierSettings]) -> PartsSettings:
+        """The settings for these parts."""
+        first = next(iter(parts.values()))
+        return cls(parts=dict(parts), format=first.format, workers=first.workers)
+
+    def part(self, name: str) -> VerifierSettings:
+        return self.parts[name]
+
+    @property
+    def needs_gold(self) -> bool:
+        return any(settings.needs_gold for settings in self.parts.values())

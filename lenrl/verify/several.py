@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from lenrl.rollouts import Verdict
+from lenrl.verify.claims import Claim, PendingVerdicts
 from lenrl.verify.pool import Verifier
-from lenrl.verify.settings import VerifierSettings
+from lenrl.verify.settings import PartsSettings, VerifierSettings
 
 
 class Verifiers:
@@ -17,7 +22,7 @@ class Verifiers:
         for verifier in self._known:
             if verifier.settings == settings:
                 return verifier
-        self._known.append(Verifier(settings))
+        self._known.append(verifier_of(settings))
         return self._known[-1]
 
     def close(self) -> None:
@@ -30,3 +35,56 @@ class Verifiers:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+class PartsVerifier(Verifier):
+    """The verifiers of a mix's parts: a claim goes to that of its part, parts with equal settings share one."""
+
+    def __init__(self, settings: PartsSettings) -> None:
+        self.settings = settings
+        self._verifiers = Verifiers()
+        self._parts = {name: self._verifiers.of(own) for name, own in settings.parts.items()}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        different = {id(verifier): verifier.counts for verifier in self._parts.values()}.values()
+        return {name: sum(counts[name] for counts in different) for name in next(iter(different))}
+
+    def part(self, name: str) -> Verifier:
+        return self._parts[name]
+
+    def begin(self) -> PendingParts:
+        return PendingParts(self._parts)
+
+    def readable(self, golds: Sequence[str | None]) -> list[bool]:
+        raise TypeError("gold answers of a mix are read by the verifier of their part")
+
+    def close(self) -> None:
+        self._verifiers.close()
+
+
+class PendingParts(PendingVerdicts):
+    """Claims of several parts that their verifiers judge while more of them come."""
+
+    def __init__(self, parts: Mapping[str, Verifier]) -> None:
+        self._of = parts
+        self._pending = {verifier: verifier.begin() for verifier in parts.values()}
+        self._order: list[int] = []
+
+    def submit(self, claims: Mapping[int, Claim]) -> None:
+        divided: dict[Verifier, dict[int, Claim]] = defaultdict(dict)
+        for number, claim in claims.items():
+            divided[self._of[claim.part]][number] = claim
+        self._order += claims
+        for verifier, some in divided.items():
+            self._pending[verifier].submit(some)
+
+    def verdicts(self) -> dict[int, Verdict]:
+        judged = [pending.verdicts() for pending in self._pending.values()]
+        found = {number: verdict for verdicts in judged for number, verdict in verdicts.items()}
+        return {number: found[number] for number in self._order}
+
+
+def verifier_of(settings: VerifierSettings) -> Verifier:
+    """A new verifier with these settings, which the caller closes."""
+    return PartsVerifier(settings) if isinstance(settings, PartsSettings) else Verifier(settings)

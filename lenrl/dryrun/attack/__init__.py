@@ -16,8 +16,7 @@ from lenrl.dryrun.attack.writer import CHARS_A_TOKEN
 from lenrl.errors import BadInput
 from lenrl.measures.format import Figures
 from lenrl.training.run_info import task_of
-from lenrl.verify.pool import Verifier
-from lenrl.verify.settings import VerifierSettings
+from lenrl.verify.several import verifier_of
 
 __all__ = ["attack", "show"]
 
@@ -43,7 +42,7 @@ def attack(recipe: Recipe, step: int = 0) -> Figures:
     """
     if step < 0:
         raise BadInput(f"--step {step}: completed optimizer steps must be at least 0")
-    with Verifier(VerifierSettings.read(recipe.verifier, task_of(recipe).VERIFIER)) as verifier:
+    with verifier_of(task_of(recipe).verifier_settings(recipe.verifier)) as verifier:
         groups = AttackGroups(recipe, verifier, step)
         honest = groups.batches(HONEST.variants)[0]
         scale, blind = findings.gap(groups, honest), groups.blind(honest)

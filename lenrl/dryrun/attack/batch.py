@@ -210,7 +210,7 @@ class AttackGroups:
         prefilled = bool(self.recipe.model.think_prefilled)
         keys = [(text, problem.id) for text, problem in pairs]
         new = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in self._verdicts}
-        claims = [Claim(text, p.answer, prefilled, p.columns) for text, p in new.values()]
+        claims = [Claim(text, p.answer, prefilled, p.columns, p.part) for text, p in new.values()]
         self._verdicts.update(zip(new, self.verifier.verify(claims), strict=True))
         return [self._verdicts[key] for key in keys]
 
@@ -227,7 +227,7 @@ class AttackGroups:
         """Problems of which an honest right and an honest wrong answer are judged so, and their writers."""
         problems = _some(task)
         if not task.labelled:
-            return [(problem, self._writer("1", "2", "3")) for problem in problems[:PROBLEMS]]
+            return [(problem, self._writer(problem, "1", "2", "3")) for problem in problems[:PROBLEMS]]
         values = [value_of(problem) for problem in problems]
         usable = []
         for problem, right in zip(problems, values, strict=True):
@@ -236,11 +236,13 @@ class AttackGroups:
             tried = [
                 v for v in dict.fromkeys([*values[:OTHERS], "0", "1", "2", "17"]) if v not in (None, right)
             ]
-            texts = [self._writer(value, value, value).solve(value, 1).text for value in (right, *tried)]
+            texts = [
+                self._writer(problem, value, value, value).solve(value, 1).text for value in (right, *tried)
+            ]
             verdict, *others = self._judge([(text, problem) for text in texts])
             wrong = [v for v, o in zip(tried, others, strict=True) if o.correct is False and o.formatted]
             if verdict.correct and len(wrong) > 1:
-                usable.append((problem, self._writer(right, wrong[0], wrong[1])))
+                usable.append((problem, self._writer(problem, right, wrong[0], wrong[1])))
             if len(usable) == PROBLEMS:
                 break
         if not usable:
@@ -252,8 +254,8 @@ class AttackGroups:
             )
         return usable
 
-    def _writer(self, right: str, wrong: str, other: str) -> Writer:
-        tag = self.verifier.settings.format == "answer_tag"
+    def _writer(self, problem: Problem, right: str, wrong: str, other: str) -> Writer:
+        tag = self.verifier.settings.part(problem.part).format == "answer_tag"
         return Writer(right, wrong, other, tag, bool(self.recipe.model.think_prefilled))
 
 
