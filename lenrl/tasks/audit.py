@@ -122,7 +122,9 @@ def _load_parts(
             f"task 'mix' gives no {split} problems: no part has any; or leave them out: task.{split}=0"
         )
     said = [f"part {name}: {warning}" for name, audit in audits.items() for warning in audit.warnings]
-    sums = {name: sum(audit.counts()[name] for audit in audits.values()) for name in Audit(split).counts()}
+    sums: dict[str, Any] = {
+        name: sum(audit.counts()[name] for audit in audits.values()) for name in Audit(split).counts()
+    }
     parts = {name: replace(audits[name], in_mix=len(some)) for name, some in by_part(problems).items()}
     audit = _overlap(problems, replace(Audit(split, **sums), warnings=tuple(said), parts=parts), others)
     return problems, replace(audit, kept=len(problems))

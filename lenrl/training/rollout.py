@@ -14,7 +14,7 @@ from lenrl.generation.decoder import PromptRow
 from lenrl.generation.noise import rollout_keys
 from lenrl.generation.sampling import completion_text, sample_rows
 from lenrl.generation.token_ends import token_ends
-from lenrl.monitors.local import Figures, LocalMonitor, verifier_metrics
+from lenrl.monitors.local import LocalMonitor, verifier_metrics
 from lenrl.rollouts import Rollouts, StepScore, Verdict
 from lenrl.strategies.base import PromptBudget, RunInfo
 from lenrl.strategies.diagnostics import diagnose
@@ -413,7 +413,7 @@ class RolloutScoring:
                 current.step, texts, rollouts, reward, advantage, kept=kept, extras=extras
             )
 
-    def _by_part(self, rollouts: Rollouts) -> Figures:
+    def _by_part(self, rollouts: Rollouts) -> dict[str, float | None]:
         """Accuracy and kept tokens of each part of a mix; None where no prompt of it was sampled."""
         problems = self.problem_set.problems
         sampled = [problems[prompt_id].part for prompt_id in rollouts.prompt_ids]

@@ -131,7 +131,7 @@ class PartsSettings(VerifierSettings):
     def of(cls, parts: Mapping[str, VerifierSettings]) -> PartsSettings:
         """The settings for these parts."""
         first = next(iter(parts.values()))
-        return cls(parts=dict(parts), format=first.format, workers=first.workers)
+        return cls.model_validate({"parts": dict(parts), "format": first.format, "workers": first.workers})
 
     def part(self, name: str) -> VerifierSettings:
         return self.parts[name]
