@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lenrl.api.from_trl import LenrlTrainer
     from lenrl.api.rewards import verdict
+    from lenrl.api.runs import sweep, train
     from lenrl.api.verbs import compare, evaluate, score
     from lenrl.config.compose import compose
 
@@ -23,10 +24,12 @@ _PLACES = {
     "compose": "lenrl.config.compose",
     "evaluate": "lenrl.api.verbs",
     "score": "lenrl.api.verbs",
+    "sweep": "lenrl.api.runs",
+    "train": "lenrl.api.runs",
     "verdict": "lenrl.api.rewards",
 }
 
-__all__ = ["LenrlTrainer", "compare", "compose", "evaluate", "score", "verdict"]
+__all__ = ["LenrlTrainer", "compare", "compose", "evaluate", "score", "sweep", "train", "verdict"]
 
 
 def __getattr__(name: str) -> Any:

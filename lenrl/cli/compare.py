@@ -31,16 +31,16 @@ def main(arguments: Sequence[str]) -> int:
     from rich.console import Console
     from rich.text import Text
 
-    from lenrl.report import page, pictures, sources
-    from lenrl.report.compare import Compared
+    from lenrl.api.verbs import compare
+    from lenrl.report import pictures
     from lenrl.report.tables import compared_table
 
-    compared = Compared(sources.read(options.runs))
+    compared = compare(options.runs, options.out)
     console = Console()
     console.print(compared_table(compared.rows()))
     for warning in compared.warnings:
         console.print(Text(f"not alike: {warning}"), soft_wrap=True)
-    written = [page.write(compared, options.out)]
+    written = [options.out]
     if options.figures is not None:
         written += pictures.write(compared, options.figures)
     console.print(Text(f"written: {', '.join(map(str, written))}"), soft_wrap=True)
