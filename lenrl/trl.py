@@ -75,7 +75,7 @@ def reward_func(
 
 def _refuse(named: methods.NamedMethod) -> None:
     """Refuse what a reward function cannot do; say which fields of the recipe's trainer are the caller's to set."""
-    plain, method = methods.read(None).method, named.method
+    plain, method = methods.plain().method, named.method
     reward = registry.spec(method.reward)
     for slot in SLOTS:
         own = registry.spec(method.slots[slot])

@@ -1,11 +1,12 @@
 """A method as a Python caller names it: a recipe's name, a mapping of slots, or a `Method`."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lenrl.config import SLOTS, compose
+from lenrl.config import SLOTS, Recipe, compose
 from lenrl.errors import BadInput, did_you_mean
 from lenrl.strategies import registry
 from lenrl.strategies.method import Method
@@ -37,22 +38,27 @@ def read(given: Given | None, plugins: Sequence[Path | str] = (), **options: Any
     """
     for plugin in plugins:
         registry.load_plugin(plugin)
-    plain = compose(PLAIN)
     if given is None:
-        named = NamedMethod(PLAIN, plain.method, {})
+        named = NamedMethod(PLAIN, plain().method, {})
     elif isinstance(given, Method):
         named = NamedMethod("method", given, {})
     elif isinstance(given, str):
         recipe = compose(given)
-        own = {k: v for k, v in recipe.trainer.items() if plain.trainer.get(k) != v}
+        own = {k: v for k, v in recipe.trainer.items() if plain().trainer.get(k) != v}
         named = NamedMethod(recipe.recipe, recipe.method, own)
     elif isinstance(given, Mapping):
-        named = NamedMethod("method", Method(**{**plain.method.slots, **_slots(given)}), {})  # type: ignore[arg-type]
+        named = NamedMethod("method", Method(**{**plain().method.slots, **_slots(given)}), {})  # type: ignore[arg-type]
     else:
         raise BadInput(
             f"method={given!r}: give a recipe's name, a mapping of slots such as {{'reward': 'kimi'}}, or a Method"
         )
     return replace(named, method=_with_options(named.method, options)) if options else named
+
+
+@functools.cache
+def plain() -> Recipe:
+    """Recipe of plain GRPO, composed once: its strategies have no state."""
+    return compose(PLAIN)
 
 
 def _slots(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,8 @@ def score(
     [True, False]
 
     Args:
-        method: a recipe's name, slots, or a `Method`; its state begins anew at each call.
+        method: a recipe's name, slots, or a `Method`, the fastest where it is called again and again
+            (`compose(...).method`); its state begins anew at each call.
         rows: as `lenrl score` reads them: `prompt` (the group's id), `length` in tokens, `correct`, ...
         step: completed optimizer steps.
         max_length: L_max, tokens; None: 4096.
@@ -45,8 +46,9 @@ def score(
     from lenrl.config import compose
     from lenrl.dryrun.score import score as scored
 
-    slots = methods.read(method, plugins, **options).method.slots
-    recipe = compose(method if isinstance(method, str) else methods.PLAIN).model_copy(update=slots)
+    chosen = methods.read(method, plugins, **options).method
+    recipe = compose(method) if isinstance(method, str) else methods.plain()
+    recipe = recipe.model_copy(update={**chosen.slots, "method": chosen})
     return scored(recipe, rows, step=step, max_length=max_length)
 
 

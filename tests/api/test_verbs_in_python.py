@@ -28,6 +28,7 @@ def test_scores_are_the_command_lines(name, tmp_path, capsys):
 def test_slots_and_options_change_the_scores():
     kimi = lenrl.score("kimi", ROWS)
     assert lenrl.score({"reward": "kimi"}, ROWS) == kimi != lenrl.score("kimi", ROWS, weight=0.1)
+    assert lenrl.score(lenrl.compose("kimi").method, ROWS) == kimi != lenrl.score("grpo", ROWS)
 
 
 @pytest.mark.parametrize(
