@@ -1,5 +1,6 @@
 """recipes/paper/: the papers' settings, each with its source, and the arithmetic of their batches."""
 
+import math
 import re
 import tomllib
 from functools import cache
@@ -36,6 +37,17 @@ BATCHES = {
     "shorter_better_r1_distill_qwen_7b": (128, 8, 8),
 }
 
+# Sets that the paper names, of which recipes/task/ has a file, by method.
+EVALS = {
+    "drpo": ["gsm8k"],
+    "dot": ["aime24", "math500"],
+    "laser": ["aime24"],
+    "laser_d": ["aime24"],
+    "thinkprune": ["aime24"],
+    "efficient": ["gsm8k", "aime24"],
+    "surrogate": ["aime24", "math500", "amc23"],
+}
+
 
 @cache
 def composed(name: str) -> Recipe:
@@ -69,6 +81,22 @@ def test_a_paper_recipe_passes_every_check_that_needs_no_model(name, tmp_path):
     assert not checked_run.evaluates
 
 
+@pytest.mark.parametrize("name", PAPER)
+def test_the_papers_sets_are_asked_in_the_words_of_the_training(name):
+    recipe = composed(name)
+    assert [entry.name for entry in recipe.evals] == EVALS.get(
+        Path(name).name.split("_r1_")[0].split("_qwen")[0], []
+    )
+    for entry in recipe.evals:
+        shipped = yaml.safe_load((RECIPES / "task" / f"{entry.name}.yaml").read_text())
+        assert all(entry.task[key] == value for key, value in shipped.items() if key != "template")
+        for words in ("template", "system_prompt"):
+            assert entry.task.get(words) == recipe.task.get(words)
+        assert (entry.max_new_tokens or math.inf) > recipe.trainer[
+            "max_completion_length"
+        ]  # room for the base
+
+
 @pytest.mark.parametrize("name", ["drpo_r1_distill_qwen_1_5b", "dot_r1_distill_qwen_7b"])
 def test_a_paper_recipe_by_its_path_or_copied_is_the_same_run(name, tmp_path, capsys):
     assert main(["cp", f"paper/{name}", str(tmp_path)]) == 0
@@ -97,7 +125,7 @@ def test_every_value_of_a_paper_recipe_has_a_source(path):
         if re.match(r"[a-z_]+:", line):
             section = line.split(":")[0]
             assert section not in SLOTS or line == f"{section}:", f"line {number}: one value a line"
-        elif section in (*SLOTS, "trainer") and line.strip():
+        elif section in (*SLOTS, "evals", "trainer") and line.strip() not in ("", "- task:"):
             assert SOURCE.search(line), f"line {number} has no source: {line}"
             checked += 1
     assert checked
