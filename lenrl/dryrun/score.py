@@ -177,6 +177,11 @@ def _verdicts(recipe: Recipe, method: Method, rows: Sequence[LoggedRow]) -> list
 def _verified(recipe: Recipe, rows: Sequence[LoggedRow]) -> list[Verdict]:
     if not rows:
         return []
+    if recipe.task.get("name") == "mix":
+        raise BadInput(
+            "the recipe's task is a mix, whose parts have verifiers of their own, and rows do not say their part: give "
+            "`correct` with each row, or score the rows of one part with task=... and its verifier"
+        )
     from lenrl.verify.pool import Claim, Verifier  # sympy: only where texts must be verified
     from lenrl.verify.settings import VerifierSettings
 

@@ -8,6 +8,7 @@ import pytest
 
 from lenrl.cli import main
 from lenrl.config import compose
+from lenrl.dryrun.score import score
 from lenrl.errors import BadInput
 from lenrl.report import summary
 from lenrl.run_process import run
@@ -133,3 +134,13 @@ def test_names_that_clash_or_are_not_there_are_refused(data, more, message):
         prepare(compose("grpo", [*options(data), *more]))
     chosen = ["trainer.eval_steps=1", "trainer.metric_for_best_model=eval_texts_accuracy"]
     assert prepare(compose("grpo", [*options(data), *chosen])).evaluates
+
+
+def test_texts_of_a_mix_are_not_judged_as_if_they_were_of_one_task(data, tmp_path):
+    rows = [{"prompt": "a", "text": "\\boxed{1}", "length": 9, "answer": "1"}] * 2
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(BadInput, match="task is a mix"):
+        score(compose("grpo", options(data)), path)
+    path.write_text("".join(json.dumps({**row, "correct": True}) + "\n" for row in rows))
+    assert score(compose("grpo", options(data)), path)
