@@ -47,8 +47,8 @@ if "LENRL_STATUS" in os.environ or "HANG_BY_HAND" in os.environ:  # a training p
         return original(*args, **kwargs)
     setattr(owner, name, hang_here)
 """
-GENERATION = "transformers:GenerationMixin:generate"
-SCORING = "lenrl.verify.pool:Verifier:verify"
+GENERATION = "lenrl.training.rollout:RolloutScoring:sample"
+SCORING = "lenrl.verify.claims:PendingVerdicts:verdicts"
 
 
 class Run:

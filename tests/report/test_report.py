@@ -206,7 +206,7 @@ def recipe():
         seed=0,
         task={"name": "chain", "test": 6},
         verifier={"kind": "exact"},
-        method=SimpleNamespace(reads_verdicts=True),
+        method=SimpleNamespace(reads_verdicts=True, needs_gold=True),
         logging=SimpleNamespace(report_to=()),
         trainer={"max_completion_length": 100, "temperature": 1.0},
         model=SimpleNamespace(

@@ -41,16 +41,22 @@ def signal_in_generation(rank: str, number: int, what: int, note: Path) -> None:
     """A process ends itself, or is told to stop, while the others sample."""
     from transformers import GenerationMixin
 
-    generate, calls = GenerationMixin.generate, []
+    from lenrl.training.rollout import RolloutScoring
 
-    def signalled(*args, **kwargs):
-        calls.append(1)
-        if os.environ["RANK"] == rank and len(calls) == number:
-            note.write_text(str(time.time()))
-            os.kill(os.getpid(), what)
-        return generate(*args, **kwargs)
+    calls = []
 
-    GenerationMixin.generate = signalled
+    def signalled(original):
+        def sample(*args, **kwargs):
+            calls.append(1)
+            if os.environ["RANK"] == rank and len(calls) == number:
+                note.write_text(str(time.time()))
+                os.kill(os.getpid(), what)
+            return original(*args, **kwargs)
+
+        return sample
+
+    RolloutScoring.sample = signalled(RolloutScoring.sample)  # a run uses one of the two
+    GenerationMixin.generate = signalled(GenerationMixin.generate)
 
 
 if "RANK" in os.environ:  # a training process, not `lenrl train`
