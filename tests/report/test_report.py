@@ -207,6 +207,7 @@ def recipe():
         task={"name": "chain", "test": 6},
         verifier={"kind": "exact"},
         method=SimpleNamespace(reads_verdicts=True, needs_gold=True),
+        evals=(),
         logging=SimpleNamespace(report_to=()),
         trainer={"max_completion_length": 100, "temperature": 1.0},
         model=SimpleNamespace(
