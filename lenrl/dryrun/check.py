@@ -65,7 +65,7 @@ def check(recipe: Recipe) -> Figures:
         timed = {part: _time(verifier.part(part), some, warnings) for part, some in by_part(train).items()}
         facts["verifier"] = timed.get("", timed)
     if recipe.method.functions:
-        facts["reward_functions"] = function_trial.tried(checked_run, train)
+        facts["reward_functions"] = function_trial.tried(checked_run.recipe.method, checked_run.task, train)
     facts["penalty"], advantage = trial.penalty(checked_run, train, warnings)
     facts["objective"] = try_objective(recipe.method.objective, advantage)
     return {**facts, "warnings": list(dict.fromkeys(warnings))}

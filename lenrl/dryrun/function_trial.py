@@ -6,7 +6,6 @@ from typing import Any, Literal
 from lenrl.strategies.functions import FunctionInputs, call
 from lenrl.strategies.method import Method
 from lenrl.tasks import Problem, Task, messages
-from lenrl.training.prepare import CheckedRun
 
 TRIED = 4  # problems
 
@@ -49,15 +48,15 @@ def parts(
     return call(method.functions, inputs, nonfinite)
 
 
-def tried(checked_run: CheckedRun, train: Sequence[Problem]) -> dict[str, object]:
-    """Values of each function on gold answers, by name.
+def tried(method: Method, task: Task, train: Sequence[Problem]) -> dict[str, object]:
+    """Values of each function on the gold answers of training problems, by name.
 
     Raises:
         PluginFailed, NonfiniteReward: it could not be trained with.
     """
     problems = list(train[:TRIED])
     texts = [f"\\boxed{{{problem.answer}}}" if problem.answer else "" for problem in problems]
-    values = parts(checked_run.recipe.method, checked_run.task, problems, texts)
+    values = parts(method, task, problems, texts)
     return {
         name: f"{', '.join('none' if v is None else f'{v:.3g}' for v in some)} on {len(some)} gold answers"
         for name, some in values.items()

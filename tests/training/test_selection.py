@@ -1,6 +1,7 @@
 """Sampling more prompts than an update takes, and keeping the groups that teach something."""
 
 import json
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -112,7 +113,7 @@ def test_a_step_without_an_informative_group_moves_nothing_but_the_counter(tmp_p
     class Watchdog(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):
             weights.append([p.detach().clone() for p in trainer.model.parameters()])
-            trainer.generation_config.max_new_tokens = 3
+            trainer.rollout.run_info = replace(trainer.rollout.run_info, max_length=3)
 
     trainer.add_callback(Watchdog())
     with verifier:

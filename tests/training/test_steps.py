@@ -33,8 +33,9 @@ def test_the_last_step_of_an_epoch_may_be_smaller(tmp_path):
 
 
 def test_verifier_counts_are_those_of_the_rollout(tmp_path):
-    trainer, verifier = small_run("grpo", tmp_path)
-    original, calls = verifier.begin, []
+    trainer, verifiers = small_run("grpo", tmp_path)
+    verifier, calls = trainer.rollout.problem_set.verifier, []
+    original = verifier.begin
 
     def one_timeout():
         calls.append(1)
@@ -43,7 +44,7 @@ def test_verifier_counts_are_those_of_the_rollout(tmp_path):
 
     verifier.begin = one_timeout
     verifier.counts["timeouts"] = 7  # before the first rollout
-    with verifier:
+    with verifiers:
         trainer.train()
     assert len(calls) == 2
     assert [line["verifier_timeouts"] for line in lines_of(tmp_path)] == [1, 1]

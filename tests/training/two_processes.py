@@ -67,7 +67,7 @@ def main(out: Path) -> None:
     from accelerate import PartialState
 
     found: dict[str, Any] = {
-        "grpo": trl_advantages.compare(out / "grpo", "trainer.per_device_train_batch_size=6")
+        "grpo": trl_advantages.compare(out / "advantages", "trainer.per_device_train_batch_size=6")
     }
     state = PartialState()  # the first run's: it names the backend
     found["processes"], found["backend"] = state.num_processes, torch.distributed.get_backend()
