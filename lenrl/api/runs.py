@@ -198,7 +198,7 @@ def _ending(code: int, folder: RunFolder) -> str:
 
 
 def _raise(ended: Ended) -> NoReturn:
-    """What an exit code is in Python; a signal is not for an `except RunFailed` to swallow."""
+    """Outcome of an exit code in Python; a signal is not for an `except RunFailed` to swallow."""
     said = ended.said.removeprefix("lenrl: ") or f"{ended.path}: the message on standard error says why"
     if ended.code == INTERRUPTED:
         raise KeyboardInterrupt(said)

@@ -32,7 +32,7 @@ def parts(
     Raises:
         PluginFailed, NonfiniteReward: as `call` does.
     """
-    columns = [getattr(task.of(problem), "answer", None) for problem in problems]
+    columns = [getattr(task.part_of(problem), "answer", None) for problem in problems]
     gold = [
         {"answer": p.answer, **({column: p.answer} if isinstance(column, str) else {})}
         for p, column in zip(problems, columns, strict=True)

@@ -55,7 +55,7 @@ class Task(BaseModel, abc.ABC, frozen=True, extra="forbid", allow_inf_nan=False,
         """The words around every prompt, for hashes."""
         return [self.system_prompt, self.template]
 
-    def of(self, problem: Problem) -> Task:
+    def part_of(self, problem: Problem) -> Task:
         """The task that a problem comes from: its words surround the prompt."""
         return self
 

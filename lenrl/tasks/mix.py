@@ -78,7 +78,7 @@ class MixTask(Task, frozen=True):
     def wording(self) -> list[Any]:
         return [{name: part.task.wording for name, part in self.parts.items()}]
 
-    def of(self, problem: Problem) -> Task:
+    def part_of(self, problem: Problem) -> Task:
         return self.parts[problem.part].task
 
     def where_answered(self) -> MixTask:

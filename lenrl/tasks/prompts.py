@@ -53,7 +53,7 @@ def messages(task: Task, problem: Problem, hint: str | None = None) -> Messages:
     holds `{hint}`, else after the user's text. Only the words {prompt} and {hint} are replaced, once, so that
     braces inside problems stay as they are.
     """
-    task = task.of(problem)
+    task = task.part_of(problem)
     holders = (task.system_prompt or "", task.template)
     user = _fill(task.template, {"{prompt}": problem.prompt, "{hint}": hint or ""})
     if hint and not any("{hint}" in text for text in holders):

@@ -45,7 +45,7 @@ def unasked_by_part(
     """
     found = []
     for part, some in by_part(problems).items():
-        own = task.of(some[0])
+        own = task.part_of(some[0])
         warnings = unasked(own, verifier.part(part), read(some[:LOOKED_AT]))
         found += [f"part {part}: {warning}" if part else warning for warning in warnings]
     return found

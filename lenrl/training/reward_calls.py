@@ -61,7 +61,7 @@ class RewardCalls:
     def _columns(self, place: int) -> dict[str, Any]:
         """Of data and budget; the gold answer by its column's name, and as `answer` if no column is called so."""
         problem = self.problems[place]
-        column = getattr(self.task.of(problem), "answer", None)
+        column = getattr(self.task.part_of(problem), "answer", None)
         gold = {column: problem.answer} if isinstance(column, str) else {}
         budget = self.prompt_budgets[place].columns
         return {"answer": problem.answer, **problem.columns, **budget, **gold}

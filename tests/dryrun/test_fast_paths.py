@@ -23,6 +23,12 @@ CONFIG = AutoConfig.from_pretrained(TINY)
 MEANT_FOR_GPUS = ("single_gpu", "multi_gpu", "zero2", "zero3", "fsdp2")
 
 
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch):
+    """A run in this process has told its launcher's precision to the environment."""
+    monkeypatch.delenv(hardware.PRECISION, raising=False)
+
+
 def recipe_of(*options):
     return compose("grpo", options)
 

@@ -10,6 +10,7 @@ from lenrl.config import compose
 from lenrl.rollouts import Verdict
 from lenrl.strategies.base import RunInfo
 from lenrl.strategies.method import Method
+from lenrl.tasks.chain import ChainTask
 from lenrl.tasks.problem import Problem
 from lenrl.training.distributed import ProcessGroup
 from lenrl.training.rollout import ProblemSet, RolloutScoring
@@ -46,7 +47,7 @@ class Asked:
     """Prompts as text, the budget's hint after the problem's."""
 
     tokenizer = Characters()
-    task = None
+    task = ChainTask(name="chain")
 
     def for_trl(self, problem, budget=None) -> str:
         return problem.prompt + ((budget and budget.hint) or "")
