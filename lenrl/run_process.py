@@ -86,8 +86,9 @@ def run(
     from accelerate.utils import broadcast_object_list
 
     from lenrl.training.build import build
+    from lenrl.training.grpo_config import grpo_config
     from lenrl.training.hardware import PRECISION, mixed_precision, this_machine
-    from lenrl.training.prepare import grpo_config, prepare
+    from lenrl.training.prepare import prepare
     from lenrl.training.watchdog import Watchdog, store_of
 
     checked_run = prepare(recipe, int(os.environ.get("WORLD_SIZE", "1")))

@@ -28,7 +28,8 @@ from lenrl.generation.pretrained import find
 from lenrl.generation.sampling import completion_text, sample
 from lenrl.tasks.prompts import Prompts
 from lenrl.training.build import build
-from lenrl.training.prepare import grpo_config, prepare
+from lenrl.training.grpo_config import grpo_config
+from lenrl.training.prepare import prepare
 from lenrl.verify.pool import Claim, Verifier
 from lenrl.verify.several import Verifiers
 

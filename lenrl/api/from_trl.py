@@ -20,7 +20,7 @@ from lenrl.api.script import Choices, Script
 from lenrl.errors import BadInput
 from lenrl.generation.pretrained import find
 from lenrl.monitors.progress_bar import ProgressBar
-from lenrl.training.prepare import GRPOConfig
+from lenrl.training.grpo_config import GRPOConfig
 from lenrl.training.signals import SIGNALS, Stopped
 from lenrl.training.trainer import SlottedGRPO
 

@@ -134,7 +134,8 @@ def launch(recipe: Recipe) -> Ended:
 
     check(recipe.launch)
 
-    from lenrl.training.prepare import prepare, read_data
+    from lenrl.training.audited_data import read_data
+    from lenrl.training.prepare import prepare
 
     checked_run = prepare(recipe)
     if recipe.hub.push:

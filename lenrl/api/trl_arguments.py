@@ -15,7 +15,7 @@ from lenrl.config.validation import checked
 from lenrl.errors import BadInput
 from lenrl.strategies.method import Method
 from lenrl.tasks import Task
-from lenrl.training.prepare import GRPOConfig
+from lenrl.training.grpo_config import GRPOConfig
 from lenrl.training.trl_fields import BOUNDS, GRPO_FIELDS, OWNED, field_faults
 
 Config = Any  # GRPOConfig, whose annotations call optional what TRL has filled in

@@ -20,7 +20,8 @@ from lenrl.measures.format import Figures
 from lenrl.rollouts import Verdict
 from lenrl.tasks import Problem, by_part
 from lenrl.tasks.audit import Audit
-from lenrl.training.prepare import CheckedRun, audited, audited_others, prepare
+from lenrl.training.audited_data import audited, audited_others
+from lenrl.training.prepare import CheckedRun, prepare
 from lenrl.training.rendered import rendered
 from lenrl.verify.pool import Claim, Verifier
 from lenrl.verify.settings import PluginSettings

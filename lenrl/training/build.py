@@ -26,11 +26,13 @@ from lenrl.tasks.base import digest
 from lenrl.tasks.problem import Problem
 from lenrl.tasks.prompts import Prompts
 from lenrl.training import data_identity
+from lenrl.training.audited_data import audited, audited_others
 from lenrl.training.distributed import outcome
 from lenrl.training.evaluation import EvaluationInTraining, EvaluationsInTraining
+from lenrl.training.grpo_config import GRPOConfig
 from lenrl.training.hardware import attention, mixed_precision, this_machine
 from lenrl.training.peft import peft_config
-from lenrl.training.prepare import CheckedRun, GRPOConfig, audited, audited_others
+from lenrl.training.prepare import CheckedRun
 from lenrl.training.rollout import ProblemSet
 from lenrl.training.signals import StopSignal
 from lenrl.training.trainer import RunParts, SlottedGRPO
@@ -84,7 +86,7 @@ def build(
 
     Args:
         checked_run: what `lenrl.training.prepare.prepare` gave.
-        config: what `lenrl.training.prepare.grpo_config` made of it for the run's folder.
+        config: what `lenrl.training.grpo_config.grpo_config` made of it for the run's folder.
         stop: what this process knows of signals.
 
     Raises:

@@ -9,7 +9,8 @@ from lenrl.files import read_json, write_text
 from lenrl.generation.pretrained import load_tokenizer_info, room
 from lenrl.tasks.base import Task, digest
 from lenrl.tasks.problem import Problem
-from lenrl.training.prepare import CheckedRun, audited
+from lenrl.training.audited_data import audited
+from lenrl.training.prepare import CheckedRun
 from lenrl.verify.several import verifier_of
 
 NAME = "data.json"

@@ -1,14 +1,10 @@
-"""All that can be known of a recipe before a model loads, and TRL's configuration of it."""
+"""All that can be known of a recipe before data and model load."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
-from transformers import PreTrainedTokenizerBase
-from trl.trainer.grpo_config import GRPOConfig
 
 from lenrl import tasks
 from lenrl.config import ModelSettings, OtherData, Recipe
@@ -16,17 +12,14 @@ from lenrl.errors import BadInput, did_you_mean
 from lenrl.evaluation.other_data import settings_of, verifier_of
 from lenrl.evaluation.other_data import task_of as task_of_entry
 from lenrl.evaluation.settings import EvalSettings
-from lenrl.generation.pretrained import HUB_ID, find, room
+from lenrl.generation.pretrained import HUB_ID, find
 from lenrl.strategies.base import RunInfo
 from lenrl.strategies.method import Method
-from lenrl.tasks.audit import Audit, Readable, load, load_all
-from lenrl.tasks.prompts import Prompts
 from lenrl.training.batching import BatchLayout, batch_faults
 from lenrl.training.evaluation import FIGURES
-from lenrl.training.hardware import fallbacks, mixed_precision, this_machine
+from lenrl.training.hardware import fallbacks, this_machine
 from lenrl.training.lean import every_row_reason
 from lenrl.training.peft import peft_config, quantization_config
-from lenrl.training.rendered import rendered, unasked_by_part
 from lenrl.training.run_info import run_info_of, task_of
 from lenrl.training.trl_fields import GRPO_FIELDS, field_faults, value_of
 from lenrl.verify.settings import VerifierSettings
@@ -169,153 +162,6 @@ def _best_faults(trainer: Mapping[str, Any], task: tasks.Task, others: Sequence[
     return [
         f"trainer.metric_for_best_model={chosen!r}: {rule}; name one, with trainer.eval_steps above 0.{hint}"
     ]
-
-
-def grpo_config(checked_run: CheckedRun, run_dir: Path) -> GRPOConfig:
-    """TRL's configuration of a checked run."""
-    recipe = checked_run.recipe
-    fields = dict(checked_run.grpo)
-    cuda = torch.cuda.is_available()
-    precision, _ = mixed_precision(recipe, this_machine())
-    eval_steps = fields.pop("eval_steps", None)
-    evaluates = checked_run.evaluates
-    fields |= {
-        "bf16": precision == "bf16",
-        "fp16": precision == "fp16",
-    }  # DeepSpeed's is the launch's: both agree
-    fields.setdefault("save_strategy", "steps" if fields.get("save_steps") else "no")
-    of_dev = checked_run.task.count("dev") != 0
-    prefix = "" if of_dev or not checked_run.others else f"{checked_run.others[0].entry.name}_"
-    fields.setdefault("metric_for_best_model", f"eval_{prefix}aes")
-    shorter = fields["metric_for_best_model"].endswith(("tokens", "truncated_share"))
-    fields.setdefault("greater_is_better", not shorter)
-    fields.setdefault("dataloader_pin_memory", cuda)
-    judged = checked_run.task if of_dev or not checked_run.others else checked_run.others[0].task
-    if not (evaluates and judged.labelled):  # without gold answers no checkpoint is the best
-        fields["metric_for_best_model"] = None
-    model_options = {
-        "dtype": recipe.model.dtype,
-        "attn_implementation": recipe.model.attn_implementation,
-        "revision": recipe.model.revision,
-        "quantization_config": quantization_config(recipe.model.peft),
-    }
-    ours = dict(
-        output_dir=str(run_dir),
-        seed=recipe.seed,
-        report_to=list(recipe.logging.report_to) or "none",
-        project=recipe.logging.project,
-        run_name=f"{recipe.recipe}/{run_dir.name}",
-        logging_steps=1,
-        logging_nan_inf_filter=False,
-        use_cpu=not cuda,
-        disable_tqdm=True,
-        eval_strategy="steps" if evaluates else "no",
-        eval_steps=eval_steps if evaluates else None,
-        eval_on_start=evaluates,
-        num_generations_eval=1,
-        model_init_kwargs={name: value for name, value in model_options.items() if value},
-        trust_remote_code=recipe.model.trust_remote_code,
-    )
-    try:
-        return GRPOConfig(**ours, **fields)
-    except (ValueError, TypeError) as fault:  # fields that contradict each other, or this machine
-        raise BadInput(f"trainer: TRL refuses these fields: {fault}") from fault
-
-
-def audited(
-    checked_run: CheckedRun,
-    tokenizer: PreTrainedTokenizerBase | None,
-    verifier: Readable | None,
-    max_prompt_tokens: int | None,
-    *,
-    elsewhere: Sequence[tasks.Problem] = (),
-) -> tuple[dict[str, list[tasks.Problem]], list[Audit], RunInfo]:
-    """The problems of a run by split, their audits, and the facts of the run with those of its data.
-
-    `elsewhere` are the problems of other data, which the training problems are held against.
-
-    Raises:
-        BadInput: what `load_all` refuses, or data without a field that the method reads.
-    """
-    kept, audits = load_all(
-        checked_run.task,
-        checked_run.splits,
-        checked_run.layout.prompts_per_rollout,
-        tokenizer=tokenizer,
-        verifier=verifier,
-        max_prompt_tokens=max_prompt_tokens,
-        elsewhere=elsewhere,
-    )
-    columns = _columns(kept["train"])
-    visits = checked_run.layout.prompts_sampled(checked_run.run_info.max_steps or 0) / len(kept["train"])
-    run_info = replace(checked_run.run_info, columns=columns, visits=visits)
-    method = checked_run.method
-    faults = method.errors(run_info)
-    for part, problems in tasks.by_part(kept["train"]).items():
-        faults += checked_run.verifier.part(part).errors(_columns(problems))
-    if faults:
-        raise BadInput("\n".join(faults))
-    new = [warning for warning in method.warnings(run_info) if warning not in checked_run.warnings]
-    if tokenizer is not None:
-        read = partial(rendered, checked_run.recipe, checked_run.task, tokenizer=tokenizer, run_info=run_info)
-        new += unasked_by_part(
-            checked_run.task, checked_run.verifier, kept["train"], lambda some: read(problems=some)
-        )
-    train = replace(audits[-1], warnings=(*audits[-1].warnings, *new))  # the method's, of this data
-    audits = [*audits[:-1], train]
-    return kept, audits, run_info
-
-
-def _columns(problems: Sequence[tasks.Problem]) -> frozenset[str]:
-    """Columns that all problems have."""
-    return frozenset.intersection(*(frozenset(problem.columns) for problem in problems))
-
-
-def audited_others(
-    checked_run: CheckedRun,
-    tokenizer: PreTrainedTokenizerBase | None,
-    verifier: Callable[[VerifierSettings], Readable | None],
-    context: int | None,
-) -> list[tuple[list[tasks.Problem], Audit]]:
-    """The problems of each entry of `evals`, and their audits, whose split is called by the entry's name.
-
-    Args:
-        checked_run: its `others`.
-        tokenizer: measures prompts, if given.
-        verifier: the verifier of these settings.
-        context: tokens that the model takes; None: any number.
-
-    Raises:
-        BadInput: what `load` refuses; the message names the entry.
-    """
-    found = []
-    for other in checked_run.others:
-        longest = None if tokenizer is None else room(context, other.cap)
-        try:
-            kept, audit = load(other.task, other.entry.split, tokenizer, verifier(other.verifier), longest)
-        except BadInput as fault:
-            raise BadInput(f"evals, {other.entry.name}: {fault}") from None
-        said = list(audit.warnings)
-        if tokenizer is not None:
-            text = Prompts(other.task, tokenizer).text
-            said += unasked_by_part(
-                other.task, other.verifier, kept, lambda some, text=text: list(map(text, some))
-            )
-        named = tuple(f"evals, {other.entry.name}: {warning}" for warning in said)
-        found.append((kept, replace(audit, split=other.entry.name, warnings=named)))
-    return found
-
-
-def read_data(checked_run: CheckedRun) -> None:
-    """Read all problems once, to refuse wrong files and columns before any process starts.
-
-    Raises:
-        BadInput: what `audited` and `audited_others` refuse, as far as no verifier and no tokenizer is needed.
-    """
-    others = audited_others(checked_run, None, lambda settings: None, None) if checked_run.evaluates else []
-    audited(
-        checked_run, None, None, None, elsewhere=[problem for problems, _ in others for problem in problems]
-    )
 
 
 def _model_faults(settings: ModelSettings) -> list[str]:

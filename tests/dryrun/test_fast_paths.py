@@ -11,7 +11,7 @@ from lenrl.config import compose
 from lenrl.dryrun import check
 from lenrl.dryrun.fast_paths import fast_paths
 from lenrl.generation.pretrained import TINY
-from lenrl.training import build, hardware, prepare
+from lenrl.training import build, grpo_config, hardware, prepare
 from lenrl.training.hardware import Machine, attention, fallbacks, mixed_precision
 from lenrl.training.rollout import RolloutScoring
 from lenrl.training.trainer import SlottedGRPO
@@ -65,8 +65,8 @@ def test_transformers_and_the_launcher_are_told_the_same_precision(launch, dtype
     recipe = recipe_of(f"launch={launch}", f"model.dtype={dtype}", "launch.num_processes=1")
     checked_run = prepare.prepare(recipe)
     for machine in (GPUS, CPU):
-        monkeypatch.setattr(prepare, "this_machine", lambda machine=machine: machine)
-        config = prepare.grpo_config(checked_run, tmp_path)
+        monkeypatch.setattr(grpo_config, "this_machine", lambda machine=machine: machine)
+        config = grpo_config.grpo_config(checked_run, tmp_path)
         assert (config.bf16, config.fp16) == (machine is GPUS, False)
 
 

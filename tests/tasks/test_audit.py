@@ -10,7 +10,8 @@ from lenrl.config import compose
 from lenrl.errors import BadInput
 from lenrl.generation.pretrained import TINY
 from lenrl.tasks.audit import load
-from lenrl.training.prepare import audited, prepare
+from lenrl.training.audited_data import audited
+from lenrl.training.prepare import prepare
 
 
 class Digits:

@@ -13,7 +13,8 @@ import yaml
 
 from lenrl.config import compose
 from lenrl.training.build import build
-from lenrl.training.prepare import grpo_config, prepare
+from lenrl.training.grpo_config import grpo_config
+from lenrl.training.prepare import prepare
 
 SMALL = [
     "task.train=64",

@@ -6,7 +6,8 @@ from lenrl.cli import main
 from lenrl.config import compose
 from lenrl.launch.run_folder import RunFolder
 from lenrl.training import data_identity
-from lenrl.training.prepare import audited, prepare
+from lenrl.training.audited_data import audited
+from lenrl.training.prepare import prepare
 from lenrl.verify.pool import Verifier
 
 

@@ -121,7 +121,7 @@ def test_shares_of_the_processes_are_the_whole_and_equally_long(evaluated, data)
     from dataclasses import replace
 
     from lenrl.training.build import build
-    from lenrl.training.prepare import grpo_config
+    from lenrl.training.grpo_config import grpo_config
 
     recipe, run_dir = evaluated
     checked_run = prepare(recipe)

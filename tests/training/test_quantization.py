@@ -9,7 +9,8 @@ import torch
 from lenrl.config import compose
 from lenrl.errors import BadInput
 from lenrl.training import peft
-from lenrl.training.prepare import grpo_config, prepare
+from lenrl.training.grpo_config import grpo_config
+from lenrl.training.prepare import prepare
 from tests.training.runs import small_run
 
 QLORA = (

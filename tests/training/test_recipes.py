@@ -8,7 +8,8 @@ import pytest
 
 from lenrl.config import compose, recipe_files
 from lenrl.training.build import build
-from lenrl.training.prepare import grpo_config, prepare
+from lenrl.training.grpo_config import grpo_config
+from lenrl.training.prepare import prepare
 from tests.training.runs import METRICS, lines_of
 
 SMALL = [

@@ -13,7 +13,8 @@ from lenrl.generation.pretrained import load_tokenizer_info
 from lenrl.report import reader
 from lenrl.report.sources import read
 from lenrl.tasks import build
-from lenrl.training.prepare import audited, prepare
+from lenrl.training.audited_data import audited
+from lenrl.training.prepare import prepare
 from lenrl.training.rendered import unasked
 from lenrl.verify.settings import VerifierSettings
 from tests.training.runs import SMALL, rows_of, small_run

@@ -1,0 +1,62 @@
+"""TRL's configuration of a checked run."""
+
+from pathlib import Path
+
+import torch
+from trl.trainer.grpo_config import GRPOConfig
+
+from lenrl.errors import BadInput
+from lenrl.training.hardware import mixed_precision, this_machine
+from lenrl.training.peft import quantization_config
+from lenrl.training.prepare import CheckedRun
+
+
+def grpo_config(checked_run: CheckedRun, run_dir: Path) -> GRPOConfig:
+    """TRL's configuration of a checked run."""
+    recipe = checked_run.recipe
+    fields = dict(checked_run.grpo)
+    cuda = torch.cuda.is_available()
+    precision, _ = mixed_precision(recipe, this_machine())
+    eval_steps = fields.pop("eval_steps", None)
+    evaluates = checked_run.evaluates
+    fields |= {
+        "bf16": precision == "bf16",
+        "fp16": precision == "fp16",
+    }  # DeepSpeed's is the launch's: both agree
+    fields.setdefault("save_strategy", "steps" if fields.get("save_steps") else "no")
+    of_dev = checked_run.task.count("dev") != 0
+    prefix = "" if of_dev or not checked_run.others else f"{checked_run.others[0].entry.name}_"
+    fields.setdefault("metric_for_best_model", f"eval_{prefix}aes")
+    shorter = fields["metric_for_best_model"].endswith(("tokens", "truncated_share"))
+    fields.setdefault("greater_is_better", not shorter)
+    fields.setdefault("dataloader_pin_memory", cuda)
+    judged = checked_run.task if of_dev or not checked_run.others else checked_run.others[0].task
+    if not (evaluates and judged.labelled):  # without gold answers no checkpoint is the best
+        fields["metric_for_best_model"] = None
+    model_options = {
+        "dtype": recipe.model.dtype,
+        "attn_implementation": recipe.model.attn_implementation,
+        "revision": recipe.model.revision,
+        "quantization_config": quantization_config(recipe.model.peft),
+    }
+    ours = dict(
+        output_dir=str(run_dir),
+        seed=recipe.seed,
+        report_to=list(recipe.logging.report_to) or "none",
+        project=recipe.logging.project,
+        run_name=f"{recipe.recipe}/{run_dir.name}",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        use_cpu=not cuda,
+        disable_tqdm=True,
+        eval_strategy="steps" if evaluates else "no",
+        eval_steps=eval_steps if evaluates else None,
+        eval_on_start=evaluates,
+        num_generations_eval=1,
+        model_init_kwargs={name: value for name, value in model_options.items() if value},
+        trust_remote_code=recipe.model.trust_remote_code,
+    )
+    try:
+        return GRPOConfig(**ours, **fields)
+    except (ValueError, TypeError) as fault:  # fields that contradict each other, or this machine
+        raise BadInput(f"trainer: TRL refuses these fields: {fault}") from fault
