@@ -12,7 +12,6 @@ The rule, which does not depend on what the functions return:
 import functools
 import hashlib
 import inspect
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,8 +20,6 @@ from lenrl.errors import BadInput
 from lenrl.strategies import registry
 from lenrl.strategies.functions import RewardFunction
 from lenrl.strategies.method import Method
-
-log = logging.getLogger("lenrl")
 
 KNOWN = {"accuracy_reward", "reasoning_accuracy_reward"}
 """Functions of `trl.rewards` that return 1, 0 or None for right, wrong or nobody can say."""
@@ -52,6 +49,12 @@ class Judged:
 
     method: Method
     by_answers: bool  # the verifier judges, by the gold answers
+
+    def __str__(self) -> str:
+        judge, parts = self.method.judge, self.method.added
+        source = "the verifier, by the gold answers" if self.by_answers else judge.name if judge else "nobody"
+        added = ", ".join(f"{f.weight:g} x {f.name}" for f in parts) or "no function"
+        return f"verdicts come from {source}; added to reward {self.method.reward.name!r}: {added}"
 
 
 def functions_of(
@@ -107,7 +110,7 @@ def plain(
 def assign(
     method: Method, functions: Sequence[RewardFunction], *, has_answers: bool, verified: bool
 ) -> Judged:
-    """The method with the functions as its verdict or its parts, by this module's rule; said once in the log.
+    """The method with the functions as its verdict or its parts, by this module's rule.
 
     Args:
         method: what the caller chose, or `plain`.
@@ -126,7 +129,6 @@ def assign(
             "weighs itself: give it 1."
         )
     by_answers = judge is None and (verified or not functions or method.reads_verdicts) and has_answers
-    _say(method, judge, [f for f in kept if not f.verdict], by_answers)
     return Judged(replace(method, functions=kept), by_answers)
 
 
@@ -154,16 +156,6 @@ def _judge(functions: Sequence[RewardFunction], has_answers: bool) -> RewardFunc
 
 def _module(function: Function) -> str:
     return str(getattr(inspect.unwrap(function), "__module__", ""))
-
-
-def _say(
-    method: Method, judge: RewardFunction | None, parts: Sequence[RewardFunction], by_answers: bool
-) -> None:
-    source = (
-        judge.name if judge is not None else "the verifier, by the gold answers" if by_answers else "nobody"
-    )
-    added = ", ".join(f"{f.weight:g} x {f.name}" for f in parts) or "no function"
-    log.info("verdicts come from %s; added to reward %r: %s", source, method.reward.name, added)
 
 
 def code_of(functions: Sequence[RewardFunction]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A Python script's arguments as a run: what TRL's trainer is given, checked and built as a recipe's run is."""
 
 import copy
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +21,8 @@ from lenrl.tasks.in_memory import InMemoryTask
 from lenrl.tasks.prompts import think_prefilled
 from lenrl.training.build import Built, build_parts
 from lenrl.training.prepare import CheckedRun, checked
+
+log = logging.getLogger("lenrl")
 
 ANSWERS = ("answer", "solution")  # columns of gold answers, where none is named
 IMAGES = ("image", "images")
@@ -76,6 +79,8 @@ class Script:
             )
         answer = self._answer
         judged = rewards.assign(method, functions, has_answers=answer is not None, verified=by_kind)
+        if self.args.process_index == 0:
+            log.info("%s", judged)
         task = self._task(answer if judged.by_answers else None)
         settings: Any = {"kind": verifier} if isinstance(verifier, str) else verifier if by_kind else {}
         recipe = trl_arguments.recipe_of(

@@ -173,16 +173,17 @@ class RolloutScoring:
         """
         current, asked = self.current, self.problem_set
         rows = [PromptRow(*row) for row in zip(prompt_ids, self.caps, current.keys, strict=True)]
-        pending = asked.verifier.begin()
+        pending, texts = asked.verifier.begin(), [""] * len(rows)
 
         def ended(completions: Mapping[int, Completion]) -> None:
-            texts = {place: self._text(completion.ids) for place, completion in completions.items()}
-            pending.submit({i: asked.claim(text, asked.asked(current.rows[i])) for i, text in texts.items()})
+            for place, completion in completions.items():
+                texts[place] = self._text(completion.ids)
+            pending.submit({i: asked.claim(texts[i], asked.asked(current.rows[i])) for i in completions})
 
         batches = Batches(size=len(rows), ended=ended)
         needs_logp = self.method.needs_logp
         completions = sample_rows(model, rows, rule, self.eos_ids, batches, logps=needs_logp)
-        self._current = replace(current, pending=pending)
+        self._current = replace(current, pending=pending, texts=texts)
         logps = [completion.logps or [] for completion in completions] if needs_logp else None
         return [completion.ids for completion in completions], logps
 
@@ -339,7 +340,8 @@ class RolloutScoring:
             self.current.rows,
             [self.problem_set.asked(row) for row in self.current.rows],
             self.current.prompt_budgets,
-            [self._text(ids) for ids in completion_ids],
+            list(self.current.texts)
+            or [self._text(ids) for ids in completion_ids],  # the sampler's, if it was ours
             list(completion_ids),
             trainer_state,
         )

@@ -270,10 +270,9 @@ class SlottedGRPO(CheckpointedGRPO):
         rule = sampler_rule(self.accelerator.unwrap_model(self.model), self.generation_config)
         if self.use_transformers_continuous_batching:
             rule = "trainer.use_transformers_continuous_batching asks for another way"
-        if isinstance(rule, str):
+        if isinstance(rule, str) and self.accelerator.is_main_process:
             log.warning("rollouts are sampled by transformers, more slowly than by lenrl's sampler: %s", rule)
-            return None
-        return rule
+        return None if isinstance(rule, str) else rule
 
     def _passes_are_collective(self) -> bool:
         """Every forward pass is one for all processes (ZeRO-3, FSDP)."""
