@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-METHODS = ("process_reward", "stateful_method")
+METHODS = ("process_reward", "stateful_method", "unit_tests")
 SMALL = (
     "trainer.max_steps=3",
     "trainer.per_device_train_batch_size=16",

@@ -51,8 +51,25 @@ class UnitTests(VerifierPlugin):
             return Verdict(False, None, formatted=False, score=0.0)
         calls = [(test["call"], test["arguments"]) for test in tests]
         run = sandbox.run(blocks[-1], calls, self.limits, self._isolation())
-        passed = sum(value == [test["returns"]] for value, test in zip(run.values, tests, strict=True))
+        passed = sum(same(value, [test["returns"]]) for value, test in zip(run.values, tests, strict=True))
         return passed / len(tests)
 
     def _isolation(self):
         return sandbox.strongest() if self.isolation == "strongest" else self.isolation
+
+
+def same(value, expected):
+    """JSON values are equal, and a truth value equals no number.
+
+    >>> same([1, 2.0], [1, 2])
+    True
+    >>> same([True], [1])
+    False
+    >>> same({"a": [0]}, {"a": [False]})
+    False
+    """
+    if isinstance(value, list) and isinstance(expected, list):
+        return len(value) == len(expected) and all(map(same, value, expected))
+    if isinstance(value, dict) and isinstance(expected, dict):
+        return value.keys() == expected.keys() and all(same(value[key], expected[key]) for key in value)
+    return value == expected and isinstance(value, bool) == isinstance(expected, bool)
