@@ -11,7 +11,7 @@ import yaml
 from accelerate.utils import broadcast_object_list
 
 from lenrl.config.difference import difference
-from lenrl.errors import BadInput, LenrlError
+from lenrl.errors import BadInput, LenrlError, RunFailed
 from lenrl.files import write_json
 from lenrl.launch.environment import environment
 from lenrl.launch.run_folder import locked, write_file
@@ -32,13 +32,20 @@ def hold(folder: Path, stack: ExitStack) -> None:
 
 
 def on_main(is_main: bool, work: Callable[[], T]) -> T:
-    """Result of the main process's work, or its error, on every process."""
+    """Result of the main process's work; its error, on every process.
+
+    Raises:
+        LenrlError: where the main process raises one, or, on the others, anything else.
+    """
     outcome: list[object] = [None]
-    if is_main:
-        try:
+    try:
+        if is_main:
             outcome = [work()]
-        except LenrlError as fault:
-            outcome = [fault]
+    except LenrlError as fault:
+        outcome = [fault]
+    except BaseException as fault:  # the others would wait for it
+        broadcast_object_list([RunFailed(f"the main process raised {type(fault).__name__}: {fault}")])
+        raise
     [value] = broadcast_object_list(outcome)
     if isinstance(value, LenrlError):
         raise value

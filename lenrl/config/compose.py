@@ -23,6 +23,7 @@ from lenrl.errors import BadInput, did_you_mean
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+IN_MEMORY = "rows"  # the task of a script's data, `lenrl.tasks.in_memory`
 _PRIMARY = "__recipe__"  # the name under which Hydra's store holds the file; cannot collide with a file's
 
 
@@ -50,6 +51,11 @@ def compose(recipe: str, overrides: Sequence[str] = (), plugins: Sequence[Path] 
         _apply(cfg, [a for a in assignments if a.keys[0] not in SLOTS and not a.chooses_group])
         plain = _plain(cfg)
         spelled_out(plain, path.parent)
+    if isinstance(plain.get("task"), dict) and plain["task"].get("name") == IN_MEMORY:
+        raise BadInput(
+            f"{path} describes the run of a Python script, whose data and functions are in the script alone. Continue "
+            "it there: trainer.train(resume_from_checkpoint=True)."
+        )
     plain.setdefault("recipe", name)
     plain["plugins"] = plugin_files.complete(plain.get("plugins"), given, path.parent)
     return checked(plain)

@@ -216,3 +216,11 @@ def test_nothing_of_hydra_is_left_behind():
 
     assert isinstance(compose("grpo"), Recipe)
     assert not GlobalHydra.instance().is_initialized()
+
+
+def test_the_run_of_a_script_is_continued_by_the_script(tmp_path):
+    plain = compose("grpo").resolved()
+    described = {**plain, "task": {"name": "rows", "train": None}, "functions": {"mine": {"weight": 1.0}}}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(described))
+    with pytest.raises(BadInput, match=r"run of a Python script.*resume_from_checkpoint=True"):
+        compose(str(tmp_path))
