@@ -28,7 +28,7 @@ from lenrl.generation.pretrained import find
 from lenrl.measures.format import Evaluation, Figures
 from lenrl.tasks import Problem, Task, build, encode, messages
 from lenrl.tasks.audit import load
-from lenrl.verify.pool import Verifier
+from lenrl.verify.claims import AnyVerifier
 from lenrl.verify.several import verifier_of
 
 
@@ -96,7 +96,7 @@ class _Bench:
     task: Task
     settings: EvalSettings
     problems: Sequence[Problem]
-    verifier: Verifier
+    verifier: AnyVerifier
     bar: Callable[[str, str, int], None]
     folder: Path | None
     replace_other: bool

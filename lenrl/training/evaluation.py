@@ -15,7 +15,7 @@ from lenrl.strategies.base import Budget, PromptBudget, RunInfo
 from lenrl.strategies.faults import calling
 from lenrl.tasks.problem import Problem
 from lenrl.tasks.prompts import Prompts
-from lenrl.verify.pool import Verifier
+from lenrl.verify.claims import AnyVerifier
 
 FIGURES = ("accuracy", "tokens", "truncated_share", "aes")  # of each evaluation, after its prefix
 
@@ -33,7 +33,7 @@ class EvaluationInTraining:
     problems: Sequence[Problem]  # of all processes
     prompts: Prompts
     budget: Budget | None  # None: nothing is added to the prompts
-    verifier: Verifier
+    verifier: AnyVerifier
     decoding: Decoding
     run_info: RunInfo
     share: slice  # of the problems that is this process's

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from lenrl.rollouts import Verdict
 from lenrl.verify.chunked_work import ChunkedWork
 from lenrl.verify.kinds import Result
+from lenrl.verify.settings import VerifierSettings
 from lenrl.verify.worker import Pair
 
 
@@ -59,3 +61,42 @@ class PendingVerdicts:
         """One verdict a claim, in the order of `submit`, once the workers are done. No text makes it raise."""
         results = self._known | self._work.results()
         return dict(zip(self._claims, self._verdicts(list(self._claims.values()), results), strict=True))
+
+
+class AnyVerifier(abc.ABC):
+    """A verifier of one kind, or those of a mix's parts."""
+
+    settings: VerifierSettings
+
+    @property
+    @abc.abstractmethod
+    def counts(self) -> dict[str, int]:
+        """Claims, and those of them that could not be judged, by what was in the way; workers' restarts."""
+
+    @abc.abstractmethod
+    def part(self, name: str) -> AnyVerifier:
+        """The verifier of a part of a mix."""
+
+    @abc.abstractmethod
+    def begin(self) -> PendingVerdicts:
+        """Verify claims that are still to come."""
+
+    @abc.abstractmethod
+    def readable(self, golds: Sequence[str | None]) -> list[bool]:
+        """For each gold answer: it parses within the limits and verifies against itself."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Kill the workers. The verifier may be used again: it starts new ones."""
+
+    def verify(self, claims: Sequence[Claim]) -> list[Verdict]:
+        """One verdict a claim, in order. No text makes it raise; equal claims are judged once."""
+        pending = self.begin()
+        pending.submit(dict(enumerate(claims)))
+        return list(pending.verdicts().values())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

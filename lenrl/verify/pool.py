@@ -15,7 +15,7 @@ from lenrl import plugins
 from lenrl.errors import BadInput, PluginFailed
 from lenrl.rollouts import Verdict
 from lenrl.verify.chunked_work import ChunkedWork
-from lenrl.verify.claims import Claim, PendingVerdicts
+from lenrl.verify.claims import AnyVerifier, Claim, PendingVerdicts
 from lenrl.verify.extract import extract_answer, tag_report
 from lenrl.verify.kinds import KINDS, Kind, Outcome, Result
 from lenrl.verify.limits import Limits
@@ -31,7 +31,7 @@ _LOGGED_CHARS = 200
 _MANY = 8  # completions on all of which a plug-in raises: it is not theirs to blame
 
 
-class Verifier:
+class Verifier(AnyVerifier):
     """Verifies claims in worker processes, started with the first claim that needs one.
 
     A claim may cost `timeout_s` CPU seconds; a worker that one call hogs is killed after twice that plus
@@ -48,27 +48,15 @@ class Verifier:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Claims, and those of them that could not be judged, by what was in the way; workers' restarts."""
         return self._counts
 
     def part(self, name: str) -> Verifier:
-        """The verifier of a part of a mix."""
         return self
 
-    def verify(self, claims: Sequence[Claim]) -> list[Verdict]:
-        """One verdict a claim, in order. No text makes it raise; equal claims are judged once."""
-        pending = self.begin()
-        pending.submit(dict(enumerate(claims)))
-        return list(pending.verdicts().values())
-
-    __call__ = verify
-
     def begin(self) -> PendingVerdicts:
-        """Verify claims that are still to come."""
         return PendingVerdicts(self._pair, self._kind.by_text, self._judging(), self._verdicts)
 
     def readable(self, golds: Sequence[str | None]) -> list[bool]:
-        """For each gold answer: it parses within the limits and verifies against itself."""
         texts = [gold for gold in dict.fromkeys(golds) if gold and gold.strip()]
         if self._kind.in_worker:
             known = self._in_chunks(texts, judge_golds, lambda gold, outcome: False)
@@ -77,16 +65,9 @@ class Verifier:
         return [gold is not None and known.get(gold, False) for gold in golds]
 
     def close(self) -> None:
-        """Kill the workers. The verifier may be used again: it starts new ones."""
         pool, self._pool = self._pool, None
         if pool is not None and self._owner == os.getpid():
             stop(pool)
-
-    def __enter__(self) -> Verifier:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def _extract(self, claim: Claim) -> str | None:
         return extract_answer(claim.text, format=self.settings.format, think_prefilled=claim.think_prefilled)

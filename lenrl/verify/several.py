@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from lenrl.rollouts import Verdict
-from lenrl.verify.claims import Claim, PendingVerdicts
+from lenrl.verify.claims import AnyVerifier, Claim, PendingVerdicts
 from lenrl.verify.pool import Verifier
 from lenrl.verify.settings import PartsSettings, VerifierSettings
 
@@ -15,9 +15,9 @@ class Verifiers:
     """Verifiers by their settings, made when they are first asked for, and closed together."""
 
     def __init__(self) -> None:
-        self._known: list[Verifier] = []
+        self._known: list[AnyVerifier] = []
 
-    def of(self, settings: VerifierSettings) -> Verifier:
+    def of(self, settings: VerifierSettings) -> AnyVerifier:
         """The verifier of these settings, always the same one."""
         for verifier in self._known:
             if verifier.settings == settings:
@@ -37,7 +37,7 @@ class Verifiers:
         self.close()
 
 
-class PartsVerifier(Verifier):
+class PartsVerifier(AnyVerifier):
     """The verifiers of a mix's parts: a claim goes to that of its part, parts with equal settings share one."""
 
     def __init__(self, settings: PartsSettings) -> None:
@@ -50,7 +50,7 @@ class PartsVerifier(Verifier):
         different = {id(verifier): verifier.counts for verifier in self._parts.values()}.values()
         return {name: sum(counts[name] for counts in different) for name in next(iter(different))}
 
-    def part(self, name: str) -> Verifier:
+    def part(self, name: str) -> AnyVerifier:
         return self._parts[name]
 
     def begin(self) -> PendingParts:
@@ -66,13 +66,13 @@ class PartsVerifier(Verifier):
 class PendingParts(PendingVerdicts):
     """Claims of several parts that their verifiers judge while more of them come."""
 
-    def __init__(self, parts: Mapping[str, Verifier]) -> None:
+    def __init__(self, parts: Mapping[str, AnyVerifier]) -> None:
         self._of = parts
         self._pending = {verifier: verifier.begin() for verifier in parts.values()}
         self._order: list[int] = []
 
     def submit(self, claims: Mapping[int, Claim]) -> None:
-        divided: dict[Verifier, dict[int, Claim]] = defaultdict(dict)
+        divided: dict[AnyVerifier, dict[int, Claim]] = defaultdict(dict)
         for number, claim in claims.items():
             divided[self._of[claim.part]][number] = claim
         self._order += claims
@@ -85,6 +85,6 @@ class PendingParts(PendingVerdicts):
         return {number: found[number] for number in self._order}
 
 
-def verifier_of(settings: VerifierSettings) -> Verifier:
+def verifier_of(settings: VerifierSettings) -> AnyVerifier:
     """A new verifier with these settings, which the caller closes."""
     return PartsVerifier(settings) if isinstance(settings, PartsSettings) else Verifier(settings)
