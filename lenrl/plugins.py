@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, did_you_mean
 
 BASES = {  # module and name of a base class -> kind of plug-in
     **{
@@ -131,6 +131,28 @@ def find(kind: str, name: Any, built_in: Mapping[str, Any]) -> Any:
     if name in known:
         return known[name]
     return next((installed(kind, point) for point in of_packages(kind) if point.name == name), None)
+
+
+def named(kind: str, name: Any, built_in: Mapping[str, Any], form: str, more: str = "") -> Any:
+    """What `find` gives for a name in a recipe.
+
+    Args:
+        kind, name, built_in: as `find` takes them.
+        form: how a recipe names it, `reward={}`.
+        more: a sentence of the message.
+
+    Raises:
+        BadInput: there is none of that name; the nearest is named.
+    """
+    thing = find(kind, name, built_in)
+    if thing is None:
+        known = names(kind, built_in)
+        there = f"there are {', '.join(known)}" if known else "no plug-in has any"
+        hint, more = did_you_mean(name, known, form), f" {more}" if more else ""
+        raise BadInput(
+            f"{form.format(name)} is unknown; {there}.{hint}{more} One of your own comes with --plugin FILE.py"
+        )
+    return thing
 
 
 def names(kind: str, built_in: Mapping[str, Any]) -> list[str]:

@@ -48,8 +48,7 @@ def score(
 
     chosen = methods.read(method, plugins, **options).method
     recipe = compose(method) if isinstance(method, str) else methods.plain()
-    recipe = recipe.model_copy(update={**chosen.slots, "method": chosen})
-    return scored(recipe, rows, step=step, max_length=max_length)
+    return scored(recipe, rows, method=chosen, step=step, max_length=max_length)
 
 
 def evaluate(

@@ -8,7 +8,6 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from lenrl import plugins
 from lenrl.config.difference import ADDRESSES, OPTIONAL
-from lenrl.errors import BadInput, did_you_mean, explain
+from lenrl.errors import BadInput, explain
 from lenrl.strategies import registry
 from lenrl.strategies.base import Advantage, Budget, Objective, Reward, Sampling, Strategy, Truncation
 from lenrl.strategies.functions import RewardFunction
@@ -206,9 +205,9 @@ class Recipe(Settings):
         """The six strategies by slot."""
         return {slot: getattr(self, slot) for slot in SLOTS}
 
-    @cached_property
+    @property
     def method(self) -> Method:
-        """The six strategies as one pipeline."""
+        """The six strategies as one pipeline; whatever state they have is theirs."""
         functions = tuple(
             RewardFunction(name, _function(name), chosen.weight, chosen.verdict)
             for name, chosen in self.reward_functions.items()
@@ -272,12 +271,4 @@ def _function(name: str) -> Any:
     Raises:
         BadInput: no plug-in has one.
     """
-    function = plugins.find(plugins.FUNCTION, name, {})
-    if function is None:
-        known = plugins.names(plugins.FUNCTION, {})
-        there = f"there are {', '.join(known)}" if known else "no plug-in has any"
-        raise BadInput(
-            f"reward_functions.{name}: there is no such reward function; {there}."
-            f"{did_you_mean(name, known, 'reward_functions.{}')} One of your own comes with --plugin FILE.py"
-        )
-    return function
+    return plugins.named(plugins.FUNCTION, name, {}, "reward_functions.{}")

@@ -36,6 +36,7 @@ def score(
     recipe: Recipe,
     source: Path | Sequence[Mapping[str, Any]],
     *,
+    method: Method | None = None,
     step: int = 0,
     state_in: Path | None = None,
     state_out: Path | None = None,
@@ -46,6 +47,7 @@ def score(
     Args:
         recipe: its slots, weights of reward functions (a line has their values), verifier, `trainer.max_steps`.
         source: a file of JSON lines, or rows, one completion each.
+        method: in the place of the recipe's.
         step: completed optimizer steps.
         state_in, state_out: files of the strategies' state, read before and written after.
         max_length: L_max, tokens; None: 4096.
@@ -60,7 +62,7 @@ def score(
         raise BadInput(f"--step {step}: completed optimizer steps must be at least 0")
     if max_length is not None and (type(max_length) is not int or max_length < 1):
         raise BadInput(f"trainer.max_completion_length={max_length!r}: needs a whole number of at least 1.")
-    method = _fresh(recipe.method, state_in)
+    method = _fresh(method or recipe.method, state_in)
     lines = read(source) if isinstance(source, Path) else of_rows(source)
     order = grouped(lines)
     run_info = _run_info(recipe, len(order[0]), max_length or DEFAULT_MAX_LENGTH)

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lenrl import plugins
-from lenrl.errors import BadInput, did_you_mean, explain
+from lenrl.errors import BadInput, explain
 from lenrl.strategies.base import Advantage, Budget, Objective, Reward, Sampling, Strategy, Truncation
 
 SLOTS: dict[str, tuple[type[Strategy], str]] = {  # base class, package here; entry-point group: lenrl.<slot>s
@@ -77,15 +77,11 @@ def load_plugin(path: Path | str) -> list[type[Strategy]]:
 
 def _find(slot: str, name: Any) -> type[Strategy]:
     _check_slot(slot)
-    found = plugins.find(slot, name, _walk(slot))
-    if found is not None:
-        return found
-    known = plugins.names(slot, _walk(slot))
     if name is None:
+        known = plugins.names(slot, _walk(slot))
         raise BadInput(f"{slot}.name is missing; choose one of {', '.join(known)}")
-    path = " A recipe names a strategy, never a path to code." if "." in str(name) else ""
-    hint = did_you_mean(name, known, f"{slot}={{}}")
-    raise BadInput(f"{slot}.name={name!r} does not exist; there are {', '.join(known)}.{path}{hint}")
+    path = "A recipe names a strategy, never a path to code." if "." in str(name) else ""
+    return plugins.named(slot, name, _walk(slot), f"{slot}={{}}", path)
 
 
 def _own(slot: str) -> dict[str, type[Strategy]]:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lenrl import plugins
-from lenrl.errors import BadInput, did_you_mean, explain
+from lenrl.errors import BadInput, explain
 from lenrl.tasks.base import SPLITS, Task, digest
 from lenrl.tasks.chain import ChainTask
 from lenrl.tasks.gym import GymTask
@@ -31,13 +31,8 @@ def build(spec: Mapping[str, Any] | str) -> Task:
     if isinstance(spec, str):
         spec = {"name": "table", "path": spec, "split": "all"} if _is_file(spec) else {"name": spec}
     name = spec.get("name")
-    kind = plugins.find("task", name, TASKS)
-    if kind is None:
-        known = plugins.names("task", TASKS)
-        raise BadInput(
-            f"task.name={name!r} is unknown; there are {', '.join(known)}.{did_you_mean(name, known, 'task={}')} "
-            f"A data file ends in {', '.join(SUFFIXES)}: task.name=table task.path=FILE"
-        )
+    files = f"A data file ends in {', '.join(SUFFIXES)}: task.name=table task.path=FILE."
+    kind = plugins.named("task", name, TASKS, "task={}", files)
     try:
         return kind.model_validate(dict(spec))
     except ValidationError as error:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
 
 from lenrl import plugins
-from lenrl.errors import BadInput, did_you_mean, explain
+from lenrl.errors import BadInput, explain
 from lenrl.verify.kinds import KINDS
 
 
@@ -74,13 +74,7 @@ class PluginSettings(VerifierSettings):
         Raises:
             BadInput: there is none of that name, the class cannot judge, or a value is out of bounds.
         """
-        kind = plugins.find("verifier", name, KINDS)
-        if kind is None:
-            known = plugins.names("verifier", KINDS)
-            raise BadInput(
-                f"verifier.kind={name!r} is unknown; there are {', '.join(map(repr, known))}."
-                f"{did_you_mean(name, known, 'verifier.kind={}')} One of your own comes with --plugin FILE.py"
-            )
+        kind = plugins.named("verifier", name, KINDS, "verifier.kind={}")
         place = f"{plugins.place_of(kind)}: verifier {name!r}"
         own = [option for option in cls.model_fields if option not in ("options", "source")]
         if faults := [
@@ -117,7 +111,7 @@ class PluginSettings(VerifierSettings):
             f"{plugins.place_of(self.plugin)}: verifier {self.kind!r} reads the column {name!r}; the data has "
             f"{sorted(columns)}"
             for name in self.plugin.reads_columns
-            if name not in columns
+            if name not in {*columns, "prompt"}
         ]
 
 

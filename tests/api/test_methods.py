@@ -2,8 +2,10 @@
 
 import pytest
 
+from lenrl.api import leg
 from lenrl.api.methods import read
-from lenrl.errors import BadInput
+from lenrl.config import compose
+from lenrl.errors import BadInput, RunFailed
 
 
 def test_a_name_slots_or_nothing():
@@ -37,3 +39,24 @@ def test_an_option_finds_its_slot():
 def test_what_is_unknown_is_refused(given, options, said):
     with pytest.raises(BadInput, match=said):
         read(given, **options)
+
+
+def test_a_recipe_s_copy_has_the_method_of_its_own_slots():
+    recipe = compose("grpo")
+    other = recipe.model_copy(update={"reward": compose("kimi").reward})
+    assert (recipe.method.reward.name, other.method.reward.name) == ("correctness", "kimi")
+    assert recipe.method.reward is recipe.method.reward, "its state is one"
+
+
+def test_whatever_the_main_process_raises_ends_the_others(monkeypatch):
+    sent = []
+    monkeypatch.setattr(leg, "broadcast_object_list", lambda values: sent.append(values) or values)
+
+    def fails():
+        raise OSError("no space left")
+
+    with pytest.raises(OSError, match="no space left"):
+        leg.on_main(True, fails)
+    monkeypatch.setattr(leg, "broadcast_object_list", lambda values: sent[0])
+    with pytest.raises(RunFailed, match="the main process raised OSError: no space left"):
+        leg.on_main(False, fails)

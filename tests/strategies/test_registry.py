@@ -35,7 +35,7 @@ class Twice(Reward):
         ({"name": "kimmi"}, "Did you mean reward=kimi"),
         ({"name": "os.system"}, "never a path to code"),
         ({"name": None}, "name is missing"),
-        ({"name": ["kimi"]}, "does not exist"),
+        ({"name": ["kimi"]}, "is unknown"),
         ({"name": "kimi", "wieght": 1}, r"reward.wieght.*Did you mean reward.weight"),
         ({"name": "kimi", "weight": -0.5}, r"reward.weight=-0.5.*greater than or equal to 0"),
         ({"name": "laser", "target": 0}, r"reward.target=0"),
@@ -64,7 +64,7 @@ def test_a_curriculum_that_rises_is_refused() -> None:
 def test_a_plugin_file(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(PLUGIN.format(name="twice"))
-    with pytest.raises(BadInput, match="does not exist"):
+    with pytest.raises(BadInput, match="is unknown"):
         registry.build("reward", {"name": "twice"})
     (kind,) = registry.load_plugin(file)
     assert registry.load_plugin(file) == [kind], "imported once"

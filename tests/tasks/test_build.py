@@ -18,7 +18,7 @@ PROBLEM = Problem("x:1", "What is {prompt} of {hint}?", "7")
     [
         ({"name": "chian"}, "Did you mean task=chain"),
         ({"name": "os.system"}, "unknown"),
-        ({}, "task.name=None"),
+        ({}, "task=None"),
         ("chian", "Did you mean task=chain"),
         ({"name": "chain", "tets": 3}, "task.tets=3.*Did you mean task.test"),
         ({"name": "chain", "test": -1}, r"task.test=-1"),

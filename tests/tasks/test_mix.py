@@ -129,7 +129,7 @@ def test_each_part_is_audited_by_itself_and_what_is_dropped_moves_no_weight():
     [
         ({}, "parts"),
         ({"parts": {}}, "a mix has parts by name"),
-        ({"parts": {"a": "chian"}}, r"task.parts.a: task.name='chian' is unknown.*Did you mean"),
+        ({"parts": {"a": "chian"}}, r"task.parts.a: task=chian is unknown.*Did you mean"),
         ({"parts": {"a": {"task": "chain", "weight": 0}}}, r"task.parts.a.weight=0"),
         ({"parts": {"a": {"task": "chain", "weight": -1}}}, r"task.parts.a.weight=-1"),
         ({"parts": {"a": {"task": "chain", "wieght": 1}}}, r"Did you mean task.parts.a.weight"),
@@ -152,5 +152,5 @@ def test_a_share_of_no_problem_at_all_and_a_bad_verifier_are_refused():
     with pytest.raises(BadInput, match=r"task.parts.words.weight=1: its share of task.train=4 is no problem"):
         mix(train=4, sums=100).problems("train")
     task = MixTask(parts={"a": {"task": "chain", "verifier": {"kind": "maths"}}})
-    with pytest.raises(BadInput, match=r"task.parts.a: verifier.kind='maths' is unknown"):
+    with pytest.raises(BadInput, match=r"task.parts.a: verifier.kind=maths is unknown"):
         task.verifier_settings({})

@@ -71,7 +71,7 @@ def test_entries_are_written_out_and_compose_again(data, tmp_path):
         (["evals=[{task: chain, sample: 3}]"], "evals.0.sample=3.*Did you mean evals.0.samples"),
         (["evals=[{task: chain, greedy: true, samples: 3}]"], "one completion a problem"),
         (["evals=[{task: chain, name: a/b}]"], "name='a/b'"),
-        (["evals=[chian]"], "evals, chian: task.name='chian' is unknown"),
+        (["evals=[chian]"], "evals, chian: task=chian is unknown"),
         (["evals=[{task: chain, verifier: {kind: maths}}]"], "verifier.kind='maths'"),
         (["trainer.metric_for_best_model=eval_acc"], "Did you mean trainer.metric_for_best_model=eval_a"),
         (["trainer.metric_for_best_model=eval_aes", "trainer.eval_steps=0"], "there is no evaluation"),
