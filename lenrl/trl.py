@@ -138,9 +138,15 @@ class GroupReward:
         self._check(RunInfo(size, max_length, columns=frozenset(columns)), trainer)
         golds = self._golds(columns, len(prompts))
         tokenizer = getattr(trainer, "processing_class", None)
+        data = {name: values for name, values in columns.items() if isinstance(values, list)}
         claims = [
-            Claim(_text(completion), answer, _opened(prompt, tokenizer))
-            for prompt, completion, answer in zip(prompts, completions, golds, strict=True)
+            Claim(
+                _text(completion),
+                golds[i],
+                _opened(prompts[i], tokenizer),
+                {"prompt": _text(prompts[i]), **{name: values[i] for name, values in data.items()}},
+            )
+            for i, completion in enumerate(completions)
         ]
         verdicts = self._verifier.verify(claims)
         end_ids = getattr(trainer, "eos_token_ids", ())
@@ -181,7 +187,7 @@ class GroupReward:
         args, reward = getattr(trainer, "args", None), self.method.reward
         scaled = getattr(args, "scale_rewards", "group") in ("group", True)
         run_info = replace(run_info, scaled_by_group_std=scaled)
-        faults = self.method.errors(run_info)
+        faults = [*self.method.errors(run_info), *self._verifier.settings.errors(run_info.columns or ())]
         for entry in self.method.forbids:
             if getattr(args, entry.field, None) == entry.value:
                 faults.append(f"reward {reward.name!r} and args.{entry.field}={entry.value!r}: {entry.why}")
@@ -201,7 +207,7 @@ class GroupReward:
         name = next((name for name in names if name in columns), None)
         if name is not None:
             return [gold(value) for value in columns[name]]
-        if self.method.reads_verdicts:
+        if self.method.reads_verdicts and self._verifier.settings.needs_gold:
             raise BadInput(
                 f"no column {' or '.join(map(repr, names))} of gold answers: the data has {sorted(columns)}; name one, "
                 "reward_func(..., answer='COLUMN')"

@@ -23,7 +23,7 @@ from lenrl.tasks.audit import Audit
 from lenrl.training.audited_data import audited, audited_others
 from lenrl.training.prepare import CheckedRun, prepare
 from lenrl.training.rendered import rendered
-from lenrl.verify.pool import Claim, Verifier
+from lenrl.verify.claims import AnyVerifier, Claim
 from lenrl.verify.settings import PluginSettings
 from lenrl.verify.several import Verifiers
 
@@ -116,7 +116,7 @@ def _batch(checked_run: CheckedRun) -> dict[str, int]:
 
 def _audit(
     checked_run: CheckedRun,
-    verifier: Verifier,
+    verifier: AnyVerifier,
     tokenizer: PreTrainedTokenizerBase | None,
     longest: int | None,
     warnings: list[str],
@@ -165,7 +165,7 @@ def _others(
     return facts
 
 
-def _time(verifier: Verifier, train: Sequence[Problem], warnings: list[str]) -> dict[str, object]:
+def _time(verifier: AnyVerifier, train: Sequence[Problem], warnings: list[str]) -> dict[str, object]:
     settings = verifier.settings
     own = isinstance(settings, PluginSettings)  # it may ask a server
     some = [problem for problem in train if problem.answer][: TRIED if own else TIMED]
@@ -174,9 +174,9 @@ def _time(verifier: Verifier, train: Sequence[Problem], warnings: list[str]) -> 
         return {"kind": settings.kind, "timed": 0}
     boxed = settings.format == "boxed"
     forms = [f"\\boxed{{{g}}}" if boxed else f"<answer>{g}</answer>" for g in golds]
-    claims = [Claim(form, g, columns=p.columns) for form, g, p in zip(forms, golds, some, strict=True)]
+    claims = [Claim(form, g, columns=p.judged_by) for form, g, p in zip(forms, golds, some, strict=True)]
     claims += [
-        Claim(c.text, golds[i - 1], columns=some[i - 1].columns) for i, c in enumerate(claims)
+        Claim(c.text, golds[i - 1], columns=some[i - 1].judged_by) for i, c in enumerate(claims)
     ]  # of others
     first = verifier.verify(claims)  # starts the workers
     began = time.perf_counter()

@@ -8,7 +8,7 @@ from lenrl.evaluation.results import ModelResults
 from lenrl.generation.base import Batches, Completion, Decoding, Engine
 from lenrl.generation.sampling import completion_text
 from lenrl.tasks import Problem
-from lenrl.verify.pool import Claim, Verifier
+from lenrl.verify.claims import AnyVerifier, Claim
 
 
 def measure(
@@ -16,7 +16,7 @@ def measure(
     problems: Sequence[Problem],
     prompt_ids: Sequence[Sequence[int]],
     decoding: Decoding,
-    verifier: Verifier,
+    verifier: AnyVerifier,
     *,
     batches: Batches,
 ) -> ModelResults:
@@ -41,7 +41,7 @@ def measure(
         texts.update(new)
         pending.submit(
             {
-                row: Claim(text, p.answer, info.think_prefilled, p.columns, p.part)
+                row: Claim(text, p.answer, info.think_prefilled, p.judged_by, p.part)
                 for row, text in new.items()
                 for p in [asked[row]]
             }

@@ -32,3 +32,8 @@ class Problem:
     def asked(self) -> tuple[tuple[tuple[str, str], ...], str]:
         """All that the data set asks, earlier messages included: equal for problems that are the same question."""
         return self.context, self.prompt
+
+    @property
+    def judged_by(self) -> dict[str, object]:
+        """The columns that a verifier may read: the data's and, unless one is called so, `prompt`."""
+        return {"prompt": self.prompt, **self.columns}

@@ -37,8 +37,7 @@ from lenrl.training.trl_batch import (
     loss_mask,
     masked_mean,
 )
-from lenrl.verify.claims import PendingVerdicts
-from lenrl.verify.pool import Claim, Verifier
+from lenrl.verify.claims import AnyVerifier, Claim, PendingVerdicts
 
 T = TypeVar("T")
 
@@ -49,7 +48,7 @@ class ProblemSet:
 
     problems: Mapping[str, Problem]  # by id; rows carry `prompt_id`
     prompts: Prompts
-    verifier: Verifier  # this process's
+    verifier: AnyVerifier  # this process's
     think_prefilled: bool  # the chat template opens `<think>` itself
 
     @cached_property
@@ -63,7 +62,7 @@ class ProblemSet:
 
     def claim(self, text: str, problem: Problem) -> Claim:
         """A completion, to be held against its problem's answer."""
-        return Claim(text, problem.answer, self.think_prefilled, problem.columns, problem.part)
+        return Claim(text, problem.answer, self.think_prefilled, problem.judged_by, problem.part)
 
     def asked(self, row: TrlRow) -> Problem:
         """The problem of a row."""

@@ -24,7 +24,9 @@ class VerifierPlugin(BaseModel, abc.ABC):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: ClassVar[str]
-    reads_columns: ClassVar[tuple[str, ...]] = ()  # of the data; no others are sent to the workers
+    reads_columns: ClassVar[
+        tuple[str, ...]
+    ] = ()  # of the data, and `prompt`; no others are sent to the workers
     needs_gold: ClassVar[bool] = True  # False: judges problems without a gold answer too
     timeout_s: ClassVar[float | None] = None  # default of `verifier.timeout_s`
     memory_mib: ClassVar[int | None] = None  # default of `verifier.memory_mib`
@@ -40,7 +42,8 @@ class VerifierPlugin(BaseModel, abc.ABC):
             text: the completion.
             answer: what `verifier.format` finds in it; None: nothing.
             gold: the problem's answer; None: there is none.
-            columns: `reads_columns` of the problem; plain JSON values, None where the row has none.
+            columns: `reads_columns` of the problem; plain JSON values, None where the row has none. `prompt` is the
+                problem's text, of messages the last one's, without template and hint.
         """
         raise NotImplementedError
 

@@ -76,6 +76,25 @@ def test_messages_another_column_and_its_numbers_are_read():
     assert function.__name__ == "grpo_lambda"
 
 
+def test_a_verifier_of_one_s_own_reads_prompt_and_columns_and_needs_no_answers(tmp_path):
+    file = tmp_path / "asked_of_this_test.py"
+    file.write_text(
+        "from lenrl.verify.base import VerifierPlugin\n\n\n"
+        "class Asked(VerifierPlugin):\n    name = 'asked_of_this_test'\n"
+        "    reads_columns = ('prompt', 'unit')\n    needs_gold = False\n\n"
+        "    def judge(self, text, answer, gold, columns):\n"
+        "        return columns == {'prompt': 'a', 'unit': 'm'}\n"
+    )
+    given = batch(unit=["m", "s", *["m"] * 6])
+    del given["answer"]
+    function = reward_func("grpo", max_length=64, verifier="asked_of_this_test", plugins=[file])
+    assert function(**given) == [1, 0, 1, 1, 0, 0, 0, 0]
+    del given["unit"]
+    with pytest.raises(BadInput, match="reads the column 'unit'"):
+        reward_func("grpo", max_length=64, verifier="asked_of_this_test")(**given)
+    function.close()
+
+
 def test_an_unknown_verdict_is_none():
     assert paid("kimi", answer=[None, *["7"] * 7])[0] is None
 

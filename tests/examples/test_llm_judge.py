@@ -15,6 +15,7 @@ from lenrl.verify.settings import VerifierSettings
 from tests.examples.outside import EXAMPLES
 
 FILE = EXAMPLES / "llm_judge" / "llm_judge.py"
+COLUMNS = {"prompt": "six times seven?"}
 
 
 class Judge(BaseHTTPRequestHandler):
@@ -24,9 +25,11 @@ class Judge(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         server = self.server
         system, user = (message["content"] for message in body["messages"])
-        mark = user.split("\n\n")[1].split("\n")[0]
+        asked, reference, marked = user.split("\n\n", 2)
+        assert asked == "Problem: six times seven?"
+        mark = marked.split("\n")[0]
         inner = user.partition(f"{mark}\n")[2].rpartition(f"\n</{mark[1:]}")[0]
-        gold = user.removeprefix("Reference answer: ").split("\n")[0]
+        gold = reference.removeprefix("Reference answer: ")
         with server.lock:
             server.seen.append(
                 (self.path, self.headers.get("Authorization"), body["model"], mark, system, inner)
@@ -72,7 +75,7 @@ def options(server):
 @pytest.fixture
 def judge(options):
     kind = plugins.find("verifier", "llm_judge", {})
-    return lambda text, **other: asyncio.run(kind(**options, **other).judge(text, None, "42", {}))
+    return lambda text, **other: asyncio.run(kind(**options, **other).judge(text, None, "42", COLUMNS))
 
 
 def test_its_last_line_is_the_verdict(judge, server):
@@ -122,7 +125,8 @@ def test_the_key_comes_from_the_environment(judge, server, monkeypatch):
 
 
 def test_it_runs_in_the_pool_with_many_questions_at_once(options, server):
-    claims = [Claim(f"slow {n} 42", "42") for n in range(7)] + [Claim("slow", "42"), Claim("gone", "42")]
+    texts = [*(f"slow {n} 42" for n in range(7)), "slow", "gone"]
+    claims = [Claim(text, "42", columns=COLUMNS) for text in texts]
     with Verifier(VerifierSettings.read({"kind": "llm_judge", "workers": 1, **options})) as verifier:
         verdicts = verifier.verify(claims)
     assert [verdict.correct for verdict in verdicts] == [True] * 7 + [False, None]

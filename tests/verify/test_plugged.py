@@ -9,6 +9,7 @@ import pytest
 
 from lenrl import plugins
 from lenrl.errors import BadInput, PluginFailed
+from lenrl.tasks.problem import Problem
 from lenrl.verdicts import StepScore
 from lenrl.verify.kinds import KINDS
 from lenrl.verify.pool import Claim, Verifier
@@ -23,7 +24,7 @@ class Says(VerifierPlugin):
     """Does what the completion says."""
 
     name = "says_of_this_test"
-    reads_columns = ("unit", "when")
+    reads_columns = ("unit", "when", "prompt")
     timeout_s = 1.0
     memory_mib = 256
     scale: float = 1.0
@@ -41,7 +42,7 @@ class Says(VerifierPlugin):
         if text == "raise":
             raise ValueError("no such thing")
         if text == "columns":
-            return columns == {"unit": "m", "when": None}
+            return columns == {"unit": "m", "when": None, "prompt": "how long?"}
         if text == "process":
             return os.getpid() != int(gold)
         if text == "verdict":
@@ -145,7 +146,8 @@ def test_a_whole_verdict_may_be_given(pool):
 
 
 def test_it_runs_in_a_worker_and_gets_the_columns_it_reads(pool):
-    claim = Claim("columns", "1", columns={"unit": "m", "other": object()})
+    problem = Problem("1", "how long?", "1", columns={"unit": "m", "other": object()})
+    claim = Claim("columns", problem.answer, columns=problem.judged_by)
     assert pool("says").verify([claim])[0].correct
     assert verdicts(pool("says"), "process", gold=str(os.getpid()))[0].correct
 

@@ -21,7 +21,7 @@ from lenrl.strategies.scoring import Row, build_rollouts, carry, score
 from lenrl.tasks import Problem, Task
 from lenrl.tasks.audit import load
 from lenrl.training.run_info import run_info_of, task_of
-from lenrl.verify.pool import Claim, Verifier
+from lenrl.verify.claims import AnyVerifier, Claim
 
 PROBLEMS = 6  # each in every mix
 LOOKED_AT = 50  # problems among which those are found
@@ -90,7 +90,7 @@ class AttackGroups:
             answer is judged right.
     """
 
-    def __init__(self, recipe: Recipe, verifier: Verifier, step: int = 0) -> None:
+    def __init__(self, recipe: Recipe, verifier: AnyVerifier, step: int = 0) -> None:
         self.recipe, self.verifier, self.step = recipe, verifier, step
         self.method = recipe.method
         self.run_info = run_info_of(recipe.trainer)
@@ -210,7 +210,7 @@ class AttackGroups:
         prefilled = bool(self.recipe.model.think_prefilled)
         keys = [(text, problem.id) for text, problem in pairs]
         new = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in self._verdicts}
-        claims = [Claim(text, p.answer, prefilled, p.columns, p.part) for text, p in new.values()]
+        claims = [Claim(text, p.answer, prefilled, p.judged_by, p.part) for text, p in new.values()]
         self._verdicts.update(zip(new, self.verifier.verify(claims), strict=True))
         return [self._verdicts[key] for key in keys]
 
