@@ -12,6 +12,7 @@ The rule, which does not depend on what the functions return:
 import functools
 import hashlib
 import inspect
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -79,7 +80,8 @@ def functions_of(
             f"args.reward_weights has {len(weights)} weights and there are {len(given)} reward_funcs: give one each, "
             "or leave it out. The weights of a method's own rewards are its options (reward=weighted)."
         )
-    names = [getattr(function, "__name__", type(function).__name__) for function in given]
+    bare = [f.func if isinstance(f, functools.partial) and not hasattr(f, "__name__") else f for f in given]
+    names = [getattr(function, "__name__", type(function).__name__) for function in bare]
     return [
         RewardFunction(name, function, float(weight))
         for name, function, weight in zip(names, given, weights or [1.0] * len(given), strict=True)
@@ -170,12 +172,19 @@ def code_of(functions: Sequence[RewardFunction]) -> dict[str, Any]:
 
 
 def _digest(function: Function) -> str:
-    """Eight hex digits of a function's source; of its byte code where there is none."""
-    bare = inspect.unwrap(function)
-    bare = bare.func if isinstance(bare, functools.partial) else bare
+    """Eight hex digits of a function's source, or byte code, and of plain values from a factory or `partial`."""
+    bare, given = function, []
+    while isinstance(bare, functools.partial):
+        given.append([bare.args, bare.keywords])
+        bare = bare.func
+    bare = inspect.unwrap(bare)
+    if inspect.isfunction(bare):
+        given.append(dict(inspect.getclosurevars(bare).nonlocals))
     try:
         text = inspect.getsource(bare if inspect.isroutine(bare) else type(bare)).encode()
     except (OSError, TypeError):
         code = getattr(bare, "__code__", None)
         text = repr(bare).encode() if code is None else code.co_code + repr(code.co_consts).encode()
+    if any(part not in ({}, [(), {}]) for part in given):
+        text += json.dumps(given, default=lambda value: type(value).__name__, skipkeys=True).encode()
     return hashlib.blake2b(text, digest_size=4).hexdigest()

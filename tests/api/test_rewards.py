@@ -1,5 +1,7 @@
 """The rule by which TRL's reward functions give the verdict or parts of the reward."""
 
+from functools import partial
+
 import pytest
 from trl.rewards import accuracy_reward, think_format_reward
 
@@ -105,3 +107,15 @@ def test_the_code_of_functions_is_told_apart():
     assert code_of(functions_of(same, None)) != first
     assert code_of(functions_of(right, None)) == code_of(functions_of(right, None))
     assert code_of(functions_of(right, [2.0])) != code_of(functions_of(right, None))
+
+    def near(cap):
+        def near_cap(completions, **columns):
+            return [len(text) / cap for text in completions]
+
+        return near_cap
+
+    made = [code_of(functions_of(near(cap), None)) for cap in (10, 10, 20)]
+    assert made[0] == made[1] != made[2]
+    counted = [code_of(functions_of(partial(right, word=w), None)) for w in "aab"]
+    assert counted[0] == counted[1] != counted[2] and "right" in counted[0]["functions"]
+    assert code_of(functions_of(verdict(right), None)) == code_of(functions_of(right, None))
