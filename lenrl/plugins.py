@@ -4,19 +4,21 @@ A plug-in is a class that derives from one of BASES, or a reward function. Base 
 module stands below them all; standard library only, since workers of the verifier import it.
 """
 
+import ast
 import hashlib
 import inspect
 import linecache
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lenrl.errors import BadInput, did_you_mean
+from lenrl import siblings
+from lenrl.errors import BadInput, did_you_mean, shown
 
 BASES = {  # module and name of a base class -> kind of plug-in
     **{
@@ -38,22 +40,34 @@ class PluginFile:
     source: bytes
     module: ModuleType
     objects: Mapping[str, Mapping[str, Any]]  # by kind, by name
+    beside: Mapping[str, bytes] = field(
+        default_factory=dict
+    )  # modules that it imports from its folder, by file name
 
     @property
     def digest(self) -> str:
-        """Sixteen hex digits of its text."""
-        return hashlib.blake2b(self.source, digest_size=8).hexdigest()
+        """Sixteen hex digits of its text, and of those beside it."""
+        texts = [self.source, *(part for name, text in self.beside.items() for part in (name.encode(), text))]
+        return hashlib.blake2b(b"\0".join(texts), digest_size=8).hexdigest()
+
+    @property
+    def texts(self) -> dict[str, bytes]:
+        """All that it is made of, by file name."""
+        return {**self.beside, self.path.name: self.source}
 
 
 _files: dict[str, PluginFile] = {}  # by file name: the one imported last
 
 
-def load(path: Path | str, source: bytes | None = None) -> PluginFile:
+def load(
+    path: Path | str, source: bytes | None = None, beside: Mapping[str, bytes] | None = None
+) -> PluginFile:
     """Import a Python file whose plug-ins are then found by name; the same text once, a later one in its place.
 
     Args:
         path: of the file.
         source: its text, where it was read before.
+        beside: with `source`, the modules beside it.
 
     Raises:
         BadInput: no such file, importing it raises, it holds no plug-in, or a class that is none; with file and line.
@@ -63,11 +77,13 @@ def load(path: Path | str, source: bytes | None = None) -> PluginFile:
         if file.suffix != ".py" or not file.is_file():
             raise BadInput(f"--plugin {path}: no such file; give a Python file, ending in .py")
         source = file.read_bytes()
+        beside = siblings.read(file, source)
     former = _files.get(file.name)
-    if former is not None and former.source == source:
+    if former is not None and (former.source, former.beside) == (source, beside or {}):
         return former
+    siblings.keep(file, beside or {})
     module = _imported(file, source)
-    plugin = PluginFile(file, source, module, _objects(module, file))
+    plugin = PluginFile(file, source, module, _objects(module, file, source), beside or {})
     for other in _files.values():
         for kind, named in plugin.objects.items():
             for name in named.keys() & other.objects.get(kind, {}).keys() if other is not former else ():
@@ -166,9 +182,18 @@ def file_of(thing: Any) -> PluginFile | None:
     return next((plugin for plugin in _files.values() if plugin.module.__name__ == module), None)
 
 
-def source_of(name: str) -> bytes:
-    """The text of an imported file, by its name."""
-    return _files[name].source
+def no_function(name: str) -> str:
+    """A sentence on what has that name in an imported file and is no reward function; empty: nothing has."""
+    for plugin in _files.values():
+        if (thing := getattr(plugin.module, name, None)) is not None:
+            rule = "a reward function is callable, with a parameter `completions` or `completion_ids`, and not imported"
+            return f"{plugin.path} has {name}={shown(thing, 80)}: {rule}."
+    return ""
+
+
+def texts_of(name: str) -> dict[str, bytes]:
+    """The texts that an imported file is made of, by file name."""
+    return _files[name].texts
 
 
 def kind_of(thing: Any) -> str | None:
@@ -233,20 +258,25 @@ def _imported(file: Path, source: bytes) -> ModuleType:
         exec(compile(source, str(file), "exec"), vars(module))
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        said = raised(error, file=str(file))
-        raise BadInput(f"--plugin {file}: importing it raised {said}; repair it") from error
+        said, cure = raised(error, file=str(file)), "repair it"
+        if isinstance(error, ModuleNotFoundError) and error.name and (file.parent / error.name).is_dir():
+            cure = (
+                f"a run keeps the files beside a plug-in, no folders: put what it needs of {error.name}/ into a file, "
+                "or install that as a package"
+            )
+        raise BadInput(f"--plugin {file}: importing it raised {said}; {cure}") from error
     return module
 
 
-def _objects(module: ModuleType, file: Path) -> dict[str, dict[str, Any]]:
+def _objects(module: ModuleType, file: Path, source: bytes) -> dict[str, dict[str, Any]]:
     objects: dict[str, dict[str, Any]] = {}
-    for kind, name, thing in (*_classes(module), *_functions(module)):
+    for kind, name, thing in (*_classes(module), *_functions(module, _bound_by_imports(source))):
         objects.setdefault(kind, {})[name] = thing
     if not objects:
         raise BadInput(
             f"--plugin {file}: it defines no plug-in: no strategy, task or verifier, a class that derives from "
             f"one of {', '.join(base.rpartition('.')[2] for base in BASES)}, and no reward function, which has a "
-            "parameter `completions`"
+            "parameter `completions` or `completion_ids`"
         )
     return objects
 
@@ -268,8 +298,21 @@ def _classes(module: ModuleType) -> Iterator[tuple[str, str, type]]:
         yield kind, name, thing
 
 
-def _functions(module: ModuleType) -> Iterator[tuple[str, str, Any]]:
+def _functions(module: ModuleType, imported: Collection[str]) -> Iterator[tuple[str, str, Any]]:
+    """What TRL would call, by the name that the file gives it: a function, or what a factory or `partial` made."""
     for name, thing in vars(module).items():
-        own = inspect.isfunction(thing) and thing.__module__ == module.__name__ and name[0] != "_"
-        if own and "completions" in inspect.signature(thing).parameters:
+        own = name not in imported or getattr(thing, "__module__", None) == module.__name__
+        if name[0] == "_" or not own or inspect.isclass(thing) or not callable(thing):
+            continue
+        try:
+            parameters = inspect.signature(thing).parameters
+        except (TypeError, ValueError):
+            continue
+        if not parameters.keys().isdisjoint(("completions", "completion_ids")):
             yield FUNCTION, name, thing
+
+
+def _bound_by_imports(source: bytes) -> set[str]:
+    """Names that imports of a text bind, rather than the text itself."""
+    nodes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    return {alias.asname or alias.name.partition(".")[0] for node in nodes for alias in node.names}

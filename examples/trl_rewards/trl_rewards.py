@@ -1,11 +1,9 @@
 """Reward functions as TRL takes them: one of one's own, and one of `trl.rewards`, as named parts of the reward.
 
-A function of this file that has a parameter `completions` is a plug-in under its name. It may take `prompts`,
-`completion_ids`, `trainer_state`, `log_metric`, `log_extra` and the data's columns too, by name, and returns a number a
-completion, or None where it does not apply. Completions are messages where the prompts are, as TRL has it. The recipe
-gives the function a weight; `metrics.jsonl` has the mean of its part, weighted.
-
-What `trl.rewards` makes is wrapped in a function of two lines, which chooses its options and gives it its name here.
+A function of this file, written here or made by another, is a plug-in under its name here. It has a parameter
+`completions` or `completion_ids`, may take `prompts`, `trainer_state`, `log_metric`, `log_extra` and the data's columns
+too, by name, and returns a number a completion, or None where it does not apply. Completions are messages where the
+prompts are, as TRL has it. The recipe gives the function a weight; `metrics.jsonl` has the mean of its part, weighted.
 
     lenrl check trl_rewards.yaml --plugin trl_rewards.py
     lenrl train trl_rewards.yaml --plugin trl_rewards.py
@@ -13,12 +11,8 @@ What `trl.rewards` makes is wrapped in a function of two lines, which chooses it
 
 from trl.rewards import get_soft_overlong_punishment
 
-_near_cap = get_soft_overlong_punishment(max_completion_len=180, soft_punish_cache=120)
-
-
-def overlong(completions, completion_ids, **_):
-    """0 up to 60 tokens, falling to -1 at 180."""
-    return _near_cap(completion_ids=completion_ids)
+overlong = get_soft_overlong_punishment(max_completion_len=180, soft_punish_cache=120)
+"""0 up to 60 tokens, falling to -1 at 180."""
 
 
 def rechecks(completions, log_metric, **_):

@@ -84,8 +84,9 @@ def load_of_runs(places: Iterable[Path], given: Mapping[str, plugins.PluginFile]
 
 
 def write_copies(names: Iterable[str], folder: Path) -> None:
-    """Copies of imported plug-in files, as they were then, in the folder's `plugins/`, which holds no others."""
-    kept = {name: plugins.source_of(name) for name in names}
+    """Copies of imported plug-in files and the modules beside them, as they were then, in the folder's `plugins/`,
+    which holds no others."""
+    kept = {file: text for name in names for file, text in plugins.texts_of(name).items()}
     place = folder / FOLDER
     for stale in place.glob("*.py"):
         if stale.name not in kept:

@@ -271,4 +271,4 @@ def _function(name: str) -> Any:
     Raises:
         BadInput: no plug-in has one.
     """
-    return plugins.named(plugins.FUNCTION, name, {}, "reward_functions.{}")
+    return plugins.named(plugins.FUNCTION, name, {}, "reward_functions.{}", plugins.no_function(name))

@@ -25,16 +25,19 @@ class Spec:
     options: dict[str, Any]
     path: str | None  # None: an installed package's
     source: bytes | None
+    beside: Mapping[str, bytes] | None = None  # modules beside it
 
     @classmethod
     def of(cls, name: str, kind: type[VerifierPlugin], options: Mapping[str, Any]) -> "Spec":
         file = plugins.file_of(kind)
-        return cls(name, dict(options), file and str(file.path), file.source if file is not None else None)
+        if file is None:
+            return cls(name, dict(options), None, None)
+        return cls(name, dict(options), str(file.path), file.source, dict(file.beside))
 
     def build(self) -> VerifierPlugin:
         """An instance, in whatever process."""
         if self.path is not None:
-            plugins.load(self.path, self.source)
+            plugins.load(self.path, self.source, self.beside)
         return plugins.find("verifier", self.name, {})(**self.options)
 
 

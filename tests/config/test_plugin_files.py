@@ -2,12 +2,13 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from lenrl import plugins, tasks
+from lenrl import plugins, siblings, tasks
 from lenrl.cli import main
 from lenrl.cli.ls import listing
 from lenrl.config import compose, plugin_files
@@ -18,6 +19,8 @@ from lenrl.report.card import model_card
 from lenrl.strategies.examples import GROUP
 from lenrl.sweeps.plan import Plan
 from lenrl.training.prepare import prepare
+from lenrl.verify.pool import Claim, Verifier
+from lenrl.verify.settings import VerifierSettings
 
 KINDS = '''
 from lenrl.rollouts import Rollouts
@@ -382,3 +385,112 @@ def test_attack_tries_hacks_on_plugins(file, capsys):
     judge = [*words[:-3], "reward_functions.brevity_k={verdict: true}", *words[-2:]]
     assert main(["attack", *judge]) == 2
     assert "brevity_k" in capsys.readouterr().err
+
+
+HELPED = """
+from lenrl.strategies.base import Reward
+from scale_beside_k import SCALE
+
+
+class Scaled(Reward):
+    name = "scaled_k"
+
+    def __call__(self, rollouts):
+        return SCALE * rollouts.correct_PG
+"""
+
+
+@pytest.fixture
+def helped(tmp_path, monkeypatch):
+    """A plug-in that imports a module beside it, which imports another."""
+    monkeypatch.setattr(siblings._finder, "kept", {})
+    folder = tmp_path / "helped"
+    folder.mkdir()
+    (folder / "scale_beside_k.py").write_text("from unit_beside_k import UNIT\n\nSCALE = 0.5 * UNIT\n")
+    (folder / "unit_beside_k.py").write_text("UNIT = 1.0\n")
+    (folder / "not_imported_k.py").write_text("1 / 0\n")
+    (folder / "helped_k.py").write_text(HELPED)
+    yield folder / "helped_k.py"
+    for name in ("scale_beside_k", "unit_beside_k"):
+        sys.modules.pop(name, None)
+
+
+def paid(*recipe):
+    return compose(*recipe).method.reward(GROUP)[0, 0]  # type: ignore[index]
+
+
+def test_what_a_plugin_imports_from_its_folder_is_part_of_it(helped, tmp_path):
+    words = ["reward=scaled_k", f"output_dir={tmp_path / 'run'}"]
+    run = RunFolder(compose("grpo", words, [helped]))
+    with run.locked():
+        run.prepare()
+    copies = run.path / "plugins"
+    assert {path.name for path in copies.iterdir()} == {
+        "helped_k.py",
+        "scale_beside_k.py",
+        "unit_beside_k.py",
+    }
+    (helped.parent / "unit_beside_k.py").write_text("UNIT = 3.0\n")
+    edited = compose("grpo", words, [helped])
+    assert paid("grpo", words, [helped]) == 1.5 and edited.digest() != run.recipe.digest()
+    plugins._files.clear()
+    assert paid(str(run.path)) == 0.5, "the copies, not what stands in the folder now"
+    (copies / "unit_beside_k.py").write_text("UNIT = 4.0\n")
+    plugins._files.clear()
+    with pytest.raises(BadInput, match="helped_k.py is not the plug-in that the run was made with"):
+        compose(str(run.path))
+
+
+def test_a_worker_has_the_modules_beside_a_verifier(helped):
+    file = helped.with_name("judge_k.py")
+    file.write_text(
+        "from lenrl.verify.base import VerifierPlugin\n\n\nclass Judge(VerifierPlugin):\n    name = 'judge_k'\n\n"
+        "    def judge(self, text, answer, gold, columns):\n"
+        "        from scale_beside_k import SCALE\n\n        return SCALE\n"
+    )
+    plugins.load(file)
+    with Verifier(VerifierSettings.read({"kind": "judge_k", "workers": 1})) as verifier:
+        (helped.parent / "unit_beside_k.py").write_text("UNIT = 2.0\n")
+        [verdict] = verifier.verify([Claim("text", "1")])
+    assert verdict.score == 0.5
+
+
+def test_modules_beside_that_are_in_doubt_are_refused(helped):
+    (helped.parent / "yaml.py").write_text("x = 1\n")
+    helped.write_text("import yaml\n" + HELPED)
+    with pytest.raises(BadInput, match=r"yaml.py stands beside it; rename that file"):
+        compose("grpo", plugins=[helped])
+    helped.write_text("import folder_k\n" + HELPED)
+    (helped.parent / "folder_k").mkdir()
+    (helped.parent / "folder_k" / "__init__.py").write_text("")
+    with pytest.raises(BadInput, match=r"put what it needs of folder_k/ into a file"):
+        compose("grpo", plugins=[helped])
+    helped.write_text(HELPED)
+    plugins.load(helped)
+    other = helped.parent / "other"
+    other.mkdir()
+    (other / "scale_beside_k.py").write_text("SCALE = 7.0\n")
+    (other / "other_k.py").write_text(HELPED.replace("scaled_k", "other_k"))
+    with pytest.raises(
+        BadInput, match=r"another module of that name, .*helped/scale_beside_k.py; rename one"
+    ):
+        plugins.load(other / "other_k.py")
+
+
+def test_functions_that_others_made_are_found_by_their_name_in_the_file(tmp_path):
+    file = tmp_path / "made.py"
+    file.write_text(
+        "import functools\nfrom trl.rewards import accuracy_reward, get_soft_overlong_punishment\n\n\n"
+        "def _count(completions, word, **columns):\n    return [text.count(word) for text in completions]\n\n\n"
+        "class Length:\n    def __call__(self, completions, **columns):\n        return [*map(len, completions)]\n\n\n"
+        "near_cap_k = get_soft_overlong_punishment(max_completion_len=9, soft_punish_cache=4)\n"
+        "waits_k = functools.partial(_count, word='Wait')\nlength_k = Length()\nnumber_k = 7\n"
+    )
+    found = plugins.load(file).objects["reward_function"]
+    assert set(found) == {"near_cap_k", "waits_k", "length_k"}
+    [function] = compose("grpo", ["reward_functions.waits_k=1"]).method.functions
+    assert function.function(completions=["Wait, Wait"]) == [2]
+    with pytest.raises(BadInput, match=r"made.py has number_k=7: a reward function is callable"):
+        compose("grpo", ["reward_functions.number_k=1"])
+    with pytest.raises(BadInput, match=r"made.py has accuracy_reward=.*and not imported"):
+        compose("grpo", ["reward_functions.accuracy_reward=1"])
