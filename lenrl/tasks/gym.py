@@ -9,6 +9,7 @@ from pydantic import Field
 from lenrl.errors import BadInput, did_you_mean
 from lenrl.tasks.base import Task
 from lenrl.tasks.problem import Problem
+from lenrl.verify.gym_scorer import evaluates
 
 SEEDS_A_SPLIT = 2**28  # reasoning-gym seeds problem i with seed + i: ranges this far apart never meet
 SEED_STRIDE = 2**20  # between two values of `seed`
@@ -81,6 +82,11 @@ class GymTask(Task, frozen=True):
             hint = did_you_mean(self.generator, DATASETS, "task.generator={}")
             raise BadInput(
                 f"task.generator={self.generator!r} is none of reasoning-gym's {len(DATASETS)}.{hint}"
+            )
+        if reasons := evaluates(self.generator, DATASETS[self.generator][0]):
+            raise BadInput(
+                f"task.generator={self.generator!r}: its scorer may run what a model wrote ({', '.join(reasons)}), and "
+                "lenrl has none of its own for it; choose another generator"
             )
         try:
             return reasoning_gym.create_dataset(self.generator, seed=seed, size=size, **self.config)

@@ -4,82 +4,96 @@
     {"dataset": "leg_counting", "config": {...}, "entry": {...}}
 
 Where the entry had a tuple, JSON has `{"__tuple__": [...]}`.
-Some of its scorers evaluate the answer as Python: there it must be bare arithmetic or a bare literal.
+Neither answers nor golds are evaluated: generators whose scorer would do that have one of ours (`gym_own`), and of
+the others the source is looked through (`gym_scan`).
 """
 
-import inspect
+import contextlib
+import io
 import json
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-_STRING = re.compile(r"'[^'\"\\\n]*'|\"[^'\"\\\n]*\"")
-_PLAIN = re.compile(r"[A-Za-z0-9_\s+\-*/().,^\[\]{}:]*")
-_WORD = re.compile(r"[A-Za-z_]\w*")
-_CALLABLE = frozenset("sin cos tan exp log ln sqrt asin acos atan sinh cosh tanh Abs".split())  # noqa: SIM905
-_EVALUATES = re.compile(r"\b(?:eval|exec|parse_expr|sympify)\(|\bS\(")
-_EVALUATES_ANSWER = re.compile(
-    r"\b(?:eval|exec|parse_expr|sympify|S)\(\s*(?:\w*answer|user\w*|response|pred\w*|text)\b"
+from lenrl.verify.gym_own import OWN
+from lenrl.verify.gym_scan import evaluators
+from lenrl.verify.limits import TooBig
+
+NO_ANSWER = (
+    "no answer at all"  # in place of the answer of entries that have none: any valid solution is right
 )
+_CONFIG_TEXT = re.compile(
+    r"[\w\s.,:;+*/%<>=!&|^~-]*"
+)  # in a generator's options: nothing that could call or index
 
 
 def score(answer: str | None, gold: str) -> tuple[bool | None, bool]:
-    """(correct, formatted): correct iff the data set's own scorer gives 1; None if the entry is unknown."""
+    """(correct, formatted): correct iff the data set's scorer gives 1; None if the gold column is no usable entry.
+
+    Raises:
+        MemoryError, RecursionError, TooBig: of the answer; whatever else a scorer raises makes the answer wrong.
+    """
     named = _entry(gold)
-    if named is None:
+    if named is None or not known(gold):
         return None, False
     if answer is None:
         return False, False
-    dataset, entry = named
-    if _evaluates(type(dataset)) and not harmless(answer):
-        return answer.strip() == str(entry["answer"]).strip(), True
     try:
-        return dataset.score_answer(answer, entry) >= 1.0, True
-    except (ValueError, SyntaxError):  # of a scorer that parses without care: wrong, not unknown
+        return _right(answer, *named), True
+    except (MemoryError, RecursionError, TooBig):
+        raise
+    except Exception:
         return False, False
 
 
+@lru_cache(maxsize=256)
 def known(gold: str) -> bool:
-    """The gold column names an entry that exists."""
-    return _entry(gold) is not None
-
-
-def harmless(answer: str) -> bool:
-    """Evaluating the text as Python can only do arithmetic or build a literal.
-
-    Words are single letters or elementary functions, only functions are called, nothing is looked up in an
-    object, and text with quotes holds no words at all (a string given to sympy would be evaluated in turn).
-    """
-    bare = _STRING.sub("", answer)
-    if (
-        _PLAIN.fullmatch(bare) is None
-        or "__" in answer
-        or re.search(r"\.\s*[A-Za-z_]|[A-Za-z_)\]}]\s*\.", bare)
-    ):
+    """The gold column names an entry that exists, and whose own answer is right."""
+    named = _entry(gold)
+    if named is None:
         return False
-    names = _WORD.findall(bare)
-    if bare != answer:
-        return not names
-    called = set(re.findall(r"([A-Za-z_]\w*)\s*\(", bare))
-    if re.search(r"[)\]}]\s*[(\[{]|\d\s*[(\[{]", bare) or re.search(r"\*\*[^*]*\*\*|\d{7}", bare):
+    name, dataset, entry = named
+    if evaluates(name, type(dataset)):
         return False
-    return called <= _CALLABLE and all(word in _CALLABLE or len(word) == 1 for word in names)
+    try:
+        own = entry["answer"]
+        right = _right(NO_ANSWER if own is None else str(own), name, dataset, entry)
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:
+        return False
+    return right or own is None
+
+
+def evaluates(name: str, dataset: type) -> tuple[str, ...]:
+    """Reasons why a generator's answers can't be judged: its scorer may run text, and there is none of ours."""
+    return () if name in OWN else evaluators(dataset)
+
+
+def _right(answer: str, name: str, dataset: Any, entry: Mapping[str, Any]) -> bool:
+    if name in OWN:
+        return bool(OWN[name](answer, entry))
+    with contextlib.redirect_stdout(io.StringIO()):  # some print moves, which a model wrote
+        return bool(dataset.score_answer(answer, entry) >= 1.0)
 
 
 @lru_cache(maxsize=256)
-def _entry(gold: str) -> tuple[Any, dict[str, Any]] | None:
+def _entry(gold: str) -> tuple[str, Any, dict[str, Any]] | None:
     try:
         spec = json.loads(gold, object_hook=_tuples_back)
         name = spec["dataset"]
         if "entry" in spec:
-            return _dataset(name, json.dumps(spec.get("config", {}), sort_keys=True)), spec["entry"]
+            return name, _dataset(name, json.dumps(spec.get("config", {}), sort_keys=True)), spec["entry"]
         config = {**spec.get("config", {}), "seed": spec["seed"]}
         index = int(spec["index"])
         dataset = _dataset(name, json.dumps(config, sort_keys=True))
         if index >= len(dataset):
             dataset = _dataset(name, json.dumps({**config, "size": index + 1}, sort_keys=True))
-        return dataset, dataset[index]
-    except (ValueError, KeyError, TypeError, IndexError, AssertionError):
+        return name, dataset, dataset[index]
+    except (MemoryError, RecursionError):
+        raise
+    except Exception:
         return None
 
 
@@ -89,18 +103,19 @@ def _tuples_back(values: dict[str, Any]) -> Any:
 
 @lru_cache(maxsize=64)
 def _dataset(name: str, config: str) -> Any:
+    if not _harmless(json.loads(config)):
+        raise ValueError(
+            "an option of the generator holds what could be a call: some put it into an expression"
+        )
     import reasoning_gym  # pyright: ignore[reportMissingImports]
 
     return reasoning_gym.create_dataset(name, **json.loads(config))
 
 
-@lru_cache(maxsize=256)
-def _evaluates(dataset: type) -> bool:
-    """The scorer evaluates text as Python; one whose source cannot be read counts as if it did."""
-    try:
-        scorer = inspect.getsource(dataset.score_answer)  # type: ignore[attr-defined]
-        module = inspect.getsource(inspect.getmodule(dataset) or dataset)
-    except (OSError, TypeError):
-        return True
-    own_parser = "def parse_expr(" in module
-    return not own_parser and bool(_EVALUATES.search(scorer) or _EVALUATES_ANSWER.search(module))
+def _harmless(options: Any) -> bool:
+    """No text in a generator's options could call or index anything: some generators evaluate what they build of it."""
+    if isinstance(options, Mapping):
+        return all(map(_harmless, options.values()))
+    if isinstance(options, list):
+        return all(map(_harmless, options))
+    return not isinstance(options, str) or _CONFIG_TEXT.fullmatch(options) is not None
