@@ -9,6 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from lenrl.verify.limits import costly
+from lenrl.verify.process_limits import SPENT_EXIT
 
 _CHUNK = 16  # items a task; a failing chunk is tried again item by item
 _MEMORY_EXITS = (-6,)  # abort(): what a C library does when it cannot allocate
@@ -70,6 +71,9 @@ class ChunkedWork:
             if len(judged) < len(chunk):
                 self._waiting.append(chunk[len(judged) :])
             return
+        if outcome == "spent":
+            self._waiting.append(chunk)
+            return
         self._failed(future, outcome == "broken")
         if len(chunk) > 1:
             self._waiting.extend([item] for item in reversed(chunk))
@@ -92,7 +96,7 @@ def chunks(items: Sequence[Any], size: int, workers: int) -> list[list]:
 
 
 def _outcome(future: Future) -> str:
-    """Outcome of a task: ok, timeout, memory, error (its worker died) or broken (the pool did)."""
+    """Outcome of a task: ok, timeout, memory, spent, error (its worker died) or broken (the pool did)."""
     error = future.exception()
     if error is None:
         return "ok"
@@ -100,4 +104,6 @@ def _outcome(future: Future) -> str:
         return "timeout"
     if isinstance(error, MemoryError) or getattr(error, "exitcode", None) in _MEMORY_EXITS:
         return "memory"
+    if getattr(error, "exitcode", None) == SPENT_EXIT:
+        return "spent"
     return "broken" if isinstance(error, (BrokenProcessPool, RuntimeError)) else "error"

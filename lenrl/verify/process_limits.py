@@ -9,6 +9,7 @@ import threading
 import time
 
 MIB = 2**20
+SPENT_EXIT = 77  # of a worker that is worn out and has judged nothing of its chunk: a fresh one gets it
 
 
 def end_with_parent(parent: int) -> None:

@@ -13,17 +13,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+from lenrl.verify import no_execution
 from lenrl.verify.kinds import KINDS, Kind, Math, Result
 from lenrl.verify.limits import Limits, TooBig
-from lenrl.verify.process_limits import MIB, address_space, end_with_parent, limit_memory
+from lenrl.verify.process_limits import (
+    MIB,
+    SPENT_EXIT,
+    address_space,
+    end_with_parent,
+    limit_memory,
+)
 
 Pair = tuple[str | None, str]  # answer, gold
 Item = TypeVar("Item")
 Judged = TypeVar("Judged")
+CLAIMS_A_WORKER = 20_000  # sympy's and the grammar's caches keep about 0.7 KiB of each
 
 _kind: Kind = Math(Limits())
 _ceiling = 0  # bytes of address space; 0: none set
 _golds: dict[str, bool] = {}
+_judged = [0]  # claims of this worker
 _armed: list[bool] = []  # not empty while a claim's CPU time runs
 
 
@@ -45,6 +54,7 @@ def set_up(parent: int, kind: Any, memory_mib: int, limits: dict[str, int]) -> N
     if isinstance(kind, str):
         _kind = KINDS[kind](Limits(**limits))
         _kind.warm_up()
+        no_execution.install()
     else:
         from lenrl.verify.plugged import in_worker  # it loads pydantic
 
@@ -58,8 +68,7 @@ def judge_chunk(pairs: Sequence[Pair], timeout_s: float) -> list[Result]:
 
     The caller sends the rest again. `timeout_s` counts CPU seconds, for each pair by itself.
     """
-    if _ceiling and address_space() > _ceiling - 64 * MIB:
-        os._exit(77)  # bloated by earlier claims: a fresh worker gets the chunk
+    _end_if_spent()
     return _until(lambda pair: judge(*pair, timeout_s), pairs, timeout_s)
 
 
@@ -78,6 +87,7 @@ def judge_plugged(items: Sequence[Any], timeout_s: float) -> list[Result]:
 
 def judge_golds(golds: Sequence[str], timeout_s: float) -> list[bool]:
     """Like `judge_chunk`, for gold answers alone."""
+    _end_if_spent()
     return _until(lambda gold: gold_readable(gold, timeout_s), golds, timeout_s)
 
 
@@ -100,19 +110,27 @@ def gold_readable(gold: str, timeout_s: float) -> bool:
     return _golds[gold]
 
 
+def _end_if_spent() -> None:
+    """End a worker that earlier claims have bloated or tampered with, or that has judged enough."""
+    bloated = _ceiling and address_space() > _ceiling - 64 * MIB
+    if _judged[0] and (bloated or _judged[0] > CLAIMS_A_WORKER or no_execution.refused()):
+        os._exit(SPENT_EXIT)
+
+
 def _until(work: Callable[[Item], Judged], items: Sequence[Item], timeout_s: float) -> list[Judged]:
     started, results = time.monotonic(), []
     for item in items:
         results.append(work(item))
+        _judged[0] += 1
         cut = isinstance(results[-1], tuple) and results[-1][2] in ("timeout", "memory")
-        if cut or time.monotonic() - started > timeout_s / 2:
+        if cut or no_execution.refused() or time.monotonic() - started > timeout_s / 2:
             break
     return results
 
 
 def _guarded(decide: Callable[[], tuple[bool | None, bool]], timeout_s: float) -> Result:
     try:
-        with _cpu_time(timeout_s):
+        with _cpu_time(timeout_s), no_execution.judged():
             correct, formatted = decide()
         return correct, formatted, "abstained" if correct is None else "ok"
     except OutOfTime:
@@ -121,7 +139,7 @@ def _guarded(decide: Callable[[], tuple[bool | None, bool]], timeout_s: float) -
     except MemoryError:
         _let_go()
         return False, False, "memory"
-    except (TooBig, RecursionError):
+    except (TooBig, RecursionError, no_execution.Refused):
         return False, False, "limit"
     except Exception:
         return None, False, "error"

@@ -153,6 +153,30 @@ def test_model_text_is_never_executed(kind, tmp_path):
         assert all(v.correct is False for v in known)  # the scorers were reached, and refused
 
 
+@pytest.mark.parametrize(
+    "call", ["open({!r}, 'w')", "__import__('os').system('touch ' + {!r})", "(lambda: open({!r}, 'w'))()"]
+)
+def test_a_library_that_evaluates_an_answer_is_stopped_and_its_worker_replaced(call, tmp_path):
+    canary = tmp_path / "canary"
+    items = [call.format(str(canary)), call.format(str(canary)) + " ", "int(7)"]
+    with Verifier(VerifierSettings(workers=1, timeout_s=5)) as verifier:
+        found = verifier._in_chunks(items, hogs.evaluate, lambda item, how: how)
+    assert [found[item][:3] for item in items] == [(False, False, "limit")] * 3
+    assert len({found[item][3] for item in items}) == 3, "each of them ended its worker"
+    assert not canary.exists()
+
+
+def test_a_worker_is_replaced_after_so_many_claims_and_none_is_lost():
+    with Verifier(VerifierSettings(workers=1)) as verifier:
+        found = [
+            verifier._in_chunks([a, b], hogs.two_claims_a_worker, pytest.fail) for a, b in ("ab", "cd", "ef")
+        ]
+        assert verifier.counts["restarts"] == 0, "which is no failure"
+    pids = [pid for some in found for pid in some.values()]
+    assert [some.keys() for some in found] == [set("ab"), set("cd"), set("ef")]
+    assert len(set(pids)) == 3
+
+
 def test_workers_ignore_interrupts_and_close_leaves_none():
     with Verifier(VerifierSettings(workers=2)) as verifier:
         assert one(verifier, "2x", "x+x").correct
