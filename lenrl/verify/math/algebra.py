@@ -26,6 +26,11 @@ _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _REFUSED = frozenset("input include def newcommand let write csname catcode loop xrightarrow".split())  # noqa: SIM905
 _OPERATORS = frozenset("lcm gcd arsinh arcosh artanh arcsinh arccosh arctanh sgn rank tr".split())  # noqa: SIM905
 _OPERATOR = re.compile(r"\\operatorname\s*\{\s*([A-Za-z]*)\s*\}")
+# `0 7` or `2 3`: two values, which the parser would multiply, or read one of them; not `1 000`, `1 1/2`, `\frac 1 2`.
+_TWO_NUMBERS = re.compile(
+    r"(?<![\d.,_^])(?<!frac )(?<!frac)(?<!binom )(?<!binom)(?!\d{1,3}(?: \d{3})+(?![\d ]))"
+    r"\d+(?:\.\d+)? +\d+(?! ?/ ?\d)"
+)
 _DEGREES = re.compile(
     r"(\\(?:sin|cos|tan|cot|sec|csc) ?(?:\^ ?\{?\d\}?)?) ?[({]? ?(\d+(?:\.\d+)?) ?\^ ?\{? ?\\circ ?\}? ?[)}]?"
 )
@@ -39,6 +44,8 @@ def parse(tidied: str, max_value_digits: int) -> Any:
         raise Unreadable("characters that mathematics does not use")
     if _REFUSED.intersection(_COMMAND.findall(text)) or not _OPERATORS.issuperset(_OPERATOR.findall(text)):
         raise Unreadable("a command that no answer needs")
+    if _TWO_NUMBERS.search(text) or re.search(r"\d\s*\}?\s*_", text):
+        raise Unreadable("two numbers next to each other, or an index of one")
     if re.search(r"\\(?:sqrt|frac|binom|text|overline)\s*$|[+\-*/^_=<>]\s*$", text):
         raise Unreadable("ends in the middle of an expression")
     if re.search(r"\\binom|gcd|lcm|\\det|matrix", text) and re.search(

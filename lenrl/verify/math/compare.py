@@ -5,7 +5,7 @@ import re
 from lenrl.verify.limits import Limits, TooBig, Unreadable, check
 from lenrl.verify.math import algebra
 from lenrl.verify.math.normalize import choice, key, tidy, words
-from lenrl.verify.math.numbers import read_number
+from lenrl.verify.math.numbers import is_share, read_number
 from lenrl.verify.math.quick import quick_tidy, tidy_gold
 from lenrl.verify.math.structure import same_shape, shape
 from lenrl.verify.math.units import split_unit
@@ -63,7 +63,8 @@ def _same_leaf(gold: str, answer: str, limits: Limits) -> bool:
         return False
     if algebra.same_value(a, b, limits.max_value_digits):
         return True
-    if (unit == "%") != (other == "%"):
+    number = read_number(a)
+    if (unit == "%") != (other == "%") and (unit == "%" or number is None or is_share(number)):
         a, b = (f"({a})/100" if unit == "%" else a), (f"({b})/100" if other == "%" else b)
         return algebra.same_value(a, b, limits.max_value_digits)
     return False

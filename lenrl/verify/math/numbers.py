@@ -49,18 +49,27 @@ def read_number(tidied: str) -> Plain | None:
 
 
 def same_number(gold: Plain, answer: Plain) -> bool:
-    """Equal values; a decimal may be rounded at its sixth place. 50 % is 50, 0.5 and 50 %."""
+    """Equal values; a decimal may be rounded at its sixth place.
+
+    A percent sign that one side alone writes may be a unit, so that 50 % is 50; it may be a hundredth, so that 50 % is
+    0.5, but not where the gold answer is a whole number above 1, which is no share: 700 % is not 7.
+    """
     percent = (gold.unit == "%") + (answer.unit == "%")
     if gold.unit and answer.unit and gold.unit != answer.unit:
         return False
     rounded = gold.decimal or answer.decimal
     if close(gold.value, answer.value, rounded):
         return True
-    if percent != 1:
+    if percent != 1 or answer.unit == "%" and not is_share(gold):
         return False
     hundredth = Fraction(1, 100)
     scaled = (gold.value * (hundredth if gold.unit else 1), answer.value * (hundredth if answer.unit else 1))
     return close(*scaled, rounded)
+
+
+def is_share(gold: Plain) -> bool:
+    """A gold answer that a percentage may stand for: no whole number above 1."""
+    return gold.value.denominator != 1 or abs(gold.value) <= 1
 
 
 def close(a: Fraction, b: Fraction, rounded: bool) -> bool:

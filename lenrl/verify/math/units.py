@@ -49,7 +49,7 @@ def split_unit(tidied: str) -> tuple[str, str]:
 def _split_once(text: str) -> tuple[str, str]:
     if text.endswith("%"):
         return text[:-1].rstrip("\\ "), "%"
-    if (match := _BASE.match(text)) and any(c.isdigit() for c in match.group(1)):
+    if (match := _BASE.match(text)) and _has_digits_of(match.group(2), match.group(1)):
         return match.group(1), f"base {match.group(2)}"
     if (match := _DEGREES.search(text)) and not re.search(r"\\?(?:sin|cos|tan|cot|sec|csc)", text):
         return text[: match.start()].rstrip(), "degree" + (match.group(1) or match.group(2) or "").lower()
@@ -65,6 +65,12 @@ def _split_once(text: str) -> tuple[str, str]:
     if match := _TRAILING_SIGN.search(text):
         return text[: match.start()], _ALIASES[match.group().strip()[-1]]
     return text, ""
+
+
+def _has_digits_of(base: str, number: str) -> bool:
+    """A number holds a digit, and none that the base does not have."""
+    size = {"two": 2, "eight": 8}.get(base) or int(base)
+    return any(c.isdigit() for c in number) and all(int(c, 36) < size for c in number)
 
 
 def unit_name(written: str) -> str:
