@@ -83,33 +83,36 @@ class TokenChoice:
         if self._uniform_NT is not None:
             self._uniform_NT = self._uniform_NT[rows.cpu()]
 
-    def __call__(self, ids_NT: Tensor, logits_NV: Tensor) -> Tensor:
+    def __call__(self, ids_UT: Tensor, logits_UV: Tensor, of_N: Tensor | None = None) -> Tensor:
         """(N,) token ids.
 
         Args:
-            ids_NT: tokens so far, which a repetition penalty counts.
-            logits_NV: float32, left as they are.
+            ids_UT: different prefixes of the rows, which a repetition penalty counts.
+            logits_UV: float32, left as they are.
+            of_N: the prefix that each row has; None: each its own.
 
         Raises:
             RunFailed: the first call's logits are not numbers: their argmax would be an ordinary-looking id.
         """
-        if self._place == 0 and not logits_NV.amax(-1).isfinite().all():  # amax hands NaN on
+        if self._place == 0 and not logits_UV.amax(-1).isfinite().all():  # amax hands NaN on
             raise RunFailed(
                 "the model's logits are NaN or infinite, so its weights are broken; take an older checkpoint"
             )
-        scores_NV = self._processors(cast(Any, ids_NT), cast(Any, logits_NV))
+        scores_UV = self._processors(cast(Any, ids_UT), cast(Any, logits_UV))
         self._place += 1
         if self._uniform_NT is None:
-            return scores_NV.argmax(-1)
-        return _drawn(scores_NV, self._uniform_NT[:, self._place - 1, None])
+            token_U = scores_UV.argmax(-1)
+            return token_U if of_N is None else token_U[of_N]
+        return _drawn(scores_UV, of_N, self._uniform_NT[:, self._place - 1, None])
 
 
-def _drawn(scores_NV: Tensor, uniform_N1: Tensor) -> Tensor:
+def _drawn(scores_UV: Tensor, of_N: Tensor | None, uniform_N1: Tensor) -> Tensor:
     """The tokens at which the rows' distribution functions reach their uniform numbers."""
-    real = torch.float32 if scores_NV.device.type == "mps" else torch.float64
-    cumulative_NV = scores_NV.to(real).softmax(-1).cumsum(-1)
+    real = torch.float32 if scores_UV.device.type == "mps" else torch.float64
+    cumulative_UV = scores_UV.to(real).softmax(-1).cumsum(-1)
+    cumulative_NV = cumulative_UV if of_N is None else cumulative_UV[of_N]
     # Kept below the last sum, so that rounding can't push the draw past the last possible token.
-    uniform_N1 = uniform_N1.to(scores_NV.device, real).clamp(max=1 - torch.finfo(real).eps)
+    uniform_N1 = uniform_N1.to(scores_UV.device, real).clamp(max=1 - torch.finfo(real).eps)
     return torch.searchsorted(cumulative_NV, uniform_N1 * cumulative_NV[:, -1:], right=True).squeeze(1)
 
 

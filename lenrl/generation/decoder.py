@@ -1,12 +1,13 @@
-"""Decoding of a batch: each prompt is read once, and a row that has ended leaves.
+"""Decoding of a batch: what rows have in common is computed once, and a row that has ended leaves.
 
 Lengths of reasoning spread widely, and transformers' `generate` computes every row until the longest one ends, reads a
-group's prompt once a row and copies its cache at each token. Here the rows of a prompt share its reading, the cache
-has room (`lenrl.generation.key_values`), and rows are taken out of it once an eighth of them have ended.
+group's prompt once a row and copies its cache at each token. Here the rows of a prompt share its reading and their own
+tokens too, as long as these are the same: what is computed is a tree, whose branches are the prefixes that differ. The
+cache has room (`lenrl.generation.key_values`), and prefixes are taken out of it once an eighth of them have ended.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -27,26 +28,38 @@ class PromptRow:
 
 
 @dataclass
-class _Running:
-    """The rows that are computed, N of them; tensors have the room for all T tokens of prompt and completion."""
+class _Row:
+    """A completion that goes on."""
 
-    rows: list[int]  # their numbers in the batch
-    ids_NT: Tensor  # padded on the left by the prompt's first token
-    mask_NT: Tensor  # 1: a token, or room for one
-    position_N: Tensor  # of the last token
-    cap_N: Tensor
-    logp_NT: Tensor | None  # of the completion's tokens
-    ended_N: Tensor  # bool
+    place: int  # in the batch
+    cap: int
+    prefix: int  # the one that it has, of those that are computed
+    ids: list[int] = field(default_factory=list)
+    logps: list[float] = field(default_factory=list)
+
+    def completion(self, ends: Collection[int], logps: bool) -> Completion | None:
+        """The completion, if its last token ended it."""
+        ended = self.ids[-1] in ends
+        if not ended and len(self.ids) < self.cap:
+            return None
+        return Completion(self.ids, not ended, self.logps if logps else None)
+
+
+@dataclass
+class _Prefixes:
+    """Prefixes that differ, U of them; tensors have the room for all T tokens of prompt and completion."""
+
+    ids_UT: Tensor  # padded on the left by the prompt's first token
+    mask_UT: Tensor  # 1: a token, or room for one
+    position_U: Tensor  # of the last token
 
     def select(self, places_K: Tensor) -> None:
-        """Go on with the rows at these places."""
-        self.rows = [self.rows[place] for place in places_K.tolist()]
-        for name in ("ids_NT", "mask_NT", "position_N", "cap_N", "logp_NT", "ended_N"):
-            value = getattr(self, name)
-            setattr(self, name, None if value is None else value[places_K])
+        """Go on with the prefixes at these places, each as often as it is named."""
+        self.ids_UT, self.mask_UT = self.ids_UT[places_K], self.mask_UT[places_K]
+        self.position_U = self.position_U[places_K]
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def decode(
     model: CausalLM,
     batch: Sequence[PromptRow],
@@ -61,7 +74,7 @@ def decode(
 
     Args:
         model: a causal language model in evaluation mode.
-        batch: the rows; equal prompts are read once.
+        batch: the rows; as long as some agree in prompt and tokens, they are computed as one.
         rule: how tokens are chosen.
         ends: ids that end a completion.
         cache: an empty one that rows can be taken out of.
@@ -69,64 +82,80 @@ def decode(
         ended: takes completions as they end.
     """
     most = max(row.cap for row in batch)
-    running, logits_NV = _prefill(model, batch, cache, most, logps)
-    width = running.ids_NT.shape[1] - most
+    prompts = [tuple(row.prompt) for row in batch]
+    number = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
+    rows = [_Row(place, row.cap, number[prompts[place]]) for place, row in enumerate(batch)]
+    prefixes, logits_UV = _prefill(model, list(number), cache, most)
+    width, device = prefixes.ids_UT.shape[1], logits_UV.device
     choose = TokenChoice(rule, [row.key for row in batch], most)
-    ends_E = torch.tensor(sorted(ends), device=logits_NV.device)
     completions: dict[int, Completion] = {}
-    for place in range(most):
-        token_N = choose(running.ids_NT[:, : width + place], logits_NV)
-        running.ids_NT[:, width + place] = token_N
-        if running.logp_NT is not None:
-            scaled_NV = logits_NV / rule.temperature
-            chosen_N = scaled_NV.gather(-1, token_N[:, None]).squeeze(1)
-            running.logp_NT[:, place] = chosen_N - scaled_NV.logsumexp(-1)
-        stopped_N = torch.isin(token_N, ends_E)
-        now_N = (stopped_N | (running.cap_N == place + 1)) & ~running.ended_N
-        if now_N.any():
-            some = _completed(running, now_N, stopped_N, slice(width, width + place + 1))
+    for place in range(width - most, width):
+        of_N = torch.tensor([row.prefix for row in rows], device=device)
+        token_N = choose(prefixes.ids_UT[:, :place], logits_UV, of_N)
+        _append(rows, token_N, _logp(logits_UV / rule.temperature, of_N, token_N) if logps else None)
+        some = {row.place: done for row in rows if (done := row.completion(ends, logps)) is not None}
+        if some:
             completions |= some
             ended(some)
             if len(completions) == len(batch):
                 break
-            running.ended_N |= now_N
-            if int(running.ended_N.sum()) * 8 >= len(running.rows):
-                going_K = (~running.ended_N).nonzero().flatten()
-                cache.batch_select_indices(going_K)
-                choose.keep(going_K)
-                running.select(going_K)
-        running.position_N += 1
-        ids_N1 = running.ids_NT[:, width + place, None]
-        mask_NT = running.mask_NT[:, : width + place + 1]
-        logits_NV = _forward(model, ids_N1, mask_NT, running.position_N[:, None], cache)
+            choose.keep(torch.tensor([place for place, row in enumerate(rows) if row.place not in some]))
+            rows = [row for row in rows if row.place not in some]
+        parents, tokens = _branched(rows, len(logits_UV))
+        if parents is not None:
+            parents_U = torch.tensor(parents, device=device)
+            cache.batch_select_indices(parents_U)
+            prefixes.select(parents_U)
+        ids_U1 = torch.tensor(tokens, device=device)[:, None]
+        prefixes.ids_UT[:, place : place + 1] = ids_U1
+        prefixes.position_U += 1
+        mask_UT = prefixes.mask_UT[:, : place + 1]
+        logits_UV = _forward(model, ids_U1, mask_UT, prefixes.position_U[:, None], cache)
     return completions
 
 
+def _logp(scaled_UV: Tensor, of_N: Tensor, token_N: Tensor) -> Tensor:
+    """(N,) log-probs of the rows' tokens."""
+    return scaled_UV[of_N, token_N] - scaled_UV.logsumexp(-1)[of_N]
+
+
+def _append(rows: Sequence[_Row], token_N: Tensor, logp_N: Tensor | None) -> None:
+    for row, token in zip(rows, token_N.tolist(), strict=True):
+        row.ids.append(token)
+    if logp_N is not None:
+        for row, logp in zip(rows, logp_N.tolist(), strict=True):
+            row.logps.append(logp)
+
+
+def _branched(rows: Sequence[_Row], known: int) -> tuple[list[int] | None, list[int]]:
+    """The prefixes to go on with, as often as the rows that have one disagree, and the next token of each.
+
+    None: with those that are known, none of which has branched, and most of which some row still has.
+    """
+    branches = list(dict.fromkeys((row.prefix, row.ids[-1]) for row in rows))
+    token_of = dict(branches)
+    if len(token_of) == len(branches) and len(branches) * 8 > known * 7:
+        return None, [token_of.get(prefix, 0) for prefix in range(known)]
+    number = {branch: number for number, branch in enumerate(branches)}
+    for row in rows:
+        row.prefix = number[row.prefix, row.ids[-1]]
+    parents, tokens = zip(*branches, strict=True)
+    return list(parents), list(tokens)
+
+
 def _prefill(
-    model: CausalLM, batch: Sequence[PromptRow], cache: DynamicCache, most: int, logps: bool
-) -> tuple[_Running, Tensor]:
-    """The rows before their first token, and its logits (N, V). Leaves the N rows' prompts in the cache."""
+    model: CausalLM, prompts: Sequence[tuple[int, ...]], cache: DynamicCache, most: int
+) -> tuple[_Prefixes, Tensor]:
+    """The prompts, as prefixes, and the logits (U, V) of the tokens after them."""
     device = next(model.parameters()).device
-    prompts = [tuple(row.prompt) for row in batch]
-    places = {prompt: place for place, prompt in enumerate(dict.fromkeys(prompts))}
-    width = max(map(len, places))
+    width = max(map(len, prompts))
     # The mask comes from lengths: any id may occur inside a prompt. A repetition penalty sees no foreign token.
-    ids_PS = torch.tensor([[p[0]] * (width - len(p)) + list(p) for p in places], device=device)
-    mask_PS = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in places], device=device)
-    position_PS = (mask_PS.cumsum(-1) - 1).clamp(min=0)
-    logits_PV = _forward(model, ids_PS, mask_PS, position_PS, cache)
-    of_N = torch.tensor([places[prompt] for prompt in prompts], device=device)
-    cache.batch_select_indices(of_N)
-    running = _Running(
-        rows=list(range(len(batch))),
-        ids_NT=pad(ids_PS[of_N], (0, most)),
-        mask_NT=pad(mask_PS[of_N], (0, most), value=1),
-        position_N=position_PS[of_N, -1],
-        cap_N=torch.tensor([row.cap for row in batch], device=device),
-        logp_NT=logits_PV.new_zeros(len(batch), most) if logps else None,
-        ended_N=torch.zeros(len(batch), dtype=torch.bool, device=device),
-    )
-    return running, logits_PV[of_N]
+    ids_US = torch.tensor([[p[0]] * (width - len(p)) + list(p) for p in prompts], device=device)
+    mask_US = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+    position_US = (mask_US.cumsum(-1) - 1).clamp(min=0)
+    logits_UV = _forward(model, ids_US, mask_US, position_US, cache)
+    ids_UT, mask_UT = pad(ids_US, (0, most)), pad(mask_US, (0, most), value=1)
+    return _Prefixes(ids_UT, mask_UT, position_US[:, -1].clone()), logits_UV
 
 
 def _forward(
@@ -142,13 +171,3 @@ def _forward(
         logits_to_keep=1,
     )
     return output.logits[:, -1].float()
-
-
-def _completed(running: _Running, now_N: Tensor, stopped_N: Tensor, tokens: slice) -> dict[int, Completion]:
-    """Completions, by row, of the rows that have just ended; `tokens`: the columns of completions."""
-    found = {}
-    for place in now_N.nonzero().flatten().tolist():
-        ids = running.ids_NT[place, tokens].tolist()
-        logps = None if running.logp_NT is None else running.logp_NT[place, : len(ids)].tolist()
-        found[running.rows[place]] = Completion(ids, not bool(stopped_N[place]), logps)
-    return found

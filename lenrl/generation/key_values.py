@@ -2,6 +2,7 @@
 
 import inspect
 
+import torch
 from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
@@ -38,8 +39,9 @@ class RoomyLayer(DynamicLayer):
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Go on with these rows, each as often as it is named."""
-        self._buffers = tuple(buffer[indices] for buffer in self._buffers)
-        self.keys, self.values = (buffer[:, :, : self.get_seq_length()] for buffer in self._buffers)
+        tokens = self.get_seq_length()
+        self._buffers = tuple(_taken(buffer, indices, tokens) for buffer in self._buffers)
+        self.keys, self.values = (buffer[:, :, :tokens] for buffer in self._buffers)
 
 
 def _roomy(states: Tensor, tokens: int) -> Tensor:
@@ -48,6 +50,13 @@ def _roomy(states: Tensor, tokens: int) -> Tensor:
     buffer = states.new_empty(rows, heads, tokens + max(MIN_ROOM, tokens // 2), width)
     buffer[:, :, :done] = states
     return buffer
+
+
+def _taken(buffer: Tensor, indices: Tensor, tokens: int) -> Tensor:
+    """These rows of a buffer, of whose room the first tokens are filled."""
+    taken = buffer.new_empty(len(indices), *buffer.shape[1:])
+    torch.index_select(buffer[:, :, :tokens], 0, indices, out=taken[:, :, :tokens])
+    return taken
 
 
 def divisible_cache(model: CausalLM) -> DynamicCache | str:

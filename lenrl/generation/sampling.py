@@ -197,6 +197,9 @@ def _say_once(reason: str) -> None:
 def _neutral(model: CausalLM) -> Iterator[None]:
     """Evaluation mode and an empty generation config; both put back, module by module.
 
+    Buffers that a forward pass has replaced (frequencies of rotary embeddings) become ordinary tensors again: those of
+    the inference mode could not be written to, as data-parallel training does.
+
     `generate` fills what a passed config leaves unset from the model's own (transformers 5), so passing
     one is not enough. PEFT copies the outer model's config onto the inner one, hence both.
     """
@@ -213,3 +216,6 @@ def _neutral(model: CausalLM) -> Iterator[None]:
             owner.generation_config = config
         for module, training in modes:
             module.training = training
+            for name, buffer in module.named_buffers(recurse=False):
+                if buffer.is_inference():
+                    setattr(module, name, buffer.clone())

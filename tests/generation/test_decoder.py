@@ -120,20 +120,47 @@ def test_log_probs_are_the_forwards_at_the_temperature_whatever_is_cut_off(rule)
     assert [c.ids for c in without] == [c.ids for c in found] and without[0].logps is None
 
 
-def test_a_prompt_is_read_once_and_rows_leave_as_they_end():
-    model, rows, shapes, heard = random_model(), groups(), [], []
+def test_rows_leave_as_they_end_and_are_one_as_long_as_they_agree():
+    """The batch has a place for each prefix that some row has, and for at most one in eight that none has any more."""
+    model, rows, shapes, heard = random_model(initializer_range=0.05), groups(4, 6), [], []
     forward = model.forward
     model.forward = lambda **given: shapes.append(given["input_ids"].shape) or forward(**given)
     batches = every(rows, ended=lambda some: heard.append((len(shapes), sorted(some))))
-    found = sample_rows(model, rows, TokenRule(), ENDS, batches)
-    assert shapes[0] == (8, max(len(row.prompt) for row in rows))
-    assert all(width == 1 for _, width in shapes[1:])
-    counts = [count for count, _ in shapes[1:]]
-    assert counts == sorted(counts, reverse=True) and counts[0] <= 16 and counts[-1] < 8
-    assert sorted(row for _, some in heard for row in some) == list(range(16)), "each row is heard of once"
+    found = sample_rows(model, rows, TokenRule(temperature=0.5), ENDS, batches)
+    assert shapes[0] == (4, max(len(row.prompt) for row in rows))
+    for place, (count, width) in enumerate(shapes[1:], start=1):
+        alive = [number for number, completion in enumerate(found) if len(completion.ids) > place]
+        prefixes = len({(number // 6, *found[number].ids[:place]) for number in alive})
+        assert width == 1 and prefixes <= count <= prefixes * 8 / 7
+    assert 4 < shapes[1][0] < 24 > max(count for count, _ in shapes), "some agree, and some do not"
+    assert sorted(row for _, some in heard for row in some) == list(range(24)), "each row is heard of once"
     assert {row: at for at, some in heard for row in some} == {
         row: len(completion.ids) for row, completion in enumerate(found)
     }, "when it ends"
+
+
+def test_greedy_rows_of_a_prompt_are_one():
+    model, rows, counts = random_model(), groups(4, 6), []
+    forward = model.forward
+    model.forward = lambda **given: counts.append(len(given["input_ids"])) or forward(**given)
+    found = sample_rows(model, rows, GREEDY, ENDS, every(rows), logps=True)
+    assert max(counts) == 4 and all(found[number] == found[number // 6 * 6] for number in range(24))
+
+
+def test_a_model_is_trained_on_after_it_was_sampled():
+    """Sampling takes place in torch's inference mode, and leaves none of its tensors behind, which bear no update."""
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    model = random_model("llama", max_position_embeddings=16, rope_parameters=rope)
+    frequencies = model.model.rotary_emb.inv_freq
+    batch = torch.tensor([[5, 9, 11] * 4])
+    before = model(batch, labels=batch).loss
+    sample_rows(model, groups(2, 2, cap=30), TokenRule(), [], Batches())
+    assert model.model.rotary_emb.inv_freq is not frequencies, "made anew past 16 tokens"
+    assert not any(buffer.is_inference() for buffer in model.buffers())
+    model.train()
+    after = model(batch, labels=batch).loss
+    after.backward()
+    assert torch.allclose(before, after, rtol=1e-2)
 
 
 def test_each_row_has_a_cap_of_its_own():
