@@ -178,6 +178,7 @@ def _evaluations(built: Built, trainer: SlottedGRPO) -> dict[str, EvaluationInTr
         "info": info,
         "batches": Batches(recipe.update.eval_batch_size),
         "alone": alone,
+        "trainer_state": lambda: trainer.state,
     }
     found = {}
     if dev:
@@ -190,7 +191,7 @@ def _evaluations(built: Built, trainer: SlottedGRPO) -> dict[str, EvaluationInTr
         )
         asked = trainer.rollout.problem_set
         found[""] = EvaluationInTraining(
-            dev, asked.prompts, built.checked_run.method.budget, asked.verifier, decoding, **sampled
+            dev, asked.prompts, built.checked_run.method, asked.verifier, decoding, **sampled
         )
     for other, (problems, _) in zip(built.checked_run.others, built.others, strict=False):
         prompts, judge = Prompts(other.task, info.tokenizer), built.verifiers.of(other.verifier)

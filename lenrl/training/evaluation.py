@@ -3,18 +3,23 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
 from lenrl import tasks
 from lenrl.evaluation.measure import measure
+from lenrl.evaluation.results import ModelResults
 from lenrl.generation.base import Batches, Decoding
 from lenrl.generation.pretrained import TokenizerInfo
 from lenrl.generation.transformers_engine import TransformersEngine
-from lenrl.strategies.base import Budget, PromptBudget, RunInfo
+from lenrl.rollouts import Verdict
+from lenrl.strategies.base import PromptBudget, RunInfo
 from lenrl.strategies.faults import calling
+from lenrl.strategies.method import Method
 from lenrl.tasks.problem import Problem
 from lenrl.tasks.prompts import Prompts
+from lenrl.training.reward_calls import RewardCalls
 from lenrl.verify.claims import AnyVerifier
 
 FIGURES = ("accuracy", "tokens", "truncated_share", "aes")  # of each evaluation, after its prefix
@@ -32,7 +37,7 @@ class EvaluationInTraining:
 
     problems: Sequence[Problem]  # of all processes
     prompts: Prompts
-    budget: Budget | None  # None: nothing is added to the prompts
+    method: Method | None  # its budget adds to the prompts, its function may judge; None: nothing is added
     verifier: AnyVerifier
     decoding: Decoding
     run_info: RunInfo
@@ -40,6 +45,7 @@ class EvaluationInTraining:
     info: TokenizerInfo
     batches: Batches
     alone: Callable[[str, Callable[[], list]], list]  # runs what a process does by itself
+    trainer_state: Callable[[], Any]  # transformers' own, for functions
 
     def __call__(self, model: nn.Module, step: int, gather: Callable[[list], list]) -> dict[str, float]:
         """`accuracy` among known verdicts, mean `tokens`, `truncated_share`; of a mix also `PART_accuracy`, ..."""
@@ -64,21 +70,43 @@ class EvaluationInTraining:
         prompts = [self.prompts.ids(p, a) for p, a in zip(problems, added, strict=True)]
         engine = TransformersEngine("the model in training", self.info, model)
         results = measure(engine, problems, prompts, self.decoding, self.verifier, batches=self.batches)
-        asked = [problem for problem in problems for _ in range(self.decoding.samples)]
+        samples = range(self.decoding.samples)
+        asked = [(p, a or PromptBudget()) for p, a in zip(problems, added, strict=True) for _ in samples]
+        verdicts = self._judged(results, asked)
         rows = [
             (verdict.correct, len(completion.ids), completion.truncated, problem.part)
-            for verdict, completion, problem in zip(results.verdicts, results.completions, asked, strict=True)
+            for verdict, completion, (problem, _) in zip(verdicts, results.completions, asked, strict=True)
         ]
-        return rows[: len(own) * self.decoding.samples]
+        return rows[: len(own) * len(samples)]
+
+    def _judged(
+        self, results: ModelResults, asked: Sequence[tuple[Problem, PromptBudget]]
+    ) -> Sequence[Verdict]:
+        """The verdicts, by the method's function where it has one for them."""
+        if self.method is None or self.method.judge is None:
+            return results.verdicts
+        rows: list[Any] = [{"prompt": self.prompts.for_trl(*each)} for each in asked]
+        calls = RewardCalls(
+            self.method,
+            self.prompts.task,
+            rows,
+            [problem for problem, _ in asked],
+            [budget for _, budget in asked],
+            list(results.texts),
+            [completion.ids for completion in results.completions],
+            self.trainer_state(),
+        )
+        return calls.judged(results.verdicts, range(len(rows)))
 
     def _added(self, problems: Sequence[Problem], step: int) -> Sequence[PromptBudget | None]:
         """Additions of the budget to each prompt."""
-        if self.budget is None:
+        if self.method is None:
             return [None] * len(problems)
-        names, visible = [problem.id for problem in problems], self.budget.visible
+        budget = self.method.budget
+        names, visible = [problem.id for problem in problems], budget.visible
         columns = [visible(p.columns, prompt=p.prompt, gold=p.answer) for p in problems]
-        with calling(self.budget):
-            return self.budget.evaluation(names, columns, step, self.run_info)
+        with calling(budget):
+            return budget.evaluation(names, columns, step, self.run_info)
 
 
 def _figures(rows: Sequence[Row]) -> dict[str, float]:

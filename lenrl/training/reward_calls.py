@@ -1,11 +1,12 @@
-"""Calls of a method's reward functions in training: on this process's rows of one generation batch."""
+"""Calls of a method's reward functions in training, and a look at what comes of them."""
 
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from lenrl.rollouts import Verdict
+from lenrl.rollouts import Rollouts, Verdict
 from lenrl.strategies.base import PromptBudget
 from lenrl.strategies.functions import FunctionInputs, call
 from lenrl.strategies.method import Method
@@ -13,10 +14,17 @@ from lenrl.tasks.base import Task
 from lenrl.tasks.problem import Problem
 from lenrl.training.trl_batch import TrlRow
 
+log = logging.getLogger("lenrl")
+
+ALL_ZERO = 5  # rollouts in a row after which a function that gives nothing but 0 is warned of
+
 
 @dataclass(frozen=True)
 class RewardCalls:
-    """The rows that functions see; `texts` and `ids` are those of the completions as they are kept, after a cut too."""
+    """This process's rows of a generation batch, or of an evaluation, as functions see them.
+
+    `texts` and `ids` are those of the completions as they are kept, after a cut too.
+    """
 
     method: Method
     task: Task
@@ -65,3 +73,40 @@ class RewardCalls:
         gold = {column: problem.answer} if isinstance(column, str) else {}
         budget = self.prompt_budgets[place].columns
         return {"answer": problem.answer, **problem.columns, **budget, **gold}
+
+
+@dataclass
+class ZeroRewards:
+    """Says of a function that it has given nothing but 0 in several rollouts in a row, once a leg of the run.
+
+    The usual reason: completions are messages and it looks for text in them, or the other way round.
+    """
+
+    method: Method
+    _completions: dict[str, list[int]] = field(
+        default_factory=lambda: defaultdict(list)
+    )  # of each such rollout
+
+    def watch(self, rollouts: Rollouts, prompt: Any) -> None:
+        """Look at a rollout; `prompt` is one as functions get it."""
+        for function in self.method.functions:
+            values_PG = rollouts.correct_PG if function.verdict else rollouts.parts[function.name]
+            seen = self._completions[function.name]
+            if bool((values_PG.nan_to_num(nan=0.0) != 0).any()):
+                seen.clear()
+                continue
+            seen.append(values_PG.numel())
+            if len(seen) == ALL_ZERO:
+                given = (
+                    "text"
+                    if isinstance(prompt, str)
+                    else "lists of messages, their text completion[0]['content']"
+                )
+                log.warning(
+                    "%s has given 0 or None for each of the %d completions of %d rollouts: it teaches nothing. It gets "
+                    "completions as %s; lenrl check shows what it makes of gold answers",
+                    function.place,
+                    sum(seen),
+                    ALL_ZERO,
+                    given,
+                )

@@ -25,7 +25,7 @@ from lenrl.strategies.scoring import Row, Scored, build_rollouts, carry, score
 from lenrl.tasks.problem import Problem
 from lenrl.tasks.prompts import Prompts
 from lenrl.training.distributed import ProcessGroup, outcome
-from lenrl.training.reward_calls import RewardCalls
+from lenrl.training.reward_calls import RewardCalls, ZeroRewards
 from lenrl.training.run_state import StrategyStates, TruncationGuard
 from lenrl.training.selection import PromptCursor, keep_groups, prompts_to_sample
 from lenrl.training.signals import StopSignal
@@ -103,6 +103,9 @@ class RolloutScoring:
     guard: TruncationGuard
     cursor: PromptCursor  # gives the prompts where the sampling strategy decides how many
     _current: InProgress | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.zeros = ZeroRewards(self.method)
 
     @property
     def method(self) -> Method:
@@ -298,6 +301,8 @@ class RolloutScoring:
         metrics |= method.metrics(rollouts, reward)
         self._record(replace(current, scored=Scored(rollouts, reward)), batch, advantage, metrics, kept)
         self._current = None
+        if self.monitor.is_main:
+            self.zeros.watch(rollouts, current.rows[0]["prompt"])
         self.guard.watch(rollouts)
         return batch
 

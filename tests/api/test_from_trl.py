@@ -118,7 +118,11 @@ def test_a_run_leaves_what_the_command_line_leaves(finished):
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]
     assert {path.name for path in folder.glob("checkpoint-*")} == {"checkpoint-1", "checkpoint-2"}
-    assert (folder / "dev.jsonl").read_text().count("\n") == 2  # before the first step, and at the end
+    dev = [json.loads(line) for line in (folder / "dev.jsonl").read_text().splitlines()]
+    assert len(dev) == 2  # before the first step, and at the end
+    assert all(0 <= line["eval_accuracy"] <= 1 for line in dev), (
+        "the function that gives the verdict gives it here too"
+    )
     assert list((folder / "completions").iterdir()) and (folder / "recipe.yaml").is_file()
     assert json.loads((folder / "training.json").read_text())["steps"] == 2
     assert (

@@ -96,3 +96,35 @@ def test_a_function_that_raises_ends_the_batch(tmp_path, verdict):
     method = replace(compose("grpo").method, functions=(RewardFunction("broken", broken, verdict=verdict),))
     with pytest.raises(PluginFailed, match=f"'broken' raised KeyError: 'scale'.*{__file__}"):
         begun(method, tmp_path).score(COMPLETIONS)
+
+
+def test_a_function_that_gives_nothing_but_0_is_warned_of_once_with_what_it_is_given(tmp_path, caplog):
+    late = iter([0, 0, 0, 0, 1, *[0] * 20])
+
+    def nothing(completions):
+        return [0.0, None, 0.0, 0.0]
+
+    def at_last(completions):
+        return [float(next(late)), 0.0, 0.0, 0.0]
+
+    functions = (RewardFunction("nothing", nothing), RewardFunction("at_last", at_last))
+    part = scoring(
+        replace(compose("grpo").method, functions=functions), LocalMonitor(tmp_path, is_main=True, every=9)
+    )
+    rows: Any = [{"prompt_id": n, "prompt": n} for n in ("q0", "q0", "q1", "q1")]
+    for number in range(7):
+        assert ("nothing" in caplog.text) == (number >= 5), "after the fifth rollout"
+        part.begin(rows, step=number, number=number)
+        part.score(COMPLETIONS)
+        assert part.current.scored is not None
+        rollouts = part.current.scored.rollouts
+        batch: Any = batch_of(COMPLETIONS)
+        part.finish(batch, logps=lambda _: torch.zeros(4, 5))
+    [said] = [record.getMessage() for record in caplog.records if "given 0 or None" in record.getMessage()]
+    assert "reward function 'nothing'" in said and "each of the 20 completions of 5 rollouts" in said
+    assert __file__ in said and "completions as text" in said
+    part.zeros._completions.clear()
+    caplog.clear()
+    for _ in range(5):
+        part.zeros.watch(rollouts, [{"role": "user", "content": "q0"}])
+    assert "completion[0]['content']" in caplog.text
