@@ -49,7 +49,7 @@ class LenrlTrainer(SlottedGRPO):
             None.
         task: the columns and what is made of them (`{"answer": "solution", "answer_form": "boxed"}`).
         guard: when the run stops by itself (`{"truncated_share": 1.0}`).
-        plugins: files with strategies of your own.
+        plugins: files with strategies and verifiers of your own, which `method` and `verifier` name.
         resume_with_changes: a run whose arguments differ is continued.
 
     Raises:

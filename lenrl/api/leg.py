@@ -10,6 +10,7 @@ from typing import TypeVar
 import yaml
 from accelerate.utils import broadcast_object_list
 
+from lenrl.config import plugin_files
 from lenrl.config.difference import difference
 from lenrl.errors import BadInput, LenrlError, RunFailed
 from lenrl.files import write_json
@@ -87,6 +88,7 @@ def begin(run: CheckedRun, folder: Path, resume: bool | str | None, processes: i
         )
     text = yaml.safe_dump({**run.recipe.resolved(), **run.code}, sort_keys=False, allow_unicode=True)
     write_file(folder / "recipe.yaml", text)
+    plugin_files.write_copies(run.recipe.plugins, folder)
     write_file(folder / "environment.json", json.dumps(environment(processes), indent=2) + "\n")
     for stale in ("training.json", "summary.json"):
         (folder / stale).unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 
 from lenrl.api import methods, rewards, trl_arguments
 from lenrl.api.trl_arguments import Config
-from lenrl.config import short_digest
+from lenrl.config import plugin_files, short_digest
 from lenrl.errors import BadInput, explain
 from lenrl.generation.pretrained import ModelOptions, TokenizerInfo, end_ids, find, load_tokenizer_info
 from lenrl.tasks.in_memory import InMemoryTask
@@ -91,6 +91,7 @@ class Script:
             model=trl_arguments.model_section(self.model, self.args, self.info.config, self.peft_config),
             verifier=settings,
             guard=choices.guard,
+            plugins=plugin_files.hashes(plugin_files.load(choices.plugins)),
             resume_with_changes=choices.resume_with_changes,
         )
         run = checked(recipe, judged.method, task, self.args.world_size)

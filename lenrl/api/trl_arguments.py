@@ -132,6 +132,7 @@ def recipe_of(
     model: Mapping[str, Any],
     verifier: Mapping[str, Any],
     guard: Mapping[str, Any],
+    plugins: Mapping[str, str],
     resume_with_changes: bool,
 ) -> Recipe:
     """The recipe that a script's arguments amount to: what is written down, and what a resumed run must agree with.
@@ -144,6 +145,7 @@ def recipe_of(
         model: the recipe's section.
         verifier: settings of the verifier.
         guard: settings that differ from the defaults.
+        plugins: hashes of plug-in files by name.
         resume_with_changes: a run whose arguments differ is continued.
 
     Raises:
@@ -169,6 +171,7 @@ def recipe_of(
             "num_processes": args.world_size,
             "distributed_type": args.distributed_state.distributed_type.value,
         },
+        "plugins": dict(plugins),
         "seed": args.seed,
         "output_dir": str(args.output_dir),
         "name": None,

@@ -12,7 +12,7 @@ from lenrl.errors import BadInput
 FOLDER = "plugins"  # beside a run's recipe.yaml
 
 
-def load(given: Sequence[Path]) -> dict[str, plugins.PluginFile]:
+def load(given: Sequence[Path | str]) -> dict[str, plugins.PluginFile]:
     """The files of `--plugin` by name, imported.
 
     Raises:
@@ -27,6 +27,11 @@ def load(given: Sequence[Path]) -> dict[str, plugins.PluginFile]:
                 "by side; rename one"
             )
     return files
+
+
+def hashes(files: Mapping[str, plugins.PluginFile]) -> dict[str, str]:
+    """What a recipe notes of plug-in files."""
+    return {name: files[name].digest for name in sorted(files)}
 
 
 def complete(noted: Any, given: Mapping[str, plugins.PluginFile], folder: Path) -> dict[str, str]:
@@ -60,7 +65,7 @@ def complete(noted: Any, given: Mapping[str, plugins.PluginFile], folder: Path) 
                 f"{copy} is not the plug-in that the run was made with: its hash is {files[name].digest}, noted is "
                 f"{noted[name]}. Put it back, or begin another run with --plugin"
             )
-    return {name: files[name].digest for name in sorted(files)}
+    return hashes(files)
 
 
 def load_of_runs(places: Iterable[Path], given: Mapping[str, plugins.PluginFile]) -> None:

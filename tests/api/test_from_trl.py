@@ -6,10 +6,13 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM
 from trl import GRPOTrainer
 
 import lenrl
+from lenrl.api import leg
+from lenrl.api.script import Choices, Script
 from lenrl.api.trl_arguments import optimizer_steps
 from lenrl.errors import BadInput
 from lenrl.generation.pretrained import find
@@ -87,7 +90,13 @@ def test_steps_are_counted_as_transformers_counts(tmp_path):
         assert optimizer_steps(args, 18) == max_steps, fields
 
 
-FIELDS = {"max_steps": 2, "save_steps": 1, "eval_strategy": "steps", "eval_steps": 2}
+FIELDS = {
+    "max_steps": 2,
+    "save_steps": 1,
+    "eval_strategy": "steps",
+    "eval_steps": 2,
+    "report_to": "tensorboard",
+}
 GIVEN = {
     "method": "grpo_lambda",
     "reward_funcs": right,
@@ -128,6 +137,44 @@ def test_a_run_leaves_what_the_command_line_leaves(finished):
     assert (
         AutoModelForCausalLM.from_pretrained(folder / "model").num_parameters() == ours.model.num_parameters()
     )
+
+
+def test_a_tracker_that_the_arguments_name_gets_the_figures(finished):
+    folder, *_ = finished
+    [file] = folder.rglob("events.out.tfevents.*")
+    events = EventAccumulator(str(file.parent))
+    events.Reload()
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [e.value for e in events.Scalars("train/tokens_mean")] == pytest.approx(
+        [line["tokens_mean"] for line in lines]
+    )
+    assert len(events.Scalars("eval/accuracy")) == 2
+
+
+def test_a_plugin_that_a_script_names_is_part_of_the_run(tmp_path):
+    file = tmp_path / "boxed_of_this_test.py"
+    text = (
+        "from lenrl.verify.base import VerifierPlugin\n\n\nclass Boxed(VerifierPlugin):\n"
+        "    name = 'boxed_of_this_test'\n    worth: float = 1.0\n\n"
+        "    def judge(self, text, answer, gold, columns):\n        return self.worth * (answer == gold)\n"
+    )
+    file.write_text(text)
+
+    def checked(verifier, **fields):
+        choices = Choices("grpo_lambda", verifier, {}, {}, [file], False)
+        args = config(tmp_path / "run", max_steps=1, **fields)
+        return Script("tiny", args, {"train_dataset": rows(8)}, None, None, None, choices).built().checked_run
+
+    (tmp_path / "run").mkdir()
+    run = checked("boxed_of_this_test")
+    assert run.verifier.kind == "boxed_of_this_test" and list(run.identity["plugins"]) == [file.name]
+    leg.begin(run, tmp_path / "run", None, 1)
+    assert (tmp_path / "run" / "plugins" / file.name).read_text() == text
+    with pytest.raises(BadInput, match="verifier.worth"):
+        leg.begin(checked({"kind": "boxed_of_this_test", "worth": 0.5}), tmp_path / "run", None, 1)
+    file.write_text(text + "# edited\n")
+    with pytest.raises(BadInput, match=f"plugins.{file.name}"):
+        leg.begin(checked("boxed_of_this_test"), tmp_path / "run", None, 1)
 
 
 def test_a_run_that_is_there_is_neither_overwritten_nor_mixed(finished):
