@@ -47,6 +47,7 @@ class LoggedRow(BaseModel):
     mode: Text = None
     text: Text = None
     answer: Text = None
+    part: Text = None  # of a mix
     think_prefilled: Flag = None
     extracted: str | None = Field(None, description="a string, or null where the completion gives no answer")
     token_ids: Listed[Tokens] | None = Field(None, description="a list of `length` token ids")
@@ -83,7 +84,7 @@ class LoggedRow(BaseModel):
         """The fields that the line gives a value, apart from `prompt` and `length`."""
         return self.model_dump(exclude_none=True, exclude={"prompt", "length", *(self.model_extra or ())})
 
-    def part(self, function: str, number: int) -> float | None:
+    def returned(self, function: str, number: int) -> float | None:
         """The logged value of a reward function, None where it did not apply; `number` is the line's.
 
         Raises:

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from lenrl.dryrun.logged_rows import LoggedRow, grouped, of_rows, read
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, shown
 from lenrl.files import write_text
 from lenrl.rollouts import StepScore, Verdict
 from lenrl.strategies import groups, registry, scoring
 from lenrl.strategies.base import PromptBudget, RunInfo
 from lenrl.strategies.method import Method
+from lenrl.verify.settings import VerifierSettings
 
 if TYPE_CHECKING:
     from lenrl.config import Recipe
@@ -69,11 +70,12 @@ def score(
     faults = method.errors(run_info)
     if faults:
         raise BadInput("\n".join(faults))
-    _require_fields(method, lines)
+    verifier = _verifier_of(recipe, lines)
+    _require_fields(method, lines, verifier)
     places = [index for members in order for index in members]  # of the batch's rows, in the file
     logged = [lines[i] for i in places]
-    parts = {f.name: [lines[i].part(f.name, i + 1) for i in places] for f in method.added}
-    verdicts = _verdicts(recipe, method, logged)
+    parts = {f.name: [lines[i].returned(f.name, i + 1) for i in places] for f in method.added}
+    verdicts = _verdicts(recipe, method, logged, verifier)
     columns = [method.budget.visible(row.given, prompt=row.prompt, gold=row.answer) for row in logged]
     budgets = method.budgets([row.prompt for row in logged], columns, step, run_info)
 
@@ -123,7 +125,29 @@ def _run_info(recipe: Recipe, group_size: int, max_length: int) -> RunInfo:
     return RunInfo(group_size, max_length, max_steps, training=False)
 
 
-def _require_fields(method: Method, rows: Sequence[LoggedRow]) -> None:
+def _verifier_of(recipe: Recipe, rows: Sequence[LoggedRow]) -> VerifierSettings | None:
+    """Settings of the verifier of the recipe's task; None: no row has a text that it could judge.
+
+    Raises:
+        BadInput: the task is a mix, and a row to be judged does not say of which part it is.
+    """
+    open_rows = [row for row in rows if row.text is not None and not row.says("correct")]
+    if not open_rows:
+        return None
+    from lenrl.tasks import build
+
+    settings = build(recipe.task).verifier_settings(recipe.verifier)
+    parts = getattr(settings, "parts", None)
+    for row in open_rows if parts else ():
+        if row.part not in parts:
+            raise BadInput(
+                f"the recipe's task is a mix, whose parts have verifiers of their own; field 'part' of prompt "
+                f"{shown(row.prompt)} is {row.part!r}: give one of {', '.join(map(repr, parts))}, or `correct`"
+            )
+    return settings
+
+
+def _require_fields(method: Method, rows: Sequence[LoggedRow], verifier: VerifierSettings | None) -> None:
     """Refuse lines without what the strategies read: only the log knows what its prompts were given."""
     needed = {
         name: f"{method.reward.name!r} reads what the prompt was given" for name in method.reads_columns
@@ -147,7 +171,7 @@ def _require_fields(method: Method, rows: Sequence[LoggedRow]) -> None:
                 f"line {number}: field 'score' is {row.score:g} and 'correct' is missing; a graded verdict calls the "
                 "answer right or wrong as well: give true or false"
             )
-        judged = row.correct is not None or row.unknown or None not in (row.text, row.answer)
+        judged = row.correct is not None or row.unknown or _can_judge(verifier, row)
         if method.reads_verdicts and not judged:
             raise BadInput(
                 f"line {number}: field 'correct' is missing, and there are no 'text' and 'answer' to "
@@ -155,16 +179,25 @@ def _require_fields(method: Method, rows: Sequence[LoggedRow]) -> None:
             )
 
 
-def _verdicts(recipe: Recipe, method: Method, rows: Sequence[LoggedRow]) -> list[Verdict]:
+def _can_judge(verifier: VerifierSettings | None, row: LoggedRow) -> bool:
+    """The verifier can tell whether the row's text is right."""
+    if verifier is None or row.text is None:
+        return False
+    return row.answer is not None or not verifier.part(row.part or "").needs_gold
+
+
+def _verdicts(
+    recipe: Recipe, method: Method, rows: Sequence[LoggedRow], verifier: VerifierSettings | None
+) -> list[Verdict]:
     """Verdicts as the lines give them; what a line leaves open is read from its text, else taken as well formed."""
     open_rows = []
     for index, row in enumerate(rows):
-        verdict_open = row.correct is None and not row.unknown and row.answer is not None
+        verdict_open = row.correct is None and not row.unknown and _can_judge(verifier, row)
         format_open = method.reward.reads_format and None in (getattr(row, name) for name in FORMAT)
         answer_open = "answer" in method.reads and not row.says("extracted")
         if row.text is not None and (verdict_open or format_open or answer_open):
             open_rows.append(index)
-    read_off = dict(zip(open_rows, _verified(recipe, [rows[i] for i in open_rows]), strict=True))
+    read_off = dict(zip(open_rows, _verified(recipe, [rows[i] for i in open_rows], verifier), strict=True))
     verdicts = []
     for index, row in enumerate(rows):
         seen = read_off.get(index, Verdict(None, formatted=True))
@@ -176,23 +209,24 @@ def _verdicts(recipe: Recipe, method: Method, rows: Sequence[LoggedRow]) -> list
     return verdicts
 
 
-def _verified(recipe: Recipe, rows: Sequence[LoggedRow]) -> list[Verdict]:
+def _verified(recipe: Recipe, rows: Sequence[LoggedRow], settings: VerifierSettings | None) -> list[Verdict]:
     if not rows:
         return []
-    if recipe.task.get("name") == "mix":
-        raise BadInput(
-            "the recipe's task is a mix, whose parts have verifiers of their own, and rows do not say their part: give "
-            "`correct` with each row, or score the rows of one part with task=... and its verifier"
-        )
-    from lenrl.verify.pool import Claim, Verifier  # sympy: only where texts must be verified
-    from lenrl.verify.settings import VerifierSettings
+    from lenrl.verify.claims import Claim
+    from lenrl.verify.several import verifier_of  # sympy: only where texts must be verified
 
     prefilled = bool(recipe.model.think_prefilled)
     claims = [
-        Claim(row.text or "", row.answer, prefilled if row.think_prefilled is None else row.think_prefilled)
+        Claim(
+            row.text or "",
+            row.answer,
+            prefilled if row.think_prefilled is None else row.think_prefilled,
+            {"prompt": row.prompt, **(row.model_extra or {})},
+            row.part or "",
+        )
         for row in rows
     ]
-    with Verifier(VerifierSettings.read(recipe.verifier)) as verifier:
+    with verifier_of(settings or VerifierSettings.read(recipe.verifier)) as verifier:
         return verifier.verify(claims)
 
 

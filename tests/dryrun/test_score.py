@@ -280,6 +280,19 @@ def test_verdicts_and_format_come_from_texts(tmp_path: Path) -> None:
     assert {row["correct"] for row in found} == {None}
 
 
+def test_a_verifier_of_one_s_own_judges_texts_by_prompt_and_columns_without_answers(tmp_path: Path) -> None:
+    file = tmp_path / "logged_of_this_test.py"
+    file.write_text(
+        "from lenrl.verify.base import VerifierPlugin\n\n\nclass Logged(VerifierPlugin):\n"
+        "    name = 'logged_of_this_test'\n    needs_gold = False\n    reads_columns = ('prompt', 'unit')\n\n"
+        "    def judge(self, text, answer, gold, columns):\n"
+        "        return text == f\"{columns['prompt']} {columns['unit']}\"\n"
+    )
+    rows = [{"prompt": "q", "length": 10, "text": text, "unit": "m"} for text in ("q m", "q s")]
+    recipe = compose("grpo", ["verifier.kind=logged_of_this_test"], [file])
+    assert [row["correct"] for row in score(recipe, rows)] == [True, False]
+
+
 def test_a_bad_state_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "state.json"
     for text, message in [

@@ -136,11 +136,16 @@ def test_names_that_clash_or_are_not_there_are_refused(data, more, message):
     assert prepare(compose("grpo", [*options(data), *chosen])).evaluates
 
 
-def test_texts_of_a_mix_are_not_judged_as_if_they_were_of_one_task(data, tmp_path):
-    rows = [{"prompt": "a", "text": "\\boxed{1}", "length": 9, "answer": "1"}] * 2
-    path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(BadInput, match="task is a mix"):
-        score(compose("grpo", options(data)), path)
-    path.write_text("".join(json.dumps({**row, "correct": True}) + "\n" for row in rows))
-    assert score(compose("grpo", options(data)), path)
+def test_logged_texts_of_a_mix_are_judged_by_their_parts(data):
+    """The fraction is right as mathematics and wrong as text."""
+    recipe = compose("grpo", options(data))
+    row = {"text": "\\boxed{4/2}", "length": 9, "answer": "2"}
+    rows = [{**row, "prompt": part, "part": part} for part in ("sums", "texts") for _ in range(2)]
+    assert [found["correct"] for found in score(recipe, rows)] == [True, True, False, False]
+    for part in (None, "sum"):
+        with pytest.raises(
+            BadInput, match=f"field 'part' of prompt 'texts' is {part!r}: give one of 'sums', 'texts'"
+        ):
+            score(recipe, [*rows[:2], {**rows[2], "part": part}, rows[3]])
+    bare = [{name: value for name, value in row.items() if name != "part"} for row in rows]
+    assert score(recipe, [{**row, "correct": True} for row in bare])

@@ -20,7 +20,11 @@ RUNS = {
     "palu": ["budget.threshold=0.5", "budget.tau=0.25"],
     "dot": ["trainer.num_generations=12", "truncation.margin=4", "trainer.steps_per_generation=1"],
     "drpo": ["trainer.steps_per_generation=1"],
-    "grpo_lambda": ["reward.fraction=0.5"],
+    "grpo_lambda": [
+        "reward.fraction=0.5",
+        "task=mix",  # task.train=6: four problems of the one, two of the other
+        "task.parts={short: {task: {use: chain, max_operands: 3}, weight: 2}, long: {task: {use: chain, seed: 1}}}",
+    ],
     "laser_d": ["reward.refresh=1", "reward.low=10", "reward.step=10"],
     "gfpo": ["advantage.keep=2"],
     "dler": ["reward.cap=60"],
