@@ -1,12 +1,16 @@
-"""Run by every process of a launch: plug-ins that fail on the second one. Usage: failing_plugins.py OUT_DIR"""
+"""Run by every process of a launch: plug-ins that fail on the second one, from recipes and from a script.
+
+Usage: failing_plugins.py OUT_DIR
+"""
 
 import json
 import os
 import sys
 from pathlib import Path
 
-from lenrl import plugins
+from lenrl import LenrlTrainer, plugins
 from lenrl.errors import LenrlError
+from tests.api.data import config, rows
 from tests.training.runs import small_run
 
 TEXT = """
@@ -46,6 +50,18 @@ CASES = {
 }
 
 
+def script(folder: Path, **given) -> None:
+    """A script's run of one step, with the verifier that its name says."""
+    LenrlTrainer(
+        "tiny",
+        args=config(folder, max_steps=1, report_to="tensorboard"),
+        train_dataset=rows(8),
+        guard={"truncated_share": 1.0},
+        plugins=[folder.parent / "failing.py"],
+        **given,
+    ).train()
+
+
 def main(out: Path) -> None:
     path = out / "failing.py"
     if os.environ["RANK"] == "0":
@@ -53,13 +69,25 @@ def main(out: Path) -> None:
     from accelerate import PartialState
 
     PartialState(cpu=True).wait_for_everyone()
-    plugins.load(path)
+    function = plugins.load(path).objects["reward_function"]["fails_on_one"]
+
+    def recipe(case: str) -> None:
+        trainer, verifier = small_run("grpo", out / case, *CASES[case])
+        with verifier:
+            trainer.train()
+
+    runs = {
+        **{case: lambda case=case: recipe(case) for case in CASES},
+        "script": lambda: script(out / "script", method="kimi"),
+        "script's function": lambda: script(out / "other", reward_funcs=function, verifier="math"),
+        "script's verifier": lambda: script(out / "third", verifier="fails_on_one"),
+        "another script": lambda: script(out / "script", method="grpo_lambda"),
+    }
     found = {}
-    for case, overrides in CASES.items():
-        trainer, verifier = small_run("grpo", out / case, *overrides)
+    for case, run in runs.items():
         try:
-            with verifier:
-                trainer.train()
+            run()
+            found[case] = "finished"
         except LenrlError as fault:
             found[case] = f"{type(fault).__name__}: {fault}"
     (out / f"rank{os.environ['RANK']}.json").write_text(json.dumps(found))

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.training.failing_plugins import CASES, TEXT
-from tests.training.runs import launch
+from tests.training.failing_plugins import TEXT
+from tests.training.runs import launch, lines_of
 
 pytestmark = pytest.mark.slow
 
@@ -19,6 +19,8 @@ SAYS = {
         "def verdict_of_one",
     ),
     "nan": ("NonfiniteReward", "returned nan for completion 0", "def wide_on_one"),
+    "script's function": ("PluginFailed", "'fails_on_one' raised KeyError: 'scale'", "raise KeyError"),
+    "script's verifier": ("PluginFailed", "'fails_on_one' raised ConnectionError", "raise ConnectionError"),
 }
 
 
@@ -30,7 +32,7 @@ def ranks(tmp_path_factory):
     return out, [json.loads((out / f"rank{rank}.json").read_text()) for rank in (0, 1)]
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", SAYS)
 def test_both_processes_end_with_the_message(ranks, case):
     out, (first, second) = ranks
     assert first[case] == second[case]
@@ -39,3 +41,16 @@ def test_both_processes_end_with_the_message(ranks, case):
     number = next(n for n, text in enumerate(TEXT.splitlines(), start=1) if line in text)
     if case != "nan":
         assert f"{out / 'failing.py'}, line {number}" in first[case]
+
+
+def test_a_script_trains_on_two_processes_and_both_refuse_the_folder_of_another(ranks):
+    out, both = ranks
+    assert [found["script"] for found in both] == ["finished"] * 2
+    [line] = lines_of(out / "script")
+    assert 0 <= line["accuracy"] <= 1 and line["grad_norm"] is not None
+    assert (out / "script" / "model").is_dir() and len(list(out.glob("script/**/events.out.tfevents.*"))) == 1
+    for found in both:
+        assert (
+            found["another script"].startswith("BadInput")
+            and "holds the run of another" in found["another script"]
+        )
