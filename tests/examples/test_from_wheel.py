@@ -1,5 +1,6 @@
 """Examples outside the repository, with the library of a fresh wheel."""
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -7,9 +8,19 @@ import zipfile
 import pytest
 
 from tests.examples.outside import ROOT, lenrl, metrics
+from tests.examples.test_llm_judge import server  # noqa: F401 - a fixture
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
 SHORT = ("trainer.max_steps=1", "trainer.max_completion_length=32")
+CHAINS = (
+    "trainer.max_steps=3",
+    "trainer.save_steps=1",
+    "trainer.per_device_train_batch_size=16",
+    "trainer.max_completion_length=64",
+    "task.train=4",
+    "task.min_operands=2",
+    "task.max_operands=3",
+)
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +70,44 @@ def test_own_task(wheel, tmp_path):
     lenrl("train", "own_task", tmp_path, "trainer.max_steps=1", library=wheel)
     [line] = metrics(tmp_path)
     assert line["accuracy"] > 0.3, "the embedded reasoner knows such chains"
+
+
+def test_a_method_with_state_goes_on_with_its_targets(wheel, tmp_path):
+    small = (*CHAINS, "task.train=2")
+    lenrl("train", "stateful_method", tmp_path, *small, library=wheel)
+    whole = metrics(tmp_path)
+    assert len({line["target_mean"] for line in whole}) > 1, "no target has moved"
+    assert any(line["reward"] != line["accuracy"] for line in whole), "no target has counted"
+    for name in ("checkpoint-3", "model"):
+        shutil.rmtree(tmp_path / "out" / name)
+    lenrl("train", "stateful_method", tmp_path, *small, library=wheel)
+    again = metrics(tmp_path)
+    assert [line["step"] for line in again] == [1, 2, 3]
+    for name in ("reward", "target_mean", "tokens_mean", "loss"):
+        assert again[2][name] == whole[2][name], "the continued step is not the one that was not interrupted"
+
+
+def test_a_process_reward_gives_tokens_of_one_completion_different_advantages(wheel, tmp_path):
+    lenrl("train", "process_reward", tmp_path, *CHAINS, library=wheel)
+    lines = metrics(tmp_path)
+    assert all(line["penalty_leverage"] is None for line in lines), "rewards are a token's"
+    right = [line for line in lines if line["accuracy"]]
+    assert right and all(line["reward"] > line["accuracy"] for line in right), "true lines earn nothing"
+    assert any(line["groups_with_signal"] for line in lines)
+
+
+def test_llm_judge(wheel, tmp_path, server):  # noqa: F811
+    place = f"verifier.base_url=http://127.0.0.1:{server.server_address[1]}/v1"
+    lenrl(
+        "train",
+        "llm_judge",
+        tmp_path,
+        *CHAINS,
+        "trainer.max_steps=1",
+        "verifier.model=judge",
+        place,
+        library=wheel,
+    )
+    [line] = metrics(tmp_path)
+    assert line["accuracy"] > 0 and line["verifier_errors"] == 0
+    assert 1 < len({entry[-1] for entry in server.seen}) <= 16 and server.asked.startswith("Problem: ")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -26,7 +27,7 @@ class Judge(BaseHTTPRequestHandler):
         server = self.server
         system, user = (message["content"] for message in body["messages"])
         asked, reference, marked = user.split("\n\n", 2)
-        assert asked == "Problem: six times seven?"
+        server.asked = asked
         mark = marked.split("\n")[0]
         inner = user.partition(f"{mark}\n")[2].rpartition(f"\n</{mark[1:]}")[0]
         gold = reference.removeprefix("Reference answer: ")
@@ -37,7 +38,8 @@ class Judge(BaseHTTPRequestHandler):
             busy = "busy" in inner and sum(entry[-1] == inner for entry in server.seen) < 3
         if "slow" in inner:
             server.together.wait()
-        reply = f"Compared.\n{'CORRECT' if gold in inner.split() else 'WRONG'}"
+        same = gold in re.findall(r"\w+", inner)
+        reply = f"Compared.\n{'CORRECT' if same else 'WRONG'}"
         reply = "It depends: CORRECT, I would say." if "vague" in inner else reply
         self._send(503 if busy or "gone" in inner else 400 if "refused" in inner else 200, reply)
 
@@ -80,6 +82,7 @@ def judge(options):
 
 def test_its_last_line_is_the_verdict(judge, server):
     assert judge("<think>\nperhaps 7\n</think>\nIt is 42 then") is True
+    assert server.asked == "Problem: six times seven?"
     assert judge("It is 7") is False
     assert [entry[-1] for entry in server.seen] == ["\nIt is 42 then", "It is 7"], (
         "the thinking is not judged"

@@ -1,4 +1,8 @@
-"""The examples of reward functions and of a task, without a model."""
+"""The examples without a model: their own docstrings, reward functions, a task."""
+
+import doctest
+import importlib.util
+import sys
 
 import pytest
 
@@ -13,6 +17,17 @@ from tests.examples.outside import EXAMPLES
 def composed(name, *overrides):
     folder = EXAMPLES / name
     return compose(str(folder / f"{name}.yaml"), list(overrides), [folder / f"{name}.py"])
+
+
+@pytest.mark.parametrize("name", ["process_reward", "stateful_method", "unit_tests"])
+def test_its_docstrings_hold(name):
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / name / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    result = doctest.testmod(module)
+    assert result.attempted > 2 and result.failed == 0
 
 
 def test_functions_of_trl_and_of_one_s_own_are_named_parts():
