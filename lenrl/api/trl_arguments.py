@@ -92,7 +92,10 @@ def settled(args: Config, rows: int, *, evaluates: bool) -> Config:
     args.disable_tqdm = True  # lenrl has a bar of its own
     args.reward_weights, args.num_generations_eval = None, 1
     args.eval_on_start = evaluates and str(_plain(args.eval_strategy)) != "no"
-    if args.eval_on_start and args.metric_for_best_model is None:
+    if args.eval_on_start and args.metric_for_best_model in (
+        None,
+        "loss",
+    ):  # the latter is transformers' own choice
         args.metric_for_best_model, args.greater_is_better = "eval_aes", True
     return args
 

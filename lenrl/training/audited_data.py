@@ -51,7 +51,8 @@ def audited(
     if faults:
         raise BadInput("\n".join(faults))
     new = [warning for warning in method.warnings(run_info) if warning not in checked_run.warnings]
-    if tokenizer is not None and method.judge is None:  # a function may look for any form
+    answered = method.judge is None and any(problem.answer for problem in kept["train"])
+    if tokenizer is not None and (answered or method.reward.reads_format):  # else nobody looks for a form
         read = partial(rendered, checked_run.recipe, checked_run.task, tokenizer=tokenizer, run_info=run_info)
         new += unasked_by_part(
             checked_run.task, checked_run.verifier, kept["train"], lambda some: read(problems=some)

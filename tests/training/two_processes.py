@@ -23,7 +23,8 @@ RUNS = {
     "grpo_lambda": [
         "reward.fraction=0.5",
         "task=mix",  # task.train=6: four problems of the one, two of the other
-        "task.parts={short: {task: {use: chain, max_operands: 3}, weight: 2}, long: {task: {use: chain, seed: 1}}}",
+        "task.parts={short: {task: {use: chain, train: 9, max_operands: 3}, weight: 2}, long: {task: {use: chain, "
+        "train: 9}}}",
     ],
     "laser_d": ["reward.refresh=1", "reward.low=10", "reward.step=10"],
     "gfpo": ["advantage.keep=2"],
