@@ -1,9 +1,9 @@
 """The verbs as a user types them."""
 
 import json
+import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -40,12 +40,10 @@ def test_help_ends_with_examples_and_loads_nothing_heavy(verb):
 
 
 def test_help_answers_within_a_second():
-    taken = []
-    for _ in range(3):  # the best of three: other work on the machine is not the point
-        began = time.perf_counter()
-        assert run("--help").returncode == 0
-        taken.append(time.perf_counter() - began)
-    assert min(taken) < 1
+    began = os.times()
+    assert run("--help").returncode == 0
+    ended = os.times()  # of a core's work: other work on the machine is not the point
+    assert ended.children_user + ended.children_system - began.children_user - began.children_system < 1
 
 
 def test_an_unknown_verb_is_refused_with_the_nearest(capsys):
@@ -89,7 +87,8 @@ def test_bad_lines_are_refused_readably(arguments, words, capsys, tmp_path, monk
     assert not list(tmp_path.iterdir())
 
 
-def test_ls_lists_recipes_and_strategies_with_descriptions(capsys):
+def test_ls_lists_recipes_and_strategies_with_descriptions(capsys, monkeypatch):
+    monkeypatch.setattr("lenrl.plugins.of_files", lambda *_: {})  # other tests' plug-ins, in this process
     assert main(["ls", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert "base" not in found["recipes"] and found["recipes"]["drpo"].startswith("DRPO")

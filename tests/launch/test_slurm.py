@@ -91,8 +91,11 @@ def test_each_node_gets_its_rank_and_the_address_of_the_first(tmp_path):
 
 
 def test_the_last_node_serves_and_the_others_train(tmp_path):
-    done = job(tmp_path, "drpo", "launch=zero3", nodes=("a1", "a2", "a3"), SERVE="org/model").wait(30)
-    assert done == 0
+    served = (
+        'until grep -q ^trl "$NOTES"; do sleep 0.1; done\n'  # the server outlives no training that is over
+    )
+    run = job(tmp_path, "drpo", "launch=zero3", nodes=("a1", "a2", "a3"), SERVE="org/model", then=served)
+    assert run.wait(60) == 0
     [serve] = notes(tmp_path, "trl")
     assert serve.startswith("trl vllm-serve --model org/model --data_parallel_size 1")
     assert sorted(line.split("--nodelist=")[1].split()[0] for line in notes(tmp_path, "srun")) == [

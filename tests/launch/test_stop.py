@@ -18,7 +18,7 @@ from tests.training.runs import SMALL
 
 ROOT = Path(__file__).parents[2]
 SECRETS = {"WANDB_API_KEY": "a1b2c3d4e5f6a7b8", "HF_TOKEN": "hf_notarealtokenatall"}
-SAVE_S = 20.0  # from the signal to the end of the run
+SAVE_S = 60.0  # from the signal to the end of the run; what hangs would take 600
 DEATH_S = 60.0  # from the death of one process to the end of all
 RUN = [*SMALL, "trainer.max_steps=50", "trainer.save_steps=2", "task.dev=4", "task.test=4"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lenrl import measures
-from lenrl.measures import paired
+from lenrl.measures import paired, winrate
 
 TIMES = 1000
 
@@ -77,12 +77,13 @@ def test_paired_differences(samples, monkeypatch):
 
 
 @pytest.mark.slow
-def test_length_controlled_win_rate():
+def test_length_controlled_win_rate(monkeypatch):
     """A judge that likes length: its preference at equal lengths is found all the same."""
+    monkeypatch.setattr(winrate, "RESAMPLES", 400)
 
     def evaluate(rng):
-        difference = rng.normal(200, 400, 300)
-        preferred = rng.random(300) < 1 / (1 + np.exp(-0.3 - 1.2 * np.tanh(difference / 400)))
-        return measures.win_rate(preferred, difference, np.zeros(300)).length_controlled
+        difference = rng.normal(200, 400, 150)
+        preferred = rng.random(150) < 1 / (1 + np.exp(-0.3 - 1.2 * np.tanh(difference / 400)))
+        return measures.win_rate(preferred, difference, np.zeros(150)).length_controlled
 
     assert holds(covers(evaluate, 1 / (1 + math.exp(-0.3)), 4))

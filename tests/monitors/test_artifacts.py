@@ -115,4 +115,4 @@ def test_a_tracker_that_blocks_is_left_behind(run, monkeypatch, caplog):
     monkeypatch.setitem(tracked.GIVING, "wandb", lambda *_: time.sleep(30))
     began = time.monotonic()
     tracked.hand_over(run, recipe("wandb", run))
-    assert time.monotonic() - began < 5 and "within" in caplog.text
+    assert time.monotonic() - began < 20 and "within" in caplog.text

@@ -7,7 +7,7 @@ import pytest
 from tests.training.failing_plugins import TEXT
 from tests.training.runs import launch, lines_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("failing_plugins")]  # they share `ranks`
 
 SAYS = {
     "verifier": ("PluginFailed", "verifier 'fails_on_one' raised ConnectionError", "raise ConnectionError"),

@@ -19,7 +19,7 @@ from tests.launch.fakes import wait_for
 from tests.training.runs import SMALL
 
 LONG_S = 60.0  # of a phase that is to be left
-SOON_S = 10.0  # in which it must be
+SOON_S = 30.0  # in which it must be
 RUN = [*SMALL, "trainer.max_steps=5", "trainer.save_steps=2", "trainer.eval_steps=3", "task.train=16"]
 
 

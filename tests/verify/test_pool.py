@@ -222,7 +222,7 @@ def test_workers_die_with_a_killed_parent(tmp_path):
     finally:
         parent.kill()
         parent.wait()
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while any(map(_running, pids)) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not any(map(_running, pids))
@@ -325,9 +325,9 @@ def _cpu_seconds(verifier):
 def test_plain_answers_need_no_worker():
     with Verifier(VerifierSettings()) as verifier:
         claims = [Claim(rf"\boxed{{{i}}}", str(i % 5)) for i in range(2000)]
-        start = time.perf_counter()
+        start = time.process_time()
         verdicts = verifier.verify(claims)
-        assert time.perf_counter() - start < 4
+        assert time.process_time() - start < 4
         assert [v.correct for v in verdicts] == [i < 5 for i in range(2000)]
         assert verifier._pool is None
 
