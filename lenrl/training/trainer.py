@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -57,6 +58,7 @@ OVERRIDES = {
     "_generate_and_score_completions": "(self, inputs)",
     "_calculate_rewards": "(self, inputs, prompts, completions, completion_ids_list)",
     "_generate": "(self, prompts)",
+    "_tokenize_prompts": "(self, prompts)",
     "_generate_single_turn": (
         "(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False)"
     ),
@@ -231,6 +233,14 @@ class SlottedGRPO(CheckpointedGRPO):
             if parts[name] is not None:
                 parts[name] = self.rollout.capped(parts[name])
         return tuple(parts.values())
+
+    def _tokenize_prompts(self, prompts: list) -> tuple:
+        """TRL's, of each prompt once: a group's are equal, unless budgets differ, and stand side by side."""
+        runs = [(prompt, len(list(run))) for prompt, run in groupby(prompts)]
+        ids, *others = super()._tokenize_prompts([prompt for prompt, _ in runs])
+        if any(others):  # images and the like, in shapes of their own
+            return super()._tokenize_prompts(prompts)
+        return [own for own, (_, rows) in zip(ids, runs, strict=True) for _ in range(rows)], *others
 
     @contextmanager
     def _capped(self, cap: int) -> Iterator[None]:

@@ -53,7 +53,9 @@ def run(tmp_path_factory):
         trainer.rollout.problem_set.verifier.begin = watched
         trainer._rollout_logps = compared
 
-    trained(folder, *DRPO, "trainer.gradient_checkpointing=true", recipe="drpo", before=watch)
+    seen["trainer"] = trained(
+        folder, *DRPO, "trainer.gradient_checkpointing=true", recipe="drpo", before=watch
+    )
     return folder, seen
 
 
@@ -74,6 +76,22 @@ def test_the_sampler_hands_out_the_log_probs_that_a_forward_gives(run):
         assert torch.allclose(found, forward, atol=1e-5)
         assert len(found.unique()) > 1
     assert seen["passes"] == 0, "no pass without gradient for log-probs"
+
+
+def test_a_prompt_is_tokenized_once_for_the_completions_of_its_group(run, monkeypatch):
+    trainer, conversations = run[1]["trainer"], []
+    tokenizer = trainer.processing_class
+    render = tokenizer.apply_chat_template
+
+    def counted(conversation, **options):
+        conversations.append(len(conversation))
+        return render(conversation=conversation, **options)
+
+    monkeypatch.setattr(tokenizer, "apply_chat_template", counted)
+    prompts = [[{"role": "user", "content": text}] for text in ("1+1", "1+1", "2+2=?", "1+1")]
+    ids, images, fields = trainer._tokenize_prompts(prompts)
+    assert conversations == [3] and images is None and not fields
+    assert ids == super(type(trainer), trainer)._tokenize_prompts(prompts)[0]
 
 
 def test_noise_is_a_rollouts_own(run, tmp_path):
