@@ -218,7 +218,8 @@ class RolloutScoring:
             PluginFailed: on every process, where code of the user's own fails on one of them.
         """
         current = self.current
-        calls = self._calls(completion_ids, trainer_state)
+        with self.monitor.timed("verify"):
+            calls = self._calls(completion_ids, trainer_state)
         problems, texts, budgets = calls.problems, calls.texts, calls.prompt_budgets
         verdicts = self._verify(calls, range(len(texts)), current.pending)
         parts = zip(problems, budgets, completion_ids, texts, verdicts, strict=True)
@@ -443,9 +444,14 @@ class RolloutScoring:
     def _extras(self, current: InProgress) -> list[dict[str, Any]]:
         """Values of `log_extra`, and the prompt as the model read it, a row of this process."""
         columns = {} if current.calls is None else current.calls.extras
-        text, asked = self.problem_set.prompts.text, self.problem_set.asked
-        return [
-            {name: values[i] for name, values in columns.items() if i < len(values)}
-            | {"rendered": text(asked(row), budget)}
-            for i, (row, budget) in enumerate(zip(current.rows, current.prompt_budgets, strict=True))
-        ]
+        rendered: dict[
+            tuple[str, str | None, str | None], str
+        ] = {}  # once each: a group's are mostly the same
+        extras = []
+        for i, (row, budget) in enumerate(zip(current.rows, current.prompt_budgets, strict=True)):
+            read = row["prompt_id"], budget.hint, budget.system
+            if read not in rendered:
+                rendered[read] = self.problem_set.prompts.text(self.problem_set.asked(row), budget)
+            logged = {name: values[i] for name, values in columns.items() if i < len(values)}
+            extras.append(logged | {"rendered": rendered[read]})
+        return extras

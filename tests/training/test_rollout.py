@@ -268,3 +268,18 @@ def test_strategies_observe_each_batch_once_and_their_states_are_known_to_have_c
     part.finish(batch_of([ids("a0."), ids("0.")]), logps=no_logps)
     assert part.strategies.version == 1
     assert part.strategies.state_dict()["budget"]["prompts"]["q0"]["visits"] == 1
+
+
+def test_a_prompt_is_rendered_once_for_completions_that_read_the_same_words(monitor, tmp_path, monkeypatch):
+    part, texts = scoring(method(budget=Hint()), monitor, group_size=4), []
+    prompts = part.problem_set.prompts
+    text = prompts.text
+    monkeypatch.setattr(
+        prompts, "text", lambda *given: texts.append(text(*given)) or texts[-1], raising=False
+    )
+    part.begin(rows("q0", "q0", "q0", "q0"), step=3, number=0)
+    completions = [ids("a0."), ids("ab."), ids("0."), ids("1.")]
+    part.score(completions)
+    part.finish(batch_of(completions), logps=no_logps)
+    assert texts == ["0?", "0? in 3"]
+    assert [row["rendered"] for row in rows_of(tmp_path)] == texts * 2
