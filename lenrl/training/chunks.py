@@ -15,7 +15,7 @@ Scored = tuple[Tensor, Tensor | None]
 Forward = Callable[[Tensor, Tensor, int], Scored]
 """Scores the last T columns of ids (N, L) under a mask (N, L)."""
 
-FORWARD_TOKENS = {"cpu": 96, "cuda": 2048}
+FORWARD_TOKENS = {"cpu": 64, "cuda": 2048}
 """Tokens whose computing takes as long as one more forward and backward pass does by itself, by kind of device."""
 
 
