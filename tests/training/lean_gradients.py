@@ -1,18 +1,26 @@
 """A worker of any launch: gradients of the lean update next to those of TRL's own path, on the same completions.
 
 Usage: lean_gradients.py OUT_DIR CELL [CELL ...], cells being names of CELLS. Every cell writes OUT_DIR/CELL.json: the
-difference of the two gradients relative to TRL's, the greatest over the steps that are compared.
+difference of the two gradients relative to TRL's, the greatest over the steps that are compared. Between two steps the
+weights of both move by the same random amounts and not along their gradients, so that each step begins with one policy.
+Arithmetic is float64 but for DeepSpeed, and the angles of rotary positions are everywhere: as float32 they depend on a
+row's padding on the left, and TRL's own gradient with them, by 1e-5.
 """
 
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+import trl.trainer.utils
 from accelerate import PartialState
+from transformers.models.qwen3.modeling_qwen3 import Qwen3RotaryEmbedding
 
+from lenrl.training.checkpointing import swapped
 from tests.training import on_cpu  # noqa: F401 - before the process group begins
 from tests.training.runs import force, lines_of, small_run
 from tests.training.sharded import Capture
@@ -21,6 +29,7 @@ from tests.training.two_processes import say
 ROWS = 48  # of an optimizer step, over all processes, in two micro-batches a process
 LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo")
 TWO_UPDATES = "trainer.steps_per_generation=4"
+MOVE = 0.004  # standard deviation of what a weight moves by: ratios leave the clipping range
 LORA = "model.peft={r: 4, lora_alpha: 16, target_modules: all-linear}"
 CELLS: dict[str, list[str]] = {
     **{name: ["grpo", f"trainer.loss_type={name}"] for name in LOSSES},
@@ -62,8 +71,37 @@ def allowed(launch: str, cell: str) -> bool:
     return not (launch.startswith("zero") and "drop_flat" in cell)
 
 
+class Head:
+    """TRL's fused head without its float32: log-probs and entropies of labels."""
+
+    @staticmethod
+    def apply(hidden, weight, _bias, labels, temperature, *_):
+        logp = (hidden @ weight.T / temperature).log_softmax(-1)
+        entropy = -(logp.detach().exp() * logp.detach()).sum(-1)
+        return logp.gather(-1, labels[:, None])[:, 0], entropy, None, None, None
+
+
+def exact_angles(self, x, position_ids):
+    """cos and sin of rotary positions, computed in float64."""
+    angles = position_ids[..., None].double() * self.inv_freq.double()
+    both = torch.cat([angles, angles], -1)
+    return both.cos().to(x.dtype), both.sin().to(x.dtype)
+
+
+@contextmanager
+def exact(trainer: Any) -> Iterator[None]:
+    """float64 for the length of a block, as far as the launch allows."""
+    with swapped(Qwen3RotaryEmbedding, forward=torch.no_grad()(exact_angles)):
+        if trainer.is_deepspeed_enabled:
+            yield
+            return
+        trainer.model.double()
+        with swapped(trl.trainer.utils, _ChunkedLogProbFunction=Head):
+            yield
+
+
 class EveryStep(Capture):
-    """Keeps the gradient of each optimizer step."""
+    """Keeps the gradient of each optimizer step, and moves the weights after it by what its number decides."""
 
     def __init__(self, trainer: Any) -> None:
         super().__init__(trainer, {})
@@ -72,6 +110,24 @@ class EveryStep(Capture):
     def on_step_end(self, args, state, control, **_):
         self.steps.append(torch.cat([self.into[name].double().flatten() for name in sorted(self.into)]))
         self.into.clear()
+        generator = torch.Generator().manual_seed(state.global_step)
+        for parameter in self.trainer.model.parameters():
+            if parameter.requires_grad:
+                with opened(parameter) as held:
+                    held.add_(MOVE * torch.randn(held.shape, generator=generator))
+
+
+@contextmanager
+def opened(parameter: Any) -> Iterator[torch.Tensor]:
+    """What this process holds of a parameter, or all of it, to be edited."""
+    if not hasattr(parameter, "ds_id"):
+        data = parameter.detach()
+        yield data.to_local() if hasattr(data, "to_local") else data
+        return
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
+        yield parameter.data
 
 
 def gradients(cell: str, out: Path, *, lean: bool) -> tuple[list[torch.Tensor], list[dict]]:
@@ -86,8 +142,8 @@ def gradients(cell: str, out: Path, *, lean: bool) -> tuple[list[torch.Tensor], 
         f"trainer.per_device_train_batch_size={ROWS // 2 // int(os.environ.get('WORLD_SIZE', '1'))}",
         "trainer.gradient_accumulation_steps=2",
         "trainer.max_completion_length=300",
-        "trainer.optim=sgd",  # Adam's first steps turn rounding into signs
-        "trainer.learning_rate=0.01",
+        "trainer.optim=sgd",
+        "trainer.learning_rate=1e-30",  # no weight moves by it
         "trainer.lr_scheduler_type=constant",
         "trainer.warmup_steps=0",
         f"update.lean={str(lean).lower()}",
@@ -98,7 +154,7 @@ def gradients(cell: str, out: Path, *, lean: bool) -> tuple[list[torch.Tensor], 
         make_likelier(trainer)
     capture = EveryStep(trainer)
     trainer.add_callback(capture)
-    with verifier:
+    with verifier, exact(trainer):
         trainer.train()
     return capture.steps, lines_of(out) if PartialState().is_main_process else []
 
