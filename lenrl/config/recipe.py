@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from lenrl import plugins
 from lenrl.config.difference import ADDRESSES, OPTIONAL
 from lenrl.errors import BadInput, explain
+from lenrl.options import Options
 from lenrl.strategies import registry
 from lenrl.strategies.base import Advantage, Budget, Objective, Reward, Sampling, Strategy, Truncation
 from lenrl.strategies.functions import RewardFunction
@@ -32,7 +33,7 @@ def short_digest(value: Any) -> str:
     return hashlib.blake2b(canonical.encode(), digest_size=4).hexdigest()
 
 
-class Settings(BaseModel):
+class Settings(Options):
     """Base of the sections: frozen, unknown keys refused, no infinities."""
 
     model_config = ConfigDict(

@@ -163,7 +163,7 @@ def grouped(rows: list[LoggedRow]) -> list[list[int]]:
 
 def _row(where: str, line: bytes) -> LoggedRow:
     try:
-        values = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant)
+        values = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
     except UnicodeDecodeError as error:
         raise BadInput(f"{where}: not UTF-8 at byte {error.start}; convert the file") from None
     except (ValueError, RecursionError) as error:
@@ -182,6 +182,11 @@ def _row(where: str, line: bytes) -> LoggedRow:
         if values.get(name) is None:
             raise BadInput(f"{where}: field {name!r} is missing; {rule}") from None
         raise BadInput(f"{where}: field {name!r} is {shown(values[name], FIELD_CHARS)}; {rule}") from None
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _refuse_constant(digits)
 
 
 def _refuse_constant(name: str) -> float:

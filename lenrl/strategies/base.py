@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 from torch import Tensor
 
 from lenrl.errors import RunFailed
+from lenrl.options import Options
 from lenrl.rollouts import READABLE, Readable, RewardResult, Rollouts
 from lenrl.strategies import groups
 
@@ -49,7 +50,7 @@ class Forbidden:
     why: str
 
 
-class Strategy(BaseModel, abc.ABC):
+class Strategy(Options, abc.ABC):
     """Base of all strategies; `name` is what a recipe calls it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ignored_types=(type(None),))

@@ -8,15 +8,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import Field, field_validator
 
+from lenrl.options import Options
 from lenrl.tasks.problem import Problem
 from lenrl.verify.settings import VerifierSettings
 
 SPLITS = ("train", "dev", "test")
 
 
-class Task(BaseModel, abc.ABC, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True):
+class Task(Options, abc.ABC, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True):
     """Base of all tasks; `name` is what a recipe calls it."""
 
     VERIFIER: ClassVar[str | None] = None  # kind of verifier that its gold answers need; None: any

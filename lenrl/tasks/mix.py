@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
+from pydantic import ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
 
 from lenrl.errors import BadInput, explain, shown
+from lenrl.options import Options
 from lenrl.tasks.base import Task
 from lenrl.tasks.problem import Problem
 from lenrl.verify.settings import PartsSettings, VerifierSettings
@@ -20,7 +21,7 @@ NAME = r"^[A-Za-z0-9_][A-Za-z0-9_-]*$"  # of a part: it stands in the names of f
 OF_PARTS = ("system_prompt", "template", "answers_unasked", "max_unreadable", "long_prompts")
 
 
-class Part(BaseModel):
+class Part(Options):
     """A task in a mix."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,14 +116,29 @@ def checked(row: Row) -> Row:
     """The row itself.
 
     Raises:
-        BadInput: it is no mapping, or a text in it is too long, holds a NUL, or is not Unicode.
+        BadInput: it is no mapping, holds NaN or infinity, or a text in it is too long, holds a NUL, or is not Unicode.
     """
     if not isinstance(row.values, dict):
         raise BadInput(f"{row.where}: a {type(row.values).__name__}, expected an object with named fields")
     for name, value in row.values.items():
+        if (number := _endless(value)) is not None:
+            raise BadInput(
+                f"{row.where}: field {name[:60]!r} holds {number}, which is no value; leave the field out, or give null"
+            )
         for text in filter(lambda part: isinstance(part, str), (name, value)):
             _check_text(f"{row.where}: field {name[:60]!r}", text)
     return row
+
+
+def _endless(value: Any) -> float | None:
+    """A number that is NaN or infinite, at any depth."""
+    todo = [value]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, float) and not math.isfinite(part):
+            return part
+        todo += part.values() if isinstance(part, dict) else part if isinstance(part, list | tuple) else ()
+    return None
 
 
 def _check_text(where: str, text: str) -> None:

@@ -5,14 +5,15 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
+from lenrl.options import Options
 from lenrl.verdicts import StepScore, Verdict
 
 __all__ = ["StepScore", "Verdict", "VerifierPlugin"]
 
 
-class VerifierPlugin(BaseModel, abc.ABC):
+class VerifierPlugin(Options, abc.ABC):
     """A kind of verifier, chosen by `verifier.kind=NAME`; its fields are the options of the recipe's `verifier` key.
 
     It defines `judge` or, for many completions at once, `judge_batch`; either may be `async def`. Its judgement of a

@@ -18,8 +18,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from lenrl.options import Options
 from lenrl.verify.jail import TIMED_OUT
 
 Isolation = Literal["namespaces", "audit"]
@@ -28,7 +29,7 @@ MOST_BYTES = 2**20  # of all values
 START_S = 10.0  # before the code runs
 
 
-class SandboxLimits(BaseModel):
+class SandboxLimits(Options):
     """Limits of what the code of one completion may use."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializeAsAny, ValidationError
+from pydantic import ConfigDict, Field, SerializeAsAny, ValidationError
 
 from lenrl import plugins
 from lenrl.errors import BadInput, explain
+from lenrl.options import Options
 from lenrl.verify.kinds import KINDS
 
 
-class VerifierSettings(BaseModel):
+class VerifierSettings(Options):
     """Settings of finding and comparing answers, and of what a worker may spend on one completion."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

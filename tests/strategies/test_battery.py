@@ -137,7 +137,7 @@ def test_numbers_out_of_bounds_are_refused(slot: str, name: str) -> None:
     for option, field in kind.model_fields.items():
         if option == "seed" or not isinstance(field.default, int | float) or isinstance(field.default, bool):
             continue
-        for value in (-1, float("nan"), float("inf")):
+        for value in (-1, float("nan"), float("inf"), True):
             with pytest.raises(BadInput, match=option):
                 registry.build(slot, {"name": name, option: value})
 
