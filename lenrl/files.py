@@ -70,13 +70,3 @@ def digest(value: Any, size: int = 8) -> str:
     """
     text = json.dumps(value, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=size).hexdigest()
-
-
-def visible(text: str) -> str:
-    """A text whose control characters show, and which UTF-8 can hold.
-
-    >>> visible("\x1b[0m" + chr(0))
-    '␛[0m␀'
-    """
-    shown = "".join(c if c in "\n\t" or ord(c) >= 32 else chr(0x2400 + ord(c)) for c in text)
-    return shown.encode("utf-8", "replace").decode()

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from lenrl.config import Recipe, compose
 from lenrl.errors import BadInput, LenrlError
-from lenrl.redact import Redacting, redacted
+from lenrl.redact import Redacting, printable
 from lenrl.training.signals import Stopped, StopSignal
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def main(
     except LenrlError as fault:
         if os.environ.get("LENRL_DEBUG"):
             raise
-        (say or partial(print, file=sys.stderr))(redacted(f"error: {fault}"))
+        (say or partial(print, file=sys.stderr))(printable(f"error: {fault}"))
         return fault.exit_code
     return 0
 

@@ -1,13 +1,21 @@
 """Recipes and files that mean harm: each is refused at once, in one message, and nothing leaves its place."""
 
+import io
 import json
+import logging
+import re
+import time
 
 import pytest
 
+from lenrl.cli import main
 from lenrl.config import compose
 from lenrl.dryrun.logged_rows import of_rows, read
 from lenrl.errors import BadInput
+from lenrl.evaluation import answers
+from lenrl.redact import Redacting, printable, redacted
 from lenrl.tasks.rows import read_rows
+from lenrl.terminal import Terminal
 
 # --- numbers that are none
 
@@ -21,20 +29,20 @@ from lenrl.tasks.rows import read_rows
         "guard.hang_timeout_s=true",
         "update.tokens=true",
         "seed=false",
-        "trainer.max_steps=true",
-        "trainer.learning_rate=true",
     ],
 )
 def test_true_and_false_are_no_numbers(override):
     with pytest.raises(BadInput, match="number|integer"):
-        from lenrl.training.prepare import prepare
-
-        prepare(compose("grpo", [override]))
+        compose("grpo", [override])
 
 
 @pytest.mark.parametrize(
     ("section", "options"),
-    [("verifier", {"timeout_s": True}), ("verifier", {"workers": False}), ("task", {"train": True, "name": "chain"})],
+    [
+        ("verifier", {"timeout_s": True}),
+        ("verifier", {"workers": False}),
+        ("task", {"train": True, "name": "chain"}),
+    ],
 )
 def test_true_and_false_are_no_numbers_for_tasks_and_verifiers(section, options):
     from lenrl import tasks
@@ -64,3 +72,123 @@ def test_a_number_that_is_none_is_refused_in_a_parquet_file(tmp_path):
     parquet.write_table(pyarrow.table({"prompt": ["a"], "answer": [float("nan")]}), tmp_path / "a.parquet")
     with pytest.raises(BadInput, match="row 1: field 'answer' holds nan"):
         read_rows(tmp_path / "a.parquet")
+
+
+# --- keys that become folders, and interpolations
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "recipe=../../elsewhere", "recipe=..", "recipe=.", "recipe=/tmp/x", "recipe=a/../../b", "recipe='a//b'",
+        f"recipe={'a' * 300}", "recipe='a\nb'", "recipe=''", "name=..", "name=a/b", "name=../b", "name=''",
+        f"name={'a' * 300}",
+        "evals=[{name: ../x, task: {name: chain}}]", f"evals=[{{name: {'a' * 300}, task: {{name: chain}}}}]",
+        "task={name: mix, parts: {../x: chain, b: chain}}", "plugins={../x.py: abc}",
+    ],
+)  # fmt: skip
+def test_no_key_leads_out_of_the_folder_of_runs(override):
+    with pytest.raises(BadInput) as refused:
+        from lenrl import tasks
+
+        tasks.build(compose("grpo", [override]).task)
+    assert override.split("=")[0] in str(refused.value) and len(str(refused.value)) < 1500
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "${oc.env:HARMLESS}", "${ oc.env : HARMLESS}", "${oc.${recipe}:HARMLESS}", "${${recipe}:HARMLESS}",
+        "${oc.${trainer.a}nv:HARMLESS}", "x${${recipe}}", "${oc.decode:'${oc.env:HARMLESS}'}", 
+        "a ${seed} ${oc.env:HARMLESS} b",
+        "${oc.env:HARMLESS", "${seed}${${recipe}.env:HARMLESS}",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("place", ["value", "defaults", "nested"])
+def test_no_interpolation_reads_the_environment(tmp_path, monkeypatch, value, place):
+    monkeypatch.setenv("HARMLESS", "what-stands-in-it")
+    path = tmp_path / "mine.yaml"
+    quoted = json.dumps(value)
+    path.write_text(
+        {
+            "value": f"defaults: [base, _self_]\nlogging: {{project: {quoted}}}\n",
+            "defaults": f"defaults: [base, {{task: {quoted}}}, _self_]\n",
+            "nested": f"defaults: [base, _self_]\nrecipe: oc.env\nevals: [{{name: a, task: {{path: {quoted}}}}}]\n",
+        }[place]
+    )
+    with pytest.raises(BadInput) as refused:
+        compose(str(path))
+    assert "what-stands-in-it" not in str(refused.value)
+
+
+def test_an_interpolation_of_a_key_is_what_it_names():
+    assert compose("grpo", ["logging.project=${model.path}-${seed}"]).logging.project == "tiny-0"
+
+
+# --- secrets, control characters, long texts
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["PGPASSWORD", "MYSQL_PWD", "GITHUB_PAT", "DB_PASS", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "HF_TOKEN", "KEY",
+     "SENTRY_DSN", "SSH_PASSPHRASE", "basic_auth", "MYAPIKEY", "GHTOKEN", "SESSION_COOKIE", "TOKEN2", "DB_CREDENTIALS"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "value", ["/starts/with/a/slash+x", "hunter2", "a1b2c3d4e5f6", "p@ss", "with space, and more"]
+)
+def test_a_secret_is_in_no_message(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    assert redacted(f"no answer ({value}), {value}.") == "no answer (***), ***."
+
+
+@pytest.mark.parametrize("value", ["/starts/with/a/slash+x", "hunter2"])
+def test_a_secret_is_in_no_recipe(monkeypatch, value):
+    monkeypatch.setenv("PGPASSWORD", value)
+    with pytest.raises(BadInput) as refused:
+        compose("grpo", [f'logging.project="{value}"'])
+    assert "holds a secret (not shown)" in str(refused.value) and value not in str(refused.value)
+
+
+def test_what_is_named_alike_and_no_secret_stays(monkeypatch, tmp_path):
+    for name, value in [
+        ("SSL_KEY", str(tmp_path)), ("PWD", str(tmp_path) + "/x"), ("TOKENIZERS_PARALLELISM", "falsefalse"), 
+        ("PATH_KEYS", "abcdefgh"),
+        ("AUTH", "none"), ("PASS", "abc"), ("DB_PASS", "cat1"),
+    ]:  # fmt: skip
+        monkeypatch.setenv(name, value)
+    text = f"{tmp_path}/x falsefalse abcdefgh none abc concat12"
+    assert redacted(text) == text
+
+
+@pytest.mark.parametrize("at", range(9_980, 10_010))
+def test_no_part_of_a_secret_is_left_at_a_cut(monkeypatch, at):
+    monkeypatch.setenv("HF_TOKEN", "SECRETSECRET")
+    text = "." * at + "SECRETSECRET" + "." * 30_000 + "SECRETSECRET" + "." * at
+    shown = printable(text)
+    assert "SE" not in shown.replace("***", "") and "ET" not in shown and len(shown) < 20_100
+
+
+@pytest.mark.parametrize(
+    "text", ["a" * 10**7, "a://" * 10**6, "://" * 10**6, "user@" * 10**6, "\x1b[" * 10**6]
+)
+def test_a_long_message_is_cut_before_anything_reads_it(text):
+    """Ten million characters would take hours to look through for the user names of addresses."""
+    started = time.process_time()
+    record = logging.LogRecord("x", 40, __file__, 1, "%s", (text,), None)
+    assert Redacting().filter(record) and len(record.getMessage()) < 21_000
+    assert time.process_time() - started < 20
+
+
+def test_control_characters_reach_no_terminal(capsys, tmp_path):
+    hostile = "\x1b[2J\x1b]0;title\x07\x9b31m\r\x7f\u202eabc"
+    out = io.StringIO()
+    answers.show({hostile: {"answers": 1}}, Terminal(file=out, force_terminal=True, width=100))
+    assert main(["train", hostile]) == 2
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"prompt": "a", "length": hostile}) + "\n")
+    assert main(["score", "grpo", str(path)]) == 2
+    logging.lastResort.handle(logging.LogRecord("x", 40, __file__, 1, hostile, (), None))
+    printed, err = capsys.readouterr()
+    for text in (printed, err, re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())):
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text), ascii(text)
+    assert "␛" in out.getvalue()

@@ -1,6 +1,7 @@
 """The command line: one file a verb, and imports inside the verbs, so that help answers at once."""
 
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -9,7 +10,7 @@ from types import ModuleType
 
 from lenrl import __version__
 from lenrl.errors import BadInput, LenrlError, did_you_mean
-from lenrl.redact import redacted
+from lenrl.redact import Redacting, printable
 
 VERBS = {  # in the order of a user's day; each is lenrl/cli/VERB.py with `main(arguments) -> exit code`
     "train": "train a model as a recipe says",
@@ -47,13 +48,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] in ("-V", "--version"):
         sys.stdout.write(f"lenrl {__version__}\n")
         return 0
+    if logging.lastResort is not None:
+        logging.lastResort.addFilter(Redacting())
     before = _leave_on_sigterm()
     try:
         return _verb(words[0]).main(words[1:])
     except LenrlError as fault:
         if os.environ.get("LENRL_DEBUG"):
             raise
-        sys.stderr.write(redacted(f"error: {fault}\n"))
+        sys.stderr.write(printable(f"error: {fault}") + "\n")
         return fault.exit_code
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lenrl.cli.arguments import Parser
+from lenrl.terminal import Terminal
 
 EXAMPLES = (
     "lenrl compare outputs/grpo/NAME outputs/drpo/NAME",
@@ -28,7 +29,6 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--figures", type=Path, metavar="DIR", help="also CSV, SVG and PNG of every figure")
     options = parser.read(arguments)
 
-    from rich.console import Console
     from rich.text import Text
 
     from lenrl.api.verbs import compare
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     from lenrl.report.tables import compared_table
 
     compared = compare(options.runs, options.out)
-    console = Console()
+    console = Terminal()
     console.print(compared_table(compared.rows()))
     for warning in compared.warnings:
         console.print(Text(f"not alike: {warning}"), soft_wrap=True)

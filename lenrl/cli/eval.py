@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from lenrl.cli.arguments import Parser
 from lenrl.errors import BadInput
+from lenrl.terminal import Terminal
 
 if TYPE_CHECKING:
     from lenrl.evaluation.settings import EvalSettings
@@ -82,12 +83,10 @@ def main(arguments: Sequence[str]) -> int:
         raise BadInput("lenrl eval --sft takes one task: name it, task=NAME; the run has `evals`.")
     out = options.out or _new_folder()
 
-    from rich.console import Console
-
     from lenrl.evaluation.evaluate import evaluate
     from lenrl.report import summary
 
-    console = Console()
+    console = Terminal()
     try:
         for name, other, its_settings in others:
             result = evaluate(models, other, its_settings, out_dir=out / name, console=console)
@@ -118,11 +117,10 @@ def _load_plugins(options: argparse.Namespace) -> None:
 def _answers(options: argparse.Namespace) -> int:
     if options.words or options.sft:
         raise BadInput("lenrl eval --answers measures a file: give no model, no setting and no --sft.")
-    from rich.console import Console
 
     from lenrl.evaluation import answers
 
-    answers.show(answers.measure(options.answers, options.out), Console())
+    answers.show(answers.measure(options.answers, options.out), Terminal())
     return 0
 
 

@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from lenrl.cli.arguments import Parser
+from lenrl.terminal import Terminal
 
 EXAMPLES = (
     "lenrl sweep efficient reward.alpha=0.05,0.1,0.2 seed=0,1",
@@ -54,11 +55,9 @@ def main(arguments: Sequence[str]) -> int:
 
     plan = Plan.read(options.recipe, options.overrides, options.plugin, options.trials)
     if options.collect:
-        from rich.console import Console
-
         from lenrl.sweeps.outcomes import conclude
 
-        conclude(plan, Console())
+        conclude(plan, Terminal())
         return 0
 
     from lenrl.sweeps.scheduler import Sweep

@@ -95,6 +95,7 @@ def _load(primary: DictConfig | dict[str, Any], folder: Path) -> tuple[DictConfi
     from omegaconf import OmegaConf, open_dict
 
     primary = OmegaConf.create(primary)
+    refuse_resolvers(OmegaConf.to_container(primary, resolve=False))  # Hydra resolves them in a defaults list
     if "hydra" in primary:
         raise BadInput("key 'hydra': a recipe configures an experiment, not Hydra. Remove the section.")
     primary["hydra"] = {"searchpath": [f"file://{folder}"]}

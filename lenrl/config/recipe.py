@@ -23,6 +23,7 @@ from lenrl.strategies.functions import RewardFunction
 from lenrl.strategies.method import Method
 
 SLOTS = ("budget", "truncation", "reward", "advantage", "objective", "sampling")
+NAME_CHARS = 200  # of a recipe or a run, which are folders
 # Keys that do not shape the result: the run's name is a hash of all the others.
 UNHASHED = ("recipe", "launch", "logging", "hub", "resume", "resume_with_changes", "name", "output_dir")
 
@@ -112,7 +113,7 @@ class OtherData(Settings):
     It has its defaults here: an entry stands in no file that all recipes begin with. Null: as the rollouts are drawn.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]*$")  # of its figures and its folder
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$")  # of its figures and its folder
     task: dict[str, Any]
     split: Literal["train", "dev", "test"] = "test"
     count: int | None = Field(default=None, ge=1)  # problems, the first ones; null: all
@@ -186,11 +187,24 @@ class Recipe(Settings):
             _function(name)
         return value
 
+    @field_validator("recipe")
+    @classmethod
+    def _inside_outputs(cls, value: str) -> str:
+        parts = value.split("/")
+        if len(value) > NAME_CHARS or any(p.strip(". ") == "" for p in parts) or not value.isprintable():
+            raise ValueError(
+                "a recipe's name stands in the path outputs/RECIPE/NAME: words with / between them, none of them . or "
+                f".., {NAME_CHARS} characters at most. It is the file's; leave the key out"
+            )
+        return value
+
     @field_validator("name")
     @classmethod
     def _file_name(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"[A-Za-z0-9_+=,][A-Za-z0-9._+=,-]*", value):
-            raise ValueError("a name is letters, digits and . _ + = , - only; a path goes into output_dir")
+        if value is not None and not re.fullmatch(r"[A-Za-z0-9_+=,][A-Za-z0-9._+=,-]{0,199}", value):
+            raise ValueError(
+                f"a name is letters, digits and . _ + = , - only, {NAME_CHARS} at most; a path goes into output_dir"
+            )
         return value
 
     @field_validator("evals")

@@ -8,10 +8,9 @@ from pydantic import ValidationError
 
 from lenrl.config.difference import OPTIONAL
 from lenrl.config.recipe import Recipe
-from lenrl.errors import BadInput, explain
+from lenrl.errors import BadInput, explain, shown
 from lenrl.redact import redacted
 
-_RESOLVER = re.compile(r"\$\{\s*([A-Za-z_][\w.]*)\s*:")
 _MISSING = (
     "A recipe needs every section: begin its file with `defaults: [base, _self_]`, which fills in the others"
 )
@@ -31,14 +30,32 @@ def checked(plain: Mapping[str, Any]) -> Recipe:
 
 
 def refuse_resolvers(raw: Any) -> None:
-    """Only `${section.key}`: `${now:}` differs on each process, `${oc.env:}` would write secrets to files."""
+    """Only `${section.key}`: `${now:}` differs on each process, `${oc.env:}` would write secrets to files.
+
+    Raises:
+        BadInput: an interpolation with a resolver, or with another one inside, which may spell a resolver's name.
+    """
     for key, value in _leaves(raw):
-        resolver = _RESOLVER.search(value) if isinstance(value, str) else None
-        if resolver:
-            raise BadInput(
-                f"{key}={value!r}: an interpolation names a key, as ${{trainer.max_steps}}; the "
-                f"resolver {resolver[1]!r} could give another value on each process. Give the value itself."
-            )
+        for name in _interpolations(value) if isinstance(value, str) else ():
+            if ":" in name or "${" in name:
+                raise BadInput(
+                    f"{key}={shown(value)}: an interpolation names a key, as ${{trainer.max_steps}}; the "
+                    f"resolver {shown(name.split(':')[0].strip(), 60)} could give another value on each process. Give "
+                    "the value itself."
+                )
+
+
+def _interpolations(text: str) -> Iterator[str]:
+    """Content of each `${...}`, up to the brace that closes it; one that is inside another is in that one's content."""
+    start = text.find("${")
+    while start >= 0:
+        depth, end = 0, start + 1
+        for end in range(start + 1, len(text)):
+            depth += {"{": 1, "}": -1}.get(text[end], 0)
+            if not depth:
+                break
+        yield text[start + 2 : end if not depth else None]
+        start = text.find("${", end)
 
 
 def refuse_secrets(plain: Any) -> None:

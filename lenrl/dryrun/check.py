@@ -15,11 +15,12 @@ from lenrl.dryrun import leverage as trial
 from lenrl.dryrun import memory as sizes
 from lenrl.dryrun.fast_paths import fast_paths
 from lenrl.dryrun.objective_trial import try_objective
-from lenrl.files import visible
 from lenrl.measures.format import Figures
+from lenrl.redact import visible
 from lenrl.rollouts import Verdict
 from lenrl.tasks import Problem, by_part
 from lenrl.tasks.audit import Audit
+from lenrl.terminal import Terminal
 from lenrl.training.audited_data import audited, audited_others
 from lenrl.training.prepare import CheckedRun, prepare
 from lenrl.training.rendered import rendered
@@ -74,7 +75,7 @@ def check(recipe: Recipe) -> Figures:
 
 def show(facts: Figures, console: Console | None = None) -> None:
     """Print what `check` found."""
-    console = console or Console()
+    console = console or Terminal()
     console.print(Text(yaml.safe_dump(facts["recipe"], sort_keys=False, allow_unicode=True)), soft_wrap=True)
     table = Table(show_header=False, box=None, pad_edge=False)
     sections = (

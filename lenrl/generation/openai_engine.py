@@ -16,7 +16,7 @@ from lenrl.errors import BadInput, RunFailed
 from lenrl.generation.base import Completion, Decoding
 from lenrl.generation.external import ExternalEngine, Request
 from lenrl.generation.pretrained import ModelOptions, TokenizerInfo, load_tokenizer_info
-from lenrl.redact import redacted
+from lenrl.redact import printable
 
 KEY = "OPENAI_API_KEY"  # environment variable
 CONCURRENCY = 16  # requests under way
@@ -108,8 +108,8 @@ class OpenAIEngine(ExternalEngine):
                 return answer
             message = _message(answer)
         raise RunFailed(
-            f"{self._client.base_url} does not answer after {TRIES} tries ({redacted(message)}). What was sampled is "
-            "kept: the same command continues."
+            f"{self._client.base_url} does not answer after {TRIES} tries ({printable(message, 1000)}). What was "
+            "sampled is kept: the same command continues."
         )
 
     def _probe(self) -> tuple[bool, bool]:
@@ -153,4 +153,4 @@ def connect(name: str, url: str, options: ModelOptions, *, first_wait_s: float =
 
 
 def _message(answer: httpx.Response) -> str:
-    return redacted(f"{answer.status_code} {answer.text.strip()[:300]}")
+    return printable(f"{answer.status_code} {answer.text.strip()}", 300)

@@ -76,10 +76,10 @@ def _cut_short(code: int) -> None:
 
 
 def _last_words(code: int, how: str) -> None:
-    from lenrl.redact import redacted
+    from lenrl.redact import printable
 
     if how:
-        _note("how", redacted(how)[:500])
+        _note("how", printable(how, 500))
     _note("", str(code))
 
 
@@ -94,10 +94,10 @@ def _note(kind: str, text: str) -> None:
 
 
 def _print_redacted() -> None:
-    from lenrl.redact import redacted
+    from lenrl.redact import printable
 
     rank = f"rank {os.environ['RANK']}: " if os.environ.get("WORLD_SIZE", "1") != "1" else ""
-    print(rank + redacted(traceback.format_exc()), file=sys.stderr, flush=True)
+    print(rank + printable(traceback.format_exc()), file=sys.stderr, flush=True)
 
 
 def _end_with_launcher() -> None:

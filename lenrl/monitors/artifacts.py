@@ -13,7 +13,7 @@ import pandas
 import pyarrow.parquet as pq
 
 from lenrl.monitors.trackers import run_id, trackio_name
-from lenrl.redact import redacted
+from lenrl.redact import printable
 
 if TYPE_CHECKING:
     from lenrl.config import Recipe
@@ -66,7 +66,7 @@ def _bounded(tracker: str, give: Callable[..., None], *arguments: object) -> Non
             "%s did not take the report within %.0f s; it is in the run's folder", tracker, PATIENCE_S
         )
     for fault in faults:
-        message = redacted(f"{type(fault).__name__}: {fault}")[:300]
+        message = printable(f"{type(fault).__name__}: {fault}", 300)
         log.warning("%s did not take the report (%s); it is in the run's folder", tracker, message)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from lenrl.files import read_json, write_json
-from lenrl.redact import redacted
+from lenrl.redact import printable
 
 log = logging.getLogger("lenrl")
 
@@ -81,7 +81,7 @@ class Aside(TrainerCallback):
                         self.prepare(own_args, state)
                     getattr(self.callback, event)(own_args, state, control, **taken)
             except Exception as fault:
-                self._give_up(f"failed in {event} ({type(fault).__name__}: {redacted(str(fault))[:300]})")
+                self._give_up(f"failed in {event} ({type(fault).__name__}: {printable(str(fault), 300)})")
             finally:
                 self._events.task_done()
 

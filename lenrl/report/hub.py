@@ -12,7 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from lenrl.errors import BadInput
-from lenrl.redact import redacted
+from lenrl.redact import printable
 from lenrl.report.card import model_card
 
 if TYPE_CHECKING:
@@ -86,6 +86,6 @@ def push(run_dir: Path, repo: str, *, private: bool) -> str | None:
         message = f"{run_dir.name}: {best_folder(run_dir).name}"
         return api.create_commit(repo, operations(run_dir), commit_message=message).commit_url
     except (HfHubHTTPError, OSError, ValueError) as fault:
-        log.error("the run is finished, but %s was not pushed: %s", repo, redacted(str(fault)))
+        log.error("the run is finished, but %s was not pushed: %s", repo, printable(str(fault)))
         log.error("the same command with hub.push=true pushes it, without a further step")
         return None

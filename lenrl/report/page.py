@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from lenrl import __version__
 from lenrl.errors import BadInput
-from lenrl.files import visible, write_text
+from lenrl.files import write_text
+from lenrl.redact import visible
 from lenrl.report import figures, reader
 from lenrl.report.compare import HEADER, Compared
 from lenrl.report.sources import Training, run_entries

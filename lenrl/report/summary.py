@@ -24,6 +24,7 @@ from lenrl.monitors import artifacts as tracked
 from lenrl.report import page
 from lenrl.report.tables import before_after, before_after_table, models_table, more_table, pairs_table
 from lenrl.tasks import Task
+from lenrl.terminal import Terminal
 from lenrl.training.run_info import task_of
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def finish(run_dir: Path, recipe: Recipe, console: Console | None = None) -> dic
         recipe: what was trained.
         console: where the summary is printed; None: standard output.
     """
-    console = console or Console()
+    console = console or Terminal()
     began = time.perf_counter()
     task = task_of(recipe)
     result, skipped = _evaluate(run_dir, recipe, task, console)

@@ -22,6 +22,7 @@ from lenrl.sweeps.measured import curve, figures, last_step
 from lenrl.sweeps.plan import Plan
 from lenrl.sweeps.progress import Progress
 from lenrl.sweeps.search import Search
+from lenrl.terminal import Terminal
 
 POLL_S = 0.1
 RETRIES = 1  # of a crashed trial, with on_error=retry; each continues the run
@@ -69,7 +70,7 @@ class Sweep:
         self.stop_early = stop_early
         self.only = only
         self.command = command or plan.train
-        self.console = console or Console()
+        self.console = console or Terminal()
         self.signals: list[int] = []
         self.running: list[Running] = []
         self.attempts: dict[int, int] = {}

@@ -17,7 +17,7 @@ from lenrl.tasks.base import Task
 from lenrl.tasks.problem import Problem
 from lenrl.verify.settings import PartsSettings, VerifierSettings
 
-NAME = r"^[A-Za-z0-9_][A-Za-z0-9_-]*$"  # of a part: it stands in the names of figures
+NAME = r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$"  # of a part: it stands in the names of figures
 OF_PARTS = ("system_prompt", "template", "answers_unasked", "max_unreadable", "long_prompts")
 
 
@@ -190,7 +190,7 @@ def _part(name: str, entry: Any) -> Part:
     entry = {"task": entry} if isinstance(entry, str | Task) else entry
     if not isinstance(entry, Mapping) or not isinstance(entry.get("task"), Mapping | str | Task):
         raise BadInput(f"{place}={shown(entry, 60)} names no task; give {{task: ..., weight: ...}}")
-    if not re.match(NAME, name):
+    if not re.fullmatch(NAME, name):
         raise BadInput(f"{place}: a part's name is letters, digits, _ and - only")
     try:
         task = entry["task"] if isinstance(entry["task"], Task) else build(entry["task"])

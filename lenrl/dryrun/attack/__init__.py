@@ -15,6 +15,7 @@ from lenrl.dryrun.attack.hacks import HACKS, Hack
 from lenrl.dryrun.attack.writer import CHARS_A_TOKEN
 from lenrl.errors import BadInput
 from lenrl.measures.format import Figures
+from lenrl.terminal import Terminal
 from lenrl.training.run_info import task_of
 from lenrl.verify.several import verifier_of
 
@@ -68,7 +69,7 @@ def attack(recipe: Recipe, step: int = 0) -> Figures:
 
 def show(result: Figures, console: Console | None = None) -> None:
     """Print the result of `attack`, the hacks that pay first."""
-    console = console or Console()
+    console = console or Terminal()
     title = (
         f"{result['recipe']}: hacks among {result['num_generations']} completions of at most "
         f"{result['max_completion_length']} tokens; each in the group where it did best"
