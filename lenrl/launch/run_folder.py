@@ -17,9 +17,13 @@ from lenrl.config.difference import difference
 from lenrl.errors import BadInput
 from lenrl.files import read_json, write_text
 from lenrl.launch.environment import environment
+from lenrl.launch.lifeline import RANKS, ranks_hold
 from lenrl.training import checkpoint
 
 PREPARED = ("recipe.yaml", "accelerate.yaml", "environment.json")
+
+
+LOCK_FILES = ("lock", RANKS)
 
 
 class RunFolder:
@@ -66,7 +70,7 @@ class RunFolder:
                 processes=self.processes,
                 with_changes=self.recipe.resume_with_changes,
             )
-        content = sorted(p.name for p in self.path.iterdir() if p.name != "lock")
+        content = sorted(p.name for p in self.path.iterdir() if p.name not in LOCK_FILES)
         if not content:
             return
         if self.recipe.resume == "never":
@@ -132,12 +136,12 @@ class RunFolder:
 
     def withdraw(self) -> None:
         """Take back what `prepare` wrote, where no step was taken: a refused run leaves no folder behind."""
-        ours = (*PREPARED, plugin_files.FOLDER, "data.json", "lock")
+        ours = (*PREPARED, plugin_files.FOLDER, "data.json", *LOCK_FILES)
         if self.machine_rank or any(p.name not in ours for p in self.path.iterdir()):
             return
         shutil.rmtree(self.path / plugin_files.FOLDER, ignore_errors=True)
         (self.path / "data.json").unlink(missing_ok=True)
-        for name in (*PREPARED, "lock"):
+        for name in (*PREPARED, *LOCK_FILES):
             (self.path / name).unlink(missing_ok=True)
         with suppress(OSError):  # another launch may have come
             self.path.rmdir()
@@ -189,6 +193,11 @@ def locked(folder: Path, what: str, *, shared: bool = False) -> Iterator[int]:
                 f"{folder} is in use by a running {what} (process {holder}). Wait for it, stop it, or "
                 "choose another folder with name=... or output_dir=..."
             ) from None
+        if ranks_hold(folder):
+            raise BadInput(
+                f"{folder} is in use by processes of a {what} whose supervisor was killed. They save and end by "
+                "themselves; wait for that, or choose another folder with name=... or output_dir=..."
+            )
         if not shared:
             handle.truncate(0)
             handle.write(f"{os.getpid()}\n")

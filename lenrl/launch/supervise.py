@@ -1,11 +1,14 @@
 """Run a command under the supervisor and pass signals on."""
 
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
+
+from lenrl.launch.lifeline import LOCKS, paths_of
 
 
 def supervise(
@@ -31,6 +34,7 @@ def supervise(
     line = [sys.executable, "-m", "lenrl.launch.supervisor", str(processes), "--", *command]
     with _forwarding() as target:
         # A session of its own: Ctrl-C in a terminal reaches this process only, which passes it on once.
+        env = {**(os.environ if env is None else env), LOCKS: paths_of(hold)}
         supervisor = subprocess.Popen(line, start_new_session=True, pass_fds=tuple(hold), env=env)
         target(supervisor)
         code = supervisor.wait()

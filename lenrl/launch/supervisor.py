@@ -24,11 +24,11 @@ from pathlib import Path
 
 import psutil
 
-from lenrl.launch.worker import REFUSED, STATUS, STOPPED
+from lenrl.launch.lifeline import SUPERVISOR, identity
+from lenrl.launch.worker import REFUSED, SAVE_S, STATUS, STOPPED
 
 MARK = os.environ.get("LENRL_RANK_MARK", "lenrl.launch.worker")  # in the command line of every rank
 POLL_S = 0.1
-SAVE_S = float(os.environ.get("LENRL_SAVE_S", "600"))  # for a checkpoint after a signal
 SETTLE_S = 0.5  # for what else is to say, once a rank has refused
 STRAY_S = 45.0  # for the ranks that are left when the launcher or another rank has died: out within 60 s
 KILLS = 3  # so many signals end everything at once
@@ -45,6 +45,7 @@ class Supervisor:
         self.sent: dict[int, int] = {}  # rank's pid: how many of them it got
         self.deadline: float | None = None
         self.launcher: subprocess.Popen[bytes] | None = None
+        self.left = False  # the launcher died before its ranks, of which no one of us is the cause
         self.lost = False  # a rank has failed: the others have a deadline
         self.fallen: dict[str, tuple[float, str]] = {}  # rank: when (seconds since 1970) and how it failed
 
@@ -56,7 +57,8 @@ class Supervisor:
         parent = os.getppid()
         status = tempfile.mkdtemp(prefix="lenrl-status-")
         try:
-            self.launcher = subprocess.Popen(self.command, env={**os.environ, STATUS: status})
+            ties = {STATUS: status, SUPERVISOR: identity(os.getpid())}
+            self.launcher = subprocess.Popen(self.command, env={**os.environ, **ties})
             while (code := self.launcher.poll()) is None or self._ranks():
                 if parent and os.getppid() != parent:  # `lenrl train` was killed
                     parent = 0
@@ -137,6 +139,7 @@ class Supervisor:
         if self.signals and self.deadline is None:
             self.deadline = now + SAVE_S
         if launcher_gone and not self.signals:
+            self.left = True
             self.signals.append(signal.SIGTERM)
             self.deadline = now + STRAY_S
         if self.fallen and not self.lost:
@@ -149,11 +152,19 @@ class Supervisor:
         failed = [code for code in codes if code not in (0, *STOPPED)]
         if launcher == 0:
             return 0
+        if self.left:
+            how = f"by signal {-launcher}" if launcher < 0 else f"with exit code {launcher}"
+            print(f"lenrl: the launcher ended before its processes, {how}", file=sys.stderr, flush=True)
         if failed:
             return REFUSED if REFUSED in failed else 1
-        if len(codes) == self.processes and codes and all(code in STOPPED for code in codes):
+        if (
+            not self.left
+            and len(codes) == self.processes
+            and codes
+            and all(code in STOPPED for code in codes)
+        ):
             return codes[0]
-        return 128 + self.signals[0] if self.signals and launcher is not None else 1
+        return 128 + self.signals[0] if self.signals and not self.left and launcher is not None else 1
 
     def _kill(self) -> None:
         for process in _descendants():

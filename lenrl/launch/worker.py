@@ -15,6 +15,9 @@ import time
 import traceback
 from pathlib import Path
 
+from lenrl.launch.lifeline import tie
+
+SAVE_S = float(os.environ.get("LENRL_SAVE_S", "600"))  # for a checkpoint after a signal
 REFUSED = 2  # exit code
 HELD_S = 10.0  # for which a rank that refused waits for the supervisor to end all of them
 STOPPED = (130, 143)  # exit codes of a rank that a signal has stopped
@@ -31,6 +34,7 @@ def main() -> int:
     stop.install()
     faulthandler.enable()
     _end_with_launcher()
+    tie(SAVE_S)
     _note("pid", str(os.getpid()))
     code, how = 1, ""
     try:

@@ -14,7 +14,7 @@ import psutil
 MARK = "a_rank_of_the_tests"
 
 # A rank: notes its pid, waits, and on a signal "saves" for a while, notes that, and leaves with 128 + signal.
-# argv: mark, folder, rank, how (`save`, a code to exit with at once, or `stubborn`).
+# argv: mark, folder, rank, how (`save`, `tied`: also tied as a real one, a code to exit with at once, or `stubborn`).
 RANK = """
 import os, signal, sys, time
 _, folder, rank, how = sys.argv[1:]
@@ -25,12 +25,15 @@ def leave(code):
 def stop(number, _):
     with open(f"{folder}/signal{rank}", "a") as f:
         f.write(f"{number} ")
-    if how == "save":
+    if how in ("save", "tied"):
         time.sleep(0.5)
         open(f"{folder}/saved{rank}", "w").close()
         leave(128 + number)
 signal.signal(signal.SIGTERM, stop)
 signal.signal(signal.SIGINT, stop)
+if how == "tied":
+    from lenrl.launch.lifeline import tie
+    tie(60)
 with open(f"{folder}/rank{rank}", "w") as f:
     f.write(str(os.getpid()))
 if how.isdigit():

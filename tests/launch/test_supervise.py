@@ -1,5 +1,6 @@
 """Exit codes, signals and orphans, with stand-ins for launcher and ranks."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,6 +9,8 @@ import sys
 import psutil
 import pytest
 
+from lenrl.errors import BadInput
+from lenrl.launch.run_folder import locked
 from lenrl.launch.supervise import supervise
 from tests.launch.fakes import SIGNALS, descendants, environment, gone, launcher, pids, wait_for
 
@@ -18,10 +21,18 @@ sys.exit(supervise(json.loads(sys.argv[1]), int(sys.argv[2])))
 """
 
 
+LOCKED = """
+import json, sys
+from pathlib import Path
+from lenrl.launch.run_folder import locked
+from lenrl.launch.supervise import supervise
+with locked(Path(sys.argv[1]), "run") as lock:
+    sys.exit(supervise(json.loads(sys.argv[2]), 2, hold=[lock]))
+"""
+
+
 def start(folder, *hows):
     """`lenrl train`'s part in a process of its own, so that it can be signalled."""
-    import json
-
     line = [sys.executable, "-c", PARENT, json.dumps(launcher(folder, *hows)), str(len(hows))]
     return subprocess.Popen(line, env=environment(), start_new_session=True)
 
@@ -57,7 +68,7 @@ def test_a_launcher_that_dies_leaves_no_rank_behind(tmp_path):
     parent = start(tmp_path, "save", "save")
     started = pids(tmp_path, 2)
     psutil.Process(started[0]).parent().kill()
-    assert parent.wait(20) in (1, 143)
+    assert parent.wait(20) == 1, "no signal of ours: a failure"
     assert all(gone(pid) for pid in started)
     assert (tmp_path / "saved1").exists()
 
@@ -71,6 +82,32 @@ def test_a_killed_parent_leaves_no_orphans_and_the_ranks_save(tmp_path):
     parent.wait()
     wait_for(lambda: all(gone(pid) for pid in below))
     assert (tmp_path / "saved0").exists() and (tmp_path / "saved1").exists()
+
+
+def test_the_ranks_of_a_killed_supervisor_hold_the_folder_save_and_end(tmp_path):
+    """Nobody is left to signal them, and no second launch may have the folder before they are gone."""
+    folder = tmp_path / "run"
+    line = [sys.executable, "-c", LOCKED, str(folder), json.dumps(launcher(tmp_path, "tied", "tied"))]
+    parent = subprocess.Popen(line, env=environment(), start_new_session=True)
+    ranks = pids(tmp_path, 2)
+    (supervisor,) = [
+        p for p in psutil.Process(parent.pid).children() if "lenrl.launch.supervisor" in p.cmdline()
+    ]
+    for rank in ranks:
+        os.kill(rank, signal.SIGSTOP)  # as one that is long in a step
+    supervisor.kill()
+    assert parent.wait(20) == 137
+    with (
+        pytest.raises(BadInput, match="processes of a run whose supervisor was killed"),
+        locked(folder, "run"),
+    ):
+        pass
+    for rank in ranks:
+        os.kill(rank, signal.SIGCONT)
+    wait_for(lambda: all(map(gone, ranks)))
+    assert [(tmp_path / f"saved{n}").exists() for n in (0, 1)] == [True, True]
+    with locked(folder, "run"):
+        pass
 
 
 def test_a_third_signal_kills_what_does_not_listen(tmp_path):
@@ -87,8 +124,6 @@ def test_a_third_signal_kills_what_does_not_listen(tmp_path):
 
 def test_a_signal_before_any_rank_has_started_ends_the_run(tmp_path):
     line = [sys.executable, "-c", "import time; open(r'%s', 'w').close(); time.sleep(60)" % (tmp_path / "up")]
-    import json
-
     parent = subprocess.Popen([sys.executable, "-c", PARENT, json.dumps(line), "1"], env=environment())
     wait_for((tmp_path / "up").exists)
     parent.send_signal(signal.SIGTERM)
