@@ -37,7 +37,7 @@ class LenrlTrainer(SlottedGRPO):
         args: TRL's configuration.
         train_dataset: rows with `prompt` (text as it stands, or messages), gold answers in `answer` or `solution`, and
             any other columns, which strategies and functions get.
-        eval_dataset: the same, for accuracy and tokens by `args.eval_strategy`.
+        eval_dataset: the same, for accuracy and tokens by `args.eval_strategy`; several by name: `eval_NAME_accuracy`.
         processing_class: the tokenizer; default: the model's.
         callbacks: of transformers.
         optimizers: optimizer and schedule; default: as `args` say.
@@ -62,7 +62,7 @@ class LenrlTrainer(SlottedGRPO):
         reward_funcs: Any = None,
         args: GRPOConfig | None = None,
         train_dataset: Dataset | None = None,
-        eval_dataset: Dataset | None = None,
+        eval_dataset: Dataset | Mapping[str, Dataset] | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
         reward_processing_classes: Any = None,
         callbacks: list[TrainerCallback] | None = None,

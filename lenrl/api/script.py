@@ -14,13 +14,15 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 
 from lenrl.api import methods, rewards, trl_arguments
 from lenrl.api.trl_arguments import Config
-from lenrl.config import plugin_files, short_digest
+from lenrl.config import OtherData, Recipe, plugin_files, short_digest
 from lenrl.errors import BadInput, explain
+from lenrl.evaluation.other_data import settings_of
 from lenrl.generation.pretrained import ModelOptions, TokenizerInfo, end_ids, find, load_tokenizer_info
+from lenrl.tasks.base import SPLITS
 from lenrl.tasks.in_memory import InMemoryTask
 from lenrl.tasks.prompts import think_prefilled
 from lenrl.training.build import Built, build_parts
-from lenrl.training.prepare import CheckedRun, checked
+from lenrl.training.prepare import CheckedOther, CheckedRun, checked
 
 log = logging.getLogger("lenrl")
 
@@ -94,16 +96,18 @@ class Script:
             plugins=plugin_files.hashes(plugin_files.load(choices.plugins)),
             resume_with_changes=choices.resume_with_changes,
         )
-        run = checked(recipe, judged.method, task, self.args.world_size)
+        others = [self._other(name, recipe, task) for name in self._evaluated if name]
+        run = checked(recipe, judged.method, task, self.args.world_size, others=others)
         overlooked = trl_arguments.overlooked(named.trainer, self.args)
-        code = {**rewards.code_of(functions), "columns": self._columns_digest if functions else ""}
+        code = {**rewards.code_of(functions), "columns": _digest(self._rows["train"]) if functions else ""}
+        if others:
+            code["eval_dataset"] = {name: _digest(rows) for name, rows in self._evaluated.items()}
         return replace(run, code=code, warnings=[*run.warnings, *overlooked])
 
     @cached_property
     def settled(self) -> Config:
         """TRL's configuration with what lenrl decides."""
-        evaluates = self._rows.get("dev") is not None
-        return trl_arguments.settled(self.args, len(self._rows["train"]), evaluates=evaluates)
+        return trl_arguments.settled(self.args, len(self._rows["train"]), list(self._evaluated))
 
     @cached_property
     def info(self) -> TokenizerInfo:
@@ -140,10 +144,18 @@ class Script:
     @cached_property
     def _rows(self) -> dict[str, Dataset]:
         """The data by split; a split that is not given is not there."""
-        splits = {"train_dataset": "train", "eval_dataset": "dev"}
         if self.data["train_dataset"] is None:
             raise BadInput("train_dataset is missing: give a datasets.Dataset with a column `prompt`.")
-        return {splits[name]: _checked(name, rows) for name, rows in self.data.items() if rows is not None}
+        dev = {"dev": self._evaluated[""]} if "" in self._evaluated else {}
+        return {"train": _checked("train_dataset", self.data["train_dataset"]), **dev}
+
+    @cached_property
+    def _evaluated(self) -> dict[str, Dataset]:
+        """The data sets to evaluate on, by name; one that is alone under none."""
+        given = self.data["eval_dataset"]
+        if isinstance(given, Mapping):
+            return {str(name): _checked(f"eval_dataset[{name!r}]", rows) for name, rows in given.items()}
+        return {} if given is None else {"": _checked("eval_dataset", given)}
 
     @property
     def _prompt(self) -> str:
@@ -167,10 +179,16 @@ class Script:
         except ValidationError as fault:
             raise BadInput(explain(fault, InMemoryTask, "task", "task=")) from None
 
-    @property
-    def _columns_digest(self) -> str:
-        """A hash of every column of the training rows: functions may read any."""
-        return short_digest([str(sorted(row.items())) for row in _dicts(self._rows["train"])])
+    def _other(self, name: str, recipe: Recipe, task: InMemoryTask) -> CheckedOther:
+        """One of several data sets to evaluate on."""
+        try:
+            entry = OtherData(name=name, task={"name": "rows"}, split="dev")
+        except ValidationError as fault:
+            raise BadInput(explain(fault, OtherData, "eval_dataset", "its name")) from None
+        options = task.model_dump(exclude_unset=True, exclude={"name", *SPLITS})
+        own = InMemoryTask.of({"dev": _dicts(self._evaluated[name])}, **options)
+        verifier = own.verifier_settings(recipe.verifier)
+        return CheckedOther(entry, own, verifier, settings_of(entry, recipe), as_trained=True)
 
 
 def _padded(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
@@ -178,6 +196,11 @@ def _padded(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _digest(rows: Dataset) -> str:
+    """A hash of every column: functions may read any."""
+    return short_digest([str(sorted(row.items())) for row in _dicts(rows)])
 
 
 def _dicts(rows: Iterable[Any]) -> Iterable[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import copy
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -69,8 +69,13 @@ def refuse(**given: Any) -> None:
             raise BadInput(f"{name}=... does not work in LenrlTrainer: {UNUSED[name]}. Leave it out.")
 
 
-def settled(args: Config, rows: int, *, evaluates: bool) -> Config:
-    """A copy of TRL's configuration with the fields that lenrl decides: the steps of `rows` rows, logs, evaluations.
+def settled(args: Config, rows: int, evaluated: Sequence[str]) -> Config:
+    """A copy of TRL's configuration with the fields that lenrl decides: steps, logs, evaluations.
+
+    Args:
+        args: of the script.
+        rows: of the training data.
+        evaluated: names of the data sets to evaluate on; one that is alone has none, ''.
 
     Raises:
         BadInput: a field of `REFUSED` has another value than TRL's default.
@@ -91,12 +96,13 @@ def settled(args: Config, rows: int, *, evaluates: bool) -> Config:
     args.remove_unused_columns = args.log_completions = False
     args.disable_tqdm = True  # lenrl has a bar of its own
     args.reward_weights, args.num_generations_eval = None, 1
-    args.eval_on_start = evaluates and str(_plain(args.eval_strategy)) != "no"
+    args.eval_on_start = bool(evaluated) and str(_plain(args.eval_strategy)) != "no"
     if args.eval_on_start and args.metric_for_best_model in (
         None,
         "loss",
     ):  # the latter is transformers' own choice
-        args.metric_for_best_model, args.greater_is_better = "eval_aes", True
+        best = f"eval_{evaluated[0]}_aes" if evaluated[0] else "eval_aes"
+        args.metric_for_best_model, args.greater_is_better = best, True
     return args
 
 

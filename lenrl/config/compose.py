@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lenrl import plugins
 from lenrl.config import overrides as grammar
 from lenrl.config import pins, plugin_files
 from lenrl.config.other_tasks import spelled_out
@@ -128,6 +129,8 @@ def _choose_groups(cfg: DictConfig, assignments: Sequence[grammar.Assignment], f
     chosen = {a.keys[0]: a for a in assignments if a.chooses_group}
     if "task" in chosen and Path(chosen["task"].value).suffix in DATA:
         cfg["task"] = {"name": "table", "path": chosen.pop("task").value}
+    elif "task" in chosen and chosen["task"].value in plugins.of_files("task", {}):
+        cfg["task"] = {"name": chosen.pop("task").value}
     for group, a in chosen.items():
         choices = group_choices(group, folder)
         if a.value not in choices:

@@ -196,7 +196,8 @@ def _evaluations(built: Built, trainer: SlottedGRPO) -> dict[str, EvaluationInTr
     for other, (problems, _) in zip(built.checked_run.others, built.others, strict=False):
         prompts, judge = Prompts(other.task, info.tokenizer), built.verifiers.of(other.verifier)
         [decoding] = other.settings.each_decoding()
-        found[other.entry.name] = EvaluationInTraining(problems, prompts, None, judge, decoding, **sampled)
+        method = built.checked_run.method if other.as_trained else None
+        found[other.entry.name] = EvaluationInTraining(problems, prompts, method, judge, decoding, **sampled)
     return found
 
 

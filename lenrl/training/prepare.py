@@ -33,6 +33,7 @@ class CheckedOther:
     task: tasks.Task
     verifier: VerifierSettings
     settings: EvalSettings
+    as_trained: bool = False  # with the budget's words, and judged as rollouts are; else as `lenrl eval` does
 
     @property
     def cap(self) -> int:
@@ -93,9 +94,20 @@ def prepare(recipe: Recipe, processes: int | None = None) -> CheckedRun:
 
 
 def checked(
-    recipe: Recipe, method: Method, task: tasks.Task, processes: int, *, faults: Sequence[str] = ()
+    recipe: Recipe,
+    method: Method,
+    task: tasks.Task,
+    processes: int,
+    *,
+    faults: Sequence[str] = (),
+    others: Sequence[CheckedOther] = (),
 ) -> CheckedRun:
-    """A recipe's run with that method on that task, if it can work; `faults` are those that were found already.
+    """A recipe's run with that method on that task, if it can work.
+
+    Args:
+        recipe, method, task, processes: of the run.
+        faults: those that were found already.
+        others: data to evaluate on besides the recipe's `evals`.
 
     Raises:
         BadInput: with every fault found, one a line.
@@ -104,7 +116,7 @@ def checked(
     layout = _layout(trainer, processes)
     faults = batch_faults(layout) + list(faults)
     verifier = task.verifier_settings(recipe.verifier)
-    others = tuple(_other(entry, recipe) for entry in recipe.evals)
+    others = (*(_other(entry, recipe) for entry in recipe.evals), *others)
     faults += [*_name_faults(task, others), *_best_faults(trainer, task, others)]
     unlabelled = (
         [_unlabelled(recipe, method)]

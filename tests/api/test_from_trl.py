@@ -163,7 +163,11 @@ def test_a_plugin_that_a_script_names_is_part_of_the_run(tmp_path):
     def checked(verifier, **fields):
         choices = Choices("grpo_lambda", verifier, {}, {}, [file], False)
         args = config(tmp_path / "run", max_steps=1, **fields)
-        return Script("tiny", args, {"train_dataset": rows(8)}, None, None, None, choices).built().checked_run
+        return (
+            Script("tiny", args, {"train_dataset": rows(8), "eval_dataset": None}, None, None, None, choices)
+            .built()
+            .checked_run
+        )
 
     (tmp_path / "run").mkdir()
     run = checked("boxed_of_this_test")
@@ -175,6 +179,21 @@ def test_a_plugin_that_a_script_names_is_part_of_the_run(tmp_path):
     file.write_text(text + "# edited\n")
     with pytest.raises(BadInput, match=f"plugins.{file.name}"):
         leg.begin(checked("boxed_of_this_test"), tmp_path / "run", None, 1)
+
+
+def test_several_data_sets_are_evaluated_by_name(tmp_path):
+    fields = {"max_steps": 1, "eval_strategy": "steps", "eval_steps": 1}
+    data = {"easy": rows(2), "hard": rows(5).select([4])}
+    ours = trainer(tmp_path, fields=fields, method="grpo_lambda", verifier=right, eval_dataset=data)
+    assert ours.args.metric_for_best_model == "eval_easy_aes"
+    with ours.built.verifiers:
+        figures = ours.evaluate()
+    assert {f"eval_{name}_{figure}" for name in data for figure in ("accuracy", "tokens")} <= figures.keys()
+    assert "eval_accuracy" not in figures and figures["eval_hard_accuracy"] in (0, 1)
+    first = ours.built.checked_run.identity["eval_dataset"]
+    assert set(first) == {"easy", "hard"} and first["easy"] != first["hard"]
+    with pytest.raises(BadInput, match="eval_dataset.name='a b'"):
+        trainer(tmp_path, fields=fields, method="grpo_lambda", verifier="math", eval_dataset={"a b": rows(2)})
 
 
 def test_a_run_that_is_there_is_neither_overwritten_nor_mixed(finished):

@@ -86,7 +86,7 @@ def file(tmp_path):
 def test_one_file_brings_all_four_kinds(file):
     recipe = compose(
         "grpo",
-        ["task.name=sums_k", "task.largest=5", "reward=shape_k", "reward_functions.brevity_k=0.25"],
+        ["task=sums_k", "task.largest=5", "reward=shape_k", "reward_functions.brevity_k=0.25"],
         [file],
     )
     checked_run = prepare(recipe)
