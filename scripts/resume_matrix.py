@@ -3,6 +3,7 @@
 
     scripts/resume_matrix.py                          # every cut of every cell, then 20 pairs of cuts
     scripts/resume_matrix.py --only drpo --only dot   # cells whose name holds one of these words
+    scripts/resume_matrix.py --cut 6                  # of every cell this cut only: a tenth of the time
     scripts/resume_matrix.py --pairs-only
 
 A cell is a method, steps_per_generation 1 or 4, num_iterations 1 or 2, all weights or LoRA. Results go to
@@ -32,6 +33,7 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, default=Path("outputs/resume_matrix"))
     parser.add_argument("--only", action="append", metavar="WORD", help="cells whose name holds the word")
+    parser.add_argument("--cut", type=int, action="append", choices=CUTS, help="after this step only")
     parser.add_argument("--pairs-only", action="store_true", help="only the two cuts in a row")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -39,8 +41,8 @@ def main() -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     work: dict[Cell, list[tuple[int, ...]]] = {}
     if not options.pairs_only:
-        work |= {cell: [(step,) for step in CUTS] for cell in CELLS}
-    for cell, cuts in pairs():
+        work |= {cell: [(step,) for step in options.cut or CUTS] for cell in CELLS}
+    for cell, cuts in () if options.cut else pairs():
         work.setdefault(cell, []).append(cuts)
     if options.only:
         work = {cell: cuts for cell, cuts in work.items() if any(word in cell.name for word in options.only)}
