@@ -33,7 +33,7 @@ from lenrl.training.grpo_config import GRPOConfig
 from lenrl.training.hardware import attention, mixed_precision, this_machine
 from lenrl.training.peft import peft_config
 from lenrl.training.prepare import CheckedRun
-from lenrl.training.rollout import ProblemSet
+from lenrl.training.problem_set import ProblemSet
 from lenrl.training.signals import StopSignal
 from lenrl.training.trainer import RunParts, SlottedGRPO
 from lenrl.verify.several import Verifiers

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, TypeVar, cast
 
 import torch
@@ -14,18 +13,20 @@ from lenrl.generation.decoder import PromptRow
 from lenrl.generation.noise import rollout_keys
 from lenrl.generation.sampling import completion_text, sample_rows
 from lenrl.generation.token_ends import token_ends
-from lenrl.monitors.local import LocalMonitor, verifier_metrics
+from lenrl.monitors.local import LocalMonitor
 from lenrl.rollouts import Rollouts, StepScore, Verdict
 from lenrl.strategies.base import PromptBudget, RunInfo
 from lenrl.strategies.diagnostics import diagnose
 from lenrl.strategies.faults import calling
-from lenrl.strategies.groups import average, inside
+from lenrl.strategies.groups import inside
 from lenrl.strategies.method import Method
 from lenrl.strategies.scoring import Row, Scored, build_rollouts, carry, score
 from lenrl.tasks.problem import Problem
-from lenrl.tasks.prompts import Prompts
 from lenrl.training.distributed import ProcessGroup, outcome
+from lenrl.training.in_progress import InProgress
+from lenrl.training.problem_set import ProblemSet
 from lenrl.training.reward_calls import RewardCalls, ZeroRewards
+from lenrl.training.rollout_log import RolloutLog
 from lenrl.training.run_state import StrategyStates, TruncationGuard
 from lenrl.training.selection import PromptCursor, keep_groups, prompts_to_sample
 from lenrl.training.signals import StopSignal
@@ -37,56 +38,9 @@ from lenrl.training.trl_batch import (
     loss_mask,
     masked_mean,
 )
-from lenrl.verify.claims import AnyVerifier, Claim, PendingVerdicts
+from lenrl.verify.claims import PendingVerdicts
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class ProblemSet:
-    """The training problems, their prompts, and who judges answers to them."""
-
-    problems: Mapping[str, Problem]  # by id; rows carry `prompt_id`
-    prompts: Prompts
-    verifier: AnyVerifier  # this process's
-    think_prefilled: bool  # the chat template opens `<think>` itself
-
-    @cached_property
-    def parts(self) -> list[str]:
-        """Names of the parts of a mix, in the data's order; none where the task is no mix."""
-        return list(dict.fromkeys(p.part for p in self.problems.values() if p.part))
-
-    def verify(self, texts: Sequence[str], problems: Sequence[Problem]) -> list[Verdict]:
-        """Verdicts of completions, each of its own problem."""
-        return self.verifier.verify(list(map(self.claim, texts, problems)))
-
-    def claim(self, text: str, problem: Problem) -> Claim:
-        """A completion, to be held against its problem's answer."""
-        return Claim(text, problem.answer, self.think_prefilled, problem.judged_by, problem.part)
-
-    def asked(self, row: TrlRow) -> Problem:
-        """The problem of a row."""
-        return self.problems[row["prompt_id"]]
-
-
-@dataclass(frozen=True)
-class InProgress:
-    """A generation batch between `begin` and `finish`; rows, texts and verdicts are this process's."""
-
-    step: int  # completed optimizer steps
-    number: int  # rollouts before this one since the run began
-    rows: Sequence[TrlRow]
-    prompt_budgets: Sequence[PromptBudget]
-    cap: int  # tokens, the largest of the whole generation batch
-    counts: Mapping[str, int]  # of the verifier, before this batch
-    factor: float  # prompts sampled over prompts kept, as the sampling strategy has it
-    prompts: int  # that the update takes, over all processes
-    keys: Sequence[int]  # of the rows' sampling noise
-    pending: PendingVerdicts | None = None  # of completions that were judged as they ended
-    texts: Sequence[str] = ()  # as they were judged last
-    verdicts: Sequence[Verdict] = ()
-    calls: RewardCalls | None = None
-    scored: Scored | None = None  # of the whole generation batch
 
 
 @dataclass
@@ -300,7 +254,8 @@ class RolloutScoring:
         if method.sampling.selects:
             batch, kept = self._selected(batch, reward.total_PG)
         metrics |= method.metrics(rollouts, reward)
-        self._record(replace(current, scored=Scored(rollouts, reward)), batch, advantage, metrics, kept)
+        log = RolloutLog(method, self.problem_set, self.group, self.monitor)
+        log.record(replace(current, scored=Scored(rollouts, reward)), advantage, metrics, kept)
         self._current = None
         if self.monitor.is_main:
             self.zeros.watch(rollouts, current.rows[0]["prompt"])
@@ -382,76 +337,3 @@ class RolloutScoring:
         """Run a strategy: timed, and broken off on a signal."""
         with self.monitor.timed("strategies"):
             return self.stop.run(name, work)
-
-    # --- records -------------------------------------------------------------------------------------------
-
-    def _record(
-        self,
-        current: InProgress,
-        batch: TrlBatch,
-        advantage: Tensor,
-        metrics: dict[str, float | None],
-        kept: Sequence[int],
-    ) -> None:
-        """Figures and completions of a batch go to the monitor; `kept` are the groups that the update uses."""
-        assert current.scored is not None
-        rollouts, reward = current.scored.rollouts, current.scored.reward
-        metrics["rewards_dropped"] = reward.dropped
-        metrics |= self._logged(current) | self._by_part(rollouts)
-        if self.method.sampling.selects:
-            metrics |= {
-                "sampling_factor": current.factor,
-                "prompts_sampled": rollouts.P,
-                "prompts_kept": len(kept),
-                "prompts_filled": current.prompts - len(kept),
-            }
-        counts = self.problem_set.verifier.counts
-        spent = {name: count - current.counts[name] for name, count in counts.items()}
-        metrics |= verifier_metrics(self.group.gather([spent]))
-        self.monitor.rollout(metrics, sampled_tokens=int(rollouts.sampled_length_PG.sum()))
-        if self.monitor.wants(current.number):
-            prompts = [self.problem_set.asked(row).prompt for row in current.rows]
-            answers = [verdict.answer for verdict in current.verdicts]
-            texts = self.group.gather(
-                list(zip(prompts, current.texts, answers, current.prompt_budgets, strict=True))
-            )
-            extras = self.group.gather(self._extras(current))
-            self.monitor.completions(
-                current.step, texts, rollouts, reward, advantage, kept=kept, extras=extras
-            )
-
-    def _by_part(self, rollouts: Rollouts) -> dict[str, float | None]:
-        """Accuracy and kept tokens of each part of a mix; None where no prompt of it was sampled."""
-        problems = self.problem_set.problems
-        sampled = [problems[prompt_id].part for prompt_id in rollouts.prompt_ids]
-        figures: dict[str, float | None] = {}
-        for part in self.problem_set.parts:
-            rows = [p for p, name in enumerate(sampled) if name == part]
-            correct, known = rollouts.correct_PG[rows], rollouts.known_PG[rows]
-            figures[f"accuracy_{part}"] = average(correct, known) if rows else None
-            figures[f"tokens_mean_{part}"] = rollouts.length_PG[rows].float().mean().item() if rows else None
-        return figures
-
-    def _logged(self, current: InProgress) -> dict[str, float | None]:
-        """Means over all processes of what reward functions logged by `log_metric`, as `logged_NAME`."""
-        if not self.method.functions or current.calls is None:
-            return {}
-        everyone = self.group.gather(list(current.calls.metrics.items()))
-        names = sorted({name for name, _ in everyone})
-        values = {name: [v for other, some in everyone if other == name for v in some] for name in names}
-        return {f"logged_{name}": sum(some) / len(some) for name, some in values.items()}
-
-    def _extras(self, current: InProgress) -> list[dict[str, Any]]:
-        """Values of `log_extra`, and the prompt as the model read it, a row of this process."""
-        columns = {} if current.calls is None else current.calls.extras
-        rendered: dict[
-            tuple[str, str | None, str | None], str
-        ] = {}  # once each: a group's are mostly the same
-        extras = []
-        for i, (row, budget) in enumerate(zip(current.rows, current.prompt_budgets, strict=True)):
-            read = row["prompt_id"], budget.hint, budget.system
-            if read not in rendered:
-                rendered[read] = self.problem_set.prompts.text(self.problem_set.asked(row), budget)
-            logged = {name: values[i] for name, values in columns.items() if i < len(values)}
-            extras.append(logged | {"rendered": rendered[read]})
-        return extras

@@ -38,8 +38,9 @@ from lenrl.training.chunks import Chunks
 from lenrl.training.distributed import ProcessGroup
 from lenrl.training.lean import DIVISORS, every_row_reason, whole_batch_reason
 from lenrl.training.loss import PolicyUpdate, check_gradient, check_loss
+from lenrl.training.problem_set import ProblemSet
 from lenrl.training.rollback import StepSnapshot
-from lenrl.training.rollout import ProblemSet, RolloutScoring
+from lenrl.training.rollout import RolloutScoring
 from lenrl.training.run_state import (
     Clock,
     DevState,

@@ -20,7 +20,8 @@ from lenrl.rollouts import Rollouts, Verdict
 from lenrl.strategies.base import PromptBudget, RunInfo
 from lenrl.strategies.method import Method
 from lenrl.tasks.problem import Problem
-from lenrl.training.rollout import ProblemSet, RolloutScoring
+from lenrl.training.problem_set import ProblemSet
+from lenrl.training.rollout import RolloutScoring
 from lenrl.training.run_state import StrategyStates, TruncationGuard
 from lenrl.training.selection import PromptCursor
 from lenrl.training.signals import StopSignal

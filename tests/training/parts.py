@@ -13,7 +13,8 @@ from lenrl.strategies.method import Method
 from lenrl.tasks.chain import ChainTask
 from lenrl.tasks.problem import Problem
 from lenrl.training.distributed import ProcessGroup
-from lenrl.training.rollout import ProblemSet, RolloutScoring
+from lenrl.training.problem_set import ProblemSet
+from lenrl.training.rollout import RolloutScoring
 from lenrl.training.run_state import StrategyStates, TruncationGuard
 from lenrl.training.selection import PromptCursor
 from lenrl.training.signals import StopSignal

@@ -1,0 +1,97 @@
+"""Figures and completions of a finished generation batch, for the run's records."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from lenrl.monitors.local import LocalMonitor, verifier_metrics
+from lenrl.rollouts import Rollouts
+from lenrl.strategies.groups import average
+from lenrl.strategies.method import Method
+from lenrl.training.distributed import ProcessGroup
+from lenrl.training.in_progress import InProgress
+from lenrl.training.problem_set import ProblemSet
+
+
+@dataclass(frozen=True)
+class RolloutLog:
+    """Hands a batch to the monitor, with what all processes know of it; collective."""
+
+    method: Method
+    problem_set: ProblemSet
+    group: ProcessGroup
+    monitor: LocalMonitor
+
+    def record(
+        self,
+        batch: InProgress,
+        advantage: Tensor,
+        figures: dict[str, float | None],
+        kept: Sequence[int],
+    ) -> None:
+        """Log a batch that has been scored.
+
+        Args:
+            batch: of this process.
+            advantage: (P, G) or (P, G, T), of all processes.
+            figures: what is known of it so far, by name.
+            kept: groups that the update uses.
+        """
+        assert batch.scored is not None
+        rollouts, reward = batch.scored.rollouts, batch.scored.reward
+        figures = (
+            figures | {"rewards_dropped": reward.dropped} | self._logged(batch) | self._by_part(rollouts)
+        )
+        if self.method.sampling.selects:
+            figures |= {
+                "sampling_factor": batch.factor,
+                "prompts_sampled": rollouts.P,
+                "prompts_kept": len(kept),
+                "prompts_filled": batch.prompts - len(kept),
+            }
+        counts = self.problem_set.verifier.counts
+        spent = {name: count - batch.counts[name] for name, count in counts.items()}
+        figures |= verifier_metrics(self.group.gather([spent]))
+        self.monitor.rollout(figures, sampled_tokens=int(rollouts.sampled_length_PG.sum()))
+        if self.monitor.wants(batch.number):
+            prompts = [self.problem_set.asked(row).prompt for row in batch.rows]
+            answers = [verdict.answer for verdict in batch.verdicts]
+            own = list(zip(prompts, batch.texts, answers, batch.prompt_budgets, strict=True))
+            texts, extras = self.group.gather(own), self.group.gather(self._extras(batch))
+            self.monitor.completions(batch.step, texts, rollouts, reward, advantage, kept=kept, extras=extras)
+
+    def _by_part(self, rollouts: Rollouts) -> dict[str, float | None]:
+        """Accuracy and kept tokens of each part of a mix; None where no prompt of it was sampled."""
+        problems = self.problem_set.problems
+        sampled = [problems[prompt_id].part for prompt_id in rollouts.prompt_ids]
+        figures: dict[str, float | None] = {}
+        for part in self.problem_set.parts:
+            rows = [p for p, name in enumerate(sampled) if name == part]
+            correct, known = rollouts.correct_PG[rows], rollouts.known_PG[rows]
+            figures[f"accuracy_{part}"] = average(correct, known) if rows else None
+            figures[f"tokens_mean_{part}"] = rollouts.length_PG[rows].float().mean().item() if rows else None
+        return figures
+
+    def _logged(self, batch: InProgress) -> dict[str, float | None]:
+        """Means over all processes of what reward functions logged by `log_metric`, as `logged_NAME`."""
+        if not self.method.functions or batch.calls is None:
+            return {}
+        everyone = self.group.gather(list(batch.calls.metrics.items()))
+        names = sorted({name for name, _ in everyone})
+        values = {name: [v for other, some in everyone if other == name for v in some] for name in names}
+        return {f"logged_{name}": sum(some) / len(some) for name, some in values.items()}
+
+    def _extras(self, batch: InProgress) -> list[dict[str, Any]]:
+        """Values of `log_extra`, and the prompt as the model read it, a row of this process."""
+        columns = {} if batch.calls is None else batch.calls.extras
+        rendered: dict[tuple[str | None, ...], str] = {}  # once each: most of a group read the same
+        extras = []
+        for i, (row, budget) in enumerate(zip(batch.rows, batch.prompt_budgets, strict=True)):
+            read = row["prompt_id"], budget.hint, budget.system
+            if read not in rendered:
+                rendered[read] = self.problem_set.prompts.text(self.problem_set.asked(row), budget)
+            logged = {name: values[i] for name, values in columns.items() if i < len(values)}
+            extras.append(logged | {"rendered": rendered[read]})
+        return extras
