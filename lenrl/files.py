@@ -45,7 +45,7 @@ def read_json(path: Path, default: Any = None) -> Any:
     """A file's content; `default` where there is no such file, or no JSON in it."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return default
 
 
@@ -57,7 +57,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
         return []
     values = []
     for line in text.split("\n"):  # a text may hold the other characters that `splitlines` knows
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             values.append(json.loads(line))
     return [value for value in values if isinstance(value, dict)]
 

@@ -85,6 +85,18 @@ def refusal(ask, verb, *arguments):
         (["trainer.num_generations=2.5"], ["trainer.num_generations=2.5", "integer"]),
         (["trainer.num_iterations=0"], ["trainer.num_iterations=0", "at least 1|or equal to 1"]),
         (["trainer.steps_per_generation=0"], ["trainer.steps_per_generation=0", "or equal to 1"]),
+        (
+            ["trainer.max_completion_length=1" + "0" * 22],
+            ["max_completion_length=10000", "or equal to 2147483647"],
+        ),
+        (["trainer.max_completion_length=1e22"], ["trainer.max_completion_length=1e+22", "integer"]),
+        (["trainer.num_generations=1000000000"], ["which 1000000000 completions a prompt do not divide"]),
+        (
+            ["trainer.num_generations=1", "trainer.per_device_train_batch_size=1000000000"],
+            ["at most 1048576"],
+        ),
+        (["trainer.num_generations=" + "9" * 30], ["trainer.num_generations=999", "or equal to 2147483647"]),
+        (["trainer.gradient_accumulation_steps=999999937"], ["at most 1048576"]),
         (["trainer.max_steps=null"], ["trainer.max_steps=None"]),
         (["~trainer.max_completion_length"], ["trainer.max_completion_length is missing"]),
         (["trainer.top_p=2"], ["trainer.top_p=2", "or equal to 1"]),

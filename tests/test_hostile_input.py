@@ -13,6 +13,8 @@ from lenrl.config import compose
 from lenrl.dryrun.logged_rows import of_rows, read
 from lenrl.errors import BadInput
 from lenrl.evaluation import answers
+from lenrl.files import read_json, read_json_lines
+from lenrl.launch.run_folder import RunFolder
 from lenrl.redact import Redacting, printable, redacted
 from lenrl.tasks.rows import read_rows
 from lenrl.terminal import Terminal
@@ -192,3 +194,82 @@ def test_control_characters_reach_no_terminal(capsys, tmp_path):
     for text in (printed, err, re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())):
         assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text), ascii(text)
     assert "␛" in out.getvalue()
+
+
+# --- sizes
+
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{c}: &{c} [{','.join(['*' + b] * 9)}]\n" for b, c in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (BOMB, "holds more than 100000 values"),
+        ("a: &a [1, *a]\n", "inside of what it stands for"),
+        ("a: " + "[" * 5000 + "]" * 5000, "nests deeper than 50"),
+        ("name: " + "a" * 10**7, "has 1000000. bytes, a recipe has 1000000 at most"),
+        ("a: \x00", "special characters"),
+        ("a: [1, 2\n", "can't be composed|no YAML"),
+    ],
+    ids=["aliases", "circle", "depth", "name", "NUL", "cut"],
+)
+def test_a_recipe_beyond_all_bounds_is_refused_at_once(tmp_path, text, said):
+    (tmp_path / "task").mkdir()
+    places = {
+        "recipe": (tmp_path / "mine.yaml", []),
+        "group": (tmp_path / "task" / "own.yaml", ["defaults: [base, {task: own}, _self_]\n"]),
+        "other": (tmp_path / "first.yaml", ["defaults: [base, first, _self_]\n"]),
+        "run": (tmp_path / "run" / "recipe.yaml", ["defaults: [base, _self_]\n"]),
+    }
+    (tmp_path / "run").mkdir()
+    for place, (path, recipe) in places.items():
+        path.write_text(text)
+        (tmp_path / "mine.yaml").write_text(recipe[0] if recipe else text)
+        with pytest.raises(BadInput, match=said) as refused:
+            if place == "run":
+                RunFolder(compose("grpo", [f"output_dir={tmp_path / 'run'}"])).admit()
+            compose(str(tmp_path / "mine.yaml"), ["task=own"] if place == "group" else [])
+        assert len(str(refused.value)) < 1500
+        path.unlink()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [f"name={'a' * 10**7}", "evals=" + "[" * 9000 + "]" * 9000, "+".join("a" * 10**6) + "=1",
+     "logging.project='" + "a" * 10**6],
+    ids=["name", "brackets", "key", "open quote"],
+)  # fmt: skip
+def test_an_override_beyond_all_bounds_is_refused_at_once(override):
+    with pytest.raises(BadInput) as refused:
+        compose("grpo", [override])
+    assert len(str(refused.value)) < 1500
+
+
+@pytest.mark.parametrize("deep", ["[" * 100_000, "[" * 900 + "]" * 900, '{"a":' * 100_000, "9" * 10_000])
+def test_json_that_nests_too_deep_is_no_traceback(tmp_path, capsys, deep):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(f'{{"prompt": "a", "length": {deep}}}\n')
+    good = tmp_path / "good.jsonl"
+    good.write_text('{"prompt": "a", "length": 3, "correct": true}\n' * 2)
+    state = tmp_path / "state.json"
+    state.write_text(deep)
+    for line in (["grpo", str(rows)], ["curriculum", str(good), "--state", str(state)]):
+        assert main(["score", *line]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("error: ") and "Traceback" not in said and len(said) < 2000
+    if not deep.endswith("]"):
+        with pytest.raises(BadInput, match="nested too deeply|not readable|not JSON"):
+            read_rows(rows)
+        assert read_json(state) is None
+    assert read_json_lines(state) == []
+
+
+@pytest.mark.parametrize("deep", ["[" * 100_000, '{"format": ' + "[" * 100_000, "9" * 10_000])
+def test_a_manifest_that_nests_too_deep_is_a_damaged_one(tmp_path, deep):
+    from lenrl.training.checkpoint import manifest
+
+    (tmp_path / manifest.MANIFEST).write_text(deep)
+    assert "cannot be read" in manifest.faults(tmp_path)[0]

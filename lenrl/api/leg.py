@@ -12,6 +12,7 @@ from accelerate.utils import broadcast_object_list
 
 from lenrl.config import plugin_files
 from lenrl.config.difference import difference
+from lenrl.config.yaml_files import read_yaml
 from lenrl.errors import BadInput, LenrlError, RunFailed
 from lenrl.files import write_json
 from lenrl.launch.environment import environment
@@ -68,7 +69,7 @@ def begin(run: CheckedRun, folder: Path, resume: bool | str | None, processes: i
     checkpoint.clean(folder)
     with_changes = run.recipe.resume_with_changes
     if (former := folder / "recipe.yaml").is_file():
-        changes = difference(yaml.safe_load(former.read_text("utf-8")) or {}, run.identity)
+        changes = difference(read_yaml(former) or {}, run.identity)
         if changes and not with_changes:
             raise BadInput(
                 f"{folder} holds the run of another script:\n{changes}\nChoose another args.output_dir, or continue "

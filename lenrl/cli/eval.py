@@ -130,11 +130,11 @@ def _names_task(words: Sequence[str]) -> bool:
 
 def _others(models: Sequence[str], words: Sequence[str]) -> list[tuple[str, Task, EvalSettings]]:
     """The data of the `evals` of the first model's run, by name, with the settings of the command on top."""
-    import yaml
+    from lenrl.config.yaml_files import read_yaml
 
     recipe = Path(models[0]) / "recipe.yaml"
-    with suppress(OSError, ValueError, yaml.YAMLError):
-        plain = yaml.safe_load(recipe.read_text(encoding="utf-8"))
+    with suppress(BadInput):
+        plain = read_yaml(recipe)
         if not isinstance(plain, dict) or not plain.get("evals"):
             return []
     if not recipe.is_file():

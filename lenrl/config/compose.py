@@ -19,6 +19,7 @@ from lenrl.config.other_tasks import spelled_out
 from lenrl.config.paths import DATA, GROUPS, RECIPES, find, group_choices
 from lenrl.config.recipe import SLOTS, Recipe
 from lenrl.config.validation import checked, refuse_resolvers, refuse_secrets
+from lenrl.config.yaml_files import checked_text
 from lenrl.errors import BadInput, did_you_mean
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ def group(name: str, choice: str) -> dict[str, Any]:
 def _read(path: Path) -> DictConfig:
     from omegaconf import DictConfig, OmegaConf
 
+    checked_text(path)
     cfg = OmegaConf.load(path)
     if not isinstance(cfg, DictConfig):
         raise BadInput(f"{path} holds a list; a recipe is a mapping of sections, see recipes/base.yaml.")
@@ -100,6 +102,7 @@ def _load(primary: DictConfig | dict[str, Any], folder: Path) -> tuple[DictConfi
     if "hydra" in primary:
         raise BadInput("key 'hydra': a recipe configures an experiment, not Hydra. Remove the section.")
     primary["hydra"] = {"searchpath": [f"file://{folder}"]}
+    _check_defaults(primary, folder)
     if OmegaConf.is_list(primary.get("defaults")) and "_self_" not in primary["defaults"]:
         primary["defaults"].append("_self_")  # what the file says itself comes last
     ConfigStore.instance().store(name=_PRIMARY, node=primary, provider="recipe")
@@ -122,6 +125,32 @@ def _load(primary: DictConfig | dict[str, Any], folder: Path) -> tuple[DictConfi
     with open_dict(cfg):
         cfg.pop("hydra", None)
     return cfg, layers
+
+
+def _check_defaults(primary: DictConfig, folder: Path) -> None:
+    """Look through the user's own files of a defaults list, which Hydra reads, and through those that they name.
+
+    Raises:
+        BadInput: one is too large, or has a resolver.
+    """
+    from omegaconf import OmegaConf
+
+    todo, seen = [primary], set()
+    while todo and folder != RECIPES:
+        defaults: Any = OmegaConf.to_container(todo.pop(), resolve=False)
+        named = defaults.get("defaults") if isinstance(defaults, dict) else None
+        for entry in named if isinstance(named, list) else ():
+            pairs = entry.items() if isinstance(entry, dict) else [("", entry)]
+            for group, name in pairs:
+                path = (
+                    folder
+                    / str(group).removeprefix("override ").strip()
+                    / f"{str(name).removesuffix('.yaml')}.yaml"
+                )
+                if path.is_file() and path not in seen:
+                    seen.add(path)
+                    todo.append(_read(path))
+                    refuse_resolvers(OmegaConf.to_container(todo[-1], resolve=False))
 
 
 def _choose_groups(cfg: DictConfig, assignments: Sequence[grammar.Assignment], folder: Path) -> None:

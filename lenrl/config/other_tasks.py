@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lenrl.config.paths import DATA, RECIPES
+from lenrl.config.yaml_files import read_yaml
 from lenrl.errors import BadInput, shown
 
 
@@ -66,7 +65,7 @@ def options_of(task: Any, near: Path | None = None) -> Any:
         return _parts(task, near)
     for folder in [near / "task" if near else None, RECIPES / "task"]:
         if folder is not None and (folder / f"{task}.yaml").is_file():
-            return yaml.safe_load((folder / f"{task}.yaml").read_text(encoding="utf-8"))
+            return read_yaml(folder / f"{task}.yaml")
     if Path(task).suffix in DATA:
         return {"name": "table", "path": task, "split": "all"}
     return {"name": task}

@@ -3,10 +3,14 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 from lenrl.config.paths import GROUPS
-from lenrl.errors import BadInput, did_you_mean
+from lenrl.errors import BadInput, did_you_mean, shown
+
+MAX_CHARS = 20_000  # of an override
+DEEPEST = 50  # brackets in brackets
 
 
 @dataclass(frozen=True)
@@ -57,11 +61,17 @@ def read(line: str) -> Any:
             f"{line!r}: a launch is one experiment, so that its processes can't mix two. "
             "`lenrl sweep RECIPE key=a,b` runs several, each as a launch of its own."
         )
+    if len(line) > MAX_CHARS:
+        raise BadInput(
+            f"override {shown(line, 60)}: {len(line)} characters, at most {MAX_CHARS}; write a recipe file"
+        )
+    if _depth(line) > DEEPEST:
+        raise BadInput(f"override {shown(line, 60)} nests deeper than {DEEPEST}; write a flat value")
     try:
         override = OverridesParser.create().parse_override(line)
     except HydraException as fault:
         raise BadInput(
-            f"override {line!r} can't be read: {_first_line(fault)}. Write key=value, and quote a value "
+            f"override {shown(line)} can't be read: {_first_line(fault)[:300]}. Write key=value, and quote a value "
             f"with spaces, brackets, commas or equal signs for both shell and grammar: 'key=\"a, b\"'."
         ) from None
     if override.package is not None or "/" in override.key_or_group:
@@ -151,6 +161,12 @@ def _assign(target: Any, a: Assignment) -> None:
         del target[last]
     else:
         target[last] = a.value
+
+
+def _depth(line: str) -> int:
+    """Brackets in brackets, quoted ones too."""
+    steps = {**dict.fromkeys("[{(", 1), **dict.fromkeys("]})", -1)}
+    return max(accumulate(steps.get(character, 0) for character in line), default=0)
 
 
 def _first_line(fault: Exception) -> str:

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lenrl import plugins
+from lenrl.config.yaml_files import read_yaml
 from lenrl.errors import BadInput
 
 FOLDER = "plugins"  # beside a run's recipe.yaml
@@ -103,7 +102,7 @@ def write_copies(names: Iterable[str], folder: Path) -> None:
 
 def _noted(recipe: Path) -> Any:
     try:
-        content = yaml.safe_load(recipe.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        content = read_yaml(recipe)
+    except BadInput:
         return {}
     return content.get("plugins") if isinstance(content, dict) else {}

@@ -310,7 +310,7 @@ def _read_state(path: Path) -> dict[str, object]:
         state = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise BadInput(f"--state {path}: {error.strerror or error}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"--state {path}: not JSON: {error}; expected what --save-state wrote") from None
     if not isinstance(state, dict) or not all(isinstance(part, dict) for part in state.values()):
         raise BadInput(f"--state {path}: expected an object of objects, as --save-state writes")

@@ -14,6 +14,7 @@ import yaml
 
 from lenrl.config import Recipe, plugin_files
 from lenrl.config.difference import difference
+from lenrl.config.yaml_files import read_yaml
 from lenrl.errors import BadInput
 from lenrl.files import read_json, write_text
 from lenrl.launch.environment import environment
@@ -155,10 +156,7 @@ class RunFolder:
         path = self.path / "recipe.yaml"
         if not path.exists():
             return None
-        try:
-            former = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as fault:
-            raise BadInput(f"{path} can't be read: {fault}. Restore it or choose another folder.") from None
+        former = read_yaml(path)
         if not isinstance(former, dict):
             raise BadInput(f"{path} is not a recipe. Restore it or choose another folder.")
         return former

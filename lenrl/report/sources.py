@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
-import yaml
 
+from lenrl.config.yaml_files import read_yaml
 from lenrl.errors import BadInput
 from lenrl.evaluation.fingerprint import differences
 from lenrl.files import read_json_lines
@@ -40,8 +40,8 @@ class Training:
         path = run_dir / "recipe.yaml"
         recipe = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         try:
-            values = yaml.safe_load(recipe)
-        except yaml.YAMLError:
+            values = read_yaml(path)
+        except BadInput:
             values = None
         shown = {k: v for k, v in values.items() if k not in UNSHOWN} if isinstance(values, dict) else {}
         lines = (read_json_lines(run_dir / name) for name in ("metrics.jsonl", "dev.jsonl"))

@@ -1,6 +1,10 @@
 """Rows, groups, rollouts and optimizer steps: their arithmetic, and what to set where it does not work out."""
 
 from dataclasses import dataclass, replace
+from itertools import islice
+
+MAX_ROWS = 2**20  # of a rollout
+SEARCHED = 20_000  # values on either side of one, for the nearest that works
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,11 @@ def batch_faults(layout: BatchLayout) -> list[str]:
         f"a rollout has {layout.rows_per_process} rows a process x {layout.processes} processes x "
         f"{layout.steps_per_generation} micro-batches = {layout.rows_per_rollout} rows"
     )
+    if layout.rows_per_rollout > MAX_ROWS:
+        return [f"{rows}; at most {MAX_ROWS} can be held. Lower one of them."]
     if layout.num_generations < 2:
-        near = [g for g in range(2, layout.rows_per_rollout + 1) if layout.rows_per_rollout % g == 0][:2]
+        divisors = (g for g in range(2, layout.rows_per_rollout + 1) if layout.rows_per_rollout % g == 0)
+        near = list(islice(divisors, 2))
         remedy = f"to {_either(near)}" if near else "to 2, and trainer.per_device_train_batch_size to 2"
         return [
             f"trainer.num_generations={layout.num_generations}: a group needs at least 2 completions, since an "
@@ -87,7 +94,8 @@ def batch_faults(layout: BatchLayout) -> list[str]:
 def _nearest_valid(layout: BatchLayout, field_name: str, most: int) -> list[int]:
     """The two values of a field nearest to its own with which everything divides, in order."""
     now = getattr(layout, field_name)
-    good = [v for v in range(1, most + 1) if replace(layout, **{field_name: v}).valid]
+    near = range(max(1, now - SEARCHED), min(most, now + SEARCHED) + 1)
+    good = [v for v in near if replace(layout, **{field_name: v}).valid]
     return sorted(sorted(good, key=lambda v: abs(v - now))[:2])
 
 

@@ -66,8 +66,9 @@ def _among(known: type[Enum]) -> Any:
     return Annotated[str, AfterValidator(check)]
 
 
-COUNT: Any = Annotated[int, Field(ge=1)]
-_WHOLE: Any = Annotated[int, Field(ge=0)]
+LARGEST = 2**31 - 1  # a whole number
+COUNT: Any = Annotated[int, Field(ge=1, le=LARGEST)]
+_WHOLE: Any = Annotated[int, Field(ge=0, le=LARGEST)]
 EVERY = _WHOLE | None  # optimizer steps; 0: never
 SHARE = Annotated[float, Field(ge=0, lt=1)]
 REQUIRED = ("max_steps", "max_completion_length")
@@ -76,7 +77,7 @@ BOUNDS: dict[str, Any] = {  # of TRL's fields, where its type says too little
     "gradient_accumulation_steps": COUNT,
     "steps_per_generation": COUNT | None,
     "num_iterations": COUNT,
-    "num_generations": int,  # at least 2: see the batch arithmetic
+    "num_generations": Annotated[int, Field(le=LARGEST)],  # at least 2: see the batch arithmetic
     "max_completion_length": COUNT,
     "max_steps": COUNT,
     "save_steps": EVERY,
@@ -134,7 +135,8 @@ def checker(name: str, hints: Mapping[str, Any], bounds: Mapping[str, Any]) -> t
         plain = not re.search(r"\b(accelerate|peft|transformers)\.", str(hint))
         bounded = bounds.get(key, hint if plain else Any)
         if bounded in (int, float, int | None, float | None):
-            bounded = Annotated[bounded, Field(ge=0)]
+            whole = bounded in (int, int | None)
+            bounded = Annotated[bounded, Field(ge=0, le=LARGEST) if whole else Field(ge=0)]
         fields[key] = (bounded, ... if key in REQUIRED else None)
     settings = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
     return create_model(name, __config__=settings, **fields)

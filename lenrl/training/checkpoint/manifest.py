@@ -65,7 +65,7 @@ def faults(folder: Path, *, checksums: bool = True) -> list[str]:
         raw = manifest.read_bytes()
         content = json.loads(raw)
         version = content["format"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return [f"{manifest} cannot be read"]
     if version != FORMAT:
         raise BadInput(
