@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from lenrl.evaluation.by_function import columns_of
 from lenrl.strategies.functions import FunctionInputs, call
 from lenrl.strategies.method import Method
 from lenrl.tasks import Problem, Task, messages
@@ -32,18 +33,13 @@ def parts(
     Raises:
         PluginFailed, NonfiniteReward: as `call` does.
     """
-    columns = [getattr(task.part_of(problem), "answer", None) for problem in problems]
-    gold = [
-        {"answer": p.answer, **({column: p.answer} if isinstance(column, str) else {})}
-        for p, column in zip(problems, columns, strict=True)
-    ]
     more = given or [{}] * len(problems)
     rows: Any = [messages(task, problem) for problem in problems]
     inputs = FunctionInputs(
         prompts=rows,
         texts=texts,
         completion_ids=[list(text.encode()) for text in texts],
-        columns=[{**p.columns, **m, **g} for p, m, g in zip(problems, more, gold, strict=True)],
+        columns=[columns_of(task, p, m) for p, m in zip(problems, more, strict=True)],
     )
     return call(method.functions, inputs, nonfinite)
 

@@ -22,7 +22,7 @@ from lenrl.rollouts import StepScore, Verdict
 from lenrl.strategies import groups, registry, scoring
 from lenrl.strategies.base import PromptBudget, RunInfo
 from lenrl.strategies.method import Method
-from lenrl.verify.settings import VerifierSettings
+from lenrl.verify.settings import PartsSettings, VerifierSettings
 
 if TYPE_CHECKING:
     from lenrl.config import Recipe
@@ -137,7 +137,7 @@ def _verifier_of(recipe: Recipe, rows: Sequence[LoggedRow]) -> VerifierSettings 
     from lenrl.tasks import build
 
     settings = build(recipe.task).verifier_settings(recipe.verifier)
-    parts = getattr(settings, "parts", None)
+    parts = settings.parts if isinstance(settings, PartsSettings) else {}
     for row in open_rows if parts else ():
         if row.part not in parts:
             raise BadInput(

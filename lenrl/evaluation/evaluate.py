@@ -7,7 +7,7 @@ are kept as they are sampled: the same evaluation into the same folder continues
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lenrl import measures
 from lenrl.errors import BadInput
 from lenrl.evaluation import sft as sft_rows
+from lenrl.evaluation.by_function import columns_of, judged
 from lenrl.evaluation.cache import CompletionCache
 from lenrl.evaluation.fingerprint import fingerprint
 from lenrl.evaluation.measure import measure
@@ -26,8 +27,11 @@ from lenrl.generation.base import Batches, Completion, Decoding, Engine
 from lenrl.generation.engines import load_engine
 from lenrl.generation.pretrained import find
 from lenrl.measures.format import Evaluation, Figures
+from lenrl.rollouts import Verdict
+from lenrl.strategies.functions import FunctionInputs, RewardFunction
 from lenrl.tasks import Problem, Task, build, encode, messages
 from lenrl.tasks.audit import load
+from lenrl.tasks.prompts import Prompts
 from lenrl.verify.claims import AnyVerifier
 from lenrl.verify.several import verifier_of
 
@@ -40,6 +44,7 @@ def evaluate(
     out_dir: Path | str | None = None,
     replace_other: bool = False,
     sft: Path | None = None,
+    judge: RewardFunction | None = None,
     console: Console | None = None,
 ) -> Evaluation:
     """Measure models on the same problems; the result is what `eval.json` holds.
@@ -52,6 +57,7 @@ def evaluate(
             same models and settings are not sampled again.
         replace_other: completions of other models or settings there are replaced instead of refused.
         sft: a new file for the shortest correct completions, see `lenrl.evaluation.sft`.
+        judge: gives the verdicts in the verifier's place.
         console: shows a progress bar there.
 
     Raises:
@@ -69,7 +75,7 @@ def evaluate(
         problems, audit = load(task, settings.split, verifier=verifier)
         total = len(models) * len(problems) * sum(decoding.samples for decoding in decodings)
         with _progress(console, total) as bar:
-            bench = _Bench(task, settings, problems, verifier, bar, folder, replace_other)
+            bench = _Bench(task, settings, problems, verifier, judge, bar, folder, replace_other)
             for name in models:
                 engine = load_engine(name, settings)
                 for decoding in decodings:
@@ -97,6 +103,7 @@ class _Bench:
     settings: EvalSettings
     problems: Sequence[Problem]
     verifier: AnyVerifier
+    judge: RewardFunction | None
     bar: Callable[[str, str, int], None]
     folder: Path | None
     replace_other: bool
@@ -115,6 +122,7 @@ class _Bench:
                 prompt_ids=prompt_ids,
                 decoding=decoding,
                 verifier=self.verifier.settings,
+                judge=self.judge,
             ),
             "weights": engine.weights(),
         }
@@ -128,6 +136,7 @@ class _Bench:
         before = dict(self.verifier.counts)
         batches = Batches(settings.batch_size, cache.done, keep)
         results = measure(engine, self.problems, prompt_ids, decoding, self.verifier, batches=batches)
+        results = replace(results, verdicts=self._judged(engine, results))
         budget = settings.budget or settings.max_new_tokens
         return results, {
             **describe(results, budget, settings.vote_width or measures.VOTE_WIDTH),
@@ -138,6 +147,20 @@ class _Bench:
             "resumed": len(cache.done),
             "warnings": lowered,
         }
+
+    def _judged(self, engine: Engine, results: ModelResults) -> list[Verdict]:
+        """The verdicts, by the function where there is one."""
+        if self.judge is None:
+            return results.verdicts
+        prompts = Prompts(self.task, engine.info.tokenizer)
+        asked = [p for p in self.problems for _ in range(results.decoding.samples)]
+        inputs = FunctionInputs(
+            prompts=[prompts.for_trl(problem) for problem in asked],
+            texts=results.texts,
+            completion_ids=[completion.ids for completion in results.completions],
+            columns=[columns_of(self.task, problem, {}) for problem in asked],
+        )
+        return judged(self.judge, inputs, results.verdicts)
 
 
 def _check_names(models: Sequence[str], settings: EvalSettings) -> None:

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from lenrl import __version__, files
 from lenrl.generation.base import Decoding, Engine
 from lenrl.generation.pretrained import TokenizerInfo
+from lenrl.strategies.functions import RewardFunction
 from lenrl.tasks import GymTask, Problem, Task, digest
 from lenrl.verify.settings import VerifierSettings
 
@@ -26,6 +27,7 @@ def fingerprint(
     prompt_ids: Sequence[Sequence[int]],
     decoding: Decoding,
     verifier: VerifierSettings,
+    judge: RewardFunction | None = None,
 ) -> dict[str, object]:
     """Everything apart from the weights that moves the figures, by name, and a hash of it all under `hash`.
 
@@ -45,6 +47,7 @@ def fingerprint(
         "verifier": verifier.model_dump(
             mode="json", exclude={"workers": True, "parts": {"__all__": {"workers"}}}
         ),
+        **({} if judge is None else {"judge": judge.name}),
         **engine.identity(),
         "versions": _versions(task),
     }

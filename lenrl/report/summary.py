@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, PluginFailed
 from lenrl.evaluation import other_data
 from lenrl.evaluation.evaluate import evaluate
 from lenrl.evaluation.other_data import SAMPLED_OPTIONS, model_options
@@ -120,8 +120,11 @@ def _evaluate(
         )
         models = [recipe.model.path, str(run_dir / "model")]
         # The run may have been trained further: what was sampled before is replaced.
-        result = evaluate(models, task, settings, out_dir=run_dir, replace_other=True, console=console)
-    except BadInput as error:
+        judge = recipe.method.judge
+        result = evaluate(
+            models, task, settings, out_dir=run_dir, replace_other=True, judge=judge, console=console
+        )
+    except (BadInput, PluginFailed) as error:
         return None, str(error)
     return result, None
 

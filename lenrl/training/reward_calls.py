@@ -3,9 +3,10 @@
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from lenrl.evaluation import by_function
 from lenrl.rollouts import Rollouts, Verdict
 from lenrl.strategies.base import PromptBudget
 from lenrl.strategies.functions import FunctionInputs, call
@@ -42,13 +43,7 @@ class RewardCalls:
         judge = self.method.judge
         if judge is None or not places:
             return list(verdicts)
-        values = call([judge], self._inputs(places))[judge.name]
-        return [
-            replace(verdict, correct=None, score=None, outcome="abstained")
-            if value is None
-            else replace(verdict, correct=value > 0, score=None, outcome="ok")
-            for verdict, value in zip(verdicts, values, strict=True)
-        ]
+        return by_function.judged(judge, self._inputs(places), verdicts)
 
     def parts(self, nonfinite: Literal["fail", "drop"]) -> list[dict[str, float | None]]:
         """Values of the functions that are added, by name, a row each."""
@@ -60,19 +55,14 @@ class RewardCalls:
             prompts=[self.rows[i]["prompt"] for i in places],
             texts=[self.texts[i] for i in places],
             completion_ids=[self.ids[i] for i in places],
-            columns=[self._columns(i) for i in places],
+            columns=[
+                by_function.columns_of(self.task, self.problems[i], self.prompt_budgets[i].columns)
+                for i in places
+            ],
             trainer_state=self.trainer_state,
             metrics=self.metrics,
             extras=self.extras if len(places) == len(self.rows) else {},
         )
-
-    def _columns(self, place: int) -> dict[str, Any]:
-        """Of data and budget; the gold answer by its column's name, and as `answer` if no column is called so."""
-        problem = self.problems[place]
-        column = getattr(self.task.part_of(problem), "answer", None)
-        gold = {column: problem.answer} if isinstance(column, str) else {}
-        budget = self.prompt_budgets[place].columns
-        return {"answer": problem.answer, **problem.columns, **budget, **gold}
 
 
 @dataclass

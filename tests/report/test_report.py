@@ -18,6 +18,7 @@ from lenrl.generation.pretrained import TINY
 from lenrl.report import figures, summary
 from lenrl.report import page as report
 from lenrl.report.sources import Entry, Training
+from lenrl.strategies.functions import RewardFunction
 
 HOSTILE = "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>\x1b[31m&lt; \ud800 {{7*7}}"
 
@@ -201,12 +202,16 @@ def test_headings_are_in_order_and_tables_have_headers(run):
 
 @pytest.fixture
 def recipe():
+    def ends(completions, **columns):
+        return [float("boxed" in completion[0]["content"]) for completion in completions]
+
+    judge = RewardFunction("ends", ends, verdict=True)
     return SimpleNamespace(
         recipe="drpo",
         seed=0,
         task={"name": "chain", "test": 6},
         verifier={"kind": "exact"},
-        method=SimpleNamespace(reads_verdicts=True, needs_gold=True),
+        method=SimpleNamespace(reads_verdicts=True, needs_gold=True, judge=judge),
         evals=(),
         logging=SimpleNamespace(report_to=()),
         trainer={"max_completion_length": 100, "temperature": 1.0},
@@ -231,6 +236,11 @@ def test_a_finished_run_gets_its_summary(tmp_path, recipe):
     evaluated = json.loads((tmp_path / "eval.json").read_text())["models"]
     assert [e["decoding"] for e in evaluated] == ["sampled", "greedy"] * 2
     assert found["before"]["accuracy"] == evaluated[0]["accuracy"]
+    rows = pq.read_table(tmp_path / evaluated[0]["completions"]).to_pylist()
+    assert [row["verdict"] for row in rows] == ["boxed" in row["completion"] for row in rows], (
+        "the function's"
+    )
+    assert evaluated[0]["fingerprint"]["judge"] == "ends"
     assert found["after"]["greedy"]["tokens"] == evaluated[3]["tokens_mean"]
     text = console.export_text()
     assert "60 steps in 132 s" in text
