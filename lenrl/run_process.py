@@ -92,6 +92,7 @@ def run(
     from lenrl.training.watchdog import Watchdog, store_of
 
     checked_run = prepare(recipe, int(os.environ.get("WORLD_SIZE", "1")))
+    recipe = checked_run.recipe
     run_dir = recipe.run_dir().absolute()
     run_dir.mkdir(parents=True, exist_ok=True)
     stop = stop or StopSignal()

@@ -72,7 +72,14 @@ class Settings:
             "eval_steps": 0,
         }
         lines = [f"trainer.{name}={value}" for name, value in trainer.items()]
-        return [*gpu, *lines, f"model.path={self.model}", "guard.truncated_rollouts=1000000", "task.dev=0"]
+        return [
+            *gpu,
+            *lines,
+            "model=tiny",
+            f"model.path={self.model}",
+            "guard.truncated_rollouts=1000000",
+            "task.dev=0",
+        ]
 
 
 class Side:

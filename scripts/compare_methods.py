@@ -47,7 +47,7 @@ def measure(testbed: str, method: str, seed: int) -> None:
     updates = PLAN["updates"].get(method, 1)
     steps = updates * bed["rollouts"]
     settings = [
-        f"model.path={base}", *bed["task"], "task.train=80", "task.dev=16", "task.test=0",
+        "model=tiny", f"model.path={base}", *bed["task"], "task.train=80", "task.dev=16", "task.test=0",
         f"trainer.per_device_train_batch_size={64 // updates}", f"trainer.steps_per_generation={updates}",
         f"trainer.max_steps={steps}", f"trainer.max_completion_length={cap}", "trainer.learning_rate=3.0e-4",
         f"trainer.save_steps={steps}", f"trainer.eval_steps={steps}", f"seed={','.join(map(str, SEEDS))}",

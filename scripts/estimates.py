@@ -18,8 +18,9 @@ from pathlib import Path
 from transformers import Qwen2Config, Qwen3Config
 
 from lenrl.config import compose, recipe_files
-from lenrl.dryrun.estimate import GIB, checkpoint_bytes, estimate, shape
+from lenrl.dryrun.estimate import checkpoint_bytes, estimate
 from lenrl.training.prepare import prepare
+from lenrl.training.sizes import GIB, shape
 
 # From the models' published configurations.
 SMALL = dict(
@@ -48,7 +49,8 @@ BEGIN, END = "<!-- estimates:begin -->\n", "<!-- estimates:end -->"
 
 
 def line(name: str, problems: str) -> str:
-    recipe = compose(name, [f"task.path={problems}"] if "surrogate" in name else [])
+    own = [f"task.path={problems}"] if "surrogate" in name else []
+    recipe = compose(name, ["trainer.use_vllm=false", *own])  # keys and values as `generate` holds them
     checked_run = prepare(recipe)
     config = next(config for size, config in CONFIGS.items() if name.endswith(size))
     of = shape(config, recipe.model.peft)

@@ -158,7 +158,7 @@ def test_all_faults_are_named_at_once(ask):
     [
         (["trainer.num_generations=1"], "= 128 rows", ["trainer.num_generations to 2 or 4"]),
         (
-            ["trainer.num_generations=7"],
+            ["trainer.num_generations=7", "trainer.per_device_train_batch_size=128"],
             "128 rows a process x 1 processes x 1",
             ["to 4 or 8", "to 126 or 133"],
         ),

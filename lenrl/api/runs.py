@@ -134,10 +134,17 @@ def launch(recipe: Recipe) -> Ended:
 
     check(recipe.launch)
 
+    from lenrl.dryrun.refusals import refusals
     from lenrl.training.audited_data import read_data
     from lenrl.training.prepare import prepare
 
     checked_run = prepare(recipe)
+    if faults := refusals(checked_run):
+        raise BadInput("\n".join(faults))
+    recipe = checked_run.recipe
+    for key, reason in checked_run.reasons.items():
+        section, name = key.split(".")
+        _say(f"lenrl: {key}={recipe.resolved()[section][name]}: {reason}")
     if recipe.hub.push:
         from lenrl.report import hub
 

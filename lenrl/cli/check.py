@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from lenrl.cli.arguments import Parser
+from lenrl.errors import BadInput
 
 EXAMPLES = (
     "lenrl check drpo",
@@ -21,11 +22,18 @@ def main(arguments: Sequence[str]) -> int:
     parser.multirun()
     given = parser.read(arguments)
 
+    from lenrl.recipe_paths import find
+
+    find(given.recipe)  # before what takes seconds to import
+
     from lenrl.config import compose
-    from lenrl.dryrun import check
     from lenrl.launch.command import check as check_launch
 
     recipe = compose(given.recipe, given.overrides, given.plugin)
     check_launch(recipe.launch)
-    check.show(check.check(recipe))
-    return 0
+
+    from lenrl.dryrun import check
+
+    facts = check.check(recipe)
+    check.show(facts)
+    return BadInput.exit_code if facts["refusals"] else 0

@@ -4,7 +4,6 @@ from lenrl.config.compose import compose, find, group
 from lenrl.config.grid import Axis, Grid, spread
 from lenrl.config.other_tasks import options_of
 from lenrl.config.overrides import sections, sets
-from lenrl.config.paths import RECIPES, group_choices, recipe_files
 from lenrl.config.recipe import (
     SLOTS,
     GuardSettings,
@@ -14,6 +13,7 @@ from lenrl.config.recipe import (
     UpdateSettings,
     short_digest,
 )
+from lenrl.recipe_paths import RECIPES, group_choices, recipe_files
 
 __all__ = [
     "RECIPES",

@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING, Any
 from lenrl import plugins
 from lenrl.config import overrides as grammar
 from lenrl.config import pins, plugin_files
+from lenrl.config.batch import in_trls_terms
 from lenrl.config.other_tasks import spelled_out
-from lenrl.config.paths import DATA, GROUPS, RECIPES, find, group_choices
 from lenrl.config.recipe import SLOTS, Recipe
 from lenrl.config.validation import checked, refuse_resolvers, refuse_secrets
 from lenrl.config.yaml_files import checked_text
 from lenrl.errors import BadInput, did_you_mean
+from lenrl.recipe_paths import DATA, GROUPS, RECIPES, find, group_choices
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 IN_MEMORY = "rows"  # the task of a script's data, `lenrl.tasks.in_memory`
+EMBEDDED, OWN = "tiny", "own"  # files of recipes/model/: of the embedded model, and for one of the user's own
 _PRIMARY = "__recipe__"  # the name under which Hydra's store holds the file; cannot collide with a file's
 
 
@@ -45,7 +47,11 @@ def compose(recipe: str, overrides: Sequence[str] = (), plugins: Sequence[Path] 
     name, path = find(recipe)
     assignments = grammar.parse(overrides)
     with _readable(f"recipe {recipe!r}"):
-        cfg, layers = _load(_read(path), path.parent)
+        primary = _read(path)
+        cfg, layers, files = _load(primary, path.parent)
+        model = _model_file(cfg, files, assignments, path.parent)
+        if model is not None:
+            cfg, layers, _ = _load(primary, path.parent, model)
         _choose_groups(cfg, assignments, path.parent)
         for slot in SLOTS:
             if slot in cfg or any(a.keys[0] == slot for a in assignments):
@@ -58,6 +64,7 @@ def compose(recipe: str, overrides: Sequence[str] = (), plugins: Sequence[Path] 
             f"{path} describes the run of a Python script, whose data and functions are in the script alone. Continue "
             "it there: trainer.train(resume_from_checkpoint=True)."
         )
+    _size_rollouts(plain)
     plain.setdefault("recipe", name)
     plain["plugins"] = plugin_files.complete(plain.get("plugins"), given, path.parent)
     return checked(plain)
@@ -88,8 +95,13 @@ def _read(path: Path) -> DictConfig:
     return cfg
 
 
-def _load(primary: DictConfig | dict[str, Any], folder: Path) -> tuple[DictConfig, dict[str, list[Any]]]:
-    """The composed files, and for each slot what every file says of it, in the order of the defaults list."""
+def _load(
+    primary: DictConfig | dict[str, Any], folder: Path, model: str | None = None
+) -> tuple[DictConfig, dict[str, list[Any]], list[str]]:
+    """The composed files, for each slot what every file says of it in the order of the defaults list, and the files.
+
+    `model` is a file of recipes/model/ in place of the one that the defaults lists name.
+    """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.config_store import ConfigStore
@@ -107,12 +119,13 @@ def _load(primary: DictConfig | dict[str, Any], folder: Path) -> tuple[DictConfi
         primary["defaults"].append("_self_")  # what the file says itself comes last
     ConfigStore.instance().store(name=_PRIMARY, node=primary, provider="recipe")
     GlobalHydra.instance().clear()
+    chosen = [] if model is None else [f"model={model}"]
     with initialize_config_dir(str(RECIPES), job_name="lenrl", version_base="1.3"):
-        cfg = hydra_compose(_PRIMARY)
+        cfg = hydra_compose(_PRIMARY, overrides=chosen)
         loader: Any = GlobalHydra.instance().config_loader()
-        layered = loader.compute_defaults_list(_PRIMARY, [], RunMode.RUN).defaults
+        layered = loader.compute_defaults_list(_PRIMARY, chosen, RunMode.RUN).defaults
         # Private in Hydra 1.3: the files by name, with the folder of the recipe on the search path.
-        _, files = loader._parse_overrides_and_create_caching_repo(_PRIMARY, [])
+        _, files = loader._parse_overrides_and_create_caching_repo(_PRIMARY, chosen)
         named = [(d.package or "", d.config_path) for d in layered]
         contents = [(p, files.load_config(path).config) for p, path in named if not p.startswith("hydra")]
     layers: dict[str, list[Any]] = {slot: [] for slot in SLOTS}
@@ -124,7 +137,28 @@ def _load(primary: DictConfig | dict[str, Any], folder: Path) -> tuple[DictConfi
     OmegaConf.set_struct(cfg, False)
     with open_dict(cfg):
         cfg.pop("hydra", None)
-    return cfg, layers
+    return cfg, layers, [path for _, path in named]
+
+
+def _model_file(
+    cfg: DictConfig, files: Sequence[str], assignments: Sequence[grammar.Assignment], folder: Path
+) -> str | None:
+    """A file of recipes/model/ whose settings fit the model better than the one that the defaults lists name.
+
+    That which the line chooses; and where only a path replaces the embedded model's, the file with that path, or that
+    for a model of the user's own.
+    """
+    chosen = next((a.value for a in assignments if a.chooses_group and a.keys[0] == "model"), None)
+    if chosen is not None:
+        known = chosen in group_choices("model", folder) and any(path.startswith("model/") for path in files)
+        return chosen if known else None  # a file without a defaults list has no choice to make anew
+    if f"model/{EMBEDDED}" not in files:
+        return None
+    path = next((a.value for a in assignments if a.keys == ("model", "path")), cfg["model"].get("path"))
+    if path == EMBEDDED:
+        return None
+    files_of_models = sorted((RECIPES / "model").glob("*.yaml"))
+    return next((file.stem for file in files_of_models if _read(file).get("path") == path), OWN)
 
 
 def _check_defaults(primary: DictConfig, folder: Path) -> None:
@@ -168,7 +202,7 @@ def _choose_groups(cfg: DictConfig, assignments: Sequence[grammar.Assignment], f
             raise BadInput(f"{group}={a.value!r}: the choices are {', '.join(choices)}.{hint}{extra}")
     if chosen:
         defaults = ["base", *({f"override {group}": a.value} for group, a in chosen.items()), "_self_"]
-        fresh, _ = _load({"defaults": defaults}, folder)
+        fresh, _, _ = _load({"defaults": defaults}, folder)
         for group in chosen:
             cfg[group] = fresh[group]
 
@@ -195,6 +229,20 @@ def _apply(cfg: DictConfig, assignments: Sequence[grammar.Assignment]) -> None:
                 if value is not missing and value is not None and not OmegaConf.is_config(value):
                     raise BadInput(f"override {a.line!r}: {above} is {value!r}, which has no keys.")
             OmegaConf.update(cfg, key, a.value, merge=True, force_add=True)
+
+
+def _size_rollouts(plain: dict[str, Any]) -> None:
+    """In place, `trainer` in TRL's terms; what is no section is left for the recipe's own checks."""
+    trainer, update, launch, model = (plain.get(name) for name in ("trainer", "update", "launch", "model"))
+    if (
+        isinstance(trainer, dict)
+        and isinstance(update, dict)
+        and isinstance(launch, dict)
+        and isinstance(model, dict)
+    ):
+        plain["trainer"] = in_trls_terms(
+            trainer, update.get("per_rollout", 1), launch.get("num_processes", 1), model.get("micro_batch")
+        )
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:

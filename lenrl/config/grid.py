@@ -13,8 +13,8 @@ from typing import Any
 import yaml
 
 from lenrl.config.overrides import parse, read
-from lenrl.config.paths import GROUPS, RECIPES, group_choices
 from lenrl.errors import BadInput
+from lenrl.recipe_paths import GROUPS, RECIPES, group_choices
 
 MOST_VALUES = 10_000  # of one key
 OWNED = ("name", "output_dir")  # of a sweep these name its own folder

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lenrl.config.paths import DATA, RECIPES
 from lenrl.config.yaml_files import read_yaml
 from lenrl.errors import BadInput, shown
+from lenrl.recipe_paths import DATA, RECIPES
 
 
 def spelled_out(plain: dict[str, Any], near: Path | None = None) -> None:

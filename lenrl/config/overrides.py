@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any
 
-from lenrl.config.paths import GROUPS
 from lenrl.errors import BadInput, did_you_mean, shown
+from lenrl.recipe_paths import GROUPS
 
 MAX_CHARS = 20_000  # of an override
 DEEPEST = 50  # brackets in brackets

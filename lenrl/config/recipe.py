@@ -52,7 +52,10 @@ class ModelSettings(Settings):
     path: str = Field(min_length=1)
     revision: str | None
     tokenizer: str | None
-    dtype: Literal["float32", "bfloat16", "float16"]
+    dtype: Literal["float32", "bfloat16", "float16"] | None
+    micro_batch: int | None = Field(
+        default=None, ge=1
+    )  # not in recipe.yaml of runs that are older than the key
     attn_implementation: str | None
     trust_remote_code: bool
     think_prefilled: bool | None
@@ -62,9 +65,13 @@ class ModelSettings(Settings):
 class UpdateSettings(Settings):
     """Of the update and the evaluation during training, what TRL has no option for."""
 
+    per_rollout: int = Field(default=1, ge=1)  # not in recipe.yaml of runs that are older than the key
     lean: bool
     tokens: int | None = Field(ge=1)
-    eval_batch_size: int = Field(ge=1)
+    eval_batch_size: int | None = Field(ge=1)
+    memory_gib: float | None = Field(
+        default=None, gt=0
+    )  # not in recipe.yaml of runs that are older than the key
 
 
 class GuardSettings(Settings):

@@ -15,6 +15,7 @@ from lenrl.dryrun import leverage as trial
 from lenrl.dryrun import memory as sizes
 from lenrl.dryrun.fast_paths import fast_paths
 from lenrl.dryrun.objective_trial import try_objective
+from lenrl.dryrun.refusals import refusals
 from lenrl.measures.format import Figures
 from lenrl.redact import visible
 from lenrl.rollouts import Verdict
@@ -37,18 +38,21 @@ def check(recipe: Recipe) -> Figures:
     """Check a recipe and measure what needs no weights.
 
     Returns:
-        `recipe` (resolved), `digest`, `run_dir`, `batch`, `model`, `fast_paths` (yes or no, and why), `data` (a split:
-        counts), `prompt` (rendered; `prompts_by_part`: of a mix), `evals`, `verifier`, `reward_functions` (where there
-        are any: what they give gold answers), `penalty`, `objective` (its figures on a made-up micro-batch),
-        `warnings`; plain values, sizes in MiB, times in seconds, lengths in tokens.
+        `recipe` (resolved), `digest`, `run_dir`, `chosen` (settings for the model, and why), `batch`, `model`,
+        `fast_paths` (yes or no, and why), `data` (a split: counts), `prompt` (rendered; `prompts_by_part`: of a mix),
+        `evals`, `verifier`, `reward_functions` (where there are any: what they give gold answers), `penalty`,
+        `objective` (its figures on a made-up micro-batch), `refusals` (why it can't be trained here), `warnings`; plain
+        values, sizes in MiB, times in seconds, lengths in tokens.
 
     Raises:
         BadInput: the recipe or its data can't be trained.
     """
     checked_run = prepare(recipe)
+    recipe = checked_run.recipe
     facts: Figures = {"recipe": recipe.resolved(), "digest": recipe.digest()}
     facts["run_dir"] = str(recipe.run_dir())
     warnings = list(checked_run.warnings)
+    facts["chosen"] = {key: _chosen(facts["recipe"], key, why) for key, why in checked_run.reasons.items()}
     facts["batch"] = _batch(checked_run)
     model, info, longest = sizes.measure(checked_run, warnings)
     tokenizer = info.tokenizer if info else None
@@ -70,6 +74,7 @@ def check(recipe: Recipe) -> Figures:
         facts["reward_functions"] = function_trial.tried(checked_run.recipe.method, checked_run.task, train)
     facts["penalty"], advantage = trial.penalty(checked_run, train, warnings)
     facts["objective"] = try_objective(recipe.method.objective, advantage)
+    facts["refusals"] = refusals(checked_run)
     return {**facts, "warnings": list(dict.fromkeys(warnings))}
 
 
@@ -79,7 +84,7 @@ def show(facts: Figures, console: Console | None = None) -> None:
     console.print(Text(yaml.safe_dump(facts["recipe"], sort_keys=False, allow_unicode=True)), soft_wrap=True)
     table = Table(show_header=False, box=None, pad_edge=False)
     sections = (
-        *("batch", "model", "fast_paths", "data", "evals", "verifier"),
+        *("chosen", "batch", "model", "fast_paths", "data", "evals", "verifier"),
         *("reward_functions", "penalty", "objective"),
     )
     for section in (name for name in sections if facts.get(name)):
@@ -95,7 +100,18 @@ def show(facts: Figures, console: Console | None = None) -> None:
             console.print(Text(visible(prompt)), soft_wrap=True)
     for warning in facts["warnings"]:
         console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
-    console.print(Text(f"{facts['recipe']['recipe']} can be trained; its run goes to {facts['run_dir']}"))
+    for refusal in facts["refusals"]:
+        console.print(Text(f"error: {refusal}", style="red"), soft_wrap=True)
+    name = facts["recipe"]["recipe"]
+    if facts["refusals"]:
+        console.print(Text(f"{name} can't be trained here"))
+    else:
+        console.print(Text(f"{name} can be trained; its run goes to {facts['run_dir']}"))
+
+
+def _chosen(plain: Figures, key: str, reason: str) -> str:
+    section, name = key.split(".")
+    return f"{_words(plain[section][name])}: {reason}"
 
 
 def _batch(checked_run: CheckedRun) -> dict[str, int]:

@@ -5,70 +5,16 @@ below at the given shares of its peaks, which is what well-kept engines reach, v
 scale with their peaks.
 """
 
-from dataclasses import dataclass
-from typing import Any
-
-import torch
-
 from lenrl.measures.format import Figures
-from lenrl.training.peft import QUANTIZATION, peft_config
 from lenrl.training.prepare import CheckedRun
+from lenrl.training.sizes import BYTES, GIB, Shape, held_bytes
 from lenrl.training.trl_fields import value_of
 
-GIB = 2**30
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 DEVICE = "A100 of 80 GB"
 PEAK_FLOPS = 312e12  # a second, bfloat16, dense (NVIDIA's data sheet)
 PEAK_BYTES = 2039e9  # a second, of its memory (the same)
 REACHED_FLOPS = 0.4  # assumed
 REACHED_BYTES = 0.5  # assumed
-# Bytes a token and a unit of width that a layer keeps for its backward pass in 16 bit, without attention scores,
-# which fused kernels do not keep: arXiv 2205.05198, section 4.1.
-LAYER_BYTES = 34
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Sizes in a model's configuration from which its costs follow."""
-
-    parameters: int
-    trained: int  # all, or those of the adapter
-    layers: int
-    width: int
-    heads: int  # of keys and values
-    head_dim: int
-    vocabulary: int
-
-
-def shape(config: Any, peft: dict[str, object] | None = None) -> Shape:
-    """The shape of a model, built without memory for its weights.
-
-    Args:
-        config: of transformers.
-        peft: the recipe's `model.peft`.
-    """
-    from transformers import AutoModelForCausalLM
-
-    with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(config)
-        count = sum(p.numel() for p in model.parameters())
-        trained = count
-        adapter = peft_config(peft)
-        if adapter is not None:
-            from peft import get_peft_model
-
-            wrapped: Any = get_peft_model(model, adapter)
-            trained = sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
-    text = config.get_text_config()
-    return Shape(
-        parameters=count,
-        trained=trained,
-        layers=text.num_hidden_layers,
-        width=text.hidden_size,
-        heads=getattr(text, "num_key_value_heads", None) or text.num_attention_heads,
-        head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
-        vocabulary=text.vocab_size,
-    )
 
 
 def estimate(of: Shape, checked_run: CheckedRun) -> Figures:
@@ -80,15 +26,17 @@ def estimate(of: Shape, checked_run: CheckedRun) -> Figures:
     """
     recipe, layout, tokens = checked_run.recipe, checked_run.layout, checked_run.run_info.max_length
     size = BYTES[recipe.model.dtype]
-    states, reference = _states(of, checked_run, size)
+    beta = float(value_of(recipe.trainer, "beta") or 0)
+    states, reference = held_bytes(
+        of, recipe.launch, recipe.model.dtype, recipe.model.peft, processes=layout.processes, beta=beta
+    )
     vllm = bool(value_of(recipe.trainer, "use_vllm"))
     rows = layout.rows_per_process
     checkpointed = bool(value_of(recipe.trainer, "gradient_checkpointing"))
-    layer = rows * tokens * of.width * size
-    activations = layer * (of.layers + LAYER_BYTES / 2 if checkpointed else of.layers * LAYER_BYTES / 2)
-    logits = 2 * rows * tokens * of.vocabulary * 4  # in float32, and their gradient
+    activations = rows * of.activation_bytes(tokens, size, checkpointed=checkpointed)
+    logits = rows * of.logit_bytes(tokens)
     at_once = rows * layout.steps_per_generation
-    row_cache = 2 * of.layers * of.heads * of.head_dim * tokens * size
+    row_cache = of.cache_bytes(tokens, size)
     cache = None if vllm else at_once * row_cache
     rollouts = -(-(checked_run.run_info.max_steps or 0) // layout.updates_per_rollout)
     operations = _operations(of, checked_run, tokens) * rollouts * layout.rows_per_rollout * tokens
@@ -120,31 +68,6 @@ def checkpoint_bytes(of: Shape, checked_run: CheckedRun) -> int:
     launch = checked_run.recipe.launch
     aside = size == 2 and (launch.get("deepspeed_config") or launch.get("fsdp_config"))
     return of.trained * (size + 12 if aside else 3 * size)
-
-
-def _states(of: Shape, checked_run: CheckedRun, size: int) -> tuple[float, float]:
-    """Bytes a process of weights, gradients and Adam's moments, and of the reference."""
-    launch, trainer, peft = (
-        checked_run.recipe.launch,
-        checked_run.recipe.trainer,
-        checked_run.recipe.model.peft,
-    )
-    processes = checked_run.layout.processes
-    stage = (launch.get("deepspeed_config") or {}).get("zero_stage")
-    sharded = stage == 3 or bool(launch.get("fsdp_config"))
-    master = 16 if size == 2 else 4 * size  # 16 bit beside float32 weights and moments, or everything in one
-    if sharded:
-        trained = master / processes
-    elif stage == 2:
-        trained = size + (master - size) / processes
-    else:
-        trained = 4 * size  # all of it in the weights' precision
-    of_base = 1 / processes if sharded else 1
-    frozen = of.parameters - of.trained if peft else 0
-    quantized = (peft or {}).get(QUANTIZATION) or {}
-    each = 0.5 if quantized.get("load_in_4bit") else 1 if quantized.get("load_in_8bit") else size
-    needed = not peft and float(value_of(trainer, "beta") or 0) > 0
-    return of.trained * trained + max(0, frozen) * each * of_base, of.parameters * size * of_base * needed
 
 
 def _operations(of: Shape, checked_run: CheckedRun, tokens: int) -> float:

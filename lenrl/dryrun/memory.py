@@ -3,31 +3,32 @@
 import shutil
 from pathlib import Path
 
-import torch
-
 from lenrl.dryrun import estimate
 from lenrl.errors import BadInput
 from lenrl.generation.pretrained import TokenizerInfo, find, load_tokenizer_info, room
 from lenrl.measures.format import Figures
 from lenrl.training.prepare import CheckedRun
+from lenrl.training.sizes import BYTES, shape
 
 MIB = 2**20
 
 
 def measure(checked_run: CheckedRun, warnings: list[str]) -> tuple[Figures, TokenizerInfo | None, int | None]:
-    """Sizes by name, tokenizer and configuration, and the longest prompt that the context leaves room for, tokens."""
+    """Sizes by name, tokenizer and configuration, and the longest prompt that the context leaves room for, tokens.
+
+    All unknown where the hub does not give the model.
+    """
     settings = checked_run.recipe.model
     source = find(settings.path)
     try:
         info = load_tokenizer_info(settings.path, settings, needs_config=True)
-    except BadInput as fault:
+    except BadInput:
         if Path(source).is_dir():
             raise
-        warnings.append(f"{fault}. Sizes are unknown")
         return {"path": settings.path, "parameters": None}, None, None
     longest = room(info.context, checked_run.run_info.max_length)
-    of = estimate.shape(info.config, settings.peft)
-    size = estimate.BYTES[settings.dtype]
+    of = shape(info.config, settings.peft)
+    size = BYTES[settings.dtype]
     saved = estimate.checkpoint_bytes(of, checked_run) / MIB
     kept = checked_run.grpo.get("save_total_limit") or max(
         1, (checked_run.run_info.max_steps or 0) // int(checked_run.grpo.get("save_steps") or 10**9)
@@ -47,21 +48,7 @@ def measure(checked_run: CheckedRun, warnings: list[str]) -> tuple[Figures, Toke
         "disk_needed_mib": round(need, 1),
         "disk_free_mib": round(free),
     }
-    _fits(sizes, warnings)
     return sizes, info, longest
-
-
-def _fits(sizes: Figures, warnings: list[str]) -> None:
-    """Warn where a GPU of this machine is too small."""
-    if not torch.cuda.is_available():
-        return
-    room = torch.cuda.get_device_properties(0).total_memory / estimate.GIB
-    if sizes["memory_gib"] > room:
-        warnings.append(
-            f"a process needs about {sizes['memory_gib']:.0f} GiB, its GPU has {room:.0f}. Lower "
-            "trainer.per_device_train_batch_size (activations, logits) or trainer.steps_per_generation (keys and "
-            "values), or take launch=zero3, model.peft or trainer.use_vllm=true."
-        )
 
 
 def _existing(path: Path) -> Path:

@@ -135,6 +135,23 @@ def load_tokenizer_info(
     return TokenizerInfo(tokenizer, config, end_ids(tokenizer, config, generation), prefilled)
 
 
+def load_config(name: str, options: ModelOptions | ModelSettings) -> PreTrainedConfig:
+    """Read a model's configuration.
+
+    Raises:
+        BadInput: no such model, no network, or a file that can't be read.
+    """
+    from transformers import AutoConfig
+
+    source = find(name)
+    try:
+        return AutoConfig.from_pretrained(
+            source, trust_remote_code=options.trust_remote_code, revision=options.revision
+        )
+    except Exception as error:  # hub and network raise types of their own
+        raise unreadable(f"model {name!r}", source, error) from error
+
+
 def end_ids(tokenizer: object, *configs: object) -> list[int]:
     """Every id that the tokenizer or a configuration calls end-of-text."""
     ids: set[int] = set()

@@ -17,6 +17,7 @@ def grpo_config(checked_run: CheckedRun, run_dir: Path) -> GRPOConfig:
     fields = dict(checked_run.grpo)
     cuda = torch.cuda.is_available()
     precision, _ = mixed_precision(recipe, this_machine())
+    fields.pop("generation_batch_size", None)  # TRL takes it or steps_per_generation
     eval_steps = fields.pop("eval_steps", None)
     evaluates = checked_run.evaluates
     fields |= {

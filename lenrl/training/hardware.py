@@ -33,6 +33,8 @@ class Machine:
     ] = ()  # names of transformers' that its GPUs and packages have, the fastest first
     vllm: bool = False  # is installed
     kernels: bool = False  # the package that loads compiled attention from the hub is
+    gpu_gib: float = 0.0  # memory of its smallest GPU
+    ram_gib: float = 0.0
 
 
 @cache
@@ -50,6 +52,9 @@ def this_machine() -> Machine:
         attention=tuple(name for name, has in usable.items() if has),
         vllm=find_spec("vllm") is not None,
         kernels=is_kernels_available(),
+        gpu_gib=min((torch.cuda.get_device_properties(i).total_memory for i in range(gpus)), default=0)
+        // 2**30,
+        ram_gib=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**30,
     )
 
 

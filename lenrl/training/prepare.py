@@ -1,7 +1,7 @@
 """All that can be known of a recipe before data and model load."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from lenrl.strategies.base import RunInfo
 from lenrl.strategies.method import Method
 from lenrl.training.batching import BatchLayout, batch_faults
 from lenrl.training.evaluation import FIGURES
+from lenrl.training.fit import fit
 from lenrl.training.hardware import fallbacks, this_machine
 from lenrl.training.lean import every_row_reason
 from lenrl.training.peft import peft_config, quantization_config
@@ -54,6 +55,9 @@ class CheckedRun:
     run_info: RunInfo
     warnings: list[str] = field(default_factory=list)
     others: tuple[CheckedOther, ...] = ()  # in the order of the recipe's `evals`
+    reasons: Mapping[str, str] = field(
+        default_factory=dict
+    )  # of settings that were chosen for the model, by key
     code: Mapping[str, Any] = field(default_factory=dict)  # shapes the result and stands in no recipe: hashes
 
     @property
@@ -75,7 +79,7 @@ class CheckedRun:
 
 
 def prepare(recipe: Recipe, processes: int | None = None) -> CheckedRun:
-    """Check all that can be checked before a model loads.
+    """Check all that can be checked before a model loads, with open settings chosen for it (`fit`).
 
     Args:
         recipe: the composed recipe.
@@ -90,7 +94,12 @@ def prepare(recipe: Recipe, processes: int | None = None) -> CheckedRun:
     peft_config(recipe.model.peft)
     quantization_config(recipe.model.peft)
     processes = processes or int(recipe.launch.get("num_processes", 1))
-    return checked(recipe, recipe.method, task_of(recipe), processes, faults=_model_faults(recipe.model))
+    if faults := _model_faults(recipe.model):
+        raise BadInput("\n".join(faults))
+    fitted = fit(recipe, processes)
+    recipe = fitted.recipe
+    run = checked(recipe, recipe.method, task_of(recipe), processes)
+    return replace(run, reasons=fitted.reasons)
 
 
 def checked(

@@ -39,7 +39,6 @@ OWNED = {
     "do_eval": "set `trainer.eval_steps`",
     "per_device_eval_batch_size": "set `update.eval_batch_size`",
     "num_generations_eval": "the development evaluation samples once a problem",
-    "generation_batch_size": "set `trainer.steps_per_generation`",
     "use_cpu": "follows from the machine and the launch",
     "logging_nan_inf_filter": "a loss that is not finite ends the run",
     "use_transformers_paged": "deprecated by TRL",
@@ -73,8 +72,9 @@ EVERY = _WHOLE | None  # optimizer steps; 0: never
 SHARE = Annotated[float, Field(ge=0, lt=1)]
 REQUIRED = ("max_steps", "max_completion_length")
 BOUNDS: dict[str, Any] = {  # of TRL's fields, where its type says too little
-    "per_device_train_batch_size": COUNT,
-    "gradient_accumulation_steps": COUNT,
+    "generation_batch_size": COUNT | None,
+    "per_device_train_batch_size": COUNT | None,  # None, here and below: chosen for the model
+    "gradient_accumulation_steps": COUNT | None,
     "steps_per_generation": COUNT | None,
     "num_iterations": COUNT,
     "num_generations": Annotated[int, Field(le=LARGEST)],  # at least 2: see the batch arithmetic
@@ -83,7 +83,9 @@ BOUNDS: dict[str, Any] = {  # of TRL's fields, where its type says too little
     "save_steps": EVERY,
     "eval_steps": EVERY,
     "save_total_limit": COUNT | None,
-    "learning_rate": Annotated[float, Field(gt=0)],
+    "learning_rate": Annotated[float | None, Field(gt=0)],
+    "gradient_checkpointing": bool | None,
+    "use_vllm": bool | None,
     "temperature": Annotated[float, Field(gt=0)],
     "top_p": Annotated[float, Field(gt=0, le=1)],
     "adam_beta1": SHARE,

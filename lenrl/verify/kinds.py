@@ -4,6 +4,7 @@ Standard library only on the outside: a worker imports this module, and loads a 
 """
 
 import abc
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
@@ -15,6 +16,10 @@ Result = tuple[
     Any, bool, Outcome
 ]  # correct (True, False, None; of a plug-in its judgement), formatted, outcome
 
+SENTENCE = 4  # words, a full stop counted too, from which on a gold answer of mathematics is no value
+_WORD = re.compile(r"(?<![A-Za-z])[A-Za-z]{2,}")
+_NO_WORD = re.compile(r"\\(?:begin|end)\{\w+\*?\}|\\[A-Za-z]+|<<[^>]*>>")  # LaTeX's own
+_CONNECTIVES = ("and", "or", "if", "otherwise", "for", "where")
 NO_GOLD = "0"  # in place of a gold answer that is not there: the format is judged all the same
 
 
@@ -99,9 +104,12 @@ class Math(Kind):
         return compare(answer, gold, self.limits)
 
     def readable(self, gold: str) -> bool:
+        """Besides, it is no sentence, with which only the same sentence would agree: `The answer is 7.`"""
         from lenrl.verify.math.compare import readable
 
-        return readable(gold, self.limits)
+        words = [word for word in _WORD.findall(_NO_WORD.sub(" ", gold)) if word.lower() not in _CONNECTIVES]
+        stop = gold.rstrip("} $").endswith(".")
+        return len(words) + stop < SENTENCE and readable(gold, self.limits)
 
     def same_text(self, answer: str, gold: str) -> bool:
         from lenrl.verify.math.normalize import key

@@ -194,7 +194,7 @@ def test_a_wrong_antlr_is_refused_with_the_pin(monkeypatch):
 
 def test_the_digest_follows_what_shapes_the_result_and_nothing_else():
     digest = compose("grpo").digest()
-    for other in ("launch=cpu2", "name=x", "logging.report_to=wandb", "output_dir=x", "resume=never"):
+    for other in ("launch=single_gpu", "name=x", "logging.report_to=wandb", "output_dir=x", "resume=never"):
         assert compose("grpo", [other]).digest() == digest, other
     for other in ("seed=1", "trainer.max_steps=3", "reward=kimi", "task.test=9", "guard.nonfinite=drop"):
         assert compose("grpo", [other]).digest() != digest, other

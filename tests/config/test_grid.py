@@ -3,8 +3,8 @@
 import pytest
 
 from lenrl.config import Axis, compose, group_choices, spread
-from lenrl.config.paths import RECIPES
 from lenrl.errors import BadInput
+from lenrl.recipe_paths import RECIPES
 
 
 def values(line: str) -> tuple[str, ...]:

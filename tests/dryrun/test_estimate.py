@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from lenrl.config import compose
-from lenrl.dryrun.estimate import GIB, checkpoint_bytes, estimate, shape
+from lenrl.dryrun.estimate import checkpoint_bytes, estimate
 from lenrl.training.prepare import prepare
+from lenrl.training.sizes import GIB, shape
 from tests.dryrun.one_step import CONFIG, ROWS, TOKENS
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -86,7 +86,7 @@ def test_a_folder_of_another_recipe_is_refused_with_the_diff(tmp_path):
         run.admit()
         run.prepare()
         run.admit()
-        folder(tmp_path, "launch=cpu2", "logging.report_to=wandb").admit()  # shape nothing
+        folder(tmp_path, "launch=single_gpu", "logging.report_to=wandb").admit()  # shape nothing
         with pytest.raises(BadInput) as fault:
             folder(tmp_path, "trainer.max_steps=61", "reward=kimi").admit()
         lines = str(fault.value).splitlines()

@@ -14,6 +14,8 @@ import pytest
 
 from lenrl.errors import BadInput
 from lenrl.verify import pool as pool_module
+from lenrl.verify.kinds import Math
+from lenrl.verify.limits import Limits
 from lenrl.verify.pool import Claim, Verifier
 from lenrl.verify.settings import VerifierSettings
 from tests.verify import hogs
@@ -338,3 +340,17 @@ def _running(pid):
             return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
     except OSError:
         return False
+
+
+@pytest.mark.parametrize(
+    "gold", ["The answer is 7.", "Paris is the capital", "so that Ann has 7 apples left"]
+)
+def test_a_sentence_is_no_gold_answer_of_mathematics(gold):
+    assert not Math(Limits()).readable(gold)
+
+
+@pytest.mark.parametrize(
+    "gold", [r"\text{all real numbers}", "12 kilometers per hour", r"x=3 \text{ and } y=4", "Monday"]
+)
+def test_words_are_gold_answers(gold):
+    assert Math(Limits()).readable(gold)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from lenrl.errors import BadInput, did_you_mean
 
-_PACKAGE = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parent
 # Next to the package in a checkout, inside it in an installed wheel.
 RECIPES = next(
     (d for d in (_PACKAGE / "recipes", _PACKAGE.parent / "recipes") if d.is_dir()), _PACKAGE / "recipes"

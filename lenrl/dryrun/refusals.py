@@ -1,0 +1,106 @@
+"""Reasons why a run that is well written can't start on this machine, or can't work."""
+
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+
+from lenrl.config import Recipe
+from lenrl.dryrun.estimate import estimate
+from lenrl.errors import BadInput
+from lenrl.generation.pretrained import load_config
+from lenrl.training.fit import learning_rate_for, memory_gib, remedies
+from lenrl.training.hardware import asks_for_gpus, this_machine
+from lenrl.training.prepare import CheckedRun
+from lenrl.training.sizes import Shape, shape
+from lenrl.training.trl_fields import value_of
+
+HIGHEST_RATE = 50  # times the rate for the model's size; more has only been seen to destroy a model
+ATTENTION = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}  # packages
+
+
+def installed(package: str) -> bool:
+    """The package can be imported, which is not tried."""
+    return find_spec(package) is not None
+
+
+def refusals(checked_run: CheckedRun, has: Callable[[str], bool] = installed) -> list[str]:
+    """Every reason, a line each; empty: the run can start.
+
+    Args:
+        checked_run: of a recipe.
+        has: tells whether a package is installed.
+    """
+    found = [*_packages(checked_run.recipe, has), *_precision(checked_run.recipe)]
+    try:
+        settings = checked_run.recipe.model
+        of = shape(load_config(settings.path, settings), settings.peft)
+    except BadInput as fault:
+        return [*found, f"{fault}."]
+    return [*found, *_memory(checked_run, of), *_learning_rate(checked_run.recipe, of)]
+
+
+def _packages(recipe: Recipe, has: Callable[[str], bool]) -> Iterator[str]:
+    trainer, attention = recipe.trainer, recipe.model.attn_implementation
+    if recipe.launch.get("distributed_type") == "DEEPSPEED" and not has("deepspeed"):
+        yield _missing("launch", "DeepSpeed", "lenrl[deepspeed]", "launch=fsdp2 shards without it")
+    if value_of(trainer, "use_vllm") and not has("vllm"):
+        yield _missing(
+            "trainer.use_vllm=true", "vLLM", "trl[vllm]", "trainer.use_vllm=false samples without it"
+        )
+    if attention in ATTENTION and not has(ATTENTION[attention]):
+        package = ATTENTION[attention].replace("_", "-")
+        yield _missing(f"model.attn_implementation={attention}", package, package, "null takes what there is")
+    for tracker in recipe.logging.report_to:
+        if not has(tracker):
+            yield _missing(
+                f"logging.report_to={tracker}", tracker, f"lenrl[{tracker}]", "metrics.jsonl needs none"
+            )
+
+
+def _missing(asked: str, package: str, extra: str, otherwise: str) -> str:
+    return f"{asked} needs {package}, which is not installed: pip install '{extra}'; or {otherwise}."
+
+
+def _precision(recipe: Recipe) -> Iterator[str]:
+    """Weights in one kind of 16 bit, computed in the other."""
+    other = {"bf16": "float16", "fp16": "bfloat16"}.get(str(recipe.launch.get("mixed_precision")))
+    if recipe.model.dtype == other:
+        asked = recipe.launch["mixed_precision"]
+        yield (
+            f"model.dtype={other} and launch.mixed_precision={asked} are two kinds of 16 bit: set model.dtype="
+            f"{'bfloat16' if asked == 'bf16' else 'float16'}, or float32."
+        )
+
+
+def _memory(checked_run: CheckedRun, of: Shape) -> Iterator[str]:
+    recipe = checked_run.recipe
+    need = estimate(of, checked_run)
+    gib, whose = memory_gib(recipe, this_machine())
+    if need["memory_gib"] <= gib:
+        return
+    options = []
+    cache, update = need["key_values_gib"] or 0, need["activations_gib"] + need["logits_gib"]
+    if cache > update:
+        gpus = asks_for_gpus(recipe.launch)
+        option = "trainer.use_vllm=true" if gpus else "a smaller trainer.generation_batch_size"
+        options.append(f"{option} (keys and values take {cache:.0f} GiB)")
+    elif checked_run.layout.rows_per_process > 1:
+        what = f"activations and logits of {checked_run.layout.rows_per_process} completions take {update:.0f} GiB"
+        options.append(f"a smaller trainer.per_device_train_batch_size ({what})")
+    if not value_of(recipe.trainer, "gradient_checkpointing"):
+        options.append("trainer.gradient_checkpointing=true")
+    first = f"What would help first: {' or '.join(options)}. " if options else ""
+    yield (
+        f"a process needs about {need['memory_gib']:.0f} GiB, if completions reach their cap, and its device has "
+        f"{gib:.0f} ({whose}). {first}{remedies(recipe)}"
+    )
+
+
+def _learning_rate(recipe: Recipe, of: Shape) -> Iterator[str]:
+    rate = recipe.trainer["learning_rate"]
+    fitting = learning_rate_for(of.parameters, adapter=bool(recipe.model.peft))
+    adam = "adam" in str(value_of(recipe.trainer, "optim")).lower()
+    if adam and rate > HIGHEST_RATE * fitting:
+        yield (
+            f"trainer.learning_rate={rate:g} is {rate / fitting:.0f} times what fits a model of {of.parameters:,} "
+            f"parameters ({fitting:g}), and destroys it. Set at most {HIGHEST_RATE * fitting:.1g}, or leave it out."
+        )
