@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from lenrl.config import Recipe
 from lenrl.config.batch import COMPLETIONS, in_trls_terms
 from lenrl.config.validation import checked
+from lenrl.config.yaml_files import read_yaml
 from lenrl.errors import BadInput
 from lenrl.generation.pretrained import load_config
 from lenrl.training.hardware import Machine, asks_for_gpus, this_machine
@@ -102,8 +101,8 @@ def _open(plain: Mapping[str, Any], section: str, name: str) -> bool:
 def _as_begun(plain: dict[str, Any], folder: Any) -> dict[str, str]:
     """In place, the settings that a run in this folder began with."""
     try:
-        former = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        former = read_yaml(folder / "recipe.yaml")
+    except (OSError, BadInput):  # no run yet; what can't be read is refused where the folder is looked at
         return {}
     reasons = {}
     for section, names in OPEN.items():
