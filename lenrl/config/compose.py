@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from lenrl import plugins
 from lenrl.config import overrides as grammar
 from lenrl.config import pins, plugin_files
-from lenrl.config.batch import in_trls_terms
 from lenrl.config.other_tasks import spelled_out
 from lenrl.config.recipe import SLOTS, Recipe
+from lenrl.config.rollout_size import in_trls_terms
 from lenrl.config.validation import checked, refuse_resolvers, refuse_secrets
 from lenrl.config.yaml_files import checked_text
 from lenrl.errors import BadInput, did_you_mean

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lenrl.config import Recipe
-from lenrl.config.batch import COMPLETIONS, in_trls_terms
+from lenrl.config.rollout_size import COMPLETIONS, in_trls_terms
 from lenrl.config.validation import checked
 from lenrl.config.yaml_files import read_yaml
 from lenrl.errors import BadInput

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lenrl.config import compose
-from lenrl.config.batch import ACCUMULATION, ROWS, SIZE, STEPS, in_trls_terms
+from lenrl.config.rollout_size import ACCUMULATION, ROWS, SIZE, STEPS, in_trls_terms
 from lenrl.errors import BadInput
 
 
