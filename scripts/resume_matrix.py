@@ -24,7 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from lenrl.files import read_json_lines
-from tests.training.matrix import CELLS, CUTS, Cell, pairs, resumed, uninterrupted
+from tests.training.matrix import CELLS, CUTS, Cell, Outcome, metrics, pairs, resumed, uninterrupted
 
 
 def main() -> int:
@@ -76,9 +76,22 @@ def measured(cell: Cell, cuts: list[tuple[int, ...]], folder: Path):
             "whole": vars(whole),
             "found": vars(continued),
         }
+        verdict = (
+            "equal" if continued == whole else f"DIFFERENT: {differing(folder, len(steps), whole, continued)}"
+        )
+        print(f"{cell.name} cut after {steps}: {verdict}", flush=True)
         shutil.rmtree(folder / "cut")
-        print(f"{cell.name} cut after {steps}: {'equal' if continued == whole else 'DIFFERENT'}", flush=True)
     shutil.rmtree(folder)
+
+
+def differing(folder: Path, legs: int, whole: Outcome, continued: Outcome) -> str:
+    """What of two runs is not the same: weights, completions, or figures with their steps and values."""
+    found = [name for name in ("weights", "completions") if getattr(whole, name) != getattr(continued, name)]
+    both = zip(metrics(folder / "whole"), metrics(folder / "cut" / str(legs - 1)), strict=False)
+    for one, other in both:
+        names = [name for name in one if one[name] != other.get(name)]
+        found += [f"step {one['step']} {name} {one[name]} {other.get(name)}" for name in names]
+    return "; ".join(found)
 
 
 if __name__ == "__main__":
