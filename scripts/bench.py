@@ -29,7 +29,8 @@ from pathlib import Path
 
 import torch
 import trl
-from bench_sides import Lenrl, Settings, Stock, peak_is_honest
+from bench_memory import peak_is_honest
+from bench_sides import Lenrl, Settings, Stock
 from rich.console import Console
 from rich.table import Table
 from transformers.utils import logging as transformers_logging

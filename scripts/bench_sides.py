@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import torch
+from bench_completions import Recorded, Uniform, substitute
+from bench_memory import PeakMemory
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.grpo_trainer import GRPOTrainer
@@ -23,18 +22,14 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from lenrl import run_process
 from lenrl.config import compose
 from lenrl.generation import transformers_engine
-from lenrl.generation.base import Decoding
 from lenrl.generation.pretrained import find
-from lenrl.generation.sampling import completion_text, sample
+from lenrl.generation.sampling import completion_text
 from lenrl.tasks.prompts import Prompts
 from lenrl.training.build import build
 from lenrl.training.grpo_config import grpo_config
 from lenrl.training.prepare import prepare
 from lenrl.verify.pool import Claim, Verifier
 from lenrl.verify.several import Verifiers
-
-MIB = 2**20
-MMAP_THRESHOLD = -3  # of mallopt
 
 
 @dataclass(frozen=True)
@@ -127,7 +122,7 @@ class Side:
 
 
 class Lenrl(Side):
-    """The trainer of `lenrl train grpo`; seconds from its own metrics.jsonl."""
+    """The trainer of `lenrl train grpo`; seconds from its own metrics.jsonl, as for TRL all that is left is update."""
 
     name = "lenrl"
 
@@ -144,10 +139,10 @@ class Lenrl(Side):
         self.grad_norms = [line["grad_norm"] for line in lines]
         self.useful_token_share = mean(line["useful_token_share"] or 0.0 for line in lines)
         self.groups_with_signal = mean(line["groups_with_signal"] for line in lines)
-        return [
-            {name: line[f"time_{name}_s"] for name in ("step", "generate", "verify", "update")}
-            for line in lines
+        seconds = [
+            {name: line[f"time_{name}_s"] for name in ("step", "generate", "verify")} for line in lines
         ]
+        return [both | {"update": both["step"] - both["generate"] - both["verify"]} for both in seconds]
 
 
 class Stock(Side):
@@ -241,104 +236,3 @@ class OnStepBegin(TrainerCallback):
 
     def on_step_begin(self, args, state, control, **_) -> None:
         self.call()
-
-
-# --- completions that are not the trained model's own ------------------------------------------------------
-
-
-def substitute(trainer: Any, source: Callable[[Sequence[Sequence[int]]], list[list[int]]]) -> None:
-    """From now on completions are `source`'s."""
-    trainer._generate_single_turn = lambda prompt_ids, *_, **__: (source(prompt_ids), None)
-
-
-class Recorded:
-    """Completions of another model, the same ones whenever and by whomever the prompts are asked."""
-
-    def __init__(self, model: str, cap: int) -> None:
-        self.model, self.cap = model, cap
-        self.known: dict[tuple[tuple[int, ...], ...], list[list[int]]] = {}
-
-    @cached_property
-    def loaded(self):
-        return transformers_engine.load(self.model)
-
-    def __call__(self, prompt_ids: Sequence[Sequence[int]]) -> list[list[int]]:
-        key = tuple(map(tuple, prompt_ids))
-        if key not in self.known:
-            loaded, decoding = self.loaded, Decoding(temperature=1.0, max_new_tokens=self.cap)
-            completions = sample(
-                loaded.model, loaded.info.tokenizer, prompt_ids, decoding, eos_ids=loaded.info.eos_ids
-            )
-            self.known[key] = [completion.ids for completion in completions]
-        return self.known[key]
-
-
-class Uniform:
-    """Completions of `cap` tokens each, of which every other one is right: nothing is flat, nothing is padding."""
-
-    def __init__(self, prompts: Prompts, cap: int) -> None:
-        self.tokenizer, self.cap = prompts.tokenizer, cap
-        problems = prompts.task.problems("train")
-        self.answers: Mapping[tuple[int, ...], int] = {
-            tuple(prompts.ids(problem)): int(problem.answer or 0) for problem in problems
-        }
-
-    def __call__(self, prompt_ids: Sequence[Sequence[int]]) -> list[list[int]]:
-        return [
-            self._completion(self.answers[tuple(ids)], place % 2 == 0) for place, ids in enumerate(prompt_ids)
-        ]
-
-    def _completion(self, answer: int, right: bool) -> list[int]:
-        def ids(text: str) -> list[int]:
-            return self.tokenizer(text, add_special_tokens=False)["input_ids"]
-
-        head, step = ids("<think>\n"), ids("1+1=2\n")
-        tail = [*ids(f"</think>\n\\boxed{{{(answer + (not right)) % 10}}}"), self.tokenizer.eos_token_id]
-        room = self.cap - len(head) - len(tail)
-        return [*head, *(step * self.cap)[:room], *tail]
-
-
-# --- memory ------------------------------------------------------------------------------------------------
-
-
-def peak_is_honest() -> None:
-    """On the CPU: memory that is freed goes back to the system at once, so that a peak is what was needed."""
-    if not torch.cuda.is_available():
-        ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, 65536)
-
-
-class PeakMemory(TrainerCallback):
-    """MiB that the update takes beside what is held when its rollout stands; the largest so far."""
-
-    def __init__(self, trainer: Any) -> None:
-        self.peak_mib = 0.0
-        own = trainer._generate_and_score_completions
-
-        def generate_and_score(inputs):
-            batch = own(inputs)
-            self._begin()
-            return batch
-
-        trainer._generate_and_score_completions = generate_and_score
-
-    def on_step_end(self, args, state, control, **_) -> None:
-        self.peak_mib = max(self.peak_mib, (self._highest() - self.before) / MIB)
-
-    def _begin(self) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
-            self.before = torch.cuda.memory_allocated()
-        else:
-            ctypes.CDLL(None).malloc_trim(0)
-            Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
-            self.before = resident("VmRSS")
-
-    def _highest(self) -> int:
-        return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else resident("VmHWM")
-
-
-def resident(line: str) -> int:
-    """Bytes of this process in memory: `VmRSS` now, `VmHWM` at most since it was reset."""
-    found = re.search(rf"{line}:\s+(\d+)", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) * 1024

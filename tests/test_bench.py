@@ -16,7 +16,7 @@ def bench(monkeypatch):
     import bench
 
     yield bench
-    for name in ("bench", "bench_sides"):
+    for name in ("bench", "bench_sides", "bench_completions", "bench_memory"):
         sys.modules.pop(name)
 
 
