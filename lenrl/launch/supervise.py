@@ -31,10 +31,11 @@ def supervise(
     Returns:
         0, 2 (the recipe was refused by a rank), 130 or 143 (stopped by a signal), else 1.
     """
-    line = [sys.executable, "-m", "lenrl.launch.supervisor", str(processes), "--", *command]
+    line = [sys.executable, "-P", "-m", "lenrl.launch.supervisor", str(processes), "--", *command]
     with _forwarding() as target:
         # A session of its own: Ctrl-C in a terminal reaches this process only, which passes it on once.
-        env = {**(os.environ if env is None else env), LOCKS: paths_of(hold)}
+        # PYTHONSAFEPATH: `-m` would put the working directory before the libraries, here and in all ranks.
+        env = {**(os.environ if env is None else env), LOCKS: paths_of(hold), "PYTHONSAFEPATH": "1"}
         supervisor = subprocess.Popen(line, start_new_session=True, pass_fds=tuple(hold), env=env)
         target(supervisor)
         code = supervisor.wait()

@@ -171,7 +171,7 @@ class Plan:
 
     def train(self, trial: int) -> list[str]:
         """The command of a prepared trial."""
-        return [sys.executable, "-m", "lenrl.cli", "train", str(self._recipe(trial))]
+        return [sys.executable, "-P", "-m", "lenrl.cli", "train", str(self._recipe(trial))]
 
     def refuse_changes(self) -> None:
         """Of a search, whose trials are composed one by one.

@@ -195,7 +195,7 @@ class Sweep:
 
     def _start(self, trial: int, overrides: list[str], lock: int) -> None:
         place = min(set(range(self.jobs)) - {r.place for r in self.running})
-        line = [sys.executable, "-m", "lenrl.sweeps.trial_process", str(self.plan.folder), str(trial)]
+        line = [sys.executable, "-P", "-m", "lenrl.sweeps.trial_process", str(self.plan.folder), str(trial)]
         line += [json.dumps(overrides), str(os.getpid()), "--", *self.command(trial)]
         log = Path(outcomes.log(self.plan, trial))
         log.parent.mkdir(exist_ok=True)

@@ -11,20 +11,28 @@ from pebble import ProcessPool
 
 from lenrl.verify.worker import set_up
 
+SAFE_PATH = "PYTHONSAFEPATH"
 _launching = threading.Lock()
 
 
 class _Worker(multiprocessing.context.ForkServerProcess):
-    """A process without the parent's main module: a training script would load torch in each worker."""
+    """A process without the parent's main module: a training script would load torch in each worker.
+
+    Nor do its server's imports look into the working directory, where anyone's `sympy.py` may lie.
+    """
 
     def start(self) -> None:
         main = vars(sys.modules["__main__"])
         with _launching:
             hidden = {name: main.pop(name) for name in ("__spec__", "__file__") if name in main}
             main["__spec__"] = None
+            before = os.environ.get(SAFE_PATH)
+            os.environ[SAFE_PATH] = "1"
             try:
                 super().start()
             finally:
+                os.environ.pop(SAFE_PATH)
+                os.environ.update({} if before is None else {SAFE_PATH: before})
                 main.update(hidden)
 
 

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from lenrl.errors import BadInput
+from lenrl.launch.lifeline import ranks_hold
 from lenrl.launch.run_folder import locked
 from lenrl.launch.supervise import supervise
 from tests.launch.fakes import SIGNALS, descendants, environment, gone, launcher, pids, wait_for
@@ -24,6 +25,7 @@ sys.exit(supervise(json.loads(sys.argv[1]), int(sys.argv[2])))
 LOCKED = """
 import json, sys
 from pathlib import Path
+from lenrl.launch.lifeline import ranks_hold
 from lenrl.launch.run_folder import locked
 from lenrl.launch.supervise import supervise
 with locked(Path(sys.argv[1]), "run") as lock:
@@ -104,7 +106,7 @@ def test_the_ranks_of_a_killed_supervisor_hold_the_folder_save_and_end(tmp_path)
         pass
     for rank in ranks:
         os.kill(rank, signal.SIGCONT)
-    wait_for(lambda: all(map(gone, ranks)))
+    wait_for(lambda: all(map(gone, ranks)) and not ranks_hold(folder))
     assert [(tmp_path / f"saved{n}").exists() for n in (0, 1)] == [True, True]
     with locked(folder, "run"):
         pass

@@ -55,7 +55,13 @@ def test_each_trial_has_its_recipe_and_folder_and_a_free_port(tmp_path):
         assert (recipe["seed"], recipe["trainer"]["max_steps"]) == (seed, 7)
         assert recipe["output_dir"] == str(tmp_path / f"trial-{n:03d}")
         assert recipe["launch"]["main_process_port"] == 0
-    assert of.train(1)[1:5] == ["-m", "lenrl.cli", "train", str(tmp_path / "recipes" / "trial-001.yaml")]
+    assert of.train(1)[1:6] == [
+        "-P",
+        "-m",
+        "lenrl.cli",
+        "train",
+        str(tmp_path / "recipes" / "trial-001.yaml"),
+    ]
 
 
 def test_a_terminal_shows_steps_figures_and_the_time_left(tmp_path, monkeypatch):
