@@ -1,13 +1,12 @@
 """What the README tells a newcomer to type works as it stands there."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.forks import Forks
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -28,40 +27,37 @@ def block(language: str, after: str) -> str:
     return found[1]
 
 
-def run(arguments: list[str], folder: Path) -> subprocess.CompletedProcess:
-    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *arguments]
-    return subprocess.run(
-        command, cwd=folder, env=env, capture_output=True, text=True, timeout=240, check=False
-    )
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory):
+    with Forks(tmp_path_factory.mktemp("said")) as forks:
+        yield forks
 
 
-def test_a_method_of_ones_own_is_one_file_and_one_recipe(tmp_path):
+def test_a_method_of_ones_own_is_one_file_and_one_recipe(processes, tmp_path):
     (tmp_path / "mine.py").write_text(block("python", "A method of your own"))
     (tmp_path / "mine.yaml").write_text(block("yaml", "A method of your own"))
     line = re.search(r"^lenrl train (mine\.yaml --plugin mine\.py)", README, re.MULTILINE)
     assert line is not None
     recipe, *plugin = line[1].split()
-    done = run(
-        ["-m", "lenrl.run_process", "--config-name", recipe, *plugin, *SMALL, "output_dir=out"], tmp_path
-    )
+    begin = ["-m", "lenrl.run_process", "--config-name", recipe]
+    done = processes.run(tmp_path, *begin, *plugin, *SMALL, "output_dir=out")
     assert done.returncode == 0, done.stderr[-2000:]
     lines = [json.loads(x) for x in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
     assert len(lines) == 2
     right = [x for x in lines if x["accuracy"]]
     assert right, "nothing was right: the test shows nothing"
     assert all(0 < x["reward"] < x["accuracy"] for x in right), "the reward is the README's"
-    refused = run(["-m", "lenrl.run_process", "--config-name", recipe, *SMALL], tmp_path)
+    refused = processes.run(tmp_path, *begin, *SMALL)
     assert refused.returncode == 2
     assert "sqrt" in refused.stderr
 
 
-def test_the_batch_of_the_readme_is_scored(tmp_path):
+def test_the_batch_of_the_readme_is_scored(processes, tmp_path):
     script = block("bash", "prints rewards and advantages of logged rollouts")
     (tmp_path / "batch.jsonl").write_text(re.findall(r"echo '(.*?)'", script, re.DOTALL)[0] + "\n")
     words = re.search(r"^lenrl (score .*)$", script, re.MULTILINE)
     assert words is not None
-    done = run(["-m", "lenrl.cli", *words[1].split()], tmp_path)
+    done = processes.run(tmp_path, "-m", "lenrl.cli", *words[1].split())
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert [row["length"] for row in rows] == [400, 900, 300]
@@ -78,7 +74,7 @@ def test_every_recipe_is_in_the_table_of_methods():
 
 
 @pytest.mark.slow
-def test_from_a_run_to_a_decision(tmp_path):
+def test_from_a_run_to_a_decision(processes, tmp_path):
     """Every line of the story, with small settings behind the words that train."""
     few = ["task.test=16", "task.dev=8", "trainer.eval_steps=2", "trainer.save_steps=2"]
     small = {"train": [*SMALL, *few], "sweep": [*SMALL, *few], "eval": ["task.test=16", "max_new_tokens=64"]}
@@ -87,7 +83,7 @@ def test_from_a_run_to_a_decision(tmp_path):
     assert [words[1] for words in lines] == ["attack", "train", "sweep", "compare", "eval"]
     for _, verb, *words in lines:
         kept = [word for word in words if word.split("=")[0] not in {s.split("=")[0] for s in SMALL}]
-        done = run(["-m", "lenrl.cli", verb, *kept, *small.get(verb, [])], tmp_path)
+        done = processes.run(tmp_path, "-m", "lenrl.cli", verb, *kept, *small.get(verb, []))
         assert done.returncode == 0, (verb, done.stdout[-1000:], done.stderr[-2000:])
     assert (tmp_path / "outputs" / "decide.html").stat().st_size > 100_000
     assert len(list((tmp_path / "outputs" / "figures").glob("*.csv"))) >= 3

@@ -3,12 +3,14 @@
 import json
 import re
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+
+from tests.forks import Forks
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("script")]
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = """
@@ -38,13 +40,15 @@ LenrlTrainer("tiny", [right, shorter], config(sys.argv[1], max_steps=4, save_ste
 """
 
 
-def run(code, folder, *words):
-    line = [sys.executable, "-W", "ignore", "-c", code.format(root=str(ROOT)), *map(str, words)]
-    return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    with Forks(tmp_path_factory.mktemp("said")) as forks:
+        yield lambda code, folder, *words: forks.run(
+            folder, "-c", code.format(root=str(ROOT)), *map(str, words)
+        )
 
 
-@pytest.mark.slow
-def test_trls_example_in_two_changed_lines(tmp_path):
+def test_trls_example_in_two_changed_lines(run, tmp_path):
     """The text of docs/python.md, with local data and the embedded model."""
     page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     script = re.search(r"<!-- two-lines:begin -->\n```python\n(.*?)```", page, re.DOTALL)[1]
@@ -54,8 +58,7 @@ def test_trls_example_in_two_changed_lines(tmp_path):
     assert len((tmp_path / "example" / "metrics.jsonl").read_text().splitlines()) == 1
 
 
-@pytest.mark.slow
-def test_a_killed_script_continues_bit_for_bit(tmp_path):
+def test_a_killed_script_continues_bit_for_bit(run, tmp_path):
     """LoRA, a callback, reward functions and data in memory: killed at step 3, from the checkpoint of step 2."""
     whole = run(KILLED, tmp_path, "whole", 0)
     assert whole.returncode == 0, whole.stderr

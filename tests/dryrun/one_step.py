@@ -1,12 +1,13 @@
-"""One training step of a small model in a process of its own; prints its peak memory and its operations as JSON.
+"""One training step of a small model, plain and checkpointed, each in a process of its own; their peak memory and
+operations as a line of JSON each.
 
-python -m tests.dryrun.one_step [checkpointed]
+python -m tests.dryrun.one_step
 """
 
 from __future__ import annotations
 
 import json
-import sys
+import os
 from pathlib import Path
 
 import torch
@@ -26,9 +27,11 @@ def resident(line: str) -> int:
     return int(status.split(f"{line}:")[1].split()[0]) * 1024
 
 
-def step(model: Qwen2ForCausalLM, optimizer: torch.optim.Optimizer) -> None:
+def step(
+    model: Qwen2ForCausalLM, optimizer: torch.optim.Optimizer, rows: int = ROWS, tokens: int = TOKENS
+) -> None:
     """Forward, policy-gradient loss, backward, AdamW."""
-    ids = torch.randint(0, model.config.vocab_size, (ROWS, TOKENS))
+    ids = torch.randint(0, model.config.vocab_size, (rows, tokens))
     logits = model(input_ids=ids, use_cache=False).logits
     chosen_NT = logits.gather(2, ids[..., None]).squeeze(2)
     logp_NT = chosen_NT - torch.stack([row.logsumexp(dim=-1) for row in logits])  # row by row, as TRL does
@@ -47,20 +50,31 @@ def warm_up() -> None:
         step(model, torch.optim.AdamW(model.parameters()))
 
 
-def main() -> None:
+def measure(checkpointed: bool) -> None:
+    """Print {"bytes", "operations"} of this process."""
     torch.manual_seed(0)
     warm_up()
     before = resident("VmRSS")
     model = Qwen2ForCausalLM(CONFIG)
-    if "checkpointed" in sys.argv:
+    if checkpointed:
         model.gradient_checkpointing_enable({"use_reentrant": False})
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    step(model, optimizer)  # Adam's moments come with the first step
+    step(model, optimizer, rows=1, tokens=8)  # Adam's moments come with the first step
     optimizer.zero_grad(set_to_none=False)
     with FlopCounterMode(display=False) as counter:
         step(model, optimizer)
-    print(json.dumps({"bytes": resident("VmHWM") - before, "operations": counter.get_total_flops()}))
+    print(
+        json.dumps({"bytes": resident("VmHWM") - before, "operations": counter.get_total_flops()}), flush=True
+    )
+
+
+def main() -> None:
+    for checkpointed in (False, True):
+        if (pid := os.fork()) == 0:
+            measure(checkpointed)
+            os._exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from lenrl.generation.pretrained import TINY
 TASK = {"name": "chain", "test": 12}
 OPTIONS = {
     "samples": 3,
-    "max_new_tokens": 120,
+    "max_new_tokens": 40,
     "batch_size": 5,
     "verifier": {"kind": "exact"},
     "decodings": ("sampled", "greedy"),

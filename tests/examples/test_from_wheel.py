@@ -9,6 +9,7 @@ import pytest
 
 from tests.examples.outside import ROOT, lenrl, metrics
 from tests.examples.test_llm_judge import server  # noqa: F401 - a fixture
+from tests.forks import Forks
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
 SHORT = ("trainer.max_steps=1", "trainer.max_completion_length=32")
@@ -35,7 +36,13 @@ def wheel(tmp_path_factory):
     return folder / "unpacked"
 
 
-def test_the_wheel_is_the_library_in_use(wheel, tmp_path):
+@pytest.fixture(scope="module")
+def processes(wheel, tmp_path_factory):
+    with Forks(tmp_path_factory.mktemp("said"), library=wheel) as forks:
+        yield forks
+
+
+def test_the_wheel_is_the_library_in_use(wheel, processes, tmp_path):
     code = "import lenrl; print(lenrl.__file__)"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -46,48 +53,49 @@ def test_the_wheel_is_the_library_in_use(wheel, tmp_path):
         check=True,
     )
     assert done.stdout.strip() == str(wheel / "lenrl" / "__init__.py")
+    assert processes.run(tmp_path, "-c", code).stdout == done.stdout
 
 
-def test_unit_tests(wheel, tmp_path):
-    said = lenrl("check", "unit_tests", tmp_path, library=wheel)
+def test_unit_tests(processes, tmp_path):
+    said = lenrl(processes, "check", "unit_tests", tmp_path)
     assert "found 12, kept 12" in said and "unit_tests can be trained" in said
-    lenrl("train", "unit_tests", tmp_path, *SHORT, library=wheel)
+    lenrl(processes, "train", "unit_tests", tmp_path, *SHORT)
     [line] = metrics(tmp_path)
     assert line["accuracy"] == 0.0 and line["groups_with_signal"] == 0.0, (
         "the embedded reasoner writes no code"
     )
 
 
-def test_trl_rewards(wheel, tmp_path):
-    lenrl("train", "trl_rewards", tmp_path, "trainer.max_steps=1", library=wheel)
+def test_trl_rewards(processes, tmp_path):
+    lenrl(processes, "train", "trl_rewards", tmp_path, "trainer.max_steps=1")
     [line] = metrics(tmp_path)
     assert -0.5 < line["reward_overlong"] < 0 and line["reward_rechecks"] < 0
     assert line["reward"] < line["accuracy"] and 0 < line["logged_without_recheck"] < 1
 
 
-def test_own_task(wheel, tmp_path):
-    lenrl("train", "own_task", tmp_path, "trainer.max_steps=1", library=wheel)
+def test_own_task(processes, tmp_path):
+    lenrl(processes, "train", "own_task", tmp_path, "trainer.max_steps=1")
     [line] = metrics(tmp_path)
     assert line["accuracy"] > 0.3, "the embedded reasoner knows such chains"
 
 
-def test_a_method_with_state_goes_on_with_its_targets(wheel, tmp_path):
+def test_a_method_with_state_goes_on_with_its_targets(processes, tmp_path):
     small = (*CHAINS, "task.train=2")
-    lenrl("train", "stateful_method", tmp_path, *small, library=wheel)
+    lenrl(processes, "train", "stateful_method", tmp_path, *small)
     whole = metrics(tmp_path)
     assert len({line["target_mean"] for line in whole}) > 1, "no target has moved"
     assert any(line["reward"] != line["accuracy"] for line in whole), "no target has counted"
     for name in ("checkpoint-3", "model"):
         shutil.rmtree(tmp_path / "out" / name)
-    lenrl("train", "stateful_method", tmp_path, *small, library=wheel)
+    lenrl(processes, "train", "stateful_method", tmp_path, *small)
     again = metrics(tmp_path)
     assert [line["step"] for line in again] == [1, 2, 3]
     for name in ("reward", "target_mean", "tokens_mean", "loss"):
         assert again[2][name] == whole[2][name], "the continued step is not the one that was not interrupted"
 
 
-def test_a_process_reward_gives_tokens_of_one_completion_different_advantages(wheel, tmp_path):
-    lenrl("train", "process_reward", tmp_path, *CHAINS, library=wheel)
+def test_a_process_reward_gives_tokens_of_one_completion_different_advantages(processes, tmp_path):
+    lenrl(processes, "train", "process_reward", tmp_path, *CHAINS)
     lines = metrics(tmp_path)
     assert all(line["penalty_leverage"] is None for line in lines), "rewards are a token's"
     right = [line for line in lines if line["accuracy"]]
@@ -95,9 +103,10 @@ def test_a_process_reward_gives_tokens_of_one_completion_different_advantages(wh
     assert any(line["groups_with_signal"] for line in lines)
 
 
-def test_llm_judge(wheel, tmp_path, server):  # noqa: F811
+def test_llm_judge(processes, tmp_path, server):  # noqa: F811
     place = f"verifier.base_url=http://127.0.0.1:{server.server_address[1]}/v1"
     lenrl(
+        processes,
         "train",
         "llm_judge",
         tmp_path,
@@ -105,7 +114,6 @@ def test_llm_judge(wheel, tmp_path, server):  # noqa: F811
         "trainer.max_steps=1",
         "verifier.model=judge",
         place,
-        library=wheel,
     )
     [line] = metrics(tmp_path)
     assert line["accuracy"] > 0 and line["verifier_errors"] == 0

@@ -112,9 +112,10 @@ def test_options_that_the_sampler_does_not_know_are_left_to_trl(tmp_path, caplog
         generate = trainer.model.generate
         trainer.model.generate = lambda *args, **options: called.append(1) or generate(*args, **options)
 
-    trained(tmp_path / "own", "trainer.max_steps=1", before=watch)
+    trained(tmp_path / "own", "trainer.max_steps=1", "trainer.max_completion_length=12", before=watch)
     assert not called and "more slowly" not in caplog.text
-    trained(tmp_path / "trl", "trainer.cache_implementation=static", before=watch)
+    short = "trainer.max_completion_length=12"
+    trained(tmp_path / "trl", "trainer.cache_implementation=static", short, before=watch)
     assert len(called) == 2
     assert caplog.text.count("it does not know cache_implementation") == 1
     assert len(rows_of(tmp_path / "trl")) == 32
