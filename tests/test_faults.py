@@ -128,10 +128,10 @@ def refusal(ask, verb, *arguments):
         (["reward=laser", "reward.target=0"], ["reward.target=0", "greater than 0"]),
         (["truncation=dot"], ["truncation.alpha=3", "G=8", "at least 11"]),
         # names and paths
-        (["reward=kimmi"], ["reward.name='kimmi'", "Did you mean reward=kimi?"]),
+        (["reward=kimmi"], ["reward=kimmi is unknown", "Did you mean reward=kimi?"]),
         (["reward=canary.Thing"], ["canary.Thing", "never a path to code"]),
         (["task.name=canary.Thing"], ["canary.Thing", "chain"]),
-        (["verifier.kind=canary.Thing"], ["canary.Thing", "'math'"]),
+        (["verifier.kind=canary.Thing"], ["canary.Thing", "math"]),
         (["advantage={_target_: canary.Thing}"], ["advantage._target_", "'grpo'"]),
         # what was left open
         (["trainer.max_steps=${trainer.nope}"], ["trainer.max_steps", "trainer.nope"]),

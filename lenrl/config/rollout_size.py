@@ -8,6 +8,7 @@ from lenrl.errors import BadInput
 
 SIZE, ROWS = "generation_batch_size", "per_device_train_batch_size"
 ACCUMULATION, STEPS = "gradient_accumulation_steps", "steps_per_generation"
+LARGEST = 2**16  # rollouts that are sized here
 COMPLETIONS = 128  # a rollout's at most, where a recipe does not say; more where processes and groups need it
 
 
@@ -70,6 +71,8 @@ def _divided(size: int | None, parts: int, fields: Mapping[str, Any], per_rollou
     """A part's share of a rollout; a size that the recipe leaves open is one that has whole shares and groups."""
     group = fields.get("num_generations")
     unit = math.lcm(parts, group) if type(group) is int and group > 0 else parts
+    if size is None and unit > LARGEST:  # refused later, by the arithmetic of the batch
+        return max(COMPLETIONS // parts, 1)
     if size is None:
         return max(COMPLETIONS // unit, 1) * unit // parts
     if size % parts == 0:
