@@ -94,7 +94,7 @@ class ZeroRewards:
                 )
                 log.warning(
                     "%s has given 0 or None for each of the %d completions of %d rollouts: it teaches nothing. It gets "
-                    "completions as %s; lenrl check shows what it makes of gold answers",
+                    "completions as %s. Repair it, or leave it out",
                     function.place,
                     sum(seen),
                     ALL_ZERO,
