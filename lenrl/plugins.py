@@ -166,7 +166,8 @@ def named(kind: str, name: Any, built_in: Mapping[str, Any], form: str, more: st
         there = f"there are {', '.join(known)}" if known else "no plug-in has any"
         hint, more = did_you_mean(name, known, form), f" {more}" if more else ""
         raise BadInput(
-            f"{form.format(name)} is unknown; {there}.{hint}{more} One of your own comes with --plugin FILE.py"
+            f"{form.format(name)} is unknown; {there}.{hint}{more} One of your own comes with "
+            "--plugin FILE.py (in Python, plugins=[FILE])"
         )
     return thing
 

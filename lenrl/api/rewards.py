@@ -61,7 +61,7 @@ class Judged:
 def functions_of(
     reward_funcs: Function | Sequence[Function] | None, weights: Sequence[float] | None
 ) -> list[RewardFunction]:
-    """TRL's `reward_funcs` with `args.reward_weights`, none of them the verdict.
+    """TRL's `reward_funcs` with `args.reward_weights`, none of them the verdict; a second `f` is named `f_2`.
 
     Raises:
         BadInput: a reward model, or not one weight a function.
@@ -82,6 +82,8 @@ def functions_of(
         )
     bare = [f.func if isinstance(f, functools.partial) and not hasattr(f, "__name__") else f for f in given]
     names = [getattr(function, "__name__", type(function).__name__) for function in bare]
+    before = [names[:place].count(name) for place, name in enumerate(names)]
+    names = [f"{name}_{count + 1}" if count else name for name, count in zip(names, before, strict=True)]
     return [
         RewardFunction(name, function, float(weight))
         for name, function, weight in zip(names, given, weights or [1.0] * len(given), strict=True)

@@ -216,8 +216,8 @@ def _checked(name: str, rows: Any) -> Dataset:
         )
     if not isinstance(rows, Dataset):
         raise BadInput(
-            f"{name} is a {type(rows).__name__}; give one datasets.Dataset, for rows of your own "
-            "datasets.Dataset.from_list(rows)."
+            f"{name} is a {type(rows).__name__}; give one datasets.Dataset, of a DatasetDict one split, for rows of "
+            "your own datasets.Dataset.from_list(rows)."
         )
     if not len(rows):
         raise BadInput(f"{name} has no rows.")

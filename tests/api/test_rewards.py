@@ -90,6 +90,11 @@ def test_what_is_no_function_is_refused(given, weights, said):
         functions_of(given, weights)
 
 
+def test_functions_of_one_name_are_numbered():
+    made = [lambda completions: [0.0], right, lambda completions: [1.0]]
+    assert [function.name for function in functions_of(made, None)] == ["<lambda>", "right", "<lambda>_2"]
+
+
 def test_the_verdict_has_no_weight_of_its_own():
     with pytest.raises(BadInput, match="the weight 2"):
         assign(GIVEN, functions_of(right, [2.0]), has_answers=False, verified=False)
