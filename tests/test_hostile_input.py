@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import re
+import shutil
 import time
 
 import pytest
@@ -14,8 +15,11 @@ from lenrl.dryrun.logged_rows import of_rows, read
 from lenrl.errors import BadInput
 from lenrl.evaluation import answers
 from lenrl.files import read_json, read_json_lines
+from lenrl.generation.pretrained import find, refuse_pickles
+from lenrl.launch.command import trusting
 from lenrl.launch.run_folder import RunFolder
 from lenrl.redact import Redacting, printable, redacted
+from lenrl.tasks.prompts import render
 from lenrl.tasks.rows import read_rows
 from lenrl.terminal import Terminal
 
@@ -273,3 +277,51 @@ def test_a_manifest_that_nests_too_deep_is_a_damaged_one(tmp_path, deep):
 
     (tmp_path / manifest.MANIFEST).write_text(deep)
     assert "cannot be read" in manifest.faults(tmp_path)[0]
+
+
+# --- models and their files
+
+
+def test_only_the_command_line_trusts_the_code_of_a_model(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("defaults: [base, _self_]\nmodel: {trust_remote_code: true}\n")
+    for more in ([], ["model.path=tiny"]):
+        with pytest.raises(BadInput, match="only the command line may say so"):
+            compose(str(path), more)
+    assert compose(str(path), ["model.trust_remote_code=false"]).model.trust_remote_code is False
+    trusted = compose(str(path), ["model.trust_remote_code=true"])
+    assert trusted.model.trust_remote_code and trusting(trusted) == ["model.trust_remote_code=true"]
+    assert trusting(compose("grpo")) == []
+    written = tmp_path / "recipe.yaml"  # as a launch writes it; its ranks compose it again
+    written.write_text(json.dumps(trusted.resolved()))
+    assert compose(str(written), trusting(trusted)) == trusted
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ raise_exception('no system role') }}", "TemplateError: no system role"),
+        ("{% if %}", "TemplateSyntaxError"),
+        ("{{ messages[7].content }}", "UndefinedError"),
+        ("{{ ().__class__.__bases__[0].__subclasses__() }}", "SecurityError"),
+    ],
+)
+def test_a_chat_template_that_refuses_is_one_message(template, said):
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(find("tiny"))
+    tokenizer.chat_template = template
+    with pytest.raises(BadInput, match=f"the chat template of .* refuses messages of system, user .*{said}"):
+        render(tokenizer, [{"role": "system", "content": "a"}, {"role": "user", "content": "b"}])
+
+
+def test_a_model_of_pickles_is_one_message(tmp_path):
+    from lenrl.generation.transformers_engine import load
+
+    folder = tmp_path / "model"
+    shutil.copytree(find("tiny"), folder)
+    refuse_pickles(str(folder))
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    for of in (lambda: refuse_pickles(str(folder)), lambda: load(str(folder))):
+        with pytest.raises(BadInput, match="pytorch_model.bin, which Python unpickles"):
+            of()

@@ -127,7 +127,7 @@ def launch(recipe: Recipe) -> Ended:
     Raises:
         BadInput: refused before any process has started.
     """
-    from lenrl.launch.command import check, command
+    from lenrl.launch.command import check, command, trusting
     from lenrl.launch.run_folder import RunFolder
     from lenrl.launch.supervise import supervise
     from lenrl.launch.worker import REFUSED
@@ -168,6 +168,7 @@ def launch(recipe: Recipe) -> Ended:
             _say(f"lenrl: {recipe.recipe} in {folder.path}")
             folder.prepare()
             line = command(folder.path, (), folder.local_processes, folder.files)
+            line += trusting(recipe)
             code = supervise(line, folder.local_processes, hold=[lock])
             if code == REFUSED:  # a rank has printed why
                 folder.withdraw()

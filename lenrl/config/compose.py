@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 IN_MEMORY = "rows"  # the task of a script's data, `lenrl.tasks.in_memory`
 EMBEDDED, OWN = "tiny", "own"  # files of recipes/model/: of the embedded model, and for one of the user's own
+TRUST = ("model", "trust_remote_code")
 _PRIMARY = "__recipe__"  # the name under which Hydra's store holds the file; cannot collide with a file's
 
 
@@ -65,6 +66,7 @@ def compose(recipe: str, overrides: Sequence[str] = (), plugins: Sequence[Path] 
             "it there: trainer.train(resume_from_checkpoint=True)."
         )
     _size_rollouts(plain)
+    _refuse_trust_of_files(plain, assignments)
     plain.setdefault("recipe", name)
     plain["plugins"] = plugin_files.complete(plain.get("plugins"), given, path.parent)
     return checked(plain)
@@ -159,6 +161,23 @@ def _model_file(
         return None
     files_of_models = sorted((RECIPES / "model").glob("*.yaml"))
     return next((file.stem for file in files_of_models if _read(file).get("path") == path), OWN)
+
+
+def _refuse_trust_of_files(plain: dict[str, Any], assignments: Sequence[grammar.Assignment]) -> None:
+    """A file of others may not say that a model's own code is run; who starts the program says that.
+
+    Raises:
+        BadInput: `model.trust_remote_code` is true, and no override sets it.
+    """
+    model = plain.get("model")
+    trusts = isinstance(model, dict) and model.get("trust_remote_code")
+    if trusts and not any(
+        a.keys == TRUST or a.keys == TRUST[:1] and isinstance(a.value, dict) for a in assignments
+    ):
+        raise BadInput(
+            "model.trust_remote_code=true in a file: it runs Python code that comes with the model, so only the "
+            "command line may say so. If you have read that code, add model.trust_remote_code=true to the command."
+        )
 
 
 def _check_defaults(primary: DictConfig, folder: Path) -> None:

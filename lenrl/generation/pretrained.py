@@ -27,6 +27,9 @@ def locate(path: str) -> str:
     return str(TINY) if path == "tiny" else path
 
 
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+
+
 def find(name: str) -> str:
     """The folder or hub id of a model: `tiny`, a model's or adapter's folder, a run's folder, or a hub id.
 
@@ -133,6 +136,21 @@ def load_tokenizer_info(
     if prefilled is None:
         prefilled = think_prefilled(tokenizer)
     return TokenizerInfo(tokenizer, config, end_ids(tokenizer, config, generation), prefilled)
+
+
+def refuse_pickles(source: str) -> None:
+    """A local model whose weights are pickles alone is not loaded: unpickling runs whatever they hold.
+
+    Raises:
+        BadInput: with their names.
+    """
+    folder = Path(source)
+    pickles = sorted(p.name for p in folder.glob("*") if p.suffix in PICKLES) if folder.is_dir() else []
+    if pickles and not any(folder.glob("*.safetensors")):
+        raise BadInput(
+            f"model {source!r}: its weights are in {', '.join(pickles[:3])}, which Python unpickles, and unpickling "
+            "runs what a file holds; save the model again as safetensors (save_pretrained does)"
+        )
 
 
 def load_config(name: str, options: ModelOptions | ModelSettings) -> PreTrainedConfig:

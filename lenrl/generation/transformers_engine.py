@@ -9,7 +9,14 @@ from transformers.utils import logging as transformers_logging
 
 from lenrl.files import digest
 from lenrl.generation.base import Batches, CausalLM, Completion, Decoding, Engine
-from lenrl.generation.pretrained import ModelOptions, TokenizerInfo, find, load_tokenizer_info, unreadable
+from lenrl.generation.pretrained import (
+    ModelOptions,
+    TokenizerInfo,
+    find,
+    load_tokenizer_info,
+    refuse_pickles,
+    unreadable,
+)
 from lenrl.generation.sampling import sample
 
 
@@ -53,6 +60,7 @@ def load(name: str, options: ModelOptions | None = None) -> TransformersEngine:
     if not Path(source).is_dir():
         own["revision"] = options.revision
     info = load_tokenizer_info(name, options)
+    refuse_pickles(source)
     try:
         model = _weights(source, dtype, own).to(device).eval()
     except Exception as error:  # transformers, hub, safetensors and network each raise types of their own

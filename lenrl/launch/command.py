@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lenrl.config import Recipe
 from lenrl.errors import BadInput, did_you_mean
 
 # accelerate's own fields (ClusterConfig of 1.15); it reports a wrong one only after its slow start.
@@ -75,6 +76,11 @@ def command(
         *(word for plugin in plugins for word in ("--plugin", str(Path(plugin).absolute()))),
         f"output_dir={quoted(str(run_dir))}",
     ]
+
+
+def trusting(recipe: Recipe) -> list[str]:
+    """The override that `compose` asks of a command whose recipe trusts a model's code: its user has said so."""
+    return ["model.trust_remote_code=true"] if recipe.model.trust_remote_code else []
 
 
 def cores() -> int:

@@ -176,7 +176,10 @@ def curves(trainings: Mapping[str, Training], palette: Mapping[str, str]) -> Fig
 
 
 def _points(lines: Sequence[Mapping[str, object]], key: str) -> Part:
-    return {"x": [line.get("step") for line in lines], "y": [_number(line.get(key)) for line in lines]}
+    return {
+        "x": [_number(line.get("step")) for line in lines],
+        "y": [_number(line.get(key)) for line in lines],
+    }
 
 
 def effects(entries: Sequence[Entry]) -> Figure | None:
@@ -213,7 +216,7 @@ def effects(entries: Sequence[Entry]) -> Figure | None:
 
 def short_value(value: object) -> str:
     """A setting, short enough for an axis."""
-    shown = value if isinstance(value, str) else json.dumps(value)
+    shown = value if isinstance(value, str) else json.dumps(value, default=str)
     return shown if len(shown) <= 24 else f"{shown[:23]}…"
 
 

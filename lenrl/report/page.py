@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lenrl import __version__
 from lenrl.errors import BadInput
@@ -65,7 +65,7 @@ def write(
         others=others,
         header=HEADER,
         plots=plots,
-        figures=drawn,
+        figures=_inert(drawn),
         answers=reader.side_by_side(compared.entries),
         plotly_js=plotly_js,
     )
@@ -103,6 +103,15 @@ def plotly_js_or_none() -> str | None:
     except ImportError:
         return None
     return get_plotlyjs()
+
+
+def _inert(value: Any, key: str = "") -> Any:
+    """A figure whose names are text alone: plotly would make links and pictures of HTML in them."""
+    if isinstance(value, Mapping):
+        return {name: _inert(inner, name) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_inert(inner, key) for inner in value]
+    return value.replace("<", "&lt;") if isinstance(value, str) and key != "hovertemplate" else value
 
 
 def _template() -> Template:

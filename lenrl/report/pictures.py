@@ -9,6 +9,7 @@ from lenrl.report import figures
 from lenrl.report.compare import HEADER, Compared
 from lenrl.report.figures import Figure
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how one begins
 ROLES = {"before": "#7a8794", "after": "#c2570c", "text": "#1c2530"}  # in pictures, on white
 
 
@@ -30,15 +31,28 @@ def write(compared: Compared, folder: Path) -> list[Path]:
 
 def _csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as out:
-        csv.writer(out).writerows([header, *rows])
+        csv.writer(out).writerows([[_cell(value) for value in row] for row in [header, *rows]])
+
+
+def _cell(value: object) -> object:
+    """A value that no spreadsheet takes for a formula."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def _pictures(figure: Figure, stem: Path) -> list[Path]:
-    """The figure as SVG and PNG, its panels in two columns."""
+    """The figure as SVG and PNG."""
     try:
-        from matplotlib.figure import Figure as Canvas
+        from matplotlib import rc_context
     except ImportError:
         raise BadInput("pictures need matplotlib: pip install 'lenrl[report]'") from None
+    with rc_context({"text.parse_math": False}):  # a $ in a name is one
+        return _drawn(figure, stem)
+
+
+def _drawn(figure: Figure, stem: Path) -> list[Path]:
+    """The figure's panels in two columns, drawn by matplotlib."""
+    from matplotlib.figure import Figure as Canvas
+
     layout = figure["layout"]
     panels = [key.removeprefix("yaxis") for key in layout if key.startswith("yaxis")]
     columns = min(2, len(panels))

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from lenrl.config.yaml_files import read_yaml
 from lenrl.errors import BadInput
@@ -19,6 +18,7 @@ from lenrl.evaluation.fingerprint import differences
 from lenrl.files import read_json_lines
 from lenrl.measures import Comparison, compare
 from lenrl.measures.format import Figures
+from lenrl.report.eval_files import read_columns, read_models
 
 ROWS = ("prompt_id", "prompt", "rendered", "completion", "verdict", "tokens", "truncated", "difficulty")
 UNSHOWN = ("name", "output_dir", "launch", "logging", "resume", "resume_with_changes")  # of a recipe
@@ -71,8 +71,7 @@ class Entry:
         """Completions, without those columns that nobody shows."""
         if self.completions is None:
             return {}
-        there = set(pq.read_schema(self.completions).names)
-        return pq.read_table(self.completions, columns=[name for name in ROWS if name in there]).to_pydict()
+        return read_columns(self.completions, ROWS)
 
 
 def read(paths: Sequence[Path]) -> list[Entry]:
@@ -90,7 +89,9 @@ def read(paths: Sequence[Path]) -> list[Entry]:
     others = []
     for entry in entries:
         if entry.base:
-            bases.setdefault((entry.name, entry.decoding, entry.figures["fingerprint"]["hash"]), entry)
+            bases.setdefault(
+                (entry.name, entry.decoding, str(entry.figures["fingerprint"].get("hash"))), entry
+            )
             continue
         key = (entry.name, entry.decoding)
         seen[key] += 1
@@ -108,7 +109,8 @@ def paired(base: Entry, entry: Entry) -> Comparison | None:
     if any(len({len(rows) for rows in table.values()}) > 1 for table in (left, right)):
         return None
     sides = [np.array([table[name] for name in left], dtype=float) for table in (left, right)]  # (P, S, 2)
-    seed = entry.settings.get("seed") or 0  # with which eval.json has these intervals
+    seed = entry.settings.get("seed")
+    seed = seed if type(seed) is int and seed >= 0 else 0  # with which eval.json has these intervals
     return compare(sides[0][..., 0], sides[0][..., 1], sides[1][..., 0], sides[1][..., 1], seed)
 
 
@@ -121,7 +123,7 @@ def varied(entries: Iterable[Entry]) -> list[str]:
     """Settings that differ between the runs, without what names them."""
     runs = [entry.settings for entry in entries if entry.settings]
     keys = sorted({key for settings in runs for key in settings})
-    return [key for key in keys if len({json.dumps(settings.get(key)) for settings in runs}) > 1]
+    return [key for key in keys if len({json.dumps(settings.get(key), default=str) for settings in runs}) > 1]
 
 
 def run_entries(folder: Path, run_dir: Path, name: str) -> list[Entry]:
@@ -135,7 +137,7 @@ def run_entries(folder: Path, run_dir: Path, name: str) -> list[Entry]:
     Raises:
         BadInput: eval.json can't be read.
     """
-    models = _models(folder)
+    models = read_models(folder / "eval.json")
     training, first = Training.of(run_dir), models[0]["model"]
     several = any(figures["model"] != first for figures in models)
     if several and name == first:  # a folder may be named like the base
@@ -165,7 +167,7 @@ def _folder(path: Path) -> list[Entry]:
     for run_dir in (path, path.parent, path.parent.parent):
         if (run_dir / "recipe.yaml").is_file():
             return run_entries(path, run_dir, run_dir.name)
-    return [Entry(str(f["model"]), f, _completions(path, f)) for f in _models(path)]
+    return [Entry(str(f["model"]), f, _completions(path, f)) for f in read_models(path / "eval.json")]
 
 
 def _sweep(path: Path) -> list[Entry]:
@@ -181,17 +183,6 @@ def _sweep(path: Path) -> list[Entry]:
             f"{path}: no trial of this sweep is finished and has test problems (task.test above 0)"
         )
     return entries
-
-
-def _models(folder: Path) -> list[Figures]:
-    path = folder / "eval.json"
-    try:
-        models = json.loads(path.read_text())["models"]
-    except (ValueError, KeyError, TypeError) as fault:
-        raise BadInput(f"{path} can't be read: {fault}") from None
-    if not models:
-        raise BadInput(f"{path} has no models")
-    return models
 
 
 def _completions(folder: Path, figures: Figures) -> Path | None:

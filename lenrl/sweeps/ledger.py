@@ -72,7 +72,11 @@ def read(sweep: Path) -> dict[int, Trial]:
     trials: dict[int, Trial] = {}
     for event in read_json_lines(sweep / NAME):
         with suppress(KeyError, TypeError):
-            number = event["trial"]
+            number, texts = event["trial"], [event["run"], *event["overrides"]]
+            if type(number) is not int or Path(event["run"]).name != event["run"]:
+                continue  # no line of ours: a trial's folder is inside the sweep's
+            if not all(isinstance(text, str) for text in texts):
+                continue
             before = trials[number].seconds if number in trials else 0.0
             known = {field.name: event[field.name] for field in fields(Trial) if field.name in event}
             sums = {"overrides": tuple(event["overrides"]), "seconds": before + (event["seconds"] or 0.0)}

@@ -17,7 +17,7 @@ import yaml
 from lenrl.config import Axis, Grid, Recipe, compose, plugin_files, spread
 from lenrl.config.recipe import short_digest
 from lenrl.errors import BadInput
-from lenrl.launch.command import check, quoted
+from lenrl.launch.command import check, quoted, trusting
 from lenrl.launch.run_folder import write_file
 from lenrl.sweeps import ledger
 
@@ -171,7 +171,15 @@ class Plan:
 
     def train(self, trial: int) -> list[str]:
         """The command of a prepared trial."""
-        return [sys.executable, "-P", "-m", "lenrl.cli", "train", str(self._recipe(trial))]
+        return [
+            sys.executable,
+            "-P",
+            "-m",
+            "lenrl.cli",
+            "train",
+            str(self._recipe(trial)),
+            *trusting(self.first),
+        ]
 
     def refuse_changes(self) -> None:
         """Of a search, whose trials are composed one by one.

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from lenrl.errors import BadInput, shown
 from lenrl.tasks.base import Task
 from lenrl.tasks.problem import Problem
 
@@ -77,9 +78,20 @@ def render(tokenizer: Any, chat: Sequence[Mapping[str, str]]) -> str:
     """The text that a completion continues: the chat template with its generation prompt.
 
     A tokenizer without a template (a base model) gets the contents, a blank line between them.
+
+    Raises:
+        BadInput: the template refuses the messages, or is none.
     """
     if getattr(tokenizer, "chat_template", None):
-        return tokenizer.apply_chat_template(list(chat), tokenize=False, add_generation_prompt=True)
+        try:
+            return tokenizer.apply_chat_template(list(chat), tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # jinja2's, and whatever its expressions raise
+            roles = ", ".join(message["role"] for message in chat)
+            raise BadInput(
+                f"the chat template of {shown(tokenizer.name_or_path)} refuses messages of {roles} "
+                f"({type(error).__name__}: {str(error)[:300]}); give model.tokenizer a template that takes them, or "
+                "leave out task.system_prompt"
+            ) from error
     return "\n\n".join(message["content"] for message in chat)
 
 

@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 from lenrl.config import Recipe, short_digest
 from lenrl.errors import BadInput
 from lenrl.generation.base import Batches, Decoding
-from lenrl.generation.pretrained import TokenizerInfo, find, load_tokenizer_info, room
+from lenrl.generation.pretrained import TokenizerInfo, find, load_tokenizer_info, refuse_pickles, room
 from lenrl.monitors.local import LocalMonitor
 from lenrl.monitors.progress_bar import ProgressBar
 from lenrl.monitors.trackers import set_aside
@@ -93,6 +93,7 @@ def build(
         BadInput: the data cannot be used; before the model is loaded.
     """
     model = checked_run.recipe.model
+    refuse_pickles(find(model.path))
     info = load_tokenizer_info(model.path, model, needs_config=True)
     built = build_parts(checked_run, Path(str(config.output_dir)), info, stop)
     _choose_attention(checked_run.recipe, config, info)

@@ -1,6 +1,7 @@
 """What goes to the hub, and what is refused before a run; up to the network."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -121,3 +122,26 @@ def test_what_would_fail_at_the_end_is_refused_at_the_start(monkeypatch, options
 def test_where_a_model_goes_does_not_name_the_run():
     named = [compose("grpo", more).run_dir() for more in ([], ["hub.push=true", "hub.repo=me/model"])]
     assert named[0] == named[1]
+
+
+def test_the_card_is_words_whatever_the_names_are(run, monkeypatch):
+    hostile = "a](http://x) <img src=x onerror=alert(1)>\n# Heading | `code` ```"
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    recipe |= {"recipe": hostile, "task": {"name": "table", "path": "/home/me/secret place/rows.jsonl"}}
+    recipe["model"] |= {"path": "/home/me/models/mine", "tokenizer": "outputs/elsewhere/model"}
+    recipe["verifier"] = {"kind": "exact", "note": "```\n<script>alert(1)</script>\n# Out of the block"}
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    evaluation = json.loads((run / "eval.json").read_text())
+    for entry in evaluation["models"]:
+        entry["task"] = "/home/me/secret place/rows.jsonl"
+    (run / "eval.json").write_text(json.dumps(evaluation))
+    card = model_card(run)
+    assert card.data.to_dict().get("base_model") is None
+    assert (
+        "/home" not in card.text and "secret place" not in card.text and "outputs/elsewhere" not in card.text
+    )
+    assert "rows.jsonl" in card.text and "mine" in card.text
+    prose, fence, block = card.text.partition("````")
+    assert fence and block.rstrip().endswith("````") and "Out of the block" in block
+    assert "<img" not in re.sub("`[^`\n]*`", "", prose).replace("\\<", "") and "\n# Heading" not in prose
+    assert "](http" not in re.sub("`[^`\n]*`", "", prose).replace("\\]\\(", "")

@@ -1,0 +1,106 @@
+"""`eval.json` and the completions behind it as others may hand them in: read only where they are what we write."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
+
+from lenrl.errors import BadInput, explain
+from lenrl.measures.format import Figures
+
+AGAIN = "measure again with lenrl eval"
+MAX_NAME = 500  # characters of a model or a task
+# JSON has lists only; an end that nobody knows is null.
+Interval = Annotated[tuple[float | None, float | None], Strict(False)] | None
+Share = Annotated[float, Field(ge=0, le=1)]
+Tokens = Annotated[float, Field(ge=0, le=1e12)]
+Name = Annotated[str, Field(max_length=MAX_NAME)]
+
+
+class Headline(BaseModel):
+    """Figures of some of the problems."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
+
+    accuracy: Share | None
+    tokens_mean: Tokens
+    prompts: int = Field(ge=1)
+
+
+class ModelFigures(Headline):
+    """Figures of one model under one decoding."""
+
+    accuracy_ci95: Interval
+    tokens_mean_ci95: Interval
+    model: Name
+    decoding: Name
+    task: Name | None
+    split: Name
+    tokens_p95: Tokens
+    tokens_correct: Tokens | None
+    tokens_wrong: Tokens | None
+    truncated_share: Share
+    fingerprint: dict[str, Any]
+    completions: Name | None = None
+    by_part: dict[str, Headline] | None = None
+    by_difficulty: dict[str, Headline] | None = None
+
+
+class EvalFile(BaseModel):
+    """All of `eval.json` that a comparison reads."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    models: list[ModelFigures] = Field(min_length=1, max_length=1000)
+
+
+def read_models(path: Path) -> list[Figures]:
+    """The figures of each model of an `eval.json`.
+
+    Raises:
+        BadInput: it can't be read, or is not what `lenrl eval` writes.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as fault:
+        raise BadInput(f"{path} can't be read: {fault}; {AGAIN}") from None
+    if not isinstance(content, dict) or not content.get("models"):
+        raise BadInput(f"{path} has no models; {AGAIN}")
+    try:
+        EvalFile.model_validate(content)
+    except ValidationError as fault:
+        raise BadInput(f"{path} is not what lenrl eval writes: {explain(fault, EvalFile)[:500]}") from None
+    return content["models"]
+
+
+def read_columns(path: Path, names: Sequence[str]) -> dict[str, list[Any]]:
+    """Those of the columns that a file of completions has.
+
+    Raises:
+        BadInput: it is no parquet file, or a column that figures are made of has another type.
+    """
+    try:
+        table = pq.read_table(path, columns=[name for name in names if name in pq.read_schema(path).names])
+    except (pa.ArrowException, OSError, ValueError) as fault:
+        raise BadInput(
+            f"{path} is no readable parquet file ({str(fault)[:200]}); measure again with lenrl eval"
+        ) from None
+    for name in ("prompt", "completion", "answer"):
+        if name in table.column_names and not pa.types.is_string(table.column(name).type):
+            raise BadInput(
+                f"{path}: the column {name!r} is {table.column(name).type}, no text; measure again with lenrl eval"
+            )
+    kinds = {"prompt_id": pa.types.is_string, "verdict": pa.types.is_boolean, "tokens": pa.types.is_integer}
+    for name, of_kind in kinds.items():
+        column = table.column(name) if name in table.column_names else None
+        right = column is not None and (
+            of_kind(column.type) or pa.types.is_null(column.type) and name == "verdict"
+        )
+        if column is None or not right or name != "verdict" and column.null_count:
+            there = "is missing" if column is None else f"is {column.type} with {column.null_count} nulls"
+            raise BadInput(f"{path}: the column {name!r} {there}; {AGAIN}")
+    return table.to_pydict()
