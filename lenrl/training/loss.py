@@ -31,6 +31,7 @@ class PolicyUpdate:
     begun: bool = field(default=False, init=False)  # the step has had its first micro-batch
     is_empty: bool = field(default=False, init=False)  # no group of the step is informative
     totals: StepTotals | None = field(default=None, init=False)
+    _moved: bool = field(default=True, init=False)  # the policy has, since the rollout
     _row_scale: float = field(default=1.0, init=False)
     _left: int = field(default=0, init=False)  # micro-batches of the step that `next` has not given
     _lean: list[TrlBatch] = field(default_factory=list, init=False)  # that it gives next
@@ -43,9 +44,16 @@ class PolicyUpdate:
         self.begun, self.totals, self._lean = False, None, []
         self._tokens = torch.zeros(2, dtype=torch.float64)
 
-    def begin(self, window: Sequence[TrlBatch], logps: LogProbs) -> None:
-        """Find what the step's micro-batches, `window`, have in common; `logps` are without gradient."""
-        self.begun, self._left = True, len(window)
+    def begin(self, window: Sequence[TrlBatch], logps: LogProbs, *, moved: bool = True) -> None:
+        """Find what the step's micro-batches have in common.
+
+        Args:
+            window: those micro-batches.
+            logps: without gradient.
+            moved: an optimizer step was taken since the rollout. Else an objective's old log-probs are the policy's
+                own, exactly: those of another pass differ by rounding, and `kl_cov`'s `|logp - old|` by its sign.
+        """
+        self.begun, self._left, self._moved = True, len(window), moved
         if self.objective.replaces_loss:
             self.totals = self._totals(window, logps)
         weights = [batch["row_weight"] for batch in window if "row_weight" in batch]
@@ -106,7 +114,7 @@ class PolicyUpdate:
         assert entropy_NT is not None
         mask_NT = loss_mask(batch)
         with calling(self.objective):
-            output = self.objective(_micro_batch(batch, logp_NT, logp_NT.detach()), self.totals)
+            output = self.objective(self._micro_batch(batch, logp_NT), self.totals)
         loss, metrics = objective_result(named(self.objective), output)
         figures = {"entropy": masked_mean(entropy_NT.detach(), mask_NT).mean().item(), **metrics}
         sums = self.group.sum(torch.tensor(list(figures.values()), dtype=torch.float64, device=loss.device))
@@ -122,10 +130,10 @@ class PolicyUpdate:
             sums[0] += batch["row_weight"].sum() if "row_weight" in batch else mask.size(0)
             sums[1] += mask.sum()
             # Without old log-probs one update follows one rollout: nothing has drifted, K is 0.
-            drifted = objective.surveys == "drift" and "old_per_token_logps" in batch
+            drifted = objective.surveys == "drift" and self._moved and "old_per_token_logps" in batch
             if objective.surveys == "tokens" or drifted:
                 logp_NT = logps(batch)[0]
-                micro_batch = _micro_batch(batch, logp_NT, logp_NT)
+                micro_batch = self._micro_batch(batch, logp_NT)
                 drift_NT = micro_batch.old_logp_NT - logp_NT
                 sums[2] += torch.where(micro_batch.mask_NT, drift_NT, 0.0).to(torch.float64).sum()
                 surveyed.append(micro_batch)
@@ -134,11 +142,11 @@ class PolicyUpdate:
             extra = objective.survey(surveyed, self.group.gather_flat) if surveyed else {}
         return StepTotals(max(1, int(rows)), tokens, kl_tokens, self.group.processes, extra)
 
-
-def _micro_batch(batch: TrlBatch, logp_NT: Tensor, old_NT: Tensor) -> MicroBatch:
-    """A strategy's view of a batch; `old_NT` stands in where it has no log-probs of its sampling."""
-    old_NT = batch.get("old_per_token_logps", old_NT)
-    return MicroBatch(logp_NT, old_NT, loss_mask(batch).bool(), batch["advantages"])
+    def _micro_batch(self, batch: TrlBatch, logp_NT: Tensor) -> MicroBatch:
+        """A strategy's view of a batch, whose log-probs were `logp_NT` if the policy has not moved."""
+        old_NT = batch.get("old_per_token_logps") if self._moved else None
+        old_NT = logp_NT.detach() if old_NT is None else old_NT
+        return MicroBatch(logp_NT, old_NT, loss_mask(batch).bool(), batch["advantages"])
 
 
 def check_loss(loss: Tensor, step: int) -> Tensor:

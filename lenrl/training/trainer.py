@@ -296,7 +296,8 @@ class SlottedGRPO(CheckpointedGRPO):
         self.stop.beat("update")
         self.stop.agree(UPDATE_S)
         if not self.update.begun:
-            self.update.begin(self._window(inputs), logps=self._frozen_logps)
+            moved = self._step % self._micro_steps_per_rollout != 0
+            self.update.begin(self._window(inputs), logps=self._frozen_logps, moved=moved)
         inputs = self.update.next(self._rest(inputs))
         trl = super()._compute_loss
         loss, figures = self.update.loss(

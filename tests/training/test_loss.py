@@ -114,6 +114,26 @@ def test_the_pass_without_gradient_is_made_where_somebody_needs_it():
     assert count(KlCov(scope="optimizer_step")) == 2
 
 
+@pytest.mark.parametrize("objective", [KlCov(ratio=1.0), DrpoObjective(delta=0.0, kl_scope="micro_batch")])
+def test_log_probs_of_a_policy_that_has_not_moved_are_its_own_whatever_another_pass_rounds(objective):
+    """`kl_cov` would push every token by the sign of the rounding."""
+    gradients = []
+    for old in (-1.5, -1.5 + 1e-6, -1.5 - 1e-6):
+        leaf, logps = log_probs(-1.5)
+        update = update_with(objective)
+        update.begin_step()
+        update.begin([micro_batch(4, old=old)], logps=never, moved=False)
+        update.loss(micro_batch(4, old=old), logps=logps, trl=never)[0].backward()
+        gradients.append(leaf.grad)
+    assert gradients[0] == gradients[1] == gradients[2] != 0
+
+
+def test_a_policy_that_has_not_moved_needs_no_pass_to_know_its_drift():
+    update = update_with(DrpoObjective())
+    update.begin([micro_batch(2, old=-1.0)], logps=never, moved=False)
+    assert update.totals is not None and update.totals.kl_tokens == 0
+
+
 def test_a_survey_sees_every_micro_batch_of_the_step():
     update = update_with(KlCov(scope="optimizer_step", ratio=1.0))
     batches = [micro_batch(2, seed=1), micro_batch(3, seed=2)]
