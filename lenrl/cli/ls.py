@@ -1,5 +1,6 @@
-"""`lenrl ls`: recipes, strategies and what else plug-ins may bring, a line each."""
+"""`lenrl ls`: recipes, strategies and what else plug-ins may bring, a line each; one of them with its options."""
 
+import inspect
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,10 +13,16 @@ EXAMPLES = (
     "lenrl ls",
     "lenrl ls recipes",
     "lenrl ls reward",
+    "lenrl ls reward kimi",
+    "lenrl ls task table",
+    "lenrl ls launch zero2",
+    "lenrl ls trainer learning_rate",
     "lenrl ls verifier --plugin mine.py",
     "lenrl ls --json",
+    "lenrl ls --schema > recipe.schema.json",
 )
 OTHERS = ("task", "verifier", "reward_function")  # what plug-ins may bring besides strategies
+FILES = ("model", "launch")  # groups of files
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -24,11 +31,19 @@ def main(arguments: Sequence[str]) -> int:
         "what",
         nargs="?",
         metavar="WHAT",
-        help="recipes, budget, reward, ..., task, verifier, reward_function",
+        help="recipes, budget, reward, ..., task, verifier, reward_function, model, launch, trainer",
     )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="one of them: what it does, its options")
     parser.add_argument("--json", action="store_true", help="machine-readable")
+    parser.add_argument("--schema", action="store_true", help="the JSON schema of a recipe's file")
     parser.plugin()
     options = parser.read(arguments)
+    if options.schema:
+        sys.stdout.write(json.dumps(_schema(options.plugin), indent=2) + "\n")
+        return 0
+    if options.name is not None or options.what == "trainer":
+        sys.stdout.write(described(options.what, options.name, options.plugin))
+        return 0
     names = listing(options.plugin, options.what)
     sys.stdout.write(json.dumps(names, indent=2) + "\n" if options.json else _table(names))
     return 0
@@ -40,12 +55,16 @@ def listing(plugins: Sequence[Path] = (), what: str | None = None) -> dict[str, 
     Raises:
         BadInput: `what` is none of these, or a file of `plugins` is refused.
     """
-    from lenrl.config import SLOTS, recipe_files
+    from lenrl.config import RECIPES, SLOTS, recipe_files
     from lenrl.errors import BadInput
 
     kinds = (*SLOTS, *OTHERS)
-    if what is not None and what not in ("recipes", *kinds):
-        raise BadInput(f"{what!r} can't be listed; there are recipes, {', '.join(kinds)}.")
+    if what is not None and what not in ("recipes", *kinds, *FILES):
+        raise BadInput(
+            f"{what!r} can't be listed; there are recipes, {', '.join((*kinds, *FILES, 'trainer'))}."
+        )
+    if what in FILES:
+        return {what: {path.stem: _comment(path) for path in sorted((RECIPES / what).glob("*.yaml"))}}
     names: dict[str, dict[str, str]] = {}
     if what in (None, "recipes"):
         recipes = sorted(recipe_files().items(), key=lambda item: ("/" in item[0], item[0]))
@@ -57,6 +76,57 @@ def listing(plugins: Sequence[Path] = (), what: str | None = None) -> dict[str, 
         plugin_files.load(plugins)
         names |= {kind: _described(kind) for kind in wanted}
     return names
+
+
+def described(what: str, name: str | None, plugins: Sequence[Path] = ()) -> str:
+    """What one of them does, and its options; of files and recipes their text.
+
+    Raises:
+        BadInput: there is none of that name.
+    """
+    from lenrl.cli import option_list
+    from lenrl.config import RECIPES, recipe_files
+    from lenrl.errors import BadInput, did_you_mean
+
+    if what == "trainer":
+        fields = [option for option in option_list.trainer_options() if name in (None, option.name)]
+        if not fields:
+            known = [option.name for option in option_list.trainer_options()]
+            raise BadInput(
+                f"trainer has no field {name!r}.{did_you_mean(name, known)} `lenrl ls trainer` lists them."
+            )
+        return option_list.table(fields)
+    found = listing(plugins, what)[what]
+    if name not in found:
+        hint = did_you_mean(name, found) or f" There are {', '.join(found)}."
+        raise BadInput(f"{what} has no {name!r}.{hint}")
+    if what in FILES or what == "recipes":
+        path = recipe_files()[name] if what == "recipes" else RECIPES / what / f"{name}.yaml"
+        return path.read_text(encoding="utf-8")
+    kind = _class_of(what, name)
+    text = inspect.cleandoc(kind.__doc__ or "").split("\n>>>")[0].rstrip()
+    options = option_list.table(option_list.options_of(kind)) if hasattr(kind, "model_fields") else ""
+    return f"{what} {name}\n\n{text}\n\n{options}"
+
+
+def _class_of(what: str, name: str) -> Any:
+    from lenrl import plugins
+
+    if what == "verifier" and name in _built_in(what):
+        from lenrl.verify.settings import VerifierSettings
+
+        return type(name, (VerifierSettings,), {"__doc__": _built_in(what)[name].__doc__})
+    return _built_in(what).get(name) or plugins.find(what, name, _built_in(what))
+
+
+def _schema(plugins: Sequence[Path]) -> dict[str, Any]:
+    from lenrl.cli.option_list import schema
+    from lenrl.config import SLOTS, plugin_files
+    from lenrl.strategies import registry
+    from lenrl.training.trl_fields import trainer_fields
+
+    plugin_files.load(plugins)
+    return schema({slot: registry.available(slot) for slot in SLOTS}, trainer_fields())
 
 
 def _described(kind: str) -> dict[str, str]:

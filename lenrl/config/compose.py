@@ -49,6 +49,10 @@ def compose(recipe: str, overrides: Sequence[str] = (), plugins: Sequence[Path] 
     assignments = grammar.parse(overrides)
     with _readable(f"recipe {recipe!r}"):
         primary = _read(path)
+        if primary and not {"defaults", "recipe"} & set(
+            primary
+        ):  # a run's own has the latter, and is complete
+            primary["defaults"] = ["base", "_self_"]
         cfg, layers, files = _load(primary, path.parent)
         model = _model_file(cfg, files, assignments, path.parent)
         if model is not None:

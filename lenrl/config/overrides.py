@@ -43,8 +43,15 @@ def parse(lines: Sequence[str]) -> list[Assignment]:
                 f"`lenrl sweep RECIPE {line}`. For a list write [a,b], for text with a comma '\"a,b\"'."
             )
         keys = tuple(override.key_or_group.split("."))
-        assignments.append(Assignment(keys, override.value(), override.is_delete(), line))
+        assignments.append(Assignment(keys, _whole(override.value(), line), override.is_delete(), line))
     return assignments
+
+
+def _whole(value: Any, line: str) -> Any:
+    """`1e3` is the whole number 1000; `1000.0` is none."""
+    written = line.partition("=")[2].strip()
+    exact = isinstance(value, float) and abs(value) < 2**53 and value.is_integer()
+    return int(value) if exact and re.fullmatch(r"[+-]?\d+[eE]\+?\d+", written) else value
 
 
 def read(line: str) -> Any:

@@ -26,7 +26,18 @@ def checked(plain: Mapping[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate({**dict.fromkeys(OPTIONAL, {}), **plain})
     except ValidationError as fault:
-        raise BadInput(explain(fault, Recipe, missing=_MISSING)) from None
+        lines = explain(fault, Recipe, missing=_MISSING).splitlines()
+        raise BadInput("\n".join(_placed(line, plain) for line in lines)) from None
+
+
+def _placed(line: str, plain: Mapping[str, Any]) -> str:
+    """A message of an unknown key, with the section that has a key of this name."""
+    key, _, rest = line.partition("=")
+    if key in Recipe.model_fields or "there is no such key" not in rest or "." in key:
+        return line
+    sections = [name for name, section in plain.items() if isinstance(section, Mapping) and key in section]
+    near = " or ".join(f"{section}.{key}" for section in sections)
+    return f"{line.split(' Did you mean', maxsplit=1)[0]} Did you mean {near}?" if near else line
 
 
 def refuse_resolvers(raw: Any) -> None:

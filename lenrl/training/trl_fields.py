@@ -111,7 +111,7 @@ def field_faults(trainer: Mapping[str, Any]) -> list[str]:
         for name, value in trainer.items()
         if name in OWNED
     ]
-    return [*faults, *faults_of(_trainer_fields(), trainer, "trainer", "TRL's GRPOConfig")]
+    return [*faults, *faults_of(trainer_fields(), trainer, "trainer", "TRL's GRPOConfig")]
 
 
 def faults_of(model: type[BaseModel], values: Mapping[str, Any], prefix: str, owner: str) -> list[str]:
@@ -124,7 +124,7 @@ def faults_of(model: type[BaseModel], values: Mapping[str, Any], prefix: str, ow
 
 
 @cache
-def _trainer_fields() -> type[BaseModel]:
+def trainer_fields() -> type[BaseModel]:
     """GRPOConfig's fields with their types and what lenrl knows of their bounds."""
     hints = {name: hint for name, hint in get_type_hints(GRPOConfig).items() if name in GRPO_FIELDS}
     return checker("trainer", {name: hint for name, hint in hints.items() if name not in OWNED}, BOUNDS)

@@ -154,7 +154,8 @@ def test_bad_overrides_are_refused_with_key_and_remedy(override, key, remedy):
         ("seed: 1\nseed: 2\n", "duplicate key seed"),
         ("defaults: [base, _self_]\ntrainer: {max_steps: [\n", "line"),
         ("- a\n- b\n", "mapping"),
-        ("seed: 1\n", "defaults: [base, _self_]"),
+        ("recipe: mine\nseed: 1\n", "defaults: [base, _self_]"),
+        ("defaults: [base, _self_]\nlearning_rate: 0.1\n", "Did you mean trainer.learning_rate?"),
         ("defaults: [nothing_of_the_kind, _self_]\n", "nothing_of_the_kind"),
         ("defaults: [base, _self_]\nreward: 3\n", "reward=3"),
         ("defaults: [base, _self_]\nhydra: {run: {dir: x}}\n", "hydra"),
@@ -224,3 +225,16 @@ def test_the_run_of_a_script_is_continued_by_the_script(tmp_path):
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(described))
     with pytest.raises(BadInput, match=r"run of a Python script.*resume_from_checkpoint=True"):
         compose(str(tmp_path))
+
+
+def test_a_file_without_a_defaults_list_begins_with_base(tmp_path):
+    mine = write(tmp_path / "mine.yaml", "reward: kimi\ntrainer: {max_steps: 3}\n")
+    recipe = compose(mine)
+    assert (recipe.reward.name, recipe.trainer["max_steps"], recipe.guard.nonfinite) == ("kimi", 3, "fail")
+
+
+@pytest.mark.parametrize(("written", "steps"), [("1e3", 1000), ("2E+2", 200), ("5", 5)])
+def test_whole_numbers_may_have_an_exponent(written, steps):
+    value = compose("grpo", [f"trainer.max_steps={written}"]).trainer["max_steps"]
+    assert (value, type(value)) == (steps, int)
+    assert compose("kimi", ["reward.weight=1e0"]).reward.weight == 1.0  # type: ignore[attr-defined]
