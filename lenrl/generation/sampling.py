@@ -23,9 +23,10 @@ from lenrl.generation.pretrained import end_ids
 
 log = logging.getLogger("lenrl")
 
-CACHE_BYTES_CPU = 2**30  # of key-value cache a batch may fill without a GPU
+CACHE_BYTES_CPU = 2**30  # of key-value cache and probabilities a batch may fill without a GPU
 CACHE_SHARE_GPU = 0.5  # of the free GPU memory
-MAX_BATCH_SIZE = 128  # rows
+MAX_BATCH_SIZE = 512  # rows
+PROBABILITY_BYTES = 32  # a token of the vocabulary: its logit, and float64 while one is drawn
 
 
 def sample(
@@ -140,12 +141,13 @@ def _batches(model: CausalLM, rows: Sequence[PromptRow], batch_size: int | None)
 
 
 def _rows_that_fit(model: CausalLM, tokens: int) -> int:
-    """Rows of so many tokens whose keys and values fit into the memory set aside for them."""
+    """Rows of so many tokens whose keys, values and probabilities fit into the memory set aside for them."""
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     parameter = next(model.parameters())
     row_bytes = 2 * config.num_hidden_layers * heads * head_dim * tokens * parameter.element_size()
+    row_bytes += config.vocab_size * PROBABILITY_BYTES
     room = CACHE_BYTES_CPU
     if parameter.device.type == "cuda":
         room = CACHE_SHARE_GPU * torch.cuda.mem_get_info(parameter.device)[0]

@@ -206,6 +206,17 @@ def test_each_batch_is_handed_over(model, tokenizer):
     assert sorted(row for batch in seen for row in batch) == list(range(5))
 
 
+def test_a_batch_has_as_many_rows_as_memory_is_set_aside_for(tokenizer, monkeypatch):
+    model, seen = random_model("llama"), []
+    batches = Batches(keep=lambda some: seen.append(len(some)))
+    values = 2 * 2 * 2 * 16 * (3 + 1)  # keys and values, layers, heads, head_dim, tokens
+    row_bytes = 4 * values + 32 * 40  # float32; probabilities of 40 tokens
+    for rows, room in ((520, 2**30), (220, 100 * row_bytes), (3, 1)):
+        monkeypatch.setattr("lenrl.generation.sampling.CACHE_BYTES_CPU", room)
+        sample(model, tokenizer, [[5, 6, 7]] * rows, greedy(1), batches)
+    assert seen == [512, 8, 100, 100, 20, 1, 1, 1]
+
+
 def test_a_broken_model_is_refused(model, tokenizer):
     torch.nn.init.constant_(model.model.norm.weight, float("nan"))
     with pytest.raises(RunFailed, match="NaN"):
