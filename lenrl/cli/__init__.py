@@ -20,8 +20,9 @@ VERBS = {  # in the order of a user's day; each is lenrl/cli/VERB.py with `main(
     "score": "rewards and advantages of logged rollouts, no model needed",
     "check": "all that can be known of a recipe before a model loads",
     "attack": "reward hacks tried on a recipe: which of them pay",
-    "ls": "recipes and strategies",
+    "ls": "recipes, strategies, tasks, launches: what there is, and its options",
     "cp": "copy a recipe to edit",
+    "merge": "an adapter put into its base",
 }
 
 HELP = f"""usage: lenrl VERB ...
@@ -30,7 +31,7 @@ Reinforcement learning that makes reasoning models think less and stay right.
 
 {chr(10).join(f"  {verb:<8}{text}" for verb, text in VERBS.items())}
 
-`lenrl VERB --help` says more. LENRL_DEBUG=1 shows where an error comes from.
+`lenrl help VERB` says more. LENRL_DEBUG=1 shows where an error comes from.
 
 examples:
   lenrl train demo
@@ -42,9 +43,11 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code is 0, or says what went wrong (2: bad input)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if not words or words[0] in ("-h", "--help", "help"):
+    if not words or words[0] in ("-h", "--help") or words == ["help"]:
         sys.stdout.write(HELP)
         return 0 if words else 2
+    if words[0] == "help":  # lenrl help train
+        words = [*words[1:2], "--help"]
     if words[0] in ("-V", "--version"):
         sys.stdout.write(f"lenrl {__version__}\n")
         return 0

@@ -71,7 +71,7 @@ def load(name: str, options: ModelOptions) -> VllmEngine:
     source = find(name)
     if (Path(source) / "adapter_config.json").is_file():
         raise BadInput(
-            f"model {name!r} is an adapter; for engine=vllm put it into its base first: scripts/merge.py {name}"
+            f"model {name!r} is an adapter; for engine=vllm put it into its base first: lenrl merge {name}"
         )
     info = load_tokenizer_info(name, options)
     from vllm import LLM  # pyright: ignore[reportMissingImports]

@@ -3,8 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import torch
 from rich.console import Console
 from transformers import AutoTokenizer
 
+from lenrl.cli import main
 from lenrl.errors import BadInput
 from lenrl.evaluation.evaluate import evaluate
 from lenrl.evaluation.results import WIDE, warnings
@@ -284,12 +283,11 @@ def test_an_adapter_loses_nothing_when_it_is_loaded_and_when_it_is_merged(tmp_pa
     with torch.no_grad():
         expected = adapted.eval()(ids).logits
         assert torch.equal(models.load(str(tmp_path), ModelOptions(device="cpu")).model(ids).logits, expected)
-        line = [sys.executable, str(Path(__file__).parents[2] / "scripts" / "merge.py"), str(tmp_path)]
-        assert subprocess.run(line, capture_output=True, check=False).returncode == 0
+        assert main(["merge", str(tmp_path)]) == 0
         merged: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")
         assert (merged(ids).logits - expected).abs().max() < 1e-4
     assert not any("lora" in name for name, _ in merged.named_parameters())
-    assert subprocess.run(line, capture_output=True, check=False).returncode == 2, "it would overwrite"
+    assert main(["merge", str(tmp_path)]) == 2, "it would overwrite"
 
 
 @pytest.mark.parametrize(
