@@ -157,7 +157,8 @@ def launch(recipe: Recipe) -> Ended:
 
             data_identity.refuse_other(folder.path, checked_run)
         if folder.finished():
-            _say(f"{folder.path} holds this run, finished; no step taken. See its report.html.")
+            page = " See its report.html." if (folder.path / "report.html").is_file() else ""
+            _say(f"{folder.path} holds this run, finished; no step taken.{page}")
             return _pushed(folder, recipe)
         if not folder.trained():
             try:
@@ -178,7 +179,13 @@ def launch(recipe: Recipe) -> Ended:
         if folder.machine_rank == 0:
             from lenrl.report import summary
 
-            summary.finish(folder.path, recipe)
+            try:
+                summary.finish(folder.path, recipe)
+            except OSError as fault:
+                raise RunFailed(
+                    f"{folder.path} is trained, but its summary could not be written: {fault.strerror or fault}. Make "
+                    f"room or repair {fault.filename or folder.path}; the same command goes on with the evaluation."
+                ) from None
             return _pushed(folder, recipe)
     return Ended(folder.path)
 

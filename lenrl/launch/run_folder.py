@@ -104,8 +104,11 @@ class RunFolder:
         return done and (self.path / "model").is_dir()
 
     def finished(self) -> bool:
-        """Trained, and its summary written."""
-        return self.trained() and (self.path / "summary.json").is_file()
+        """Trained, its summary written, and what that names still there."""
+        summary = read_json(self.path / "summary.json")
+        if not self.trained() or not isinstance(summary, dict):
+            return False
+        return all((self.path / name).exists() for name in summary.get("paths") or ())
 
     def prepare(self) -> None:
         """Write what the run's processes read: recipe.yaml, accelerate.yaml, plugins/; and environment.json.

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, RunFailed
 from lenrl.training import checkpoint
 from lenrl.training.checkpoint import optimizer, tensors
 from lenrl.training.distributed import ProcessGroup
@@ -89,6 +89,7 @@ class CheckpointedGRPO(GRPOTrainer):
         run_dir = Path(self.args.output_dir)
         name = f"checkpoint-{self.state.global_step}"
         main = self.accelerator.is_main_process
+        gone = self.group.max(int(not run_dir.is_dir()))
         with checkpoint.atomic_folder(run_dir, name, is_main=main) as folder:
             parent = str(folder.parent)
             elsewhere = swapped(self.args, output_dir=parent, save_total_limit=None, push_to_hub=False)
@@ -107,6 +108,12 @@ class CheckpointedGRPO(GRPOTrainer):
                 checkpoint.rotate(run_dir, self.args.save_total_limit, best)
         self.accelerator.wait_for_everyone()
         self.saved_step = self.state.global_step
+        if gone:
+            raise RunFailed(
+                f"{run_dir} was deleted or moved while the run wrote to it. The state of this step is in "
+                f"{run_dir / name}, made anew, and nothing else is. Move it to another place, and continue from it in "
+                "a folder of its own: resume=PATH/" + name
+            )
 
     def leave(self) -> None:
         """After `Stopped`: write the checkpoint of the last optimizer step, unless there is one or none to write."""

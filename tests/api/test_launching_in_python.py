@@ -1,5 +1,6 @@
 """`lenrl.train` and `lenrl.sweep`: launched as the command line does, with exceptions for exit codes."""
 
+import errno
 import json
 import threading
 
@@ -136,3 +137,33 @@ def test_models_are_evaluated_and_compared(tmp_path):
     assert [row["model"] for row in written["models"]] == ["tiny"] and written["models"][0]["prompts"] == 4
     compared = lenrl.compare([tmp_path / "measured"], out=tmp_path / "page.html")
     assert len(compared.rows()) == 1 and (tmp_path / "page.html").stat().st_size > 1000
+
+
+def test_a_summary_that_can_not_be_written_is_made_by_the_same_command_again(
+    launched, tmp_path, monkeypatch, capsys
+):
+    """A disk that fills after the training: nothing is finished before all of it is there."""
+    run, calls = tmp_path / "run", []
+
+    def trains(line, processes, *, hold):
+        (run / "model").mkdir(parents=True)
+        (run / "training.json").write_text(json.dumps({"steps": 1000}))
+        return 0
+
+    def finish(folder, recipe):
+        calls.append(folder)
+        if len(calls) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device", str(folder / "report.html.part"))
+        (folder / "report.html").write_text("")
+        (folder / "summary.json").write_text(json.dumps({"paths": {"report.html": "elsewhere by now"}}))
+
+    monkeypatch.setattr(supervising, "supervise", trains)
+    monkeypatch.setattr("lenrl.report.summary.finish", finish)
+    line = ["train", "grpo", *SMALL, f"output_dir={run}"]
+    assert main(line) == 1
+    said = capsys.readouterr().err
+    assert "could not be written: No space left on device" in said and "Traceback" not in said
+    assert main(line) == main(line) == 0 and len(calls) == 2
+    assert "finished; no step taken. See its report.html." in capsys.readouterr().err
+    (run / "report.html").unlink()
+    assert main(line) == 0 and len(calls) == 3, "a report that is missing is made again"

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,6 +104,36 @@ def test_a_checkpoint_of_the_same_step_is_replaced_whole(tmp_path):
             checkpoint.publish(folder)
     assert (tmp_path / "checkpoint-1" / "file").read_text() == "two"
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint-1"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind", "said"),
+    [
+        (OSError(28, "No space left on device"), RunFailed, "No space left on device.*make room"),
+        (RuntimeError("[enforce fail at inline_container.cc:664] . unexpected"), RunFailed, "disk is full, or"),
+        (RuntimeError("[gloo/transport/tcp/pair.cc:534] Connection closed by peer"), RuntimeError, "gloo"),
+    ],
+)  # fmt: skip
+def test_a_save_that_fails_is_said_in_the_words_of_its_cause(tmp_path, fault, kind, said):
+    with pytest.raises(kind, match=said), checkpoint.atomic_folder(tmp_path, "checkpoint-1", is_main=True):
+        raise fault
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_deleted_during_the_run_is_noticed_at_the_next_save(tmp_path):
+    folder = tmp_path / "run"
+    trainer, verifier = small_run("grpo", folder, *SAVING, f"output_dir={folder}")
+    original = type(trainer)._save_checkpoint
+
+    def deleted_before_the_second(*args):
+        if trainer.state.global_step == 2:
+            shutil.rmtree(folder)
+        original(trainer, *args)
+
+    trainer._save_checkpoint = deleted_before_the_second
+    with verifier, pytest.raises(RunFailed, match=f"{folder} was deleted or moved.*resume=PATH/checkpoint-2"):
+        trainer.train()
+    assert checkpoint.faults(folder / "checkpoint-2") == [], "the state of that step is whole"
 
 
 @contextmanager

@@ -31,8 +31,8 @@ def atomic_folder(run_dir: Path, name: str, *, is_main: bool) -> Iterator[Path]:
     except BaseException as fault:
         if is_main:
             shutil.rmtree(part, ignore_errors=True)
-        # a full disk is an OSError to Python, a RuntimeError to torch's writer
-        if isinstance(fault, (OSError, SafetensorError)) or type(fault) is RuntimeError:
+        # A full disk is an OSError to Python, a RuntimeError to torch's writer; others are of the processes' links.
+        if isinstance(fault, (OSError, SafetensorError)) or type(fault) is RuntimeError and _of_torch(fault):
             raise RunFailed(
                 f"{run_dir / name} could not be saved: {_reason(fault)}. What was there before is untouched; make room "
                 f"or repair {run_dir}, and the same command continues from the last checkpoint."
@@ -57,7 +57,14 @@ def publish(folder: Path, *, manifest: bool = True) -> Path:
     return target
 
 
+def _of_torch(fault: BaseException) -> bool:
+    """A message of torch's writer, which does not say what the system said."""
+    return any(word in str(fault) for word in ("inline_container", "PytorchStreamWriter", "iostream"))
+
+
 def _reason(fault: BaseException) -> str:
+    if _of_torch(fault):
+        return "the disk is full, or takes no files of that size (torch's writer does not say which)"
     if isinstance(fault, OSError) and fault.strerror:
         return fault.strerror
     return str(fault).strip().splitlines()[0][:300] if str(fault).strip() else type(fault).__name__

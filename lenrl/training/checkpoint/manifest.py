@@ -67,16 +67,16 @@ def faults(folder: Path, *, checksums: bool = True) -> list[str]:
         version = content["format"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return [f"{manifest} cannot be read"]
+    # Every byte counts: it must say what its own checksum says, spelled as we spell it in every format.
+    if not isinstance(content.get("files"), dict) or raw != _encoded(
+        {"format": version, "files": content["files"]}
+    ):
+        return [f"{manifest} does not have the checksum that it says"]
     if version != FORMAT:
         raise BadInput(
             f"{folder} has format {version!r}, this version of lenrl reads format {FORMAT}. Continue the run with the "
             "version that began it (environment.json names it), or begin anew in another folder with name=..."
         )
-    # Every byte counts: it must say what its own checksum says, spelled as we spell it.
-    if not isinstance(content.get("files"), dict) or raw != _encoded(
-        {"format": FORMAT, "files": content["files"]}
-    ):
-        return [f"{manifest} does not have the checksum that it says"]
     entries = content["files"]
     there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {MANIFEST}
     wrong = [f"{folder / name} is missing" for name in sorted(set(entries) - there)]
