@@ -72,7 +72,7 @@ def test_entries_are_written_out_and_compose_again(data, tmp_path):
         (["evals=[{task: chain, greedy: true, samples: 3}]"], "one completion a problem"),
         (["evals=[{task: chain, name: a/b}]"], "name='a/b'"),
         (["evals=[chian]"], "evals, chian: task=chian is unknown"),
-        (["evals=[{task: chain, verifier: {kind: maths}}]"], "verifier.kind='maths'"),
+        (["evals=[{task: chain, verifier: {kind: maths}}]"], "verifier.kind=maths is unknown"),
         (["trainer.metric_for_best_model=eval_acc"], "Did you mean trainer.metric_for_best_model=eval_a"),
         (["trainer.metric_for_best_model=eval_aes", "trainer.eval_steps=0"], "there is no evaluation"),
     ],
