@@ -1,11 +1,21 @@
 """Settings of all tests."""
 
 import gc
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("busy", deadline=None)  # milliseconds of an example say nothing on a busy machine
 settings.load_profile("busy")
+
+LONG = {"launch", "training", "test_readme.py"}  # files and folders of real runs
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest begin first: one that begins last is waited for by the other workers."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: LONG.isdisjoint(item.path.relative_to(here).parts))
 
 
 def pytest_collection_finish() -> None:

@@ -10,10 +10,9 @@ from tests.training import matrix
 from tests.training.matrix import Cell
 
 CELLS = [
-    (Cell("drpo", 4, 2), 6),
     (Cell("dot", 4, 1, lora=True), 7),
     (Cell("laser_d", 1, 1), 8),
-    (Cell("palu", 4, 1), 3),
+    (Cell("palu", 4, 2), 3),
 ]
 
 
