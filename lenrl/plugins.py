@@ -150,7 +150,7 @@ def find(kind: str, name: Any, built_in: Mapping[str, Any]) -> Any:
 
 
 def named(kind: str, name: Any, built_in: Mapping[str, Any], form: str, more: str = "") -> Any:
-    """What `find` gives for a name in a recipe.
+    """Thing that `find` gives for a name in a recipe.
 
     Args:
         kind, name, built_in: as `find` takes them.
@@ -300,7 +300,7 @@ def _classes(module: ModuleType) -> Iterator[tuple[str, str, type]]:
 
 
 def _functions(module: ModuleType, imported: Collection[str]) -> Iterator[tuple[str, str, Any]]:
-    """What TRL would call, by the name that the file gives it: a function, or what a factory or `partial` made."""
+    """Functions that TRL would call, by the names that the file gives them; or made by a factory or `partial`."""
     for name, thing in vars(module).items():
         own = name not in imported or getattr(thing, "__module__", None) == module.__name__
         if name[0] == "_" or not own or inspect.isclass(thing) or not callable(thing):

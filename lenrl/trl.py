@@ -73,6 +73,26 @@ def reward_func(
     return GroupReward(name, named.method, Verifier(VerifierSettings.read(spec)), answer, max_length)
 
 
+def _claims(
+    prompts: Sequence[Any],
+    completions: Sequence[Any],
+    golds: Sequence[str | None],
+    columns: Mapping[str, Any],
+    tokenizer: Any,
+) -> list[Claim]:
+    """A claim for each completion, with its prompt and its row's columns."""
+    data = {name: values for name, values in columns.items() if isinstance(values, list)}
+    return [
+        Claim(
+            _text(completion),
+            golds[i],
+            _opened(prompts[i], tokenizer),
+            {"prompt": _text(prompts[i]), **{name: values[i] for name, values in data.items()}},
+        )
+        for i, completion in enumerate(completions)
+    ]
+
+
 def _refuse(named: methods.NamedMethod) -> None:
     """Refuse what a reward function cannot do; say which fields of the recipe's trainer are the caller's to set."""
     plain, method = methods.plain().method, named.method
@@ -137,17 +157,7 @@ class GroupReward:
         size = _group_size(prompts, trainer)
         self._check(RunInfo(size, max_length, columns=frozenset(columns)), trainer)
         golds = self._golds(columns, len(prompts))
-        tokenizer = getattr(trainer, "processing_class", None)
-        data = {name: values for name, values in columns.items() if isinstance(values, list)}
-        claims = [
-            Claim(
-                _text(completion),
-                golds[i],
-                _opened(prompts[i], tokenizer),
-                {"prompt": _text(prompts[i]), **{name: values[i] for name, values in data.items()}},
-            )
-            for i, completion in enumerate(completions)
-        ]
+        claims = _claims(prompts, completions, golds, columns, getattr(trainer, "processing_class", None))
         verdicts = self._verifier.verify(claims)
         end_ids = getattr(trainer, "eos_token_ids", ())
 

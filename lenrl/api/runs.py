@@ -17,6 +17,7 @@ from lenrl.files import read_json
 if TYPE_CHECKING:
     from lenrl.config import Recipe
     from lenrl.launch.run_folder import RunFolder
+    from lenrl.training.prepare import CheckedRun
 
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # exit codes
 
@@ -134,21 +135,10 @@ def launch(recipe: Recipe) -> Ended:
 
     check(recipe.launch)
 
-    from lenrl.dryrun.refusals import refusals
     from lenrl.training.audited_data import read_data
-    from lenrl.training.prepare import prepare
 
-    checked_run = prepare(recipe)
-    if faults := refusals(checked_run):
-        raise BadInput("\n".join(faults))
+    checked_run = _checked(recipe)
     recipe = checked_run.recipe
-    for key, reason in checked_run.reasons.items():
-        section, name = key.split(".")
-        _say(f"lenrl: {key}={recipe.resolved()[section][name]}: {reason}")
-    if recipe.hub.push:
-        from lenrl.report import hub
-
-        hub.check(recipe)
     folder = RunFolder(recipe)
     with folder.locked() as lock:
         folder.admit()
@@ -188,6 +178,29 @@ def launch(recipe: Recipe) -> Ended:
                 ) from None
             return _pushed(folder, recipe)
     return Ended(folder.path)
+
+
+def _checked(recipe: Recipe) -> CheckedRun:
+    """The recipe's run, if it can start here; settings that were chosen for its model are said.
+
+    Raises:
+        BadInput: it can't.
+    """
+    from lenrl.dryrun.refusals import refusals
+    from lenrl.training.prepare import prepare
+
+    checked_run = prepare(recipe)
+    if faults := refusals(checked_run):
+        raise BadInput("\n".join(faults))
+    plain = checked_run.recipe.resolved()
+    for key, reason in checked_run.reasons.items():
+        section, name = key.split(".")
+        _say(f"lenrl: {key}={plain[section][name]}: {reason}")
+    if recipe.hub.push:
+        from lenrl.report import hub
+
+        hub.check(checked_run.recipe)
+    return checked_run
 
 
 def _pushed(folder: RunFolder, recipe: Recipe) -> Ended:

@@ -79,7 +79,7 @@ def listing(plugins: Sequence[Path] = (), what: str | None = None) -> dict[str, 
 
 
 def described(what: str, name: str | None, plugins: Sequence[Path] = ()) -> str:
-    """What one of them does, and its options; of files and recipes their text.
+    """Text on one of them, and its options; of files and recipes their content.
 
     Raises:
         BadInput: there is none of that name.

@@ -29,7 +29,7 @@ def load(given: Sequence[Path | str]) -> dict[str, plugins.PluginFile]:
 
 
 def hashes(files: Mapping[str, plugins.PluginFile]) -> dict[str, str]:
-    """What a recipe notes of plug-in files."""
+    """Notes of a recipe on plug-in files."""
     return {name: files[name].digest for name in sorted(files)}
 
 

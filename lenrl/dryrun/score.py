@@ -59,10 +59,7 @@ def score(
     Raises:
         BadInput: a bad line, an empty file, or a method that cannot work on groups of this size.
     """
-    if step < 0:
-        raise BadInput(f"--step {step}: completed optimizer steps must be at least 0")
-    if max_length is not None and (type(max_length) is not int or max_length < 1):
-        raise BadInput(f"trainer.max_completion_length={max_length!r}: needs a whole number of at least 1.")
+    _require_counts(step, max_length)
     method = _fresh(method or recipe.method, state_in)
     lines = read(source) if isinstance(source, Path) else of_rows(source)
     order = grouped(lines)
@@ -96,6 +93,13 @@ def score(
     if state_out is not None:
         _write_state(state_out, method.state_dict())
     return [entry for _, entry in sorted(zip(places, entries, strict=True), key=lambda pair: pair[0])]
+
+
+def _require_counts(step: int, max_length: int | None) -> None:
+    if step < 0:
+        raise BadInput(f"--step {step}: completed optimizer steps must be at least 0")
+    if max_length is not None and (type(max_length) is not int or max_length < 1):
+        raise BadInput(f"trainer.max_completion_length={max_length!r}: needs a whole number of at least 1.")
 
 
 def after_cut(row: LoggedRow, verdict: Verdict, kept: int) -> Verdict:

@@ -230,7 +230,7 @@ class _Choice:
 
 
 def remedies(recipe: Recipe) -> str:
-    """What takes less memory than the recipe does, in words."""
+    """Settings that take less memory than the recipe's, in words."""
     others = []
     if (recipe.launch.get("deepspeed_config") or {}).get("zero_stage") != 3 and not recipe.launch.get(
         "fsdp_config"

@@ -35,7 +35,7 @@ class Shape:
         return 2 * self.layers * self.heads * self.head_dim * tokens * size
 
     def activation_bytes(self, tokens: int, size: int, *, checkpointed: bool) -> float:
-        """What a forward pass keeps of one row for the backward pass, and at least one layer recomputed."""
+        """Bytes that a forward pass keeps of one row for the backward pass; checkpointed: and of a layer made again."""
         layer = tokens * self.width * size
         return layer * (self.layers + LAYER_BYTES / 2 if checkpointed else self.layers * LAYER_BYTES / 2)
 
