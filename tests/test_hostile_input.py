@@ -193,6 +193,7 @@ def test_control_characters_reach_no_terminal(capsys, tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text(json.dumps({"prompt": "a", "length": hostile}) + "\n")
     assert main(["score", "grpo", str(path)]) == 2
+    assert logging.lastResort is not None
     logging.lastResort.handle(logging.LogRecord("x", 40, __file__, 1, hostile, (), None))
     printed, err = capsys.readouterr()
     for text in (printed, err, re.sub(r"\x1b\[[0-9;]*m", "", out.getvalue())):

@@ -29,6 +29,7 @@ GENERATORS = sorted(factory.DATASETS.keys() - MIXES_OTHERS)
 def first(name):
     """The gold column and the entry of a generator's first problem."""
     [problem] = GymTask(generator=name, test=1).problems("test")
+    assert problem.answer
     return problem.answer, json.loads(problem.answer)
 
 
@@ -116,7 +117,8 @@ def test_nothing_is_executed_whatever_the_answer_or_the_gold_column_say(name, tm
             {"dataset": name, "seed": 1, "index": 0, "config": {"operators": [text], "min_value": text}},
         ]
         for one in hostile:
-            gym.score("7", json.dumps(one)), gym.score(text, json.dumps(one))
+            gym.score("7", json.dumps(one))
+            gym.score(text, json.dumps(one))
     assert not canary.exists()
 
 

@@ -1,0 +1,82 @@
+"""Calls that the library makes nowhere, or where it says why, found in its source."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+LIBRARY = Path(__file__).resolve().parents[1] / "lenrl"
+FILES = sorted(LIBRARY.rglob("*.py"))
+
+FORBIDDEN = {
+    "eval", "exec", "compile", "__import__", "input", "os.system", "os.popen", "pickle.load", "pickle.loads",
+    "pickle.Unpickler", "marshal.load", "marshal.loads", "shelve.open", "yaml.load", "yaml.full_load",
+    "yaml.unsafe_load", "yaml.load_all", "joblib.load", "tempfile.mktemp", "sympy.sympify", "sympy.parse_expr",
+    "parse_expr", "sympify", "S", "ast.literal_eval", "torch.hub.load", "Console",
+}  # fmt: skip
+ALLOWED = {
+    ("plugins.py", "exec"): "a file that the user named on the command line",
+    ("plugins.py", "compile"): "the same",
+    ("verify/jail.py", "exec"): "a model's code, in a process that has given up its rights",
+    ("verify/jail.py", "compile"): "the same",
+    (
+        "verify/gym_own.py",
+        "ast.literal_eval",
+    ): "a gold entry's list of numbers, in a worker: builds values, calls nothing",
+}
+# Calls that need an option, or may not have it: the option, its safe value, and whether that is the default.
+SAFELY = {
+    "torch.load": ("weights_only", True, False),
+    "np.load": ("allow_pickle", False, True),
+    "subprocess.run": ("shell", False, True),
+    "subprocess.Popen": ("shell", False, True),
+    "subprocess.check_output": ("shell", False, True),
+}
+
+
+def calls(tree):
+    """Calls of a source: the dotted name, and the keywords with constant values."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            named = {k.arg: k.value.value for k in node.keywords if isinstance(k.value, ast.Constant)}
+            yield ast.unparse(node.func), named
+
+
+def forbidden(path, tree):
+    """Names of calls that are forbidden in the file."""
+    for name, named in calls(tree):
+        if name in FORBIDDEN and (path, name) not in ALLOWED:
+            yield name
+        if name in SAFELY:
+            option, safe, by_default = SAFELY[name]
+            if named.get(option, safe if by_default else None) is not safe:
+                yield f"{name} without {option}={safe}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(LIBRARY).as_posix())
+def test_nothing_runs_text_unpickles_or_starts_a_shell(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    assert list(forbidden(path.relative_to(LIBRARY).as_posix(), tree)) == []
+
+
+def test_every_exception_is_one():
+    made = {
+        (path.relative_to(LIBRARY).as_posix(), name)
+        for path in FILES
+        for name, _ in calls(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    assert ALLOWED.keys() <= made
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("eval(x)", True), ("yaml.load(f)", True), ("yaml.safe_load(f)", False), ("torch.load(p)", True),
+        ("torch.load(p, weights_only=True)", False), ("torch.load(p, weights_only=False)", True),
+        ("re.compile(x)", False),
+        ("subprocess.run(x, shell=True)", True), ("subprocess.run(x)", False), ("pickle.loads(x)", True),
+        ("np.load(x, allow_pickle=True)", True), ("np.load(x)", False), ("model.eval()", False),
+    ],
+)  # fmt: skip
+def test_the_scan_finds_them(text, found):
+    assert bool(list(forbidden("any.py", ast.parse(text)))) is found
