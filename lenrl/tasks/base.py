@@ -17,7 +17,9 @@ from lenrl.verify.settings import VerifierSettings
 SPLITS = ("train", "dev", "test")
 
 
-class Task(Options, abc.ABC, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True):
+class Task(  # pyright: ignore[reportGeneralTypeIssues] - Options is frozen by all that inherit from it
+    Options, abc.ABC, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
+):
     """Base of all tasks; `name` is what a recipe calls it."""
 
     VERIFIER: ClassVar[str | None] = None  # kind of verifier that its gold answers need; None: any

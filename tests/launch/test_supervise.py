@@ -69,7 +69,9 @@ def test_a_signal_reaches_every_rank_once_and_the_run_ends_after_they_have_saved
 def test_a_launcher_that_dies_leaves_no_rank_behind(tmp_path):
     parent = start(tmp_path, "save", "save")
     started = pids(tmp_path, 2)
-    psutil.Process(started[0]).parent().kill()
+    died = psutil.Process(started[0]).parent()
+    assert died is not None
+    died.kill()
     assert parent.wait(20) == 1, "no signal of ours: a failure"
     assert all(gone(pid) for pid in started)
     assert (tmp_path / "saved1").exists()
