@@ -221,6 +221,8 @@ def test_a_save_costs_at_most_1_3_times_trls(tmp_path):
         print(
             f"{np.median(seconds[mine]):.4f} s against {np.median(seconds[theirs]):.4f} s: {ratios[-1]:.2f}"
         )
+        if ratios[-1] <= 1.3:
+            break
     assert min(ratios) <= 1.3, ratios
 
 
