@@ -1,6 +1,7 @@
 """Settings of all tests."""
 
 import gc
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from hypothesis import settings
 
 settings.register_profile("busy", deadline=None)  # milliseconds of an example say nothing on a busy machine
 settings.load_profile("busy")
+# As a process does that verifies mathematics first: its workers are forked with the parsers loaded, then and later.
+multiprocessing.set_forkserver_preload(["lenrl.verify.warm"])
 
 LONG = {"launch", "training", "test_readme.py"}  # files and folders of real runs
 
