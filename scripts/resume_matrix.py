@@ -89,8 +89,8 @@ def differing(folder: Path, legs: int, whole: Outcome, continued: Outcome) -> st
     found = [name for name in ("weights", "completions") if getattr(whole, name) != getattr(continued, name)]
     both = zip(metrics(folder / "whole"), metrics(folder / "cut" / str(legs - 1)), strict=False)
     for one, other in both:
-        names = [name for name in one if one[name] != other.get(name)]
-        found += [f"step {one['step']} {name} {one[name]} {other.get(name)}" for name in names]
+        names = [n for n in sorted({*one, *other}) if one.get(n, "none") != other.get(n, "none")]
+        found += [f"step {one['step']} {n} {one.get(n, 'none')} {other.get(n, 'none')}" for n in names]
     return "; ".join(found)
 
 

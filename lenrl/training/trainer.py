@@ -154,7 +154,7 @@ class SlottedGRPO(CheckpointedGRPO):
         )
         self.chunks = self._chunks(parts.update)
         self.update = self._policy_update(method.objective)
-        self._update_figures: tuple[str, ...] = ()  # what the update gives `_metrics`, by name
+        self._update_figures: tuple[str, ...] = ()  # what the step's update gives `_metrics`, by name
         undone = {"guard": truncation_guard, "clock": self.clock, "journal": monitor}  # keys of a checkpoint
         self.stateful = {**undone, "evaluation": self.evaluation}
         buffer = HeldElsewhere(lambda: self.buffer, lambda value: setattr(self, "buffer", value))
@@ -195,6 +195,7 @@ class SlottedGRPO(CheckpointedGRPO):
         self.stop.agree()
         self.monitor.begin_step()
         self.update.begin_step()
+        self._update_figures = ()
 
     def _update_begins(self) -> None:
         """A step without any informative group counts, but moves neither weights nor optimizer state.
