@@ -17,8 +17,13 @@ from lenrl.verify.settings import VerifierSettings
 SPLITS = ("train", "dev", "test")
 
 
-class Task(  # pyright: ignore[reportGeneralTypeIssues] - Options is frozen by all that inherit from it
-    Options, abc.ABC, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
+class Task(
+    Options,
+    abc.ABC,
+    frozen=True,  # pyright: ignore[reportGeneralTypeIssues] - as all that inherit from Options are
+    extra="forbid",
+    allow_inf_nan=False,
+    validate_default=True,
 ):
     """Base of all tasks; `name` is what a recipe calls it."""
 
