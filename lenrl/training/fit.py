@@ -231,10 +231,9 @@ class _Choice:
 
 def remedies(recipe: Recipe) -> str:
     """Settings that take less memory than the recipe's, in words."""
-    others = []
-    if (recipe.launch.get("deepspeed_config") or {}).get("zero_stage") != 3 and not recipe.launch.get(
-        "fsdp_config"
-    ):
+    launch, others = recipe.launch, []
+    sharded = (launch.get("deepspeed_config") or {}).get("zero_stage") == 3 or launch.get("fsdp_config")
+    if asks_for_gpus(launch) and not sharded:
         others.append("launch=zero3 (weights are sharded)")
     if not recipe.model.peft:
         others.append("model.peft={r: 16, lora_alpha: 32} (an adapter is trained)")

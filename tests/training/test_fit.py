@@ -63,6 +63,9 @@ def test_memory_decides(model):
     assert (adapter.model.dtype, adapter.trainer["learning_rate"]) == ("bfloat16", 2e-5)
     with pytest.raises(BadInput, match=r"launch=zero3.*model\.peft.*max_completion_length.*memory_gib"):
         fitted("launch=single_gpu", "update.memory_gib=16")
+    with pytest.raises(BadInput) as refused:
+        fitted("launch=cpu", "update.memory_gib=16")
+    assert "zero3" not in str(refused.value)  # a launch for GPUs
 
 
 def test_what_the_recipe_says_is_kept(model):
