@@ -5,9 +5,12 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lenrl.cli.arguments import Parser
+
+if TYPE_CHECKING:
+    from lenrl.cli.option_list import Option
 
 EXAMPLES = (
     "lenrl ls",
@@ -16,13 +19,16 @@ EXAMPLES = (
     "lenrl ls reward kimi",
     "lenrl ls task table",
     "lenrl ls launch zero2",
+    "lenrl ls guard",
     "lenrl ls trainer learning_rate",
     "lenrl ls verifier --plugin mine.py",
     "lenrl ls --json",
     "lenrl ls --schema > recipe.schema.json",
 )
 OTHERS = ("task", "verifier", "reward_function")  # what plug-ins may bring besides strategies
-FILES = ("model", "launch")  # groups of files
+FILES = ("model", "launch")  # groups of files, whose options are a section's
+# Sections of a recipe that have options and nothing to choose; `recipe` has those outside all sections.
+PLAIN = ("trainer", "update", "guard", "logging", "hub", "evals", "reward_functions", "recipe")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -31,7 +37,8 @@ def main(arguments: Sequence[str]) -> int:
         "what",
         nargs="?",
         metavar="WHAT",
-        help="recipes, budget, reward, ..., task, verifier, reward_function, model, launch, trainer",
+        help="recipes, a slot (budget, reward, ...), task, verifier, reward_function, model, launch, or a section: "
+        + ", ".join(PLAIN),
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="one of them: what it does, its options")
     parser.add_argument("--json", action="store_true", help="machine-readable")
@@ -41,11 +48,13 @@ def main(arguments: Sequence[str]) -> int:
     if options.schema:
         sys.stdout.write(json.dumps(_schema(options.plugin), indent=2) + "\n")
         return 0
-    if options.name is not None or options.what == "trainer":
+    if options.name is not None or options.what in PLAIN:
         sys.stdout.write(described(options.what, options.name, options.plugin))
         return 0
     names = listing(options.plugin, options.what)
     sys.stdout.write(json.dumps(names, indent=2) + "\n" if options.json else _table(names))
+    if options.what in FILES and not options.json:
+        sys.stdout.write("\n" + described(options.what, None))
     return 0
 
 
@@ -60,9 +69,7 @@ def listing(plugins: Sequence[Path] = (), what: str | None = None) -> dict[str, 
 
     kinds = (*SLOTS, *OTHERS)
     if what is not None and what not in ("recipes", *kinds, *FILES):
-        raise BadInput(
-            f"{what!r} can't be listed; there are recipes, {', '.join((*kinds, *FILES, 'trainer'))}."
-        )
+        raise BadInput(f"{what!r} can't be listed; there are recipes, {', '.join((*kinds, *FILES, *PLAIN))}.")
     if what in FILES:
         return {what: {path.stem: _comment(path) for path in sorted((RECIPES / what).glob("*.yaml"))}}
     names: dict[str, dict[str, str]] = {}
@@ -88,14 +95,8 @@ def described(what: str, name: str | None, plugins: Sequence[Path] = ()) -> str:
     from lenrl.config import RECIPES, recipe_files
     from lenrl.errors import BadInput, did_you_mean
 
-    if what == "trainer":
-        fields = [option for option in option_list.trainer_options() if name in (None, option.name)]
-        if not fields:
-            known = [option.name for option in option_list.trainer_options()]
-            raise BadInput(
-                f"trainer has no field {name!r}.{did_you_mean(name, known)} `lenrl ls trainer` lists them."
-            )
-        return option_list.table(fields)
+    if what in PLAIN or name is None:
+        return option_list.table(_fields(what, name))
     found = listing(plugins, what)[what]
     if name not in found:
         hint = did_you_mean(name, found) or f" There are {', '.join(found)}."
@@ -107,6 +108,23 @@ def described(what: str, name: str | None, plugins: Sequence[Path] = ()) -> str:
     text = inspect.cleandoc(kind.__doc__ or "").split("\n>>>")[0].rstrip()
     options = option_list.table(option_list.options_of(kind)) if hasattr(kind, "model_fields") else ""
     return f"{what} {name}\n\n{text}\n\n{options}"
+
+
+def _fields(section: str, name: str | None) -> list["Option"]:
+    from lenrl.cli.section_list import section_options, trainer_options
+    from lenrl.errors import BadInput, did_you_mean
+
+    fields = {
+        option.name: option
+        for option in (trainer_options() if section == "trainer" else section_options(section))
+    }
+    if name is None:
+        return list(fields.values())
+    if name not in fields:
+        raise BadInput(
+            f"{section} has no field {name!r}.{did_you_mean(name, fields)} `lenrl ls {section}` lists them."
+        )
+    return [fields[name]]
 
 
 def _class_of(what: str, name: str) -> Any:
@@ -177,8 +195,6 @@ def _first_line(text: str | None) -> str:
 
 
 def _table(names: dict[str, dict[str, str]]) -> str:
-    lines = []
-    for heading, texts in names.items():
-        width = max(map(len, texts), default=0) + 2
-        lines += [heading, *(f"  {name:<{width}}{text}".rstrip() for name, text in texts.items()), ""]
-    return "\n".join(lines)
+    from lenrl.cli.option_list import listed
+
+    return "\n".join(f"{heading}\n{listed(texts)}" for heading, texts in names.items())

@@ -2,17 +2,23 @@
 
 import ast
 import inspect
+import shutil
 import textwrap
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
+from rich.markup import escape
+from rich.table import Table
+
+from lenrl.terminal import Terminal
 
 SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "multiple_of": "a multiple of", "pattern": "matches"}
-WIDTH = 60  # of the words beside an option; longer ones go on below
+KIND = 30  # characters of a type or default in a line; longer ones go on below
 
 
 @dataclass(frozen=True)
@@ -26,47 +32,55 @@ class Option:
 
 
 def options_of(kind: type[BaseModel]) -> list[Option]:
-    """The options of a class, in order; words are the field's description, or the comment beside or above it."""
-    comments = {name: text for base in reversed(kind.__mro__) for name, text in _comments(base).items()}
+    """The options of a class, in order; words are the field's description, or the comment beside or above it.
+
+    A class that only changes a default has the words of the class it inherits from.
+    """
+    words: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        fields = base.model_fields if issubclass(base, BaseModel) else {}
+        words |= {name: field.description for name, field in fields.items() if field.description}
+        words |= {name: text for name, text in _comments(base).items() if text}
     return [
-        Option(name, _kind(field), _default(field), field.description or comments.get(name, ""))
+        Option(name, kind_of(field), _default(field), field.description or words.get(name, ""))
         for name, field in kind.model_fields.items()
         if name != "name"
     ]
 
 
-def trainer_options() -> list[Option]:
-    """The fields of TRL's GRPOConfig that a recipe may set."""
-    from lenrl.training.trl_fields import GRPO_FIELDS, OWNED, trainer_fields
-
-    checked = trainer_fields().model_fields
-    return [
-        Option(
-            name,
-            _kind(checked[name]),
-            _yaml(field.default) if not _is_factory(field) else "",
-            _first_sentence(field.metadata.get("help", "")),
-        )
-        for name, field in GRPO_FIELDS.items()
-        if name not in OWNED
-    ]
-
-
 def table(options: Sequence[Option]) -> str:
-    """Options as aligned lines."""
+    """Options as aligned lines, as wide as the terminal: words wrap, names do not."""
     if not options:
         return "  no options\n"
-    rows = [(option.name, option.kind, option.default) for option in options]
-    widths = [max(map(len, column)) for column in zip(("option", "type", "default"), *rows, strict=True)]
-    lines = []
-    for row, option in zip(rows, options, strict=True):
-        cells = "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
-        first, *rest = textwrap.wrap(option.words, WIDTH) or [""]
-        lines += [f"  {cells}  {first}".rstrip(), *(f"  {' ' * (len(cells) + 2)}{line}" for line in rest)]
-    head = "  ".join(
-        f"{cell:<{width}}" for cell, width in zip(("option", "type", "default"), widths, strict=True)
-    )
-    return f"  {head}\n" + "\n".join(lines) + "\n"
+    shown = [name for name in ("kind", "default") if any(getattr(option, name) for option in options)]
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    grid.add_column("  option", no_wrap=True)
+    for name in shown:
+        grid.add_column({"kind": "type"}.get(name, name), max_width=KIND, overflow="fold")
+    grid.add_column("")
+    for option in options:
+        cells = [f"  {option.name}", *(getattr(option, name) for name in shown), option.words]
+        grid.add_row(*map(escape, cells))
+    return lines_of(grid)
+
+
+def listed(names: Mapping[str, str]) -> str:
+    """Names with a line of words each, as wide as the terminal."""
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    grid.add_column(no_wrap=True)
+    grid.add_column()
+    for name, text in names.items():
+        grid.add_row(f"  {escape(name)}", escape(text))
+    return lines_of(grid)
+
+
+def lines_of(grid: Table) -> str:
+    """A table as text, of the terminal's width or COLUMNS; 110 where neither is known."""
+    width = shutil.get_terminal_size((110, 24)).columns
+    console = Terminal(width=width, file=StringIO(), color_system=None, highlight=False)
+    console.print(grid)
+    text = console.file.getvalue()  # type: ignore[attr-defined] - the StringIO
+    return "".join(f"{line.rstrip()}\n" for line in text.splitlines())
 
 
 def schema(kinds: Mapping[str, Mapping[str, type[BaseModel]]], trainer: type[BaseModel]) -> dict[str, Any]:
@@ -126,7 +140,8 @@ def _without_required(content: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in content.items() if key != "required"}
 
 
-def _kind(field: FieldInfo) -> str:
+def kind_of(field: FieldInfo) -> str:
+    """Type and bounds of a field in words: `int | null, >= 1`."""
     bounds = []
     for mark in field.metadata:
         bounds += [f"{sign} {getattr(mark, name)}" for name, sign in SIGNS.items() if hasattr(mark, name)]
@@ -152,23 +167,16 @@ def _words(annotation: Any) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    return "required" if field.is_required() else _yaml(field.get_default(call_default_factory=True))
+    return "required" if field.is_required() else written(field.get_default(call_default_factory=True))
 
 
-def _yaml(value: Any) -> str:
+def written(value: Any) -> str:
+    """A default as YAML has it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
     text = str(list(plain) if isinstance(plain, tuple) else plain)
-    return text or "''"
-
-
-def _is_factory(field: Any) -> bool:
-    return not isinstance(field.default, str | int | float | bool | None)
-
-
-def _first_sentence(text: str) -> str:
-    return " ".join(text.split()).split(". ")[0].rstrip(".")
+    return text.replace("\n", "\\n") or "''"
 
 
 def _comments(kind: type) -> dict[str, str]:

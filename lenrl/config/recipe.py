@@ -102,8 +102,8 @@ class LoggingSettings(Settings):
 class FunctionSettings(Settings):
     """A reward function of a plug-in, by its name: the weight of its part of the reward, or the verdict instead."""
 
-    weight: float = 1.0
-    verdict: bool = False
+    weight: float = 1.0  # of its part of the reward
+    verdict: bool = False  # its 0, 1 or None is the verdict instead
 
 
 class HubSettings(Settings):
@@ -121,15 +121,15 @@ class OtherData(Settings):
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_-]{0,99}$")  # of its figures and its folder
-    task: dict[str, Any]
-    split: Literal["train", "dev", "test"] = "test"
+    task: dict[str, Any]  # a name, a data file, or options as under `task`
+    split: Literal["train", "dev", "test"] = "test"  # of the data
     count: int | None = Field(default=None, ge=1)  # problems, the first ones; null: all
     samples: int = Field(default=1, ge=1)  # completions a problem
-    greedy: bool = False
-    max_new_tokens: int | None = Field(default=None, ge=1)
-    temperature: float | None = Field(default=None, gt=0)
-    top_p: float | None = Field(default=None, gt=0, le=1)
-    top_k: int | None = Field(default=None, ge=0)
+    greedy: bool = False  # the likeliest token each time; one completion a problem
+    max_new_tokens: int | None = Field(default=None, ge=1)  # tokens; null: as the rollouts are drawn
+    temperature: float | None = Field(default=None, gt=0)  # null: as the rollouts are drawn
+    top_p: float | None = Field(default=None, gt=0, le=1)  # null: as the rollouts are drawn
+    top_k: int | None = Field(default=None, ge=0)  # null: as the rollouts are drawn; 0: off
     verifier: dict[str, Any] = {}  # what differs from the recipe's
 
     @model_validator(mode="after")

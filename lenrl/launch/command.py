@@ -9,13 +9,31 @@ from typing import Any
 from lenrl.config import Recipe
 from lenrl.errors import BadInput, did_you_mean
 
-# accelerate's own fields (ClusterConfig of 1.15); it reports a wrong one only after its slow start.
-FIELDS = (
-    "compute_environment", "debug", "deepspeed_config", "distributed_type", "downcast_bf16",
-    "dynamo_config", "enable_cpu_affinity", "fp8_config", "fsdp_config", "gpu_ids", "machine_rank",
-    "main_process_ip", "main_process_port", "main_training_function", "mixed_precision", "mpirun_config",
-    "num_machines", "num_processes", "parallelism_config", "rdzv_backend", "same_network", "use_cpu",
-)  # fmt: skip
+# accelerate's own fields (ClusterConfig of 1.15), and what they are; it reports a wrong one only after its slow start.
+FIELDS = {
+    "compute_environment": "LOCAL_MACHINE",
+    "debug": "true: collectives check shapes first, which is slow",
+    "deepspeed_config": "mapping: zero_stage (2, 3), offloading, ...; see zero2 and zero3",
+    "distributed_type": "NO (one process), MULTI_GPU (DDP, over gloo on a CPU), DEEPSPEED, FSDP",
+    "downcast_bf16": "TPUs only",
+    "dynamo_config": "mapping: torch.compile through accelerate",
+    "enable_cpu_affinity": "true: each process keeps to the cores near its GPU",
+    "fp8_config": "mapping: the library for mixed_precision fp8",
+    "fsdp_config": "mapping: version, what is wrapped, state dict; see fsdp2",
+    "gpu_ids": "all, or the numbers of the GPUs to use: '0,1'",
+    "machine_rank": "of this machine, from 0; the first holds the run's folder",
+    "main_process_ip": "address of the first machine",
+    "main_process_port": "port of the rendezvous; 0: a free one",
+    "main_training_function": "notebooks only",
+    "mixed_precision": "no, bf16, fp16 or fp8: in which the forward pass computes",
+    "mpirun_config": "mapping: CPUs over MPI",
+    "num_machines": "machines, >= 1",
+    "num_processes": "over all machines, >= 1: one a GPU",
+    "parallelism_config": "mapping: accelerate's dimensions of parallelism",
+    "rdzv_backend": "static, or c10d",
+    "same_network": "true: the machines reach each other",
+    "use_cpu": "true: the CPU, whatever GPUs there are",
+}
 
 
 def check(launch: Mapping[str, Any]) -> None:

@@ -38,8 +38,8 @@ class Task(
     # The model was trained to answer in the verifier's form: no warning where no prompt asks for it.
     answers_unasked: bool = False
     max_unreadable: float = Field(default=0.05, ge=0, le=1)  # share of gold answers
-    long_prompts: Literal["error", "drop"] = "error"
-    seed: int = 0
+    long_prompts: Literal["error", "drop"] = "error"  # prompts that leave no room for max_completion_length
+    seed: int = 0  # of what the task draws
 
     @field_validator("template")
     @classmethod

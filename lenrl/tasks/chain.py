@@ -34,13 +34,15 @@ class ChainTask(Task, frozen=True):
     """
 
     name: Literal["chain"] = "chain"
-    train: int = Field(default=4000, ge=0, le=MOST)
-    dev: int = Field(default=200, ge=0, le=MOST)
-    test: int = Field(default=500, ge=0, le=MOST)
+    train: int = Field(default=4000, ge=0, le=MOST)  # problems
+    dev: int = Field(default=200, ge=0, le=MOST)  # problems
+    test: int = Field(default=500, ge=0, le=MOST)  # problems
     answers_unasked: bool = True  # as the embedded model does, which it was made for
-    min_operands: int = Field(default=2, ge=2, le=16)
-    max_operands: int = Field(default=8, ge=2, le=16)
-    operands: tuple[Annotated[int, Field(ge=2, le=16)], ...] = ()
+    min_operands: int = Field(default=2, ge=2, le=16)  # digits in a chain
+    max_operands: int = Field(default=8, ge=2, le=16)  # digits in a chain
+    operands: tuple[
+        Annotated[int, Field(ge=2, le=16)], ...
+    ] = ()  # these numbers of digits only, taking turns
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -29,13 +29,13 @@ class GymTask(Task, frozen=True):
     VERIFIER: ClassVar[str | None] = "gym"
 
     name: Literal["gym"] = "gym"
-    generator: str
-    config: dict[str, Any] = Field(default_factory=dict)
+    generator: str  # of reasoning-gym
+    config: dict[str, Any] = Field(default_factory=dict)  # the generator's own settings
     difficulty: str | None = None  # a key of the entry's metadata
     template: str = "{prompt}\n\nPut the final answer, and nothing else, into \\boxed{}."
-    train: int = Field(default=4000, ge=0)
-    dev: int = Field(default=200, ge=0)
-    test: int = Field(default=500, ge=0)
+    train: int = Field(default=4000, ge=0)  # problems
+    dev: int = Field(default=200, ge=0)  # problems
+    test: int = Field(default=500, ge=0)  # problems
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
 
     def problems(self, split: str, count: int | None = None) -> list[Problem]:

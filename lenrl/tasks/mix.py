@@ -48,7 +48,7 @@ class MixTask(Task, frozen=True):
     """
 
     name: Literal["mix"] = "mix"
-    parts: dict[str, Part]
+    parts: dict[str, Part]  # by name: {task: ..., weight: 1, verifier: {}}
 
     @field_validator("parts", mode="before")
     @classmethod

@@ -29,7 +29,7 @@ class RowTask(Task, abc.ABC, frozen=True):
     to keep (null: all).
     """
 
-    prompt: str = "prompt"
+    prompt: str = "prompt"  # column of the prompts: texts, or messages that end with the user's
     answer: str | None = "answer"  # null: the task has no gold answers
     answer_form: Form = "plain"  # how the gold answer stands in its column
     difficulty: str = "difficulty"  # optional in the data, unless it is named

@@ -31,9 +31,10 @@ class TableTask(RowTask, frozen=True):
     """
 
     name: Literal["table"] = "table"
-    path: Paths | None = None
-    files: dict[Split, Paths] = Field(default_factory=dict)
-    split: Literal["hash", "all"] = "hash"
+    path: Paths | None = None  # a source, a pattern, or several
+    files: dict[Split, Paths] = Field(default_factory=dict)  # sources of each split, in place of path
+    split: Literal["hash", "all"] = "hash"  # a row's split by a hash of its prompt, or every row in each
+    # Of the rows, in proportion, where split is hash.
     shares: dict[Split, int] = Field(default_factory=lambda: {"train": 80, "dev": 10, "test": 10})
     subset: str | tuple[str, ...] | None = None  # of a hub data set; several are read one after the other
     revision: str | None = None  # of a hub data set

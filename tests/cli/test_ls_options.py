@@ -1,6 +1,8 @@
 """`lenrl ls WHAT NAME`: options of everything that a recipe names, from the classes; the schema of a recipe."""
 
+import dataclasses
 import json
+import re
 
 import jsonschema
 import pytest
@@ -8,7 +10,10 @@ import yaml
 
 from lenrl.cli import main
 from lenrl.cli.ls import listing
+from lenrl.cli.option_list import written
+from lenrl.cli.section_list import SECTIONS, section_options
 from lenrl.config import RECIPES, SLOTS, compose, recipe_files
+from lenrl.launch.command import FIELDS
 from lenrl.strategies import registry
 from lenrl.tasks import TASKS
 
@@ -32,15 +37,56 @@ def test_tasks_and_verifiers_with_units_and_bounds(capsys):
         assert all(f"  {option}  " in text for option in kind.model_fields if option != "name")
     table = shown(capsys, "task", "table")
     assert "stream_rows" in table and "int | null, >= 1" in table and "of a hub data set" in table
+    assert re.search(r"max_operands .* digits in a chain", shown(capsys, "task", "chain"))
     assert "CPU seconds" in shown(capsys, "verifier", "math")
 
 
 def test_files_and_fields_of_the_trainer(capsys):
     assert shown(capsys, "launch", "zero2") == (RECIPES / "launch/zero2.yaml").read_text()
     assert set(listing(what="model")["model"]) >= {"tiny", "own", "qwen3_8b"}
-    assert "learning rate" in shown(capsys, "trainer", "learning_rate")
     fields = shown(capsys, "trainer")
     assert all(f"  {name}  " in fields for name in compose("drpo").trainer)
+    rate = shown(capsys, "trainer", "learning_rate")
+    assert rate.split("\n")[1].split()[1:6] == ["float", "|", "null,", ">", "0"], "the default is base.yaml's"
+    assert "2e-6 for 1.5B parameters" in rate and "TRL: The initial learning rate" in rate
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_sections_have_types_from_the_classes_and_defaults_and_words_from_base(capsys, section):
+    base = yaml.safe_load((RECIPES / "base.yaml").read_text())
+    text = shown(capsys, section)
+    values = base if section == "recipe" else base.get(section)
+    for option in section_options(section):
+        assert f"  {option.name}  " in text and option.words, option
+        if section == "launch":
+            continue
+        if isinstance(values, dict) and option.name in values:
+            assert option.default == written(values[option.name])
+        else:
+            assert section in ("evals", "reward_functions"), option
+    if section == "guard":
+        assert "float, >= 0, <= 1" in text and re.search(r"hang_timeout_s .* seconds without progress", text)
+
+
+def test_fields_of_a_launch_are_accelerates():
+    from accelerate.commands.config.config_args import ClusterConfig
+
+    known = {field.name for field in dataclasses.fields(ClusterConfig)}
+    left_out = {name for name in known if name.startswith(("tpu_", "command"))} | {"megatron_lm_config"}
+    assert set(FIELDS) == known - left_out
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("task", "gym"), ("verifier", "math"), ("trainer",), ("model",), ("launch",), ("guard",)]
+)
+def test_80_columns_break_no_name(capsys, monkeypatch, words):
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = shown(capsys, *words).splitlines()
+    monkeypatch.setenv("COLUMNS", "400")
+    names = re.findall(r"^  (\S+)", shown(capsys, *words), re.MULTILINE)
+    broken = [n for n in names if not any(line.startswith(f"  {n}") for line in narrow)]
+    assert names and not broken
+    assert max(map(len, narrow)) <= 80 or words in (("task", "gym"),), "docstrings are not wrapped"
 
 
 @pytest.mark.parametrize(
