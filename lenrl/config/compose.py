@@ -127,11 +127,13 @@ def _load(
     GlobalHydra.instance().clear()
     chosen = [] if model is None else [f"model={model}"]
     with initialize_config_dir(str(RECIPES), job_name="lenrl", version_base="1.3"):
-        cfg = hydra_compose(_PRIMARY, overrides=chosen)
         loader: Any = GlobalHydra.instance().config_loader()
+        # Private in Hydra 1.3: the files by name, with the folder of the recipe on the search path. Hydra would make
+        # them anew for each of the following; held, every file is read once.
+        _, files = held = loader._parse_overrides_and_create_caching_repo(_PRIMARY, chosen)
+        loader._parse_overrides_and_create_caching_repo = lambda *_: held
+        cfg = hydra_compose(_PRIMARY, overrides=chosen)
         layered = loader.compute_defaults_list(_PRIMARY, chosen, RunMode.RUN).defaults
-        # Private in Hydra 1.3: the files by name, with the folder of the recipe on the search path.
-        _, files = loader._parse_overrides_and_create_caching_repo(_PRIMARY, chosen)
         named = [(d.package or "", d.config_path) for d in layered]
         contents = [(p, files.load_config(path).config) for p, path in named if not p.startswith("hydra")]
     layers: dict[str, list[Any]] = {slot: [] for slot in SLOTS}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from lenrl.config import RECIPES, Recipe, compose, recipe_files
 from lenrl.config import pins as pins_module
@@ -238,3 +239,10 @@ def test_whole_numbers_may_have_an_exponent(written, steps):
     value = compose("grpo", [f"trainer.max_steps={written}"]).trainer["max_steps"]
     assert (value, type(value)) == (steps, int)
     assert compose("kimi", ["reward.weight=1e0"]).reward.weight == 1.0  # type: ignore[attr-defined]
+
+
+def test_every_file_is_read_once(monkeypatch):
+    read, load = [], OmegaConf.load
+    monkeypatch.setattr(OmegaConf, "load", lambda file: read.append(str(file)) or load(file))
+    compose("paper/drpo_r1_distill_qwen_1_5b")
+    assert len(read) > 6 and len(set(read)) == len(read)
