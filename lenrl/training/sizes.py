@@ -3,6 +3,7 @@
 Upper bounds where they depend on the completions: each is taken to be as long as its cap.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ BYTES: Mapping[str | None, int] = {"float32": 4, "bfloat16": 2, "float16": 2}  #
 # Bytes a token and a unit of width that a layer keeps for its backward pass in 16 bit, without attention scores,
 # which fused kernels do not keep: arXiv 2205.05198, section 4.1.
 LAYER_BYTES = 34
+_built: dict[tuple[type, str, str], tuple[int, int]] = {}  # parameters, and those trained, of what was built
 
 
 @dataclass(frozen=True)
@@ -45,24 +47,16 @@ class Shape:
 
 
 def shape(config: Any, peft: dict[str, object] | None = None) -> Shape:
-    """The shape of a model, built without memory for its weights.
+    """The shape of a model, built without memory for its weights; once for equal arguments.
 
     Args:
         config: of transformers.
         peft: the recipe's `model.peft`.
     """
-    from transformers import AutoModelForCausalLM
-
-    with torch.device("meta"):
-        model: Any = AutoModelForCausalLM.from_config(config)
-        count = sum(p.numel() for p in model.parameters())
-        trained = count
-        adapter = peft_config(peft)
-        if adapter is not None:
-            from peft import get_peft_model
-
-            wrapped: Any = get_peft_model(model, adapter)
-            trained = sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
+    key = type(config), config.to_json_string(use_diff=False), json.dumps(peft, sort_keys=True)
+    if key not in _built:
+        _built[key] = _parameters(config, peft)
+    count, trained = _built[key]
     text = config.get_text_config()
     return Shape(
         parameters=count,
@@ -73,6 +67,22 @@ def shape(config: Any, peft: dict[str, object] | None = None) -> Shape:
         head_dim=getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads,
         vocabulary=text.vocab_size,
     )
+
+
+def _parameters(config: Any, peft: dict[str, object] | None) -> tuple[int, int]:
+    """Parameters of a model, and those that are trained."""
+    from transformers import AutoModelForCausalLM
+
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(config)
+        count = trained = sum(p.numel() for p in model.parameters())
+        adapter = peft_config(peft)
+        if adapter is not None:
+            from peft import get_peft_model
+
+            wrapped: Any = get_peft_model(model, adapter)
+            trained = sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
+    return count, trained
 
 
 def held_bytes(

@@ -1,9 +1,13 @@
 """Runs that can't start, or can't work, are refused before anything is launched, with what to set instead."""
 
+import shutil
+
 import pytest
 
 from lenrl.config import compose
 from lenrl.dryrun.refusals import refusals
+from lenrl.generation.pretrained import TINY
+from lenrl.training import sizes
 from lenrl.training.prepare import prepare
 
 GPU = ["launch=single_gpu"]
@@ -57,3 +61,14 @@ def test_a_model_that_can_not_be_reached(monkeypatch):
     (line,) = refused("model.path=org/none", *own, *more)
     assert "org/none" in line
     assert "could not be loaded" in line
+
+
+def test_the_model_is_built_once_for_settings_and_refusals(monkeypatch, tmp_path):
+    built, parameters = [], sizes._parameters
+    monkeypatch.setattr(sizes, "_built", {})
+    monkeypatch.setattr(sizes, "_parameters", lambda *of: built.append(of) or parameters(*of))
+    own = shutil.copytree(TINY, tmp_path / "own")
+    assert refused(f"model.path={own}") == []
+    assert len(built) == 1
+    assert refused(f"model.path={own}", "model.peft={r: 4, lora_alpha: 8}") == []
+    assert len(built) == 2
