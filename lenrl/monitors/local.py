@@ -11,23 +11,20 @@ import math
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from torch import Tensor
 
 from lenrl.files import PART, write_text, write_whole
-from lenrl.rollouts import RewardResult, Rollouts
-from lenrl.strategies.base import PromptBudget
-from lenrl.strategies.groups import token_mean
 
 log = logging.getLogger("lenrl")
 
 TIMES = ("generate", "verify", "strategies", "logp", "update", "step")
-COMPLETION_CHARS = 100_000  # of a logged text: a hostile completion must not fill the disk
+TOTALS = ("generated", "trained")  # tokens
 Figures = Mapping[str, float | None]  # by name; None: there is nothing to average
 
 
@@ -46,6 +43,7 @@ class LocalMonitor:
         self._rollout: dict[str, float | None] = {}
         self._seconds: dict[str, float] = defaultdict(float)
         self._sampled_tokens = 0
+        self._totals = dict.fromkeys(TOTALS, 0)  # tokens since the run began
         self._step_began = time.perf_counter()
         self._warned = False
         self._parts: dict[int, int] = defaultdict(int)
@@ -68,6 +66,11 @@ class LocalMonitor:
         """The figures of a generation batch."""
         self._rollout = dict(metrics)
         self._sampled_tokens += sampled_tokens
+        self._totals["generated"] += sampled_tokens
+
+    def trained(self, tokens: int) -> None:
+        """Count the tokens that an optimizer step learns from, of all processes; before the step has ended."""
+        self._totals["trained"] += tokens
 
     def step(self, step: int, fields: Figures, now: float) -> None:
         """Write the line of a finished optimizer step."""
@@ -78,8 +81,9 @@ class LocalMonitor:
         line = {"step": step, **self._rollout, **fields}
         line |= {f"time_{name}_s": round(seconds.get(name, 0.0), 6) for name in TIMES}
         line["tokens_per_s"] = self._sampled_tokens / seconds["step"] if seconds["step"] > 0 else None
+        line |= {f"tokens_{name}_total": count for name, count in self._totals.items()}
         self.last_metrics = {k: v for k, v in line.items() if isinstance(v, (int, float)) and k != "step"}
-        self._append("metrics.jsonl", line)
+        self._append("metrics.jsonl", line | {"time_unix_s": round(time.time(), 3)})
 
     def evaluated(self, step: int, metrics: Figures) -> None:
         """Write the figures on the development problems."""
@@ -89,63 +93,16 @@ class LocalMonitor:
         """The completions of a rollout, counted from 0, are written; the same on every process."""
         return self.every > 0 and rollout % self.every == 0
 
-    def completions(
-        self,
-        step: int,
-        texts: Sequence[tuple[str, str, str | None, PromptBudget]],
-        rollouts: Rollouts,
-        reward: RewardResult,
-        advantage_PG: Tensor,
-        *,
-        kept: Sequence[int],
-        extras: Sequence[Mapping[str, object]] = (),
-    ) -> None:
-        """Write one rollout's completions.
-
-        Args:
-            step: completed optimizer steps; the file's `step` is the first one that the rollout feeds.
-            texts: (prompt, completion, extracted answer, what the budget gave) a row of the generation batch, after
-                any cut.
-            rollouts: the batch.
-            reward: its rewards.
-            advantage_PG: (P, G) or (P, G, T); of the latter the mean over kept tokens is written.
-            kept: groups that the update uses.
-            extras: further columns a row: the rendered prompt, and what reward functions logged.
-        """
+    def completions(self, step: int, make: Callable[[], pa.Table]) -> None:
+        """Write the table of one rollout's completions, after `step` completed optimizer steps."""
         if not self.is_main:
             return
-        advantage_PG = token_mean(advantage_PG, rollouts.length_PG)
-        flat: dict[str, list | pa.Array] = {
-            "step": [step + 1] * len(texts),
-            "prompt_id": [name for name in rollouts.prompt_ids for _ in range(rollouts.G)],
-            "prompt": [_clean(prompt) for prompt, *_ in texts],
-            "completion": [_clean(text) for _, text, *_ in texts],
-            "extracted": [None if answer is None else _clean(answer) for _, _, answer, _ in texts],
-            "verdict": [None if math.isnan(c) else bool(c) for c in rollouts.correct_PG.reshape(-1).tolist()],
-            "tokens": rollouts.sampled_length_PG.reshape(-1).tolist(),
-            "kept_tokens": rollouts.length_PG.reshape(-1).tolist(),
-            "truncated": rollouts.truncated_PG.reshape(-1).tolist(),
-            "reward": [_finite(r) for r in reward.total_PG.reshape(-1).tolist()],
-            "advantage": advantage_PG.reshape(-1).tolist(),
-            "in_update": [p in set(kept) for p in range(rollouts.P) for _ in range(rollouts.G)],
-        }
-        budgets = [_finite(b) for b in rollouts.budget_PG.reshape(-1).tolist()]
-        flat["budget"] = pa.array(budgets, pa.float64())  # typed: a column of nothing has no type
-        flat["score"] = pa.array([_finite(s) for s in rollouts.grade_PG.reshape(-1).tolist()], pa.float64())
-        prompt_budgets = [prompt_budget for *_, prompt_budget in texts]
-        flat["cap"] = pa.array([prompt_budget.cap for prompt_budget in prompt_budgets], pa.int64())
-        for name in sorted({name for prompt_budget in prompt_budgets for name in prompt_budget.columns}):
-            flat[name] = [prompt_budget.columns.get(name) for prompt_budget in prompt_budgets]
-        for name, part_PG in rollouts.parts.items():
-            flat[f"part_{name}"] = pa.array([_finite(v) for v in part_PG.reshape(-1).tolist()], pa.float64())
-        for name in sorted({name for row in extras for name in row} - flat.keys()):
-            flat[name] = [None if (value := row.get(name)) is None else _clean(str(value)) for row in extras]
-        part = self._parts[step]
+        part, table = self._parts[step], make()
         self._parts[step] += 1
         path = self.run_dir / "completions" / f"step{step + 1:06d}-{part}.parquet"
         with self._forgiving(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, lambda draft: pq.write_table(pa.table(flat), draft))
+            write_whole(path, lambda draft: pq.write_table(table, draft))
 
     def resume(self, step: int, evaluates: bool = False) -> None:
         """Drop what a stopped run wrote past a checkpoint, so that no step stands twice.
@@ -170,13 +127,14 @@ class LocalMonitor:
                 with self._forgiving(path):
                     path.unlink()
 
-    def state_dict(self) -> dict[str, Figures]:
-        """Plain JSON: the figures of the rollout that the next steps may still use."""
-        return {"rollout": {k: _plain(v) for k, v in self._rollout.items()}}
+    def state_dict(self) -> dict[str, Any]:
+        """Plain JSON: the figures of the rollout that the next steps may still use, and the tokens so far."""
+        return {"rollout": {k: _plain(v) for k, v in self._rollout.items()}, "totals": dict(self._totals)}
 
-    def load_state_dict(self, state: Mapping[str, Figures]) -> None:
-        """Go on with those figures."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on with those figures; of a checkpoint without totals they begin at 0."""
         self._rollout = dict(state["rollout"])
+        self._totals = dict.fromkeys(TOTALS, 0) | dict(state.get("totals", {}))
 
     def _append(self, name: str, line: Figures) -> None:
         if not self.is_main:
@@ -225,8 +183,3 @@ def _plain(value: float | None) -> float | None:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _clean(text: str) -> str:
-    """Parquet wants valid UTF-8; a byte-level decoder may give lone surrogates."""
-    return text[:COMPLETION_CHARS].encode("utf-8", "replace").decode("utf-8")

@@ -91,10 +91,10 @@ class PolicyUpdate:
         """Note that a forward pass of the update computes these tokens."""
         self._tokens[1] += ids_NL.numel()
 
-    def useful_token_share(self) -> float | None:
-        """Tokens of the step's rows with an advantage over those that were computed; collective."""
+    def step_tokens(self) -> tuple[int, int]:
+        """Tokens of the step's rows with an advantage, and those that were computed; collective."""
         useful, computed = self.group.sum(self._tokens.to(self.group.device))
-        return useful / computed if computed else None
+        return int(useful), int(computed)
 
     def loss(
         self, batch: TrlBatch, *, logps: LogProbs, trl: Callable[[], Tensor]

@@ -228,12 +228,18 @@ class RolloutScoring:
             ),
         )
 
-    def finish(self, batch: TrlBatch, logps: Callable[[TrlBatch], Tensor]) -> TrlBatch:
+    def finish(
+        self,
+        batch: TrlBatch,
+        logps: Callable[[TrlBatch], Tensor],
+        known: Callable[[TrlBatch], Tensor | None] = lambda _: None,
+    ) -> TrlBatch:
         """The batch to train on: cut, with the method's advantages, of the groups that are kept.
 
         Args:
             batch: TRL's, of this process's rows.
             logps: (N, T) log-probs under the policy that sampled.
+            known: the same where they cost no pass of the model, on every process or on none; only logged.
         """
         current, method = self.current, self.method
         assert current.scored is not None
@@ -250,6 +256,9 @@ class RolloutScoring:
         batch["advantages"] = as_wide_as(batch["completion_ids"], rows)
         metrics = self._stage("diagnosis", lambda: diagnose(method, reward, advantage, rollouts))
         self._stage("observation", lambda: self.strategies.observe(rollouts, reward))
+        if rollouts.mean_logp_PG is None and self.monitor.wants(current.number):
+            logp_NT = known(batch)
+            rollouts = rollouts if logp_NT is None else self._with_mean_logp(batch, rollouts, logp_NT)
         kept = list(range(rollouts.P))
         if method.sampling.selects:
             batch, kept = self._selected(batch, reward.total_PG)
@@ -279,8 +288,7 @@ class RolloutScoring:
         """The record with log-probs under the policy at rollout time, at the sampling temperature."""
         with self.monitor.timed("logp"):
             logp_NT = logps(batch)
-            mean_N = self.group.gather_tensor(masked_mean(logp_NT, loss_mask(batch)))
-            rollouts = rollouts.with_(mean_logp_PG=mean_N.reshape(rollouts.P, rollouts.G).cpu())
+            rollouts = self._with_mean_logp(batch, rollouts, logp_NT)
             if "logps" not in self.method.reads:
                 return rollouts
             logp_NT = self.group.gather_padded(logp_NT.to(torch.float32), 0, left=False).cpu()
@@ -288,6 +296,10 @@ class RolloutScoring:
         kept = inside(rollouts.length_PG, logp_PGT.shape[2])
         logp_PGT = logp_PGT.masked_fill(~kept, float("nan"))
         return rollouts.with_(carried={**rollouts.carried, "logps": logp_PGT})
+
+    def _with_mean_logp(self, batch: TrlBatch, rollouts: Rollouts, logp_NT: Tensor) -> Rollouts:
+        mean_N = self.group.gather_tensor(masked_mean(logp_NT, loss_mask(batch)))
+        return rollouts.with_(mean_logp_PG=mean_N.reshape(rollouts.P, rollouts.G).cpu())
 
     def _text(self, ids: Sequence[int]) -> str:
         return completion_text(self.problem_set.prompts.tokenizer, ids, self.eos_ids)

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lenrl.monitors.completion_table import completion_table
 from lenrl.monitors.local import LocalMonitor, verifier_metrics
 from lenrl.rollouts import Rollouts
 from lenrl.strategies.groups import average
@@ -60,7 +61,8 @@ class RolloutLog:
             answers = [verdict.answer for verdict in batch.verdicts]
             own = list(zip(prompts, batch.texts, answers, batch.prompt_budgets, strict=True))
             texts, extras = self.group.gather(own), self.group.gather(self._extras(batch))
-            self.monitor.completions(batch.step, texts, rollouts, reward, advantage, kept=kept, extras=extras)
+            what = (batch.step, texts, rollouts, reward, advantage)
+            self.monitor.completions(batch.step, lambda: completion_table(*what, kept=kept, extras=extras))
 
     def _by_part(self, rollouts: Rollouts) -> dict[str, float | None]:
         """Accuracy and kept tokens of each part of a mix; None where no prompt of it was sampled."""
@@ -84,7 +86,7 @@ class RolloutLog:
         return {f"logged_{name}": sum(some) / len(some) for name, some in values.items()}
 
     def _extras(self, batch: InProgress) -> list[dict[str, Any]]:
-        """Values of `log_extra`, and the prompt as the model read it, a row of this process."""
+        """Values of `log_extra`, the prompt as the model read it, and the gold answer, a row of this process."""
         columns = {} if batch.calls is None else batch.calls.extras
         rendered: dict[tuple[str | None, ...], str] = {}  # once each: most of a group read the same
         extras = []
@@ -93,5 +95,6 @@ class RolloutLog:
             if read not in rendered:
                 rendered[read] = self.problem_set.prompts.text(self.problem_set.asked(row), budget)
             logged = {name: values[i] for name, values in columns.items() if i < len(values)}
-            extras.append(logged | {"rendered": rendered[read]})
+            gold = self.problem_set.asked(row).answer
+            extras.append(logged | {"rendered": rendered[read], "gold": gold})
         return extras

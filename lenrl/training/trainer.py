@@ -82,6 +82,14 @@ USES = {"_determine_best_metric": "(self, metrics, trial)"}
 READS = ("_step", "_buffered_inputs", "_metrics")
 """Private attributes that are read; `checkpointing` puts the first two back."""
 
+FIGURES = {
+    "kl": ("kl",),
+    "entropy": ("entropy",),
+    "clip_ratio_low": ("clip_ratio/low_mean",),
+    "clip_ratio_high": ("clip_ratio/high_mean", "cispo_clip_ratio"),
+}
+"""Figures of every line by their names in `_metrics`, of which a loss gives one at most; an objective may give ours."""
+
 GENERATED = "prompt_ids, completion_ids, tool_mask, completions, logprobs, extra_fields, images, tool_images"
 """Names of what `_generate` returns."""
 
@@ -155,6 +163,7 @@ class SlottedGRPO(CheckpointedGRPO):
         self.chunks = self._chunks(parts.update)
         self.update = self._policy_update(method.objective)
         self._update_figures: tuple[str, ...] = ()  # what the step's update gives `_metrics`, by name
+        self._useful_token_share: float | None = None  # of the step's update
         undone = {"guard": truncation_guard, "clock": self.clock, "journal": monitor}  # keys of a checkpoint
         self.stateful = {**undone, "evaluation": self.evaluation}
         buffer = HeldElsewhere(lambda: self.buffer, lambda value: setattr(self, "buffer", value))
@@ -204,6 +213,9 @@ class SlottedGRPO(CheckpointedGRPO):
         """
         if self.update.is_empty:
             self.model.zero_grad(set_to_none=True)
+        useful, computed = self.update.step_tokens()
+        self._useful_token_share = useful / computed if computed else None
+        self.monitor.trained(useful)
 
     # --- the rollout ---------------------------------------------------------------------------------------
 
@@ -222,7 +234,7 @@ class SlottedGRPO(CheckpointedGRPO):
         number = self._step // self._micro_steps_per_rollout
         rows: Any = self.rollout.begin(inputs, step=self.state.global_step, number=number)
         batch: Any = super()._generate_and_score_completions(rows)
-        return self.rollout.finish(batch, logps=self._rollout_logps)
+        return self.rollout.finish(batch, logps=self._rollout_logps, known=self._known_logps)
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list) -> Tensor:
         return self.rollout.score(completion_ids_list, self.state)
@@ -351,12 +363,15 @@ class SlottedGRPO(CheckpointedGRPO):
     def _frozen_logps(self, batch: TrlBatch, **options: int) -> tuple[Tensor, Tensor | None]:
         return self._logps(self.model, batch, **options)
 
+    def _known_logps(self, batch: TrlBatch) -> Tensor | None:
+        """TRL computes these only for updates that reuse a rollout, and the sampler hands them out where asked to."""
+        sampled = None if self.use_vllm else batch.get("sampling_per_token_logps")
+        return batch.get("old_per_token_logps", sampled)
+
     def _rollout_logps(self, batch: TrlBatch) -> Tensor:
-        """TRL computes these only for updates that reuse a rollout, and the sampler hands them out; else one pass."""
-        if "old_per_token_logps" in batch:
-            return batch["old_per_token_logps"]
-        if "sampling_per_token_logps" in batch and not self.use_vllm:
-            return batch["sampling_per_token_logps"]
+        known = self._known_logps(batch)
+        if known is not None:
+            return known
         return self._frozen_logps(batch, batch_size=self.args.per_device_train_batch_size)[0]
 
     def _get_grad_norm(self, model, grad_norm=None):
@@ -406,10 +421,10 @@ class SlottedGRPO(CheckpointedGRPO):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         if self.model.training and "grad_norm" in logs:
             line = {name: logs.get(name) for name in ("grad_norm", "loss", "learning_rate")}
-            for name in ("kl", "entropy", *self._update_figures):
-                values = self._metrics["train"].get(name)
+            for name, trl in (*FIGURES.items(), *((name, (name,)) for name in self._update_figures)):
+                values = next((found for key in trl if (found := self._metrics["train"].get(key))), None)
                 line[name] = sum(values) / len(values) if values else None
-            line["useful_token_share"] = self.update.useful_token_share()
+            line["useful_token_share"] = self._useful_token_share
             self.monitor.step(self.state.global_step, line, now=time.perf_counter())
             logs = logs | self.monitor.last_metrics
         super().log(logs, start_time)

@@ -2,12 +2,14 @@
 
 import json
 import logging
+import time
 
 import pytest
 import torch
 
 from lenrl.config import compose
 from lenrl.errors import BadInput
+from lenrl.monitors.completion_table import completion_table
 from lenrl.monitors.local import LocalMonitor
 from lenrl.redact import Redacting, redacted
 from lenrl.rollouts import RewardResult
@@ -37,7 +39,8 @@ def test_a_second_leg_has_every_step_once_after_a_kill_at_any_byte(tmp_path):
 def write(monitor, step):
     rollouts = groups([[3, 4]], [[1, 1]], prompt_ids=("a",), max_length=8)
     texts = [("p", "c", "1", PromptBudget())] * 2
-    monitor.completions(step, texts, rollouts, RewardResult(torch.ones(1, 2)), torch.zeros(1, 2), kept=[0])
+    what = (step, texts, rollouts, RewardResult(torch.ones(1, 2)), torch.zeros(1, 2))
+    monitor.completions(step, lambda: completion_table(*what, kept=[0]))
 
 
 def test_completions_past_the_checkpoint_and_half_written_ones_go(tmp_path):
@@ -50,6 +53,27 @@ def test_completions_past_the_checkpoint_and_half_written_ones_go(tmp_path):
         "step000001-0.parquet",
         "step000002-0.parquet",
     ]
+
+
+def test_totals_of_tokens_go_on_after_a_checkpoint_and_a_line_has_a_time(tmp_path):
+    monitor = LocalMonitor(tmp_path, is_main=True)
+    for step in (1, 2):
+        monitor.begin_step()
+        monitor.rollout({}, sampled_tokens=10)
+        monitor.trained(7)
+        monitor.step(step, {}, now=0.0)
+    state = json.loads(json.dumps(monitor.state_dict()))
+    again = LocalMonitor(tmp_path, is_main=True)
+    again.load_state_dict(state)
+    again.begin_step()  # a step of the same rollout
+    again.trained(5)
+    again.step(3, {}, now=0.0)
+    found = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["tokens_generated_total"], line["tokens_trained_total"]) for line in found] == [
+        (10, 7), (20, 14), (20, 19),
+    ]  # fmt: skip
+    assert all(abs(line["time_unix_s"] - time.time()) < 600 for line in found)
+    assert "time_unix_s" not in again.last_metrics, "trackers have times of their own"
 
 
 def test_a_run_that_begins_anew_keeps_nothing_of_the_killed_one(tmp_path):

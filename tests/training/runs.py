@@ -51,6 +51,11 @@ METRICS = {
     "time_update_s",
     "time_step_s",
     "tokens_per_s",
+    "tokens_generated_total",
+    "tokens_trained_total",
+    "time_unix_s",
+    "clip_ratio_low",
+    "clip_ratio_high",
 }
 """What every line of every run's `metrics.jsonl` has."""
 

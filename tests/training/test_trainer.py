@@ -28,7 +28,12 @@ def test_metrics_and_completions_of_a_run(tmp_path):
         assert 0 < line["useful_token_share"] <= 1
         parts = line["time_generate_s"] + line["time_verify_s"] + line["time_update_s"]
         assert parts <= line["time_step_s"] * 1.001
+        assert line["clip_ratio_low"] is None, "DRPO has no ratio"
     table = rows_of(tmp_path)
+    sampled = [line["tokens_generated_total"] for line in lines]
+    assert sampled == [sum(row["tokens"] for row in table)] * 2, "both steps are of one rollout"
+    assert 0 < lines[0]["tokens_trained_total"] < lines[1]["tokens_trained_total"]
+    assert all(row["mean_logp"] < 0 for row in table)
     assert len(table) == 16 * 4, "the recipe uses a rollout for 4 updates"
     assert {"step", "prompt", "completion", "verdict", "tokens", "kept_tokens", "reward", "advantage"} <= set(
         table[0]
@@ -36,6 +41,19 @@ def test_metrics_and_completions_of_a_run(tmp_path):
     for row in table:
         tokens = trainer.processing_class(row["completion"], add_special_tokens=False)["input_ids"]
         assert row["tokens"] in (len(tokens), len(tokens) + 1), "the completion's tokens, and its EOS"
+
+
+def test_the_share_of_tokens_at_a_clip_and_log_probs_that_the_update_needs_are_logged(tmp_path):
+    """A narrow clip: from the second step of a rollout on ratios are outside. TRL's loss has no other log-probs."""
+    options = ["update.per_rollout=2", "trainer.generation_batch_size=16", "trainer.epsilon=1e-3"]
+    options += ["trainer.warmup_steps=0", "trainer.learning_rate=1e-2"]
+    trainer, verifier = small_run("grpo", tmp_path, *options, "trainer.per_device_train_batch_size=8")
+    with verifier:
+        trainer.train()
+    first, second = lines_of(tmp_path)
+    assert first["clip_ratio_low"] == first["clip_ratio_high"] == 0
+    assert second["clip_ratio_low"] + second["clip_ratio_high"] > 0
+    assert all(row["mean_logp"] < 0 for row in rows_of(tmp_path))
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_the_step(tmp_path):
