@@ -11,7 +11,7 @@ import pytest
 
 from lenrl.cli import main
 from lenrl.config import compose
-from lenrl.dryrun.logged_rows import of_rows, read
+from lenrl.dryrun.logged_batches import read
 from lenrl.errors import BadInput
 from lenrl.evaluation import answers
 from lenrl.files import read_json, read_json_lines
@@ -68,7 +68,7 @@ def test_a_number_that_is_none_is_refused_in_rows(tmp_path, number):
     with pytest.raises(BadInput, match="line 1: not a JSON object: .* is not a JSON number"):
         read(path)
     with pytest.raises(BadInput, match="is not a JSON number|field 'length'"):
-        of_rows([{"prompt": "a", "length": float("nan")}])
+        read([{"prompt": "a", "length": float("nan")}])
 
 
 def test_a_number_that_is_none_is_refused_in_a_parquet_file(tmp_path):

@@ -41,7 +41,7 @@ def score(
         For each row, in order: prompt, length (kept), correct, budget, reward, advantage.
 
     Raises:
-        BadInput: a bad row, groups of different sizes, or a method that cannot work on them.
+        BadInput: a bad row, a group of one, or a method that cannot work on groups of these sizes.
     """
     from lenrl.config import compose
     from lenrl.dryrun.score import score as scored

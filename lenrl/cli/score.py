@@ -9,6 +9,7 @@ from lenrl.cli.arguments import Parser
 
 EXAMPLES = (
     "lenrl score drpo batch.jsonl advantage.max_length=1000 advantage.lam=0.1",
+    "lenrl score kimi outputs/grpo/first reward.weight=0.4",
     "lenrl score palu visit1.jsonl --save-state state.json",
     "lenrl score palu visit2.jsonl --state state.json --step 8",
 )
@@ -19,15 +20,21 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "score",
         "Rewards and advantages of logged completions, one JSON object a line: prompt, length, correct, ...\n"
-        "The file is one generation batch; lines with one prompt are a group. Output: JSON lines, in order.",
+        "A file is one generation batch; lines with one prompt are a group of at least 2. Of a run's completions each\n"
+        "file is a batch, and they are scored one after the other. Output: JSON lines, in order.",
         EXAMPLES,
     )
     parser.add_argument("recipe", metavar="RECIPE", help="a recipe's name (`lenrl ls`) or a YAML file")
-    parser.add_argument("rollouts", metavar="ROLLOUTS.jsonl", type=Path)
+    parser.add_argument(
+        "rollouts",
+        metavar="ROLLOUTS",
+        type=Path,
+        help="a file of JSON lines, - for standard input, or a run, its completions/ or a file in there",
+    )
     parser.overrides()
     parser.plugin()
     parser.add_argument(
-        "--step", type=int, default=0, metavar="T", help="completed optimizer steps (default 0)"
+        "--step", type=int, metavar="T", help="completed optimizer steps (default: the run's, else 0)"
     )
     parser.add_argument("--state", type=Path, metavar="IN.json", help="the strategies' state before")
     parser.add_argument("--save-state", type=Path, metavar="OUT.json", help="write their state after")

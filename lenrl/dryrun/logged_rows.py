@@ -1,4 +1,4 @@
-"""Logged rollouts as typed rows: one JSON object a line, every field checked."""
+"""A logged completion as a typed row, every field checked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
@@ -31,6 +30,7 @@ class LoggedRow(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False, extra="allow")
 
     prompt: str = Field(description="a string, the group's id")
+    problem: Text = None  # its text; None: that is the id
     length: Tokens  # as sampled, before any cap or cut
     correct: bool | None = Field(None, description="true, false or null")
     score: float | None = Field(None, ge=0, le=1, description="a number from 0 to 1, beside `correct`")
@@ -84,15 +84,20 @@ class LoggedRow(BaseModel):
         """The fields that the line gives a value, apart from `prompt` and `length`."""
         return self.model_dump(exclude_none=True, exclude={"prompt", "length", *(self.model_extra or ())})
 
-    def returned(self, function: str, number: int) -> float | None:
-        """The logged value of a reward function, None where it did not apply; `number` is the line's.
+    @property
+    def asked(self) -> str:
+        """The problem's text."""
+        return self.prompt if self.problem is None else self.problem
+
+    def returned(self, function: str, place: str) -> float | None:
+        """The logged value of a reward function, None where it did not apply; `place` names the row.
 
         Raises:
             BadInput: the line has no such field, or it is neither a finite number nor null.
         """
         if function not in self.model_fields_set:
             raise BadInput(
-                f"line {number}: field {function!r} is missing; a reward function adds it. Log what it "
+                f"{place}: field {function!r} is missing; a reward function adds it. Log what it "
                 f"returned, a number or null, or leave the function out: '~reward_functions.{function}'"
             )
         value = getattr(self, function)
@@ -101,28 +106,12 @@ class LoggedRow(BaseModel):
         if isinstance(value, bool | int | float) and math.isfinite(value):
             return float(value)
         raise BadInput(
-            f"line {number}: field {function!r} is {shown(value, FIELD_CHARS)}; what a reward function returned is a "
+            f"{place}: field {function!r} is {shown(value, FIELD_CHARS)}; what a reward function returned is a "
             "finite number or null"
         )
 
 
-def read(path: Path) -> list[LoggedRow]:
-    """The rows of a file, one a line.
-
-    Raises:
-        BadInput: unreadable or empty file, or a bad line: its number, the field, the value, the rule.
-    """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise BadInput(f"{path}: {error.strerror or error}; expected a file of JSON lines") from None
-    lines = content.rstrip().split(b"\n")
-    if lines == [b""]:
-        raise BadInput(f"{path} is empty; expected a JSON object a line, one completion each")
-    return [_row(f"line {number}", line) for number, line in enumerate(lines, start=1)]
-
-
-def of_rows(rows: Sequence[Mapping[str, Any]]) -> list[LoggedRow]:
+def checked(rows: Sequence[Mapping[str, Any]]) -> list[LoggedRow]:
     """Rows of a program, checked as the lines of a file are.
 
     Raises:
@@ -134,34 +123,15 @@ def of_rows(rows: Sequence[Mapping[str, Any]]) -> list[LoggedRow]:
         lines = [json.dumps(dict(row)).encode() for row in rows]
     except (TypeError, ValueError) as error:
         raise BadInput(f"a row is no plain value: {error}; give numbers, texts and booleans") from None
-    return [_row(f"row {number}", line) for number, line in enumerate(lines, start=1)]
+    return [parsed(f"row {number}", line) for number, line in enumerate(lines, start=1)]
 
 
-def grouped(rows: list[LoggedRow]) -> list[list[int]]:
-    """Row indices by prompt, groups in order of first appearance.
+def parsed(where: str, line: bytes) -> LoggedRow:
+    """The row of a line of JSON; `where` begins the message where it is none.
 
     Raises:
-        BadInput: a group of one row, or groups of different sizes.
+        BadInput: no JSON object, or a bad field.
     """
-    groups: dict[str, list[int]] = {}
-    for index, row in enumerate(rows):
-        groups.setdefault(row.prompt, []).append(index)
-    first, *others = groups.items()
-    size = len(first[1])
-    if size < 2:
-        raise BadInput(
-            f"line {first[1][0] + 1}: prompt {shown(first[0], FIELD_CHARS)} has 1 completion; a group needs 2"
-        )
-    for prompt, members in others:
-        if len(members) != size:
-            raise BadInput(
-                f"line {members[-1] + 1}: prompt {shown(prompt, FIELD_CHARS)} has {len(members)} completions, the "
-                f"first prompt {shown(first[0], FIELD_CHARS)} has {size}; all groups must be of one size"
-            )
-    return list(groups.values())
-
-
-def _row(where: str, line: bytes) -> LoggedRow:
     try:
         values = json.loads(line.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_finite)
     except UnicodeDecodeError as error:
@@ -172,6 +142,15 @@ def _row(where: str, line: bytes) -> LoggedRow:
         raise BadInput(
             f"{where}: found {shown(values, FIELD_CHARS)}, expected a JSON object with `prompt` and `length`"
         )
+    return validated(where, values)
+
+
+def validated(where: str, values: Mapping[str, Any]) -> LoggedRow:
+    """The row of these fields; `where` begins the message where one is bad.
+
+    Raises:
+        BadInput: a bad field: its value, and the rule.
+    """
     try:
         return LoggedRow.model_validate(values)
     except ValidationError as fault:

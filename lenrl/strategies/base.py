@@ -75,6 +75,11 @@ class Strategy(Options, abc.ABC):
                 f"{cls.__name__}.reads = {reads!r}: must be a tuple of some of {READABLE}, such as ('text',)"
             )
 
+    @property
+    def needs_equal_groups(self) -> bool:
+        """It compares groups, or its state is of batches: `lenrl score` can't score those of each size apart."""
+        return "groups_leak" in self.declares or type(self).observe is not Strategy.observe
+
     def errors(self, run_info: RunInfo) -> list[str]:
         """Reasons why this cannot work in that run: value found, rule, remedy. Empty: it can."""
         return []

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -199,6 +200,19 @@ def test_score_says_what_training_does(name: str, tmp_path: Path) -> None:
         kept = rollouts.length_PG.flatten().tolist()
         inside += sum(k < row.text.find("</think>") for k, row in zip(kept, rows, strict=True))
     assert (inside > 0) == (name in CUTTING)
+    again = score(recipe, tmp_path, max_length=CAP, state_out=tmp_path / "again.json")
+    logged_rows = [
+        row for path in sorted(tmp_path.rglob("*.parquet")) for row in pq.read_table(path).to_pylist()
+    ]
+    for ours, theirs in (
+        ("step", "step"),
+        ("length", "kept_tokens"),
+        ("correct", "verdict"),
+        ("reward", "reward"),
+    ):
+        assert [entry[ours] for entry in again] == [row[theirs] for row in logged_rows], ours
+    assert [entry["advantage"] for entry in again] == pytest.approx([row["advantage"] for row in logged_rows])
+    assert json.loads((tmp_path / "again.json").read_text()) == json.loads(state.read_text())
 
 
 def test_a_cut_inside_the_thinking_costs_the_think_tags(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -121,7 +122,7 @@ GOOD = json.dumps(GROUP[0])
         ([GROUP[0]], "line 1: prompt 'q' has 1 completion"),
         (
             [GROUP[0], GROUP[1], GROUP[2] | {"prompt": "p"}],
-            "line 3: prompt 'p' has 1 completions.*of one size",
+            "line 3: prompt 'p' has 1 completion; a group needs 2",
         ),
         ([GROUP[0], {"prompt": "q", "length": 5}], "line 2: field 'correct' is missing"),
     ],
@@ -235,6 +236,49 @@ def test_what_a_strategy_reads_comes_from_the_lines(tmp_path: Path) -> None:
         rows[1] = common | wrong | {"steps": [], field: value}
         with pytest.raises(BadInput, match=message):
             heard()
+
+
+def test_groups_of_each_size_are_scored_as_if_they_were_alone(tmp_path: Path) -> None:
+    other = [{"prompt": "p", "length": n, "correct": c} for n, c in ((10, True), (30, False), (20, True))]
+    mixed, file = [GROUP[0], *other, *GROUP[1:]], tmp_path / "rows.jsonl"
+    for recipe in ("grpo", "kimi", "palu", "weighted"):
+        found = run(recipe, mixed, file)
+        assert [found[0], *found[4:]] == run(recipe, GROUP, file), recipe
+        assert found[1:4] == run(recipe, other, file), recipe
+    run("palu", mixed, file, state_out=tmp_path / "state.json")
+    state = json.loads((tmp_path / "state.json").read_text())["budget"]["prompts"]
+    assert {name: entry["visits"] for name, entry in state.items()} == {"p": 1, "q": 1}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "overrides", "message"),
+    [
+        ("grpo_lambda", [], "3 to 4 completions, and reward 'grpo_lambda' looks at the batch as a whole"),
+        ("laser_d", [], "reward 'laser_d'"),
+        ("grpo", ["advantage=batch_whitened"], "advantage 'batch_whitened'"),
+        ("weighted", ["reward.parts=[{name: grpo_lambda}]"], "reward 'weighted'"),
+        ("dot", ["sampling=uniform"], "can never fire with G=3"),
+    ],
+)
+def test_a_method_that_needs_equal_groups_says_so(
+    recipe: str, overrides: list[str], message: str, tmp_path: Path
+) -> None:
+    rows = [*GROUP, *({"prompt": "p", "length": 9, "correct": True} for _ in range(3))]
+    with pytest.raises(BadInput, match=message):
+        run(recipe, rows, tmp_path / "rows.jsonl", *overrides)
+
+
+def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def pipe(text: str) -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+    pipe("".join(json.dumps(row) + "\n" for row in GROUP))
+    assert main(["score", "kimi", "-", "reward.weight=0.4"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert found == score(compose("kimi", ["reward.weight=0.4"]), GROUP)
+    pipe("")
+    assert main(["score", "kimi", "-"]) == 2
+    assert "standard input is empty" in capsys.readouterr().err
 
 
 def test_groups_need_not_be_adjacent(tmp_path: Path) -> None:

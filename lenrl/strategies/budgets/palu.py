@@ -51,6 +51,11 @@ class Palu(Budget):
         caps = [self._cap(prompt, run_info.max_length) for prompt in prompt_ids]
         return [PromptBudget(budget=float(cap), cap=cap) for cap in caps]
 
+    @property
+    def needs_equal_groups(self) -> bool:
+        """No: its state is of each prompt by itself."""
+        return False
+
     def _cap(self, prompt: str, max_length: int) -> int:
         budget = self._prompts.get(prompt, {}).get("budget")
         return max_length if budget is None else min(budget, max_length)

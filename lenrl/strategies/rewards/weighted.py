@@ -88,6 +88,11 @@ class Weighted(Reward):
         """Parts of the record that its parts read, each once."""
         return tuple(dict.fromkeys(name for _, _, rule in self._rules for name in rule.reads))
 
+    @property
+    def needs_equal_groups(self) -> bool:
+        """Any of its parts does."""
+        return any(rule.needs_equal_groups for _, _, rule in self._rules)
+
     def errors(self, run_info: RunInfo) -> list[str]:
         return [message for _, _, rule in self._rules for message in rule.errors(run_info)]
 
