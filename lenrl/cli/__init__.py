@@ -23,6 +23,7 @@ VERBS = {  # in the order of a user's day; each is lenrl/cli/VERB.py with `main(
     "ls": "recipes, strategies, tasks, launches: what there is, and its options",
     "cp": "copy a recipe to edit",
     "merge": "an adapter put into its base",
+    "get": "a small language model, without a hub",
 }
 
 HELP = f"""usage: lenrl VERB ...
