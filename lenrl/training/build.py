@@ -31,7 +31,7 @@ from lenrl.training.distributed import outcome
 from lenrl.training.evaluation import EvaluationInTraining, EvaluationsInTraining
 from lenrl.training.grpo_config import GRPOConfig
 from lenrl.training.hardware import attention, mixed_precision, this_machine
-from lenrl.training.peft import peft_config
+from lenrl.training.peft import name_base, peft_config
 from lenrl.training.prepare import CheckedRun
 from lenrl.training.problem_set import ProblemSet
 from lenrl.training.signals import StopSignal
@@ -71,6 +71,7 @@ class Built:
 
     def equip(self, trainer: SlottedGRPO) -> None:
         """Give a trainer of these parts its trackers, and its evaluations if there are problems for them."""
+        name_base(trainer.model, self.checked_run.recipe.model.revision)
         trainer.remove_callback(PrinterCallback)
         kinds = get_reporting_integration_callbacks(trainer.args.report_to)
         run_dir, is_main = Path(str(trainer.args.output_dir)), PartialState().is_main_process

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from inspect import signature
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from pydantic import BaseModel
@@ -46,6 +47,21 @@ def peft_config(fields: Mapping[str, Any] | None) -> LoraConfig | None:
         return LoraConfig(**{"task_type": "CAUSAL_LM", **fields})
     except (ValueError, TypeError) as fault:  # fields that contradict each other
         raise BadInput(f"model.peft={dict(fields)}: peft refuses it: {fault}") from fault
+
+
+def name_base(model: Any, revision: str | None) -> None:
+    """Write into the configuration of a model's adapters where their base is, found from any working directory.
+
+    That is a folder's absolute path, or a hub id with its revision. Nothing happens to a model without adapters.
+    """
+    if not hasattr(model, "get_base_model"):  # not peft's; transformers' models have a `peft_config` too
+        return
+    for config in model.peft_config.values():
+        base = Path(str(config.base_model_name_or_path))
+        if base.is_dir():
+            config.base_model_name_or_path = str(base.resolve())
+        elif config.revision is None:
+            config.revision = revision
 
 
 def quantization_config(fields: Mapping[str, Any] | None) -> BitsAndBytesConfig | None:

@@ -1,6 +1,7 @@
 """Which checkpoints stay, which may be continued, and where a continued run goes on."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -10,10 +11,12 @@ from torch.utils.data import BatchSampler
 
 from lenrl.config import compose
 from lenrl.errors import BadInput
+from lenrl.generation.pretrained import TINY
 from lenrl.run_process import run
 from lenrl.training import checkpoint
 from lenrl.training.callbacks import StepCallback
 from lenrl.training.checkpointing import EpochSampler
+from lenrl.training.peft import name_base
 from tests.training.runs import SMALL, small_run
 
 
@@ -112,10 +115,18 @@ def test_the_order_of_a_later_epoch_is_found_again_on_several_processes():
 
 def test_a_lora_run_saves_an_adapter_that_eval_loads(tmp_path, monkeypatch):
     run_dir = tmp_path / "lora"
+    shutil.copytree(TINY, tmp_path / "base")
+    monkeypatch.chdir(tmp_path)
     peft = "model.peft={r: 4, lora_alpha: 64, target_modules: all-linear}"
-    run(compose("grpo", [*SMALL, peft, "trainer.max_completion_length=100", f"output_dir={run_dir}"]))
+    base = "model.path=base"  # as a user types it; the adapter must lead there from anywhere
+    run(compose("grpo", [*SMALL, base, peft, "trainer.max_completion_length=100", f"output_dir={run_dir}"]))
     assert (run_dir / "model" / "adapter_config.json").is_file()
     assert not (run_dir / "model" / "model.safetensors").exists(), "only the adapter is saved"
+    for folder in (run_dir / "model", *run_dir.glob("checkpoint-*")):
+        written = json.loads((folder / "adapter_config.json").read_text())
+        assert written["base_model_name_or_path"] == str(tmp_path / "base")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
 
     from safetensors.torch import load_file
 
@@ -134,6 +145,13 @@ def test_a_lora_run_saves_an_adapter_that_eval_loads(tmp_path, monkeypatch):
 
     adapted = models.load(str(run_dir)).model.state_dict()
     assert all((adapted[f"{name}"] == value).all() for name, value in renamed(saved, adapted).items())
+
+
+@pytest.mark.parametrize(("name", "revision"), [("org/model", "v2"), ("org/model", None)])
+def test_an_adapters_base_on_the_hub_keeps_its_id_and_gets_the_revision(name, revision):
+    config = SimpleNamespace(base_model_name_or_path=name, revision=None)
+    name_base(SimpleNamespace(get_base_model=None, peft_config={"default": config}), revision)
+    assert (config.base_model_name_or_path, config.revision) == (name, revision)
 
 
 def renamed(saved, adapted):
