@@ -83,6 +83,7 @@ def show(facts: Figures, console: Console | None = None) -> None:
     console = console or Terminal()
     console.print(Text(yaml.safe_dump(facts["recipe"], sort_keys=False, allow_unicode=True)), soft_wrap=True)
     table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(no_wrap=True)
     sections = (
         *("chosen", "batch", "model", "fast_paths", "data", "evals", "verifier"),
         *("reward_functions", "penalty", "objective"),
@@ -90,7 +91,8 @@ def show(facts: Figures, console: Console | None = None) -> None:
     for section in (name for name in sections if facts.get(name)):
         table.add_row(Text(section.replace("_", " "), style="bold"))
         for key, value in facts[section].items():
-            table.add_row(Text(f"  {key.replace('_', ' ')}"), Text(_words(value)))
+            words = key if "." in key else key.replace("_", " ")  # an option can be copied as it stands
+            table.add_row(Text(f"  {words}"), Text(_words(value)))
     console.print(table)
     prompts = facts["prompts_by_part"] or {"": facts["prompt"]}
     for part, prompt in prompts.items():
