@@ -104,10 +104,15 @@ def described(what: str, name: str | None, plugins: Sequence[Path] = ()) -> str:
     if what in FILES or what == "recipes":
         path = recipe_files()[name] if what == "recipes" else RECIPES / what / f"{name}.yaml"
         return path.read_text(encoding="utf-8")
-    kind = _class_of(what, name)
-    text = inspect.cleandoc(kind.__doc__ or "").split("\n>>>")[0].rstrip()
+    text, kind = described_class(what, name)
     options = option_list.table(option_list.options_of(kind)) if hasattr(kind, "model_fields") else ""
     return f"{what} {name}\n\n{text}\n\n{options}"
+
+
+def described_class(what: str, name: str) -> tuple[str, Any]:
+    """The docstring, without its examples, and the class or function of that name."""
+    kind = _class_of(what, name)
+    return inspect.cleandoc(kind.__doc__ or "").split("\n>>>")[0].rstrip(), kind
 
 
 def _fields(section: str, name: str | None) -> list["Option"]:

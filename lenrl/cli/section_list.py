@@ -27,8 +27,12 @@ def section_options(section: str) -> list[Option]:
     return _with_base(options_of(_record(Recipe.model_fields[section].annotation)), section)
 
 
-def trainer_options() -> list[Option]:
-    """The fields of TRL's GRPOConfig that a recipe may set; defaults of those that `base` sets are its."""
+def trainer_options(words_of_trl: bool = True) -> list[Option]:
+    """The fields of TRL's GRPOConfig that a recipe may set; defaults and words of those that `base` sets are its.
+
+    Args:
+        words_of_trl: add TRL's own sentence on each field.
+    """
     from lenrl.training.trl_fields import GRPO_FIELDS, OWNED, trainer_fields
 
     checked = trainer_fields().model_fields
@@ -43,6 +47,8 @@ def trainer_options() -> list[Option]:
         if name not in OWNED
     ]
     ours = _with_base([replace(option, words="") for option in options], "trainer")
+    if not words_of_trl:
+        return ours
     return [
         replace(own, words=". TRL: ".join(filter(None, (own.words, field.words))))
         for own, field in zip(ours, options, strict=True)
