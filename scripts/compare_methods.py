@@ -8,7 +8,7 @@
 
 compare_methods.yaml holds the methods and their constants. outputs/compare/TESTBED/ gets a `lenrl sweep` over seeds for
 each method, a `lenrl eval` of each model (tests/METHOD-SEED), and the page of `lenrl compare`. method_tables.py makes
-the tables, in which a method's seeds share a row; `--write` puts them into docs/results.md, README.md and the cards.
+the tables, in which a method's seeds share a row; `--write` puts them into docs/results.md and the cards.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ A cell is a loss with what it may meet: several updates a rollout, LoRA, checkpo
 row. It trains twice on the same prepared completions, `update.lean=false` and `true`, two optimizer steps of two
 micro-batches each; the greatest relative difference of a step's gradient must be at most 1e-5.
 
-zero2 and zero3 need deepspeed (docs/scale.md). Results go to --out; the same command again does what is missing or
+zero2 and zero3 need deepspeed (docs/gpus.md). Results go to --out; the same command again does what is missing or
 failed. Exit code 1: something differs or failed.
 """
 
@@ -44,7 +44,7 @@ def main() -> int:
     print("| launch | loss | difference | useful tokens, TRL | lean |\n| --- | --- | --- | --- | --- |")
     for name in options.launch or ["cpu", *WRAPPED]:
         if name.startswith("zero") and importlib.util.find_spec("deepspeed") is None:
-            print(f"{name}: deepspeed is not installed, see docs/scale.md", file=sys.stderr)
+            print(f"{name}: deepspeed is not installed, see docs/gpus.md", file=sys.stderr)
             continue
         cells = [cell for cell in (CELLS if name == "cpu" else SHARDED) if allowed(name, cell)]
         cells = [cell for cell in cells if not options.only or any(word in cell for word in options.only)]

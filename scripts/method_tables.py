@@ -95,17 +95,12 @@ def fill(path: Path, mark: str, text: str) -> None:
 
 
 def write(seeds: Sequence[int]) -> None:
-    """docs/results.md, its pictures, README.md and the cards."""
+    """docs/results.md, its pictures and the cards."""
     for testbed in PLAN["testbeds"]:
         if finished(testbed, "grpo", seeds):
             shutil.copy(OUT / testbed / "figures" / "front.svg", ROOT / "docs" / f"{testbed}.svg")
             image = f"![accuracy over tokens, testbed {testbed}]({testbed}.svg)"
             fill(ROOT / "docs" / "results.md", testbed, f"{image}\n\n{all_methods(testbed, seeds)}")
-    fill(
-        ROOT / "README.md",
-        "mixed",
-        table("mixed", [*PLAN["rivals"], *PLAN["core"]], seeds, "{} operands", "docs/methods"),
-    )
     for method in PLAN["methods"].keys() - PLAN["recipes"].keys():
         beds = [testbed for testbed in PLAN["testbeds"] if finished(testbed, method, seeds)]
         if beds:

@@ -10,7 +10,7 @@
 `kill`, `term`: `lenrl train`, one of the two processes gets SIGKILL or SIGTERM while both sample; all end, and the same
 command continues.
 
-zero2 and zero3 need deepspeed (docs/scale.md). Results go to `ledger.jsonl` in --out; the same command again does what
+zero2 and zero3 need deepspeed (docs/gpus.md). Results go to `ledger.jsonl` in --out; the same command again does what
 is missing or failed. Exit code 1: something failed.
 """
 
@@ -53,7 +53,7 @@ def main() -> int:
     known = {(line["launch"], line["kind"]): line for line in read_json_lines(ledger)}
     for name in () if options.table else options.launch or sharded.WRAPPED:
         if name.startswith("zero") and importlib.util.find_spec("deepspeed") is None:
-            print(f"{name}: deepspeed is not installed, see docs/scale.md", file=sys.stderr)
+            print(f"{name}: deepspeed is not installed, see docs/gpus.md", file=sys.stderr)
             continue
         kinds = [k for k in options.only or KINDS if not known.get((name, k), {}).get("ok")]
         for kind in kinds:

@@ -265,9 +265,9 @@ def test_it_needs_neither_trl_nor_transformers() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_readme_says_what_is_found() -> None:
-    readme = (ROOT / "README.md").read_text()
-    said = readme[readme.index("## Before you train") :]
+def test_the_start_page_says_what_is_found() -> None:
+    page = (ROOT / "docs" / "start.md").read_text()
+    said = page[page.index("## Before you train") :]
     lines = re.findall(
         r"^lenrl (attack [^#\n]*?) *# (?:none of (\d+)|(\d+) of (\d+)) pay", said, re.MULTILINE
     )

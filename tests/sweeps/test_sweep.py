@@ -177,8 +177,8 @@ def test_bad_words_are_refused_with_one_message(words, said, capsys, tmp_path, m
 
 
 def lines_of_sweeps() -> list[str]:
-    """Every `lenrl sweep` that help, README and the Slurm script tell a user to type."""
-    text = (ROOT / "README.md").read_text().replace("\\\n", " ")
+    """Every `lenrl sweep` that help, docs/start.md and the Slurm script tell a user to type."""
+    text = (ROOT / "docs" / "start.md").read_text().replace("\\\n", " ")
     script = (ROOT / "scripts" / "slurm" / "sweep.sbatch").read_text()
     found = [*EXAMPLES, *re.findall(r"^lenrl sweep .*$", text, re.MULTILINE)]
     return found + [

@@ -24,7 +24,7 @@ def one(tmp_path_factory):
 @pytest.mark.parametrize("name", WRAPPED)
 def test_a_launch_has_the_gradients_of_one_process_resumes_exactly_and_exports_all(one, tmp_path, name):
     if name.startswith("zero") and importlib.util.find_spec("deepspeed") is None:
-        pytest.skip("deepspeed is not installed: docs/scale.md says how")
+        pytest.skip("deepspeed is not installed: docs/gpus.md says how")
     done = launch("sharded.py", tmp_path, *KINDS, name=name)
     assert done.returncode == 0, done.stderr[-3000:]
     assert {kind: faults(name, kind, tmp_path, one) for kind in KINDS} == {kind: [] for kind in KINDS}
