@@ -35,6 +35,7 @@ class RunInfo:
     max_length: int  # L_max, tokens
     max_steps: int | None = None  # optimizer steps
     updates_per_rollout: int = 1
+    micro_batch_rows: int | None = None  # of one process; None: not known
     scaled_by_group_std: bool = False  # the advantage divides by the group's standard deviation
     training: bool = True  # False in `lenrl score`: lengths come from a file, nothing is sampled
     columns: frozenset[str] | None = None  # row fields that the data has; None: not known
@@ -283,8 +284,11 @@ class Sampling(Strategy):
 
     @abc.abstractmethod
     def keep(self, signal_P: Tensor, prompts: int) -> Tensor:
-        """int64 indices of at most `prompts` groups to keep, in batch order. `signal_P`: the group's rewards
-        differ."""
+        """int64 indices of at most `prompts` groups to keep, in batch order. `signal_P`: what `signal` said."""
+
+    def signal(self, rollouts: Rollouts, reward: RewardResult) -> Tensor:
+        """bool (P,): the groups that teach something: whose rewards differ, unless the rule says otherwise."""
+        return groups.spread(reward.total_PG, ~reward.total_PG.isnan()).squeeze(1)
 
 
 def as_reward(value: Tensor | RewardResult) -> RewardResult:

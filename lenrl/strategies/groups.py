@@ -92,6 +92,22 @@ def z_scores(x_PG: Tensor, valid_PG: Tensor, *, population: bool, eps: float) ->
     return (x_PG - mean(x_PG, valid_PG)) / (deviation + eps)
 
 
+def token_whitened(x_PG: Tensor, tokens_PG: Tensor, valid_PG: Tensor, *, population: bool) -> Tensor:
+    """(P, G): `(x - m) / sqrt(v + 1e-8)`, m and v over all tokens of the batch's valid rows; 0 elsewhere.
+
+    A row's value counts as often as it has tokens; v is divided by their number (`population`) or one less. Below
+    two tokens: 0.
+    """
+    weight_PG = torch.where(valid_PG, tokens_PG.to(torch.float64), 0.0)
+    n = weight_PG.sum()
+    if n < 2:
+        return torch.zeros_like(x_PG)
+    centred = torch.where(valid_PG, x_PG, 0.0)
+    centred = centred - (weight_PG * centred).sum() / n
+    variance = (weight_PG * centred.square()).sum() / (n if population else n - 1)
+    return torch.where(valid_PG, centred / (variance + 1e-8).sqrt(), 0.0)
+
+
 def softmax(x_PG: Tensor, valid_PG: Tensor) -> Tensor:
     """(P, G): softmax over the valid rows, 0 elsewhere and in groups without any."""
     scores = torch.where(valid_PG, x_PG, -INF)

@@ -248,6 +248,22 @@ class Method:
             raise BadStrategy(f"{where} is not finite for prompt {rollouts.prompt_ids[p]!r}, completion {g}")
         return advantage
 
+    def signal(self, rollouts: Rollouts, reward: RewardResult) -> Tensor:
+        """bool (P,): the groups that teach something, in the words of the sampling strategy.
+
+        Raises:
+            BadStrategy: wrong type or shape.
+        """
+        with calling(self.sampling):
+            signal_P = self.sampling.signal(copied(rollouts, self.sampling), reward_copied(reward))
+        if (
+            not isinstance(signal_P, Tensor)
+            or signal_P.dtype != torch.bool
+            or signal_P.shape != (rollouts.P,)
+        ):
+            raise BadStrategy(f"{named(self.sampling)}.signal: expected a bool tensor of {rollouts.P} groups")
+        return signal_P
+
     def observe(self, rollouts: Rollouts, reward: RewardResult | None = None) -> None:
         """Let every strategy update its state; the reward is computed again where the caller has none at hand."""
         result = self.rewards(rollouts, "drop") if reward is None else reward

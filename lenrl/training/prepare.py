@@ -136,6 +136,7 @@ def checked(
         raise BadInput("\n".join(faults + unlabelled))
     sizes = {**trainer, "num_generations": layout.num_generations}
     run_info = run_info_of(sizes, layout.updates_per_rollout)
+    run_info = replace(run_info, micro_batch_rows=layout.rows_per_process)
     faults = method.errors(run_info) + _seam_faults(recipe, method, layout) + unlabelled
     if faults:
         raise BadInput("\n".join(faults))

@@ -261,7 +261,7 @@ class RolloutScoring:
             rollouts = rollouts if logp_NT is None else self._with_mean_logp(batch, rollouts, logp_NT)
         kept = list(range(rollouts.P))
         if method.sampling.selects:
-            batch, kept = self._selected(batch, reward.total_PG)
+            batch, kept = self._selected(batch, method.signal(rollouts, reward))
         metrics |= method.metrics(rollouts, reward)
         log = RolloutLog(method, self.problem_set, self.group, self.monitor)
         log.record(replace(current, scored=Scored(rollouts, reward)), advantage, metrics, kept)
@@ -271,10 +271,10 @@ class RolloutScoring:
         self.guard.watch(rollouts)
         return batch
 
-    def _selected(self, batch: TrlBatch, reward_PG: Tensor) -> tuple[TrlBatch, list[int]]:
+    def _selected(self, batch: TrlBatch, signal_P: Tensor) -> tuple[TrlBatch, list[int]]:
         """The batch of the groups that the sampling strategy keeps, and which groups those are."""
         sampling, prompts = self.method.sampling, self.current.prompts
-        batch, kept = keep_groups(batch, reward_PG, sampling, prompts, group=self.group, pad_id=self.pad_id)
+        batch, kept = keep_groups(batch, signal_P, sampling, prompts, group=self.group, pad_id=self.pad_id)
         return self._counted(batch), kept
 
     def _counted(self, batch: TrlBatch) -> TrlBatch:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from lenrl.strategies.base import Sampling
 from lenrl.strategies.faults import calling
-from lenrl.strategies.groups import spread
 from lenrl.training.distributed import ProcessGroup
 from lenrl.training.trl_batch import TrlBatch
 
@@ -80,7 +79,7 @@ def filled(kept: Sequence[int], total: int, prompts: int) -> list[int]:
 
 
 def keep_groups(
-    batch: TrlBatch, reward_PG: Tensor, sampling: Sampling, prompts: int, *, group: ProcessGroup, pad_id: int
+    batch: TrlBatch, signal_P: Tensor, sampling: Sampling, prompts: int, *, group: ProcessGroup, pad_id: int
 ) -> tuple[TrlBatch, list[int]]:
     """The batch of the groups that a sampling strategy keeps, and which groups those are.
 
@@ -89,13 +88,13 @@ def keep_groups(
 
     Args:
         batch: this process's batch of all groups.
-        reward_PG: rewards of the whole generation batch.
+        signal_P: the groups of the whole generation batch that teach something.
         sampling: says which groups to keep.
         prompts: groups that the update takes.
         group, pad_id: see `relayout`.
     """
-    P, G = reward_PG.shape
-    signal_P = spread(reward_PG, ~reward_PG.isnan()).squeeze(1)
+    P = signal_P.shape[0]
+    G = batch["advantages"].shape[0] * group.processes // P
     with calling(sampling):
         kept = sampling.keep(signal_P, prompts).tolist()
     groups = filled(kept, P, prompts)

@@ -15,28 +15,34 @@ _BRACE = re.compile(r"[{}\\]")
 _BLANK = re.compile(r"(?:[\s$~]|\\[\s,;:!])+")
 
 
-def answer_part(text: str, *, think_prefilled: bool = False) -> str | None:
-    """The text in which an answer counts: after the last `</think>`; None if the thinking never ended."""
+def answer_part(text: str, *, think_prefilled: bool = False, read_unfinished: bool = False) -> str | None:
+    """The text in which an answer counts: after the last `</think>`; None if the thinking never ended, and that is
+    not to be read (`read_unfinished`)."""
     closed = text.rfind(_CLOSE)
-    if closed < 0:
-        return None if think_prefilled or _OPEN in text else text
-    part = text[closed + len(_CLOSE) :]
-    return None if _OPEN in part else part
+    part = text if closed < 0 else text[closed + len(_CLOSE) :]
+    unfinished = _OPEN in part or closed < 0 and think_prefilled
+    return None if unfinished and not read_unfinished else part
 
 
-def extract_answer(text: str, *, format: Format = "boxed", think_prefilled: bool = False) -> str | None:
+def extract_answer(
+    text: str, *, format: Format = "boxed", think_prefilled: bool = False, read_unfinished: bool = False
+) -> str | None:
     r"""The answer of a completion, stripped, or None if it gives none.
 
     `think_prefilled`: the chat template opened `<think>`, so text without `</think>` is all thinking.
     `\boxed`, `\boxed {..}` and `\fbox{..}` are boxes, nested and escaped braces count; of nested boxes the
-    innermost last one is read. In `answer_tag` format a box inside the tags may wrap the value.
+    innermost last one is read. In `answer_tag` format a box inside the tags may wrap the value. `read_unfinished`:
+    an answer inside thinking that never ended counts.
 
     >>> extract_answer(r"<think>\boxed{1}</think> so \boxed{\frac{1}{2}}")
     '\\frac{1}{2}'
     >>> extract_answer(r"\boxed{1} no, \boxed{2") is None
     True
+    >>> text = r"<think>\boxed{1}, wait"
+    >>> extract_answer(text), extract_answer(text, read_unfinished=True)
+    (None, '1')
     """
-    part = answer_part(text, think_prefilled=think_prefilled)
+    part = answer_part(text, think_prefilled=think_prefilled, read_unfinished=read_unfinished)
     if part is None:
         return None
     if format == "boxed":
@@ -47,7 +53,9 @@ def extract_answer(text: str, *, format: Format = "boxed", think_prefilled: bool
     return _filled(_last_box(inner) if _BOX.search(inner) else inner)
 
 
-def tag_report(text: str, *, format: Format = "boxed", think_prefilled: bool = False) -> tuple[bool, bool]:
+def tag_report(
+    text: str, *, format: Format = "boxed", think_prefilled: bool = False, read_unfinished: bool = False
+) -> tuple[bool, bool]:
     """(think tags well formed, answer tags well formed).
 
     Think tags: exactly one block that starts the text, its opening tag given by the template if prefilled.
@@ -58,14 +66,17 @@ def tag_report(text: str, *, format: Format = "boxed", think_prefilled: bool = F
         think = opened == 0 and closed == 1
     else:
         think = opened == closed == 1 and text.lstrip().startswith(_OPEN)
-    part = answer_part(text, think_prefilled=think_prefilled)
+    part = answer_part(text, think_prefilled=think_prefilled, read_unfinished=read_unfinished)
     if part is None:
         return think, False
     if format == "boxed":
         once = sum(1 for _ in _BOX.finditer(part)) == 1
     else:
         once = part.count("<answer>") == part.count("</answer>") == 1
-    return think, once and extract_answer(text, format=format, think_prefilled=think_prefilled) is not None
+    answer = extract_answer(
+        text, format=format, think_prefilled=think_prefilled, read_unfinished=read_unfinished
+    )
+    return think, once and answer is not None
 
 
 def _last_box(text: str) -> str | None:

@@ -70,7 +70,15 @@ class Verifier(AnyVerifier):
             stop(pool)
 
     def _extract(self, claim: Claim) -> str | None:
-        return extract_answer(claim.text, format=self.settings.format, think_prefilled=claim.think_prefilled)
+        return extract_answer(claim.text, **self._reading(claim))
+
+    def _reading(self, claim: Claim) -> dict[str, Any]:
+        """Arguments of the functions that find the answer in a claim's text."""
+        return {
+            "format": self.settings.format,
+            "think_prefilled": claim.think_prefilled,
+            "read_unfinished": self.settings.unfinished == "read",
+        }
 
     def _pair(self, claim: Claim) -> Pair:
         """The part of a claim that is judged."""
@@ -93,9 +101,7 @@ class Verifier(AnyVerifier):
         self._counts["claims"] += 1
         if outcome != "ok":
             self._counts[_COUNTERS[outcome]] += 1
-        think, tags = tag_report(
-            claim.text, format=self.settings.format, think_prefilled=claim.think_prefilled
-        )
+        think, tags = tag_report(claim.text, **self._reading(claim))
         if answer is not None and len(answer) > _LOGGED_CHARS:
             answer = answer[: _LOGGED_CHARS - 1] + "…"
         if given is not None:

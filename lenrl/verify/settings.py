@@ -49,6 +49,9 @@ class VerifierSettings(Options):
 
     kind: str = Field("math", description="comparison with the gold answer")
     format: Literal["boxed", "answer_tag"] = Field("boxed", description="place of the answer in the text")
+    unfinished: Literal["no_answer", "read"] = Field(
+        "no_answer", description="an answer in thinking that never ended; some papers' code reads it"
+    )
     workers: int = Field(2, ge=1, le=256, description="worker processes")
     timeout_s: float = Field(2.0, gt=0, le=600, description="CPU seconds; killed after 2x + 1 s by the clock")
     memory_mib: int = Field(1024, ge=64, description="MiB that a worker may add to its start-up size")

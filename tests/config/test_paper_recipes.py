@@ -15,7 +15,7 @@ from lenrl.config import RECIPES, SLOTS, Recipe, compose, group_choices, recipe_
 from lenrl.training.prepare import prepare
 
 PAPER = sorted(name for name in recipe_files() if name.startswith("paper/"))
-SOURCE = re.compile(r"#\s+(paper|script|verl|README|ours|\d(\.\d)?)\b")
+SOURCE = re.compile(r"#\s+(paper|script|verl|OpenRLHF|README|ours|\d(\.\d)?)\b")
 
 # Prompts a rollout, completions a prompt, updates a rollout.
 BATCHES = {
@@ -23,7 +23,7 @@ BATCHES = {
     "drpo_r1_distill_qwen_7b": (128, 8, 4),
     "dot_r1_distill_qwen_1_5b": (128, 32, 4),
     "dot_r1_distill_qwen_7b": (128, 32, 4),
-    "palu_r1_distill_qwen_1_5b": (512, 8, 1),
+    "palu_r1_distill_qwen_1_5b": (512, 8, 16),
     "grpo_lambda_qwen3_8b": (128, 16, 1),
     "curriculum_qwen2_5_7b": (32, 8, 1),
     "surrogate_qwen2_5_math_7b": (128, 8, 1),

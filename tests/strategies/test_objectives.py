@@ -131,6 +131,34 @@ def test_kl_cov_is_inert_at_one_update_a_rollout() -> None:
     assert KlCov().warnings(RunInfo(16, 4096, updates_per_rollout=4)) == []
 
 
+def test_kl_cov_penalises_nothing_where_all_tokens_have_one_advantage() -> None:
+    """`A - mean A` is rounding noise there, and the tokens that it would choose are arbitrary."""
+    batch = random_step()
+    alike = MicroBatch(batch.logp_NT, batch.old_logp_NT, batch.mask_NT, torch.full((8,), 0.1 + 0.2).double())
+    for scope in ("micro_batch", "optimizer_step"):
+        with_penalty, without = (step_gradient(KlCov(coef=c, scope=scope), alike, 2) for c in (5.0, 0.0))
+        assert torch.equal(with_penalty, without)
+
+
+@pytest.mark.parametrize(
+    ("options", "rows", "refused", "warned"),
+    [
+        ({}, 1, True, True),
+        ({"scope": "optimizer_step"}, 1, False, False),
+        ({}, 4, False, True),
+        ({}, 16, False, False),
+        ({}, None, False, False),
+    ],
+)
+def test_kl_cov_where_micro_batches_can_share_one_advantage(
+    options: dict, rows: int | None, refused: bool, warned: bool
+) -> None:
+    run_info = RunInfo(16, 4096, updates_per_rollout=4, micro_batch_rows=rows)
+    rule = KlCov(**options)
+    assert any("scope=optimizer_step" in message for message in rule.errors(run_info)) == refused
+    assert any("scope=optimizer_step" in message for message in rule.warnings(run_info)) == warned
+
+
 @pytest.mark.parametrize("rule", [DrpoObjective, KlCov])
 def test_refused_fields_exist_in_trl(rule: type[Objective]) -> None:
     fields = pytest.importorskip("trl").GRPOConfig.__dataclass_fields__

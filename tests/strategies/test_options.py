@@ -9,6 +9,7 @@ import torch
 
 from lenrl.errors import BadInput
 from lenrl.rollouts import RewardResult
+from lenrl.strategies.advantages.batch_whitened import BatchWhitened
 from lenrl.strategies.advantages.decoupled import Decoupled
 from lenrl.strategies.advantages.gfpo import Gfpo
 from lenrl.strategies.base import MicroBatch, RunInfo, StepTotals
@@ -21,9 +22,11 @@ from lenrl.strategies.budgets.stages import Stages
 from lenrl.strategies.examples import GROUP, groups, show
 from lenrl.strategies.objectives.kl_cov import KlCov
 from lenrl.strategies.rewards.budgeted import Budgeted
+from lenrl.strategies.rewards.dler import Dler
 from lenrl.strategies.rewards.lcpo_max import LcpoMax
 from lenrl.strategies.rewards.range import Range
 from lenrl.strategies.rewards.surrogate import Surrogate
+from lenrl.strategies.sampling.drop_flat import DropFlat
 from lenrl.strategies.sampling.predictive import Predictive
 from lenrl.strategies.truncation.dot import Dot
 
@@ -77,6 +80,36 @@ def test_surrogate(options: dict, rewards: list[float]) -> None:
         rewards[2] = 1 - 2 * (2 / 3) ** 2 if 1 - 2 * (2 / 3) ** 2 < 0 else 0.0
     assert paid[:2] == pytest.approx(rewards[:2])
     assert paid[2:] == pytest.approx([min(0.0, r) for r in rewards[2:]])
+
+
+def test_surrogate_pays_a_thinking_block_of_readable_answers() -> None:
+    batch = GROUP.with_(
+        formatted_PG=torch.tensor([[True, True, False, False]]),
+        think_tags_PG=torch.tensor([[True, False, True, False]]),
+    )
+    more = Surrogate(w_think=0.5)(batch) - Surrogate()(batch)
+    assert show(more) == [[0.5, 0.0, 0.0, 0.0]]
+
+
+def test_batch_whitened_bonus_goes_to_right_rows_of_groups_with_signal() -> None:
+    batch = groups([[100, 200], [100, 200]], [[1, 0], [1, 1]])
+    reward = RewardResult(batch.correct_PG)
+    for over in ("rows", "tokens"):
+        plain, paid = (BatchWhitened(over=over, bonus=bonus)(reward, batch) for bonus in (0.0, 0.1))
+        assert show(paid - plain) == [[0.1, 0.0], [0.0, 0.0]]
+
+
+def test_drop_flat_by_verdict_keeps_groups_whose_rewards_are_equal() -> None:
+    batch = groups([[100, 200], [100, 200]], [[1, 0], [1, 1]], truncated_PG=[[True, False], [True, False]])
+    reward = RewardResult(Dler()(batch))  # 0, 0 and 0, 1
+    assert DropFlat().signal(batch, reward).tolist() == [False, True]
+    assert DropFlat(by="verdict").signal(batch, reward).tolist() == [True, False]
+
+
+def test_verdicts_are_needed_where_an_option_reads_them() -> None:
+    assert not BatchWhitened().reads_verdicts and not DropFlat().reads_verdicts
+    assert BatchWhitened(over="tokens").reads_verdicts and BatchWhitened(bonus=0.1).reads_verdicts
+    assert DropFlat(by="verdict").reads_verdicts
 
 
 def test_gfpo_ranks_by_efficiency() -> None:

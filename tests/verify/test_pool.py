@@ -354,3 +354,17 @@ def test_a_sentence_is_no_gold_answer_of_mathematics(gold):
 )
 def test_words_are_gold_answers(gold):
     assert Math(Limits()).readable(gold)
+
+
+@pytest.mark.parametrize(("unfinished", "correct"), [("no_answer", False), ("read", True)])
+def test_an_answer_in_unfinished_thinking_counts_where_it_is_to_be_read(
+    unfinished: str, correct: bool
+) -> None:
+    text = r"<think>so \boxed{7}, but wait"
+    with Verifier(VerifierSettings(kind="exact", unfinished=unfinished)) as verifier:
+        found = [
+            verifier.verify([Claim(claim, "7", think_prefilled=prefilled)])[0]
+            for claim, prefilled in ((text, False), (text.removeprefix("<think>"), True))
+        ]
+    assert [verdict.correct for verdict in found] == [correct] * 2
+    assert [verdict.answer_tags for verdict in found] == [correct] * 2

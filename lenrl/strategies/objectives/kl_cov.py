@@ -21,14 +21,16 @@ class KlCov(Objective):
     Source: "The Entropy Mechanism", arXiv 2505.22617; used by DOT, arXiv 2601.03969.
 
     Degenerate cases: with one update a rollout the penalty is inert (its gradient at equal log-probs is 0);
-    ties go by batch order, across micro-batches (`scope=optimizer_step`) all tokens at the threshold are
-    taken; rows without kept tokens add 0. Rows of advantage 0 count among the N.
+    where all tokens of the scope have one advantage every covariance is 0, and none is chosen: `A - mean A` would be
+    rounding noise, and the choice arbitrary (the released code makes it); ties go by batch order, across
+    micro-batches (`scope=optimizer_step`) all tokens at the threshold are taken; rows without kept tokens add 0. Rows
+    of advantage 0 count among the N.
 
-    >>> logp = torch.tensor([[-1.0, -2.0]])
-    >>> batch = MicroBatch(logp, logp - 0.5, torch.tensor([[True, True]]), torch.tensor([1.0]))
-    >>> loss, metrics = KlCov()(batch, StepTotals(rows=1, tokens=2, kl_tokens=0, processes=1))
+    >>> logp = torch.tensor([[-1.0], [-2.0]])
+    >>> batch = MicroBatch(logp, logp - 0.5, torch.tensor([[True], [True]]), torch.tensor([1.0, -1.0]))
+    >>> loss, metrics = KlCov()(batch, StepTotals(rows=2, tokens=2, kl_tokens=0, processes=1))
     >>> round(loss.item(), 4), metrics
-    (-1.3987, {'kl_cov_share': 0.5, 'kl_cov_idle': 0.0})
+    (0.25, {'kl_cov_share': 0.5, 'kl_cov_idle': 0.0})
     """
 
     name = "kl_cov"
@@ -60,7 +62,7 @@ class KlCov(Objective):
         """Means and threshold over all valid tokens of the step: what `scope=optimizer_step` selects by."""
         logp = gather(_flat([batch.logp_NT[batch.mask_NT] for batch in batches]))
         advantage = gather(_flat([advantages(batch)[batch.mask_NT] for batch in batches]))
-        if logp.numel() == 0:
+        if logp.numel() == 0 or not _differ(advantage):
             return {"logp_mean": 0.0, "advantage_mean": 0.0, "threshold": float("inf")}
         cov = (advantage - advantage.mean()) * (logp - logp.mean())
         threshold = cov.topk(self._count(cov.numel())).values[-1]
@@ -74,11 +76,13 @@ class KlCov(Objective):
         """bool (N, T): the tokens that get the penalty."""
         logp, advantage = batch.logp_NT.detach().double(), advantage.double()
         chosen = torch.zeros_like(batch.mask_NT)
+        if self.coef == 0:  # nothing was surveyed
+            return chosen
         if self.scope == "optimizer_step":
             centred = (advantage - totals.extra["advantage_mean"]) * (logp - totals.extra["logp_mean"])
             return batch.mask_NT & (centred >= totals.extra["threshold"] - 1e-12)
         valid = batch.mask_NT
-        if not valid.any():
+        if not _differ(advantage[valid]):
             return chosen
         cov = (advantage[valid] - advantage[valid].mean()) * (logp[valid] - logp[valid].mean())
         top = torch.argsort(cov, descending=True, stable=True)[: self._count(cov.numel())]
@@ -90,19 +94,38 @@ class KlCov(Objective):
     def _count(self, tokens: int) -> int:
         return max(1, int(self.ratio * tokens + 1e-9))
 
-    def warnings(self, run_info: RunInfo) -> list[str]:
-        if run_info.updates_per_rollout > 1:
+    def errors(self, run_info: RunInfo) -> list[str]:
+        if self.scope == "optimizer_step" or run_info.micro_batch_rows != 1 or self.coef == 0:
             return []
         return [
-            "objective 'kl_cov' is inert at one update a rollout: log-probs and old log-probs are equal and "
-            "the penalty has no gradient; set steps_per_generation to 4 times gradient_accumulation_steps"
+            "objective 'kl_cov' with objective.scope=micro_batch and one row a micro-batch: all its tokens have one "
+            "advantage, so that no token has a covariance and none is penalised; set objective.scope=optimizer_step"
         ]
+
+    def warnings(self, run_info: RunInfo) -> list[str]:
+        messages, rows, size = [], run_info.micro_batch_rows, run_info.num_generations
+        if self.scope == "micro_batch" and rows is not None and size is not None and rows < size:
+            messages.append(
+                f"objective 'kl_cov': micro-batches of {rows} rows, fewer than a group's {size}, may hold only one "
+                "advantage, and then penalise no token; objective.scope=optimizer_step compares the whole step's tokens"
+            )
+        if run_info.updates_per_rollout == 1:
+            messages.append(
+                "objective 'kl_cov' is inert at one update a rollout: log-probs and old log-probs are equal and "
+                "the penalty has no gradient; set steps_per_generation to 4 times gradient_accumulation_steps"
+            )
+        return messages
 
 
 def advantages(batch: MicroBatch) -> Tensor:
     """(N, T): the advantage of every token."""
     a = batch.advantage_N
     return a if a.dim() == 2 else a[:, None].expand_as(batch.mask_NT)
+
+
+def _differ(advantage: Tensor) -> bool:
+    """Two tokens have different advantages."""
+    return advantage.numel() > 0 and bool(advantage.min() < advantage.max())
 
 
 def _flat(pieces: Sequence[Tensor]) -> Tensor:

@@ -15,10 +15,10 @@ class Surrogate(Reward):
 
     `x = min(1, L / horizon)`. `shape=quadratic`: `len = 1 - (1 - x/peak)^2` for `x <= peak`, else `1 - 2
     ((x - peak) / (1 - peak))^2`: 0 at 0, 1 at the peak, -1 at 1. `shape=polyline`: `2x` up to 0.5, then `3
-    - 4x`. `r = w_format + len` if the format is right, else `min(0, len)`.
+    - 4x`. `r = w_format + w_think [think tags well formed] + len` if the format is right, else `min(0, len)`.
 
     Source: "Surrogate signals from format and length", arXiv 2505.19439; its logs used 0.5 for the format
-    where the paper prints 1.
+    where the paper prints 1. Its code pays 0.5 for a `<think>` block too, which the paper's model does not write.
 
     Degenerate cases: truncated completions sit at the horizon and get -1, which is the signal: keep them in
     the loss. Declares `monotone_length`: up to the peak more tokens pay more.
@@ -39,6 +39,7 @@ class Surrogate(Reward):
     horizon: int | None = Field(default=None, gt=0)  # tokens; None: L_max
     peak: float = Field(default=0.5, gt=0, lt=1)  # share of the horizon
     w_format: float = Field(default=0.5, ge=0)
+    w_think: float = Field(default=0.0, ge=0)
     shape: Literal["quadratic", "polyline"] = "quadratic"
 
     @model_validator(mode="after")
@@ -57,7 +58,8 @@ class Surrogate(Reward):
             rise = 1 - (1 - x / self.peak).square()
             fall = 1 - 2 * ((x - self.peak) / (1 - self.peak)).square()
             length = torch.where(x <= self.peak, rise, fall)
-        return torch.where(rollouts.formatted_PG, self.w_format + length, length.clamp(max=0.0))
+        form = self.w_format + self.w_think * rollouts.think_tags_PG.double()
+        return torch.where(rollouts.formatted_PG, form + length, length.clamp(max=0.0))
 
     def warnings(self, run_info: RunInfo) -> list[str]:
         best = self.peak * (self.horizon or run_info.max_length)

@@ -1,12 +1,19 @@
 """Groups without signal are dropped."""
 
+from typing import Literal
+
 from torch import Tensor
 
+from lenrl.rollouts import RewardResult, Rollouts
+from lenrl.strategies import groups
 from lenrl.strategies.base import Sampling
 
 
 class DropFlat(Sampling):
     """Sample the prompts of the step, keep only the groups whose rewards differ.
+
+    `by=verdict`: whose verdicts differ, as DLER's code has it, which filters before it takes off for what is
+    unfinished.
 
     Source: dynamic sampling without a refill, DAPO, arXiv 2503.14476, section 3.2; DLER, arXiv 2510.15110.
 
@@ -18,6 +25,18 @@ class DropFlat(Sampling):
     """
 
     name = "drop_flat"
+
+    by: Literal["reward", "verdict"] = "reward"  # what has to differ
+
+    @property
+    def reads_verdicts(self) -> bool:  # type: ignore[override]
+        """Verdicts must be known where they decide."""
+        return self.by == "verdict"
+
+    def signal(self, rollouts: Rollouts, reward: RewardResult) -> Tensor:
+        if self.by == "reward":
+            return super().signal(rollouts, reward)
+        return groups.spread(rollouts.correct_PG, rollouts.known_PG).squeeze(1)
 
     def factor(self) -> float:
         return 1.0

@@ -8,7 +8,6 @@ from pydantic import Field, PrivateAttr, model_validator
 from torch import Tensor
 
 from lenrl.rollouts import RewardResult, Rollouts
-from lenrl.strategies import groups
 from lenrl.strategies.base import Sampling
 
 
@@ -60,8 +59,8 @@ class Predictive(Sampling):
         return signal_P.nonzero().squeeze(1)[:prompts]
 
     def observe(self, rollouts: Rollouts, reward: RewardResult) -> None:
-        signal = groups.spread(reward.total_PG, ~reward.total_PG.isnan())
-        self._history = [*self._history, signal.double().mean().item()][-self.window :]
+        signal_P = self.signal(rollouts, reward)
+        self._history = [*self._history, signal_P.double().mean().item()][-self.window :]
 
     def state_dict(self) -> dict[str, Any]:
         return {"history": list(self._history)}
