@@ -6,6 +6,7 @@ their links and anchors.
 """
 
 import html
+import logging
 import posixpath
 import re
 from pathlib import Path
@@ -21,6 +22,10 @@ OUTSIDE = ("README.md", "CHANGELOG.md", "SECURITY.md", "examples/README.md")
 LINK = re.compile(r"(\]\()([^)#:\s]+)(#[^)\s]*)?(\))")
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+ELSEWHERE = re.compile(
+    r"""<(?:script|img|iframe|link rel="(?:stylesheet|preconnect)")[^>]*(?:src|href)="(?:https?:)?//[^"]*"""
+)
+LOG = logging.getLogger("mkdocs.hooks.site")
 SHOWN = {".py": "python", ".yaml": "yaml"}  # as a page; other files are copied
 
 
@@ -73,6 +78,12 @@ def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files
         ),
         content,
     )
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> None:
+    """A page that would load anything from elsewhere is warned of, which ends a strict build."""
+    if found := ELSEWHERE.search(output):
+        LOG.warning("%s loads something from elsewhere: %s", page.file.src_uri, found[0])
 
 
 def _outside(place: str, config: MkDocsConfig) -> File:
