@@ -5,7 +5,8 @@ end-of-text token. All intervals are 95 % intervals over prompts: they speak of 
 kind, not of new samples of the same problems. Definitions and sources: docs/measures.md.
 """
 
-from lenrl.measures.budget import accuracy_within, area_within, pareto_front
+from lenrl.measures.best import Ranking, certainty, rank
+from lenrl.measures.budget import accuracy_within, area_within, pareto_front, right_within
 from lenrl.measures.excess import RULER_RANGES, in_range, words, yap_index, yap_score
 from lenrl.measures.intervals import Estimate, accuracy, mean_tokens
 from lenrl.measures.lengths import loops, prompt_lengths

@@ -20,7 +20,14 @@ def accuracy_within(
     >>> accuracy_within([[1], [1]], [[10], [30]], [[0], [0]], 20).value
     0.5
     """
-    return accuracy(_finished_correct(correct_PS, truncated_PS) * (table(tokens_PS) <= budget))
+    return accuracy(right_within(correct_PS, tokens_PS, truncated_PS, budget))
+
+
+def right_within(
+    correct_PS: ArrayLike, tokens_PS: ArrayLike, truncated_PS: ArrayLike, budget: float
+) -> Array:
+    """Verdicts (P, S) if only answers finished within `budget` tokens count."""
+    return _finished_correct(correct_PS, truncated_PS) * (table(tokens_PS) <= budget)
 
 
 def area_within(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lenrl.measures.arrays import Array, prompt_means, table
+from lenrl.measures.arrays import LEVEL, Array, prompt_means, table
 from lenrl.measures.intervals import Estimate, accuracy
 
 RESAMPLES = 4000
@@ -28,10 +28,6 @@ def compare(
 ) -> Comparison:
     """Paired comparison: prompts are resampled, both models' rows of a prompt stay together.
 
-    The accuracy difference is the mean over the prompts that both have a known verdict of. Its bootstrap
-    includes one pseudo-prompt won and one lost, together worth one discordant sample (after Agresti and Min,
-    2005): without them, two models that agree on all prompts would be declared equal with certainty.
-
     Args:
         correct0_PS, tokens0_PS: the base's verdicts and tokens, (P, S).
         correct_PS, tokens_PS: the model's; same prompts in the same order, S may differ.
@@ -47,10 +43,41 @@ def compare(
     low, high = np.percentile(ratios, [2.5, 97.5])
     ratio = Estimate(float(model.mean() / base.mean()), float(low), float(high))
     return Comparison(
-        accuracy_diff=_accuracy_difference(table(correct0_PS), table(correct_PS), rng),
+        accuracy_diff=accuracy_difference(table(correct0_PS), table(correct_PS), rng),
         tokens_ratio=ratio,
         aes=aes(_share(correct0_PS), _share(correct_PS), float(base.mean()), float(model.mean())),
     )
+
+
+def accuracy_difference(
+    base_PS: Array, model_PS: Array, rng: np.random.Generator, level: float = LEVEL
+) -> Estimate | None:
+    """Mean difference, model minus base, over the prompts that both have a known verdict of; None: there are none.
+
+    Its bootstrap includes one pseudo-prompt won and one lost, together worth one discordant sample (after Agresti
+    and Min, 2005): without them, two models that agree on all prompts would be declared equal with certainty.
+
+    Args:
+        base_PS, model_PS: verdicts, (P, S), of the same prompts in the same order.
+        rng: of the resampling.
+        level: of the interval, a share.
+    """
+    if len(base_PS) != len(model_PS):
+        raise ValueError(
+            f"{len(base_PS)} prompts against {len(model_PS)}: a paired comparison needs the same prompts"
+        )
+    known = ~np.isnan(base_PS).all(axis=1) & ~np.isnan(model_PS).all(axis=1)
+    if not known.any():
+        return None
+    base, _ = prompt_means(base_PS[known])
+    model, samples = prompt_means(model_PS[known])
+    diff = model - base
+    pseudo = math.sqrt(0.5 / samples)
+    means = _resampled(rng, np.concatenate([diff, [pseudo, -pseudo]]))
+    tail = 50 * (1 - level)
+    low, high = np.percentile(means, [tail, 100 - tail])
+    value = float(diff.mean())
+    return Estimate(value, max(-1.0, min(value, float(low))), min(1.0, max(value, float(high))))
 
 
 def aes(
@@ -78,20 +105,6 @@ def aes(
 def _share(correct_PS: ArrayLike) -> float | None:
     estimate = accuracy(correct_PS)
     return None if estimate is None else estimate.value
-
-
-def _accuracy_difference(base_PS: Array, model_PS: Array, rng: np.random.Generator) -> Estimate | None:
-    known = ~np.isnan(base_PS).all(axis=1) & ~np.isnan(model_PS).all(axis=1)
-    if not known.any():
-        return None
-    base, _ = prompt_means(base_PS[known])
-    model, samples = prompt_means(model_PS[known])
-    diff = model - base
-    pseudo = math.sqrt(0.5 / samples)
-    means = _resampled(rng, np.concatenate([diff, [pseudo, -pseudo]]))
-    low, high = np.percentile(means, [2.5, 97.5])
-    value = float(diff.mean())
-    return Estimate(value, max(-1.0, min(value, float(low))), min(1.0, max(value, float(high))))
 
 
 def _resampled(rng: np.random.Generator, values_P: Array) -> Array:
