@@ -16,10 +16,11 @@ EXAMPLES = (
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "compare",
-        "Compare what was measured of several models, and write a page that needs no network: accuracy over\n"
-        "tokens with intervals, a table, lengths by verdict, training curves, the effect of each setting that\n"
-        "differs, and the same problems as the models answered them. A RUN is a run's folder, a sweep's (all its\n"
-        "finished trials), or what `lenrl eval --out` wrote. Differences are to the first model, problem by problem.",
+        "Compare what was measured of several models: which one is best, by how much, and which others can't be\n"
+        "told apart from it. Writes a page that needs no network: accuracy over tokens with intervals, a table,\n"
+        "lengths by verdict, training curves, the effect of each swept setting, and the same problems as the models\n"
+        "answered them. A RUN is a run's folder, a sweep's (all its finished trials), or what `lenrl eval --out`\n"
+        "wrote. Differences are to each run's own base, problem by problem.",
         EXAMPLES,
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN")
@@ -33,11 +34,18 @@ def main(arguments: Sequence[str]) -> int:
 
     from lenrl.api.verbs import compare
     from lenrl.report import pictures
-    from lenrl.report.tables import compared_table
+    from lenrl.report.tables import compared_tables
 
     compared = compare(options.runs, options.out)
     console = Terminal()
-    console.print(compared_table(compared.rows()))
+    for table in compared_tables(compared.tables()):
+        console.print(table)
+    for standing in compared.standings:
+        console.print(
+            Text(f"Best, {standing.decoding} (* in the table; ~ not told apart from it):", style="bold")
+        )
+        for card in standing.cards():
+            console.print(Text(f"  {card.label}: {card.name}, {card.figure}. {card.note}"), soft_wrap=True)
     for warning in compared.warnings:
         console.print(Text(f"not alike: {warning}"), soft_wrap=True)
     written = [options.out]

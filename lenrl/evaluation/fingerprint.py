@@ -56,9 +56,14 @@ def fingerprint(
 
 def differences(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
     """Differences of two fingerprints, e.g. `decoding.samples 4 against 8`; empty if figures are comparable."""
+    return [f"{key} {left} against {right}" for key, left, right in differing(one, other)]
+
+
+def differing(one: Mapping[str, object], other: Mapping[str, object]) -> list[tuple[str, str, str]]:
+    """Dotted keys in which two fingerprints differ, each with both values, shortened."""
     left, right = dict(_flat(one)), dict(_flat(other))
     return [
-        f"{key} {_short(left.get(key))} against {_short(right.get(key))}"
+        (key, _short(left.get(key)), _short(right.get(key)))
         for key in dict.fromkeys([*left, *right])
         if key != "hash" and left.get(key) != right.get(key)
     ]

@@ -2,30 +2,30 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from lenrl.measures import Comparison
 from lenrl.measures.format import Figures, change, points, share, tokens, with_interval
-from lenrl.report import figures
-from lenrl.report.figures import Figure
-from lenrl.report.sources import Entry, Training, otherwise_measured, paired, varied
+from lenrl.report import conditions, figures
+from lenrl.report.entries import Entry, Training, paired, varied
+from lenrl.report.panels import Figure
+from lenrl.report.standings import standings
 from lenrl.report.tables import Cell, decoding_name
 
-HEADER = (
-    "model",
-    "decoding",
+MEASURED = (
     "accuracy",
     "tokens",
+    "accuracy diff.",
+    "tokens diff.",
     "p95",
     "if right",
     "if wrong",
     "truncated",
-    "accuracy diff.",
-    "tokens diff.",
 )
 
 
 class Compared:
-    """Entries, and each one's difference to the first of its decoding.
+    """Entries, and each one's difference to its own base: the model that its run began with, else the first.
 
     Args:
         entries: what was measured.
@@ -33,20 +33,24 @@ class Compared:
     """
 
     def __init__(self, entries: Sequence[Entry], unmeasured: Mapping[str, Training] | None = None) -> None:
-        self.entries = list(entries)
+        self.entries = _ordered(entries)
         self.trainings = {e.name: e.training for e in self.entries if e.training} | dict(unmeasured or {})
-        self.bases: dict[str, Entry] = {}
-        self.pairs: dict[int, Comparison | None] = {}
-        self.warnings: list[str] = []
-        for number, entry in enumerate(self.entries):
-            base = self.bases.setdefault(entry.decoding, entry)
-            self.pairs[number] = paired(base, entry)
-            unlike = otherwise_measured(base, entry)
-            if unlike:
-                self.warnings.append(
-                    f"{entry.name} ({entry.decoding}) was not measured like {base.name}: {'; '.join(unlike[:4])}"
-                    + (f" and {len(unlike) - 4} more" if len(unlike) > 4 else "")
-                )
+        self.bases = [self._base(entry) for entry in self.entries]
+        self.pairs = {n: base and paired(base, self.entries[n]) for n, base in enumerate(self.bases)}
+        self.swept = list(dict.fromkeys(key for entry in self.entries for key in entry.swept))
+        self.header = ("model", "decoding", *self.swept, *MEASURED)
+        both = list(zip(self.entries, self.bases, strict=True))
+        self.standings, unranked = standings([(entry, base) for entry, base in both if base])
+        own = [(entry, base) for entry, base in both if base]
+        first = {entry.decoding: entry for entry, _ in reversed(own)}
+        like = [(entry, first[entry.decoding]) for entry, _ in own]
+        self.warnings = [*conditions.warnings(own), *conditions.warnings(like), *unranked]
+
+    def _base(self, entry: Entry) -> Entry | None:
+        """The model that an entry is compared with; None: it is such a one itself."""
+        same = [other for other in self.entries if other.decoding == entry.decoding]
+        own = next((other for other in same if other.key == entry.against), None)
+        return None if entry.base else own or (same[0] if same[0] is not entry else None)
 
     @property
     def two(self) -> bool:
@@ -54,34 +58,46 @@ class Compared:
         return len({entry.name for entry in self.entries}) == 2
 
     def figures(self) -> dict[str, Figure]:
-        return figures.all_figures(self.entries, self.trainings)
+        return figures.all_figures(self.entries, self.bases, self.trainings)
 
     def rows(self) -> list[list[Cell]]:
-        """The table: a row an entry, in the order of `HEADER`."""
-        return [self._row(entry, self.pairs[number]) for number, entry in enumerate(self.entries)]
+        """The table: a row an entry, in the order of `header`."""
+        return [self._row(number) for number in range(len(self.entries))]
 
-    def _row(self, entry: Entry, pair: Comparison | None) -> list[Cell]:
+    def tables(self) -> dict[str, list[list[Cell]]]:
+        """The rows of each decoding, without its column, with bars of their intervals."""
+        found: dict[str, list[list[Cell]]] = {}
+        for entry, row in zip(self.entries, self.rows(), strict=True):
+            found.setdefault(decoding_name(entry.figures), []).append([row[0], *row[2:]])
+        return {name: _barred(rows) for name, rows in found.items()}
+
+    def _row(self, number: int) -> list[Cell]:
+        entry, pair = self.entries[number], self.pairs[number]
         f = entry.figures
-        row = [
-            Cell(entry.name, entry.name),
-            Cell(decoding_name(f), f["decoding"]),
-            Cell(with_interval(f["accuracy"], f["accuracy_ci95"], share), f["accuracy"]),
-            Cell(with_interval(f["tokens_mean"], f["tokens_mean_ci95"], tokens), f["tokens_mean"]),
-            *(Cell(tokens(f[key]), f[key]) for key in ("tokens_p95", "tokens_correct", "tokens_wrong")),
-            Cell(share(f["truncated_share"]), f["truncated_share"]),
+        mark = next((s.mark(entry) for s in self.standings if s.decoding == entry.decoding), "")
+        row = [Cell(entry.name, entry.name, mark=mark), Cell(decoding_name(f), f["decoding"])]
+        row += [Cell(entry.swept.get(key, ""), entry.swept.get(key)) for key in self.swept]
+        row += [
+            Cell(with_interval(f["accuracy"], f["accuracy_ci95"], share), f["accuracy"], f["accuracy_ci95"]),
+            Cell(
+                with_interval(f["tokens_mean"], f["tokens_mean_ci95"], tokens),
+                f["tokens_mean"],
+                f["tokens_mean_ci95"],
+            ),
         ]
         gain, ratio = (pair.accuracy_diff, pair.tokens_ratio) if pair else (None, None)
         for difference, write in ((gain, points), (ratio, change)):
             shown = with_interval(difference.value, difference.ci95, write) if difference else "-"
             row.append(Cell(shown, difference.value if difference else None))
-        return row
+        row += [Cell(tokens(f[key]), f[key]) for key in ("tokens_p95", "tokens_correct", "tokens_wrong")]
+        return [*row, Cell(share(f["truncated_share"]), f["truncated_share"])]
 
     def cards(self) -> list[dict[str, str | list[str]]]:
         """The headline of two models: accuracy and tokens before and after, and their difference, a decoding."""
         cards: list[dict[str, str | list[str]]] = []
         for number, entry in enumerate(self.entries if self.two else []):
-            base, pair = self.bases[entry.decoding], self.pairs[number]
-            if base is entry:
+            base, pair = self.bases[number], self.pairs[number]
+            if base is None:
                 continue
             both = (base.figures, entry.figures)
             gain = pair.accuracy_diff if pair else None
@@ -94,12 +110,17 @@ class Compared:
 
     def lead(self) -> str:
         """The measured models, problems and base in a sentence."""
-        names = ", ".join(dict.fromkeys(entry.name for entry in self.entries if not entry.base))
+        names = list(dict.fromkeys(e.name for e, base in zip(self.entries, self.bases, strict=True) if base))
+        names = names or list(dict.fromkeys(entry.name for entry in self.entries))
         measured = {(f["prompts"], f["split"], f["task"]) for f in (entry.figures for entry in self.entries)}
         prompts, split, task = min(measured, key=str)
         problems = f" on {prompts} {split} problems of {task}" if len(measured) == 1 else ""
-        base = next((f" Base: {entry.name}." for entry in self.entries if entry.base), "")
-        return f"{len(self.entries)} evaluations{problems}: {names}.{base} 95 % intervals over problems."
+        bases = list(dict.fromkeys(base.name for base in self.bases if base))
+        who = names[0] if len(names) == 1 else f"{len(names)} models"
+        against = (
+            f", against {bases[0]}" if len(bases) == 1 else ", each against its own base" if bases else ""
+        )
+        return f"{who}{problems}{against}. 95 % intervals over problems."
 
     def breakdowns(self) -> list[dict[str, object]]:
         """Accuracy and tokens by part of a mix and by difficulty, as far as there are any."""
@@ -108,40 +129,94 @@ class Compared:
         return [{"kind": kind, "id": name, **table} for kind, name, table in tables if table]
 
     def _breakdown(self, key: str) -> dict[str, object] | None:
-        """Accuracy and tokens a part or difficulty, of each entry of the first decoding."""
+        """Accuracy and tokens a part or difficulty, of each entry of the first decoding; a row a model."""
         first = self.entries[0].decoding if self.entries else None
         entries = [e for e in self.entries if e.decoding == first and e.figures.get(key)]
         if not entries:
             return None
         tables = [entry.figures[key] for entry in entries]
+        grades = {grade: found for table in tables for grade, found in table.items()}
         rows = []
-        for grade in dict.fromkeys(grade for table in tables for grade in table):
-            figures_ = [table.get(grade) for table in tables]
-            prompts = next(f["prompts"] for f in figures_ if f)
-            cells = [
-                cell
-                for f in figures_
-                for cell in ((share(f["accuracy"]), tokens(f["tokens_mean"])) if f else ("-", "-"))
-            ]
-            rows.append([grade, prompts, *cells])
-        return {"decoding": entries[0].decoding, "models": [entry.name for entry in entries], "rows": rows}
+        for entry, table in zip(entries, tables, strict=True):
+            found = [table.get(grade) for grade in grades]
+            cells = [(share(f["accuracy"]), tokens(f["tokens_mean"])) if f else ("-", "-") for f in found]
+            rows.append([entry.name, *(cell for pair in cells for cell in pair)])
+        heads = [f"{grade}, {found['prompts']} problems" for grade, found in grades.items()]
+        return {"decoding": entries[0].decoding, "grades": heads, "rows": rows}
 
     def settings(self) -> dict[str, object]:
-        """Settings that differ, the recipes as they were written, the first evaluation's fingerprint."""
+        """Settings that differ, a row a run; the recipes as they were written, the first evaluation's fingerprint."""
         runs = list({entry.name: entry for entry in self.entries if entry.settings}.values())
-        rows = [
-            [key, *(figures.short_value(e.settings[key]) if key in e.settings else "" for e in runs)]
-            for key in varied(runs)
-        ]
+        keys = varied(runs)
+        rows = []
+        for entry in runs:
+            values = [
+                figures.short_value(entry.settings[key]) if key in entry.settings else "" for key in keys
+            ]
+            lines = entry.training.metrics if entry.training else ()
+            steps = lines[-1].get("step", "") if lines else ""
+            rows.append([entry.name, steps, *values, _near(entry.folder)])
         first = self.entries[0].figures["fingerprint"] if self.entries else None
         return {
-            "names": [entry.name for entry in runs],
+            "keys": keys,
             "rows": rows,
             "recipes": {
                 name: training.recipe for name, training in self.trainings.items() if training.recipe
             },
             "fingerprint": first and json.dumps(first, indent=2),
         }
+
+
+def _ordered(entries: Sequence[Entry]) -> list[Entry]:
+    """Bases first, then the most accurate first; of models without a base the first is one."""
+    known = {entry.against for entry in entries}
+    first = {entry.decoding: entry for entry in reversed(entries)}
+    based = {entry.decoding for entry in entries if entry.base or entry.key in known}
+
+    order = list(first)[::-1]
+
+    def place(entry: Entry) -> tuple[bool, int, float]:
+        base = (
+            entry.base or entry.key in known or entry.decoding not in based and first[entry.decoding] is entry
+        )
+        accurate = 0.0 if base else entry.figures["accuracy"] or 0.0
+        return not base, order.index(entry.decoding), -accurate
+
+    return sorted(entries, key=place)
+
+
+def _barred(rows: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
+    """The rows with bars of the intervals, on one scale a column: percentages of its width."""
+    scales = []
+    for column in zip(*rows, strict=True):
+        ends = [
+            end for cell in column if cell.interval for end in (*cell.interval, cell.value) if _finite(end)
+        ]
+        scales.append((min(ends), max(ends)) if ends else None)
+    return [[_bar(cell, scale) for cell, scale in zip(row, scales, strict=True)] for row in rows]
+
+
+def _bar(cell: Cell, scale: tuple[float, float] | None) -> Cell:
+    if scale is None or cell.interval is None or cell.value is None:
+        return cell
+    low, high = scale
+    ends = [
+        low if cell.interval[0] is None else cell.interval[0],
+        high if cell.interval[1] is None else cell.interval[1],
+    ]
+    places = (round(100 * (end - low) / ((high - low) or 1), 2) for end in (*ends, float(cell.value)))
+    return cell._replace(bar=tuple(places))
+
+
+def _near(folder: Path | None) -> str:
+    """A folder as it is written from here."""
+    if folder is None:
+        return ""
+    return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
+
+
+def _finite(end: object) -> bool:
+    return isinstance(end, int | float)
 
 
 def _saved(both: tuple[Figures, Figures], pair: Comparison | None) -> str:

@@ -1,111 +1,114 @@
-"""Figures as plotly's plain data: drawn by the page's script and by matplotlib, and written as CSV.
+"""Figures of a comparison: all of them by name, the front of accuracy and tokens, the effects of settings."""
 
-A colour is a hex value or a role (`before`, `after`, `text`, `grid`), for which the page puts the theme's colour.
-"""
-
+import colorsys
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
-
-import numpy as np
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lenrl.measures import pareto_front
-from lenrl.measures.format import Figures
-from lenrl.report.sources import Entry, Training, varied
+from lenrl.report import multiples
+from lenrl.report.entries import Entry, Training, varied
+from lenrl.report.panels import PERCENT, Figure, Panel, Part, axes, error, layout, line
 
-Figure = dict[str, Any]
-Part = dict[str, Any]  # of a figure: a trace, its points, a layout
-
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c564b", "#7f7f7f")
-SHOWN_AT_FIRST = 6  # runs; the others' curves are one click away in the legend
-BINS = 24  # of lengths; lines of several models over one another need wide ones
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6fd1", "#a65628")
+SHAPES = ("circle", "diamond", "square", "cross", "triangle-up", "star")  # one a decoding
 MAX_OPTIONS = 6  # swept options whose effect is drawn
-MAX_POINTS = 600  # of a curve; longer ones are thinned, the page stays small
-PERCENT = {"tickformat": ".0%"}
-VERDICTS = ((True, "right", "solid"), (False, "wrong", "dot"), (None, "unknown", "dash"))
-CURVES = {  # key in metrics.jsonl: (title, key in dev.jsonl)
-    "accuracy": ("accuracy", "eval_accuracy"),
-    "tokens_mean": ("tokens", "eval_tokens"),
-    "reward": ("reward", ""),
-    "truncated_share": ("truncated share", "eval_truncated_share"),
-}
 
 
-def all_figures(entries: Sequence[Entry], trainings: Mapping[str, Training]) -> dict[str, Figure]:
-    """Every figure that there is something to draw of, by its name.
+def all_figures(
+    entries: Sequence[Entry], bases: Sequence[Entry | None], trainings: Mapping[str, Training]
+) -> dict[str, Figure]:
+    """Every figure that there is something to draw of, by its name; `lengths`, `lengths-2` are of two decodings.
 
     Args:
         entries: what was measured.
+        bases: of each entry the one that it is compared with; None: it is such a one itself.
         trainings: what was trained, by the name of its entries.
     """
     names = dict.fromkeys([*(entry.name for entry in entries), *trainings])
-    palette = colours(list(names), {entry.name for entry in entries if entry.base})
-    drawn = {
-        "front": front(entries, palette),
-        "lengths": lengths(entries, palette),
-        "curves": curves(trainings, palette),
-        "effects": effects(entries),
-    }
-    return {name: figure for name, figure in drawn.items() if figure is not None}
+    palette = colours(list(names), {entry.name for entry in bases if entry})
+    drawn: dict[str, Figure] = {}
+    for kind, found in (
+        ("front", [front(entries, palette)]),
+        ("budgets", multiples.budgets(entries, bases, palette)),
+        ("lengths", multiples.lengths(entries, bases, palette)),
+        ("effects", [effects(entries, palette)]),
+        ("curves", multiples.curves(trainings, palette)),
+    ):
+        for number, figure in enumerate(figure for figure in found if figure):
+            drawn[kind if number == 0 else f"{kind}-{number + 1}"] = figure
+    return drawn
 
 
 def colours(names: Sequence[str], bases: Iterable[str] = ()) -> dict[str, str]:
-    """A colour for each model: of two, the first is `before` and the second `after`.
+    """A colour of its own for each run, one for all bases; of two models, the first is `before`, the second `after`.
 
     >>> colours(["base", "run"]), colours(["base", "a", "b"], ["base"])["base"]
     ({'base': 'before', 'run': 'after'}, 'before')
     """
     if len(names) <= 2:
         return dict(zip(names, ("before", "after")[-len(names) :], strict=False))
-    return {
-        name: "before" if name in bases else COLOURS[number % len(COLOURS)]
-        for number, name in enumerate(names)
-    }
+    free = _hues()
+    return {name: "before" if name in set(bases) else next(free) for name in names}
+
+
+def _hues() -> Iterator[str]:
+    """Colours that are told apart in both themes: a well-known palette, then hues of the golden ratio."""
+    yield from COLOURS
+    number = 0
+    while True:
+        number += 1
+        red, green, blue = colorsys.hls_to_rgb(number * 0.618034 % 1, (0.42, 0.58)[number % 2], 0.6)
+        yield f"#{round(255 * red):02x}{round(255 * green):02x}{round(255 * blue):02x}"
+
+
+def shapes(entries: Iterable[Entry]) -> dict[str, str]:
+    """A shape for each decoding."""
+    decodings = dict.fromkeys(entry.decoding for entry in entries)
+    return {name: SHAPES[number % len(SHAPES)] for number, name in enumerate(decodings)}
 
 
 def front(entries: Sequence[Entry], palette: Mapping[str, str]) -> Figure | None:
-    """Accuracy over tokens with 95 % intervals, joined a decoding: two models, else those on the Pareto front."""
+    """Accuracy over tokens with 95 % intervals, a panel a decoding; joined: two models, else the Pareto front."""
     known = [entry for entry in entries if entry.figures["accuracy"] is not None]
     if not known:
         return None
-    traces: list[Part] = [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": _label(entry),
-            "x": [entry.figures["tokens_mean"]],
-            "y": [entry.figures["accuracy"]],
-            "error_x": _error(entry.figures, "tokens_mean"),
-            "error_y": _error(entry.figures, "accuracy"),
-            "hovertemplate": "%{x:.1f} tokens, accuracy %{y:.1%}",
-            "marker": {
-                "size": 11,
-                "symbol": "diamond" if entry.decoding == "greedy" else "circle",
-                "color": palette[entry.name],
-            },
-        }
-        for entry in known
-    ]
-    for decoding in dict.fromkeys(entry.decoding for entry in known):
+    shape, legend = shapes(known), set[str]()
+    traces: list[Part] = []
+    for panel, decoding in enumerate(shape):
         same = [entry for entry in known if entry.decoding == decoding]
         joined = same if len(palette) == 2 else undominated(same)
         if len(joined) > 1:
-            traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "lines",
-                    "name": f"{'change' if len(palette) == 2 else 'front'}, {decoding}",
-                    "x": [entry.figures["tokens_mean"] for entry in joined],
-                    "y": [entry.figures["accuracy"] for entry in joined],
-                    "line": {"color": "text", "width": 1, "dash": "dot"},
-                    "hoverinfo": "skip",
-                    "showlegend": len(palette) > 2,
-                }
-            )
+            points = [(entry.figures["tokens_mean"], entry.figures["accuracy"]) for entry in joined]
+            drawn = line(f"front, {decoding}", *zip(*points, strict=True), "text", panel, width=1, dash="dot")
+            traces.append(drawn | {"hoverinfo": "skip", "showlegend": False})
+        for entry in same:
+            traces.append(_point(entry, palette[entry.name], shape[decoding], panel, legend))
+    panels = [Panel("tokens (mean)", "accuracy", decoding, y_more=PERCENT) for decoding in shape]
+    for panel in panels:
+        panel.y_more.update(rangemode="normal")
+    made = layout(panels)
+    made["height"] = max(420, 110 + 20 * min(24, len(palette)))  # the legend's lines
+    return {"data": traces, "layout": made}
+
+
+def _point(entry: Entry, colour: str, shape: str, panel: int, legend: set[str]) -> Part:
+    """A model with its intervals; the first of a name stands in the legend."""
+    f = entry.figures
+    shown = entry.name not in legend
+    legend.add(entry.name)
     return {
-        "data": traces,
-        "layout": _layout([("tokens (mean)", "accuracy", PERCENT | {"rangemode": "normal"})]),
+        "type": "scatter",
+        "mode": "markers",
+        "name": entry.name,
+        "legendgroup": entry.name,
+        "showlegend": shown,
+        "x": [f["tokens_mean"]],
+        "y": [f["accuracy"]],
+        "error_x": error(f, "tokens_mean", colour),
+        "error_y": error(f, "accuracy", colour),
+        "hovertemplate": "%{fullData.name}<br>%{x:.1f} tokens, accuracy %{y:.1%}<extra></extra>",
+        "marker": {"size": 11, "symbol": shape, "color": colour},
+        **axes(panel),
     }
 
 
@@ -117,101 +120,58 @@ def undominated(entries: Sequence[Entry]) -> list[Entry]:
     return sorted(chosen, key=lambda entry: entry.figures["tokens_mean"])
 
 
-def lengths(entries: Sequence[Entry], palette: Mapping[str, str]) -> Figure | None:
-    """Share of completions by tokens and verdict, a step line each; the first decoding's are shown at first."""
-    known = [entry for entry in entries if entry.columns.get("tokens")]
-    if not known:
-        return None
-    longest = max(max(entry.columns["tokens"]) for entry in known)
-    edges = np.linspace(0, longest + 1, min(BINS, longest + 1) + 1)
-    traces = []
-    at_first = list(palette)[:SHOWN_AT_FIRST]
-    for entry in known:
-        rows = list(zip(entry.columns["tokens"], entry.columns["verdict"], strict=True))
-        visible = entry.name in at_first and entry.decoding == known[0].decoding
-        for verdict, name, dash in VERDICTS:
-            counted = [length for length, judged in rows if judged is verdict]
-            if verdict is None and not counted:
-                continue
-            counts, _ = np.histogram(counted, edges)
-            traces.append(
-                {
-                    "type": "scatter",
-                    "mode": "lines",
-                    "name": f"{_label(entry)}, {name}",
-                    "x": ((edges[:-1] + edges[1:]) / 2).round(2).tolist(),
-                    "y": (counts / len(rows)).round(5).tolist(),
-                    "line": {"color": palette[entry.name], "dash": dash, "shape": "hvh"},
-                    "visible": True if visible else "legendonly",
-                }
-            )
-    return {"data": traces, "layout": _layout([("tokens", "share of completions", PERCENT)])}
+def effects(entries: Sequence[Entry], palette: Mapping[str, str]) -> Figure | None:
+    """Accuracy and tokens by each option that was swept, or else differs between all runs; a row an option.
 
-
-def curves(trainings: Mapping[str, Training], palette: Mapping[str, str]) -> Figure | None:
-    """Rollouts over the optimizer steps, a panel a measure; the development problems as diamonds."""
-    runs = {name: training for name, training in trainings.items() if training.metrics}
-    lines = [line for training in runs.values() for line in training.metrics]
-    keys = [key for key in CURVES if any(_number(line.get(key)) is not None for line in lines)]
-    if not keys:
-        return None
-    traces = []
-    for number, (name, training) in enumerate(runs.items()):
-        thinned = training.metrics[:: -(-len(training.metrics) // MAX_POINTS)]
-        shared = {
-            "type": "scatter",
-            "legendgroup": name,
-            "visible": True if number < SHOWN_AT_FIRST else "legendonly",
-        }
-        for panel, key in enumerate(keys):
-            place = shared | _axes(panel) | {"showlegend": panel == 0}
-            style = {"mode": "lines", "line": {"color": palette[name], "width": 1.5}}
-            traces.append(place | style | {"name": name} | _points(thinned, key))
-            measured = [line for line in training.dev if _number(line.get(CURVES[key][1])) is not None]
-            style = {"mode": "markers", "marker": {"symbol": "diamond", "size": 9, "color": palette[name]}}
-            if measured:
-                name_ = f"{name}, development problems"
-                traces.append(place | style | {"name": name_} | _points(measured, CURVES[key][1]))
-    return {"data": traces, "layout": _layout([("step", CURVES[key][0], {}) for key in keys], zero=False)}
-
-
-def _points(lines: Sequence[Mapping[str, object]], key: str) -> Part:
-    return {
-        "x": [_number(line.get("step")) for line in lines],
-        "y": [_number(line.get(key)) for line in lines],
-    }
-
-
-def effects(entries: Sequence[Entry]) -> Figure | None:
-    """Accuracy and tokens by each option that all runs have and that differs between them; a row an option."""
+    A decoding has a shape and a line through its means of its own.
+    """
     runs = [entry for entry in entries if entry.settings and entry.figures["accuracy"] is not None]
-    shared = [key for key in varied(runs) if all(key in entry.settings for entry in runs)]
-    keys = ([key for key in shared if key != "seed"] or shared)[:MAX_OPTIONS]
-    panels = [
-        (key, measure, title)
-        for key in keys
-        for measure, title in (("accuracy", "accuracy"), ("tokens_mean", "tokens"))
-    ]
-    if not panels:
-        return None
-    traces = [
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": f"{title} by {key}",
-            "x": [short_value(entry.settings.get(key)) for entry in runs],
-            "y": [entry.figures[measure] for entry in runs],
-            "text": [_label(entry) for entry in runs],
-            "marker": {"size": 9, "color": "after"},
-            "hovertemplate": "%{text}<br>%{x}: %{y:.4g}<extra></extra>",
-            **_axes(number),
-        }
-        for number, (key, measure, title) in enumerate(panels)
-    ]
-    layout = _layout([(key, title, {}) for key, _, title in panels], zero=False)
-    for number in range(len(panels)):
-        layout[_axes(number)["xaxis"].replace("x", "xaxis")]["type"] = "category"
-    return {"data": traces, "layout": layout | {"showlegend": False}}
+    keys = [key for key in varied(runs) if all(key in entry.settings for entry in runs)]
+    swept = [key for key in keys if any(key in entry.swept for entry in runs)] or keys
+    keys = ([key for key in swept if key != "seed"] or swept)[:MAX_OPTIONS]
+    shape = shapes(runs)
+    traces: list[Part] = []
+    panels: list[Panel] = []
+    for key in keys:
+        own = [entry for entry in runs if key in entry.swept] or runs
+        values = sorted({short_value(entry.settings[key]) for entry in own}, key=_in_order)
+        category = {"type": "category", "categoryorder": "array", "categoryarray": values}
+        for measure, title, more in (("accuracy", "accuracy", PERCENT), ("tokens_mean", "tokens", {})):
+            for decoding, symbol in shape.items():
+                same = [entry for entry in own if entry.decoding == decoding]
+                traces += _series(same, key, measure, values, (decoding, symbol, len(panels)), palette)
+            panels.append(Panel(key, title, x_more=category, y_more=more))
+    return {"data": traces, "layout": layout(panels, zero=False)} if panels else None
+
+
+def _series(
+    entries: Sequence[Entry],
+    key: str,
+    measure: str,
+    values: Sequence[str],
+    drawn: tuple[str, str, int],
+    palette: Mapping[str, str],
+) -> list[Part]:
+    """The runs of one decoding by one option, and a line through the means; `drawn`: decoding, shape, panel."""
+    decoding, symbol, panel = drawn
+    points = [(short_value(entry.settings[key]), entry.figures[measure]) for entry in entries]
+    means = {value: [y for x, y in points if x == value] for value in values}
+    means = {value: sum(ys) / len(ys) for value, ys in means.items() if ys}
+    joined = line(f"mean, {decoding}", list(means), list(means.values()), "text", panel, width=1, dash="dot")
+    markers = {
+        "type": "scatter",
+        "mode": "markers",
+        "name": decoding,
+        "legendgroup": decoding,
+        "showlegend": panel == 0,
+        "x": [x for x, _ in points],
+        "y": [y for _, y in points],
+        "text": [entry.name for entry in entries],
+        "marker": {"size": 9, "symbol": symbol, "color": [palette[entry.name] for entry in entries]},
+        "hovertemplate": "%{text}<br>%{x}: %{y:.4g}<extra></extra>",
+        **axes(panel),
+    }
+    return [joined | {"hoverinfo": "skip", "showlegend": False}, markers]
 
 
 def short_value(value: object) -> str:
@@ -220,75 +180,9 @@ def short_value(value: object) -> str:
     return shown if len(shown) <= 24 else f"{shown[:23]}…"
 
 
-def in_words(figure: Figure) -> str:
-    """The series of a figure for those who do not see it: a point, a curve's ends, a distribution's peak."""
-    words = []
-    for trace in figure["data"]:
-        points = [(x, y) for x, y in zip(trace["x"], trace["y"], strict=True) if y is not None]
-        if not points or trace.get("visible", True) is not True or trace.get("hoverinfo") == "skip":
-            continue
-        if trace.get("line", {}).get("shape") == "hvh":
-            points = [max(points, key=lambda point: point[1])]
-        ends = dict.fromkeys((points[0], points[-1]))
-        panel = trace.get("yaxis", "y").replace("y", "yaxis")
-        title = figure["layout"][panel]["title"]["text"]
-        words.append(f"{trace['name']}, {title}: {' to '.join(f'{y:.4g} at {x}' for x, y in ends)}")
-    return "; ".join(words)
-
-
-def as_rows(figure: Figure) -> list[Mapping[str, object]]:
-    """The points of a figure, one a row."""
-    return [
-        {"series": trace["name"], "axis": trace.get("yaxis", "y"), "x": x, "y": y}
-        for trace in figure["data"]
-        for x, y in zip(trace["x"], trace["y"], strict=True)
-    ]
-
-
-def _label(entry: Entry) -> str:
-    return f"{entry.name}, {entry.decoding}"
-
-
-def _number(value: object) -> float | None:
-    """A value that JSON and a plot can hold."""
-    return value if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-def _error(figures: Figures, key: str) -> Part:
-    """Asymmetric error bars from the interval; an open end has none."""
-    value, (low, high) = figures[key], figures[f"{key}_ci95"]
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": [0 if high is None else high - value],
-        "arrayminus": [0 if low is None else value - low],
-        "color": "text",
-        "thickness": 1,
-    }
-
-
-def _axes(panel: int) -> dict[str, str]:
-    """The axes of a panel, counted from 0, in plotly's names."""
-    number = "" if panel == 0 else str(panel + 1)
-    return {"xaxis": f"x{number}", "yaxis": f"y{number}"}
-
-
-def _layout(panels: Sequence[tuple[str, str, Part]], *, zero: bool = True) -> Part:
-    """Panels in two columns, each with the titles of its axes and more of its y axis; axes from zero, or fitted."""
-    rows = math.ceil(len(panels) / 2)
-    layout: Part = {
-        "legend": {"x": 1.02, "y": 1},  # names of runs are long: it stands next to the plot
-        "margin": {"l": 60, "r": 20, "t": 20, "b": 50},
-        "font": {"color": "text"},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "height": 420 if rows == 1 else 120 + 240 * rows,  # pixels
-    }
-    if len(panels) > 1:
-        layout["grid"] = {"rows": rows, "columns": 2, "pattern": "independent"}
-    for number, (x, y, more) in enumerate(panels):
-        mode = {"rangemode": "tozero" if zero else "normal", "gridcolor": "grid", "zerolinecolor": "grid"}
-        for axis, title, extra in (("x", x, {}), ("y", y, more)):
-            name = _axes(number)[f"{axis}axis"].replace(axis, f"{axis}axis")
-            layout[name] = {"title": {"text": title}, "automargin": True, **mode, **extra}
-    return layout
+def _in_order(value: str) -> tuple[bool, float, str]:
+    """Numbers by their size, then words."""
+    try:
+        return False, float(value), value
+    except ValueError:
+        return True, 0.0, value

@@ -62,7 +62,8 @@ if (byId("answers-list")) {
   show();
 }
 
-// Roles become the theme's colours each time it changes; a colour list is replaced item by item.
+// Roles become the theme's colours each time it changes. Of several figures of a kind one is shown at a time; what is
+// hidden has no size, and is drawn when it is shown.
 if (byId("figures")) {
   const figures = JSON.parse(byId("figures").textContent);
   const roles = ["text", "grid", "before", "after"], narrow = matchMedia("(max-width: 40rem)");
@@ -76,11 +77,14 @@ if (byId("figures")) {
       return /color$/i.test(key) && roles.includes(value) ? colour(value) : value;
     };
     for (const [id, figure] of Object.entries(figures)) {
+      if (byId(id).parentNode.hidden) continue;
       const layout = themed(figure.layout, "layout");
-      if (narrow.matches) { // one panel below the other, the legend below them
+      if (narrow.matches) { // one panel below the other, or two small ones beside each other; the legend below them
         const panels = layout.grid ? Object.keys(layout).filter(key => key.startsWith("yaxis")).length : 1;
-        if (panels > 1) layout.grid = {...layout.grid, rows: panels, columns: 1};
-        layout.height = 160 + 240 * panels;
+        const small = "matches" in (layout.yaxis2 || {}), columns = small ? 2 : 1, rows = Math.ceil(panels / columns);
+        if (panels > 1) layout.grid = {...layout.grid, rows, columns};
+        layout.height = 160 + (small ? 150 : 240) * rows;
+        layout.margin = {...layout.margin, l: 40, r: 10};
         layout.legend = {orientation: "h", x: 0, y: 0, yref: "container", yanchor: "bottom"};
       }
       byId(id).style.height = `${layout.height}px`;
@@ -88,6 +92,16 @@ if (byId("figures")) {
     }
     probe.remove();
   };
+  for (const choice of document.querySelectorAll(".choice")) {
+    choice.hidden = false;
+    for (const button of choice.children) button.addEventListener("click", () => {
+      for (const other of choice.children) {
+        other.setAttribute("aria-pressed", String(other === button));
+        byId(other.dataset.shows).parentNode.hidden = other !== button;
+      }
+      draw();
+    });
+  }
   draw();
   document.addEventListener("themed", draw);
   for (const query of [narrow, matchMedia("(prefers-color-scheme: dark)")]) query.addEventListener("change", draw);

@@ -10,19 +10,32 @@ from lenrl import __version__
 from lenrl.errors import BadInput
 from lenrl.files import write_text
 from lenrl.redact import visible
-from lenrl.report import figures, reader
-from lenrl.report.compare import HEADER, Compared
-from lenrl.report.sources import Training, run_entries
+from lenrl.report import reader
+from lenrl.report.compare import Compared
+from lenrl.report.entries import Training
+from lenrl.report.panels import Figure, in_words
+from lenrl.report.sources import run_entries
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
 HERE = Path(__file__).parent
-CAPTIONS = {  # title, and what is to be seen
+CAPTIONS = {  # of each kind of figure: title, and what is to be seen
     "front": ("Accuracy and tokens", "Accuracy over tokens of every model, with 95 % intervals"),
-    "lengths": ("Lengths by verdict", "Share of completions by length: right ones solid, wrong ones dotted"),
+    "budgets": (
+        "Right within a budget",
+        "Share of completions that are right and no longer than a budget; grey: the base, dotted: the best of all "
+        "runs at that budget",
+    ),
+    "lengths": (
+        "Lengths by verdict",
+        "Share of completions by length: right ones solid, wrong ones dotted; grey: the base",
+    ),
+    "effects": (
+        "Effect of the settings",
+        "Accuracy and tokens by each setting; the dotted line joins the means of a decoding",
+    ),
     "curves": ("Training", "Rollouts over the optimizer steps; development problems as diamonds"),
-    "effects": ("Effect of the settings", "Accuracy and tokens by each setting that differs"),
 }
 
 
@@ -47,24 +60,13 @@ def write(
     """
     plotly_js = plotly_js_or_none()
     drawn = compared.figures()
-    plots = [
-        {
-            "id": name,
-            "title": CAPTIONS[name][0],
-            "caption": CAPTIONS[name][1],
-            "words": figures.in_words(figure),
-            "height": figure["layout"]["height"],
-        }
-        for name, figure in drawn.items()
-    ]
     page = _template().render(
         title=title,
         version=__version__,
         lead=compared.lead() if compared.entries else f"Not evaluated: {unmeasured}",
         compared=compared,
         others=others,
-        header=HEADER,
-        plots=plots,
+        plots=_groups(drawn),
         figures=_inert(drawn),
         answers=reader.side_by_side(compared.entries),
         plotly_js=plotly_js,
@@ -103,6 +105,18 @@ def plotly_js_or_none() -> str | None:
     except ImportError:
         return None
     return get_plotlyjs()
+
+
+def _groups(drawn: Mapping[str, Figure]) -> list[dict[str, Any]]:
+    """The figures of a kind together, as the page shows one of them at a time."""
+    groups: dict[str, dict[str, Any]] = {}
+    for name, figure in drawn.items():
+        kind = name.split("-")[0]
+        title, caption = CAPTIONS[kind]
+        group = groups.setdefault(kind, {"title": title, "caption": caption, "figures": []})
+        plot = {"id": name, "label": figure.get("label", ""), "words": in_words(figure)}
+        group["figures"].append(plot | {"height": figure["layout"]["height"]})
+    return list(groups.values())
 
 
 def _inert(value: Any, key: str = "") -> Any:

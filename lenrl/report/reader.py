@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from lenrl.report.sources import Entry
+from lenrl.report.entries import Entry
 
 PROBLEMS = 40  # shown; they spread evenly from the largest saving to the largest growth
 CHARS = 1_500  # of a completion where twenty models are shown; fewer get more, up to four times as many

@@ -1,6 +1,6 @@
 """Figures of an evaluation as tables for a terminal."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from rich import box
@@ -15,6 +15,11 @@ class Cell(NamedTuple):
 
     shown: str
     value: float | str | None
+    interval: Sequence[float | None] | None = None
+    bar: tuple[float, float, float] | None = (
+        None  # ends of the interval, and the value, in % of the column's scale
+    )
+    mark: str = ""  # of a model: `best`, or `tied` with it
 
 
 def models_table(entries: Sequence[Figures]) -> Table:
@@ -100,14 +105,22 @@ def before_after_table(result: Evaluation) -> Table:
     return table
 
 
-def compared_table(rows: Sequence[Sequence[Cell]]) -> Table:
-    """A line each row of a comparison: accuracy and tokens, their differences to the first model."""
-    title = "Differences (accuracy in points) to the first model, problem by problem; 95 % intervals"
-    table = _table(Text(title), "model", ("accuracy", "tokens", "cut", "accuracy", "tokens"))
-    for name, decoding, accuracy, length, _, _, _, truncated, gain, ratio in rows:
-        cells = (cell.shown.replace(" [", "\n[") for cell in (accuracy, length, truncated, gain, ratio))
-        table.add_row(Text(f"{name.shown}\n{decoding.value}"), *map(Text, cells))
-    return table
+def compared_tables(compared: Mapping[str, Sequence[Sequence[Cell]]]) -> Iterator[Table]:
+    """A table a decoding, a line a model: accuracy and tokens, their differences to its own base.
+
+    Args:
+        compared: by decoding, rows that begin with the model's name, then its settings, and end with eight figures.
+    """
+    for decoding, rows in compared.items():
+        title = f"{decoding}; differences (accuracy in points) to each model's base, problem by problem"
+        table = _table(Text(title), "model", ("accuracy", "tokens", "accuracy", "tokens"))
+        for row in rows:
+            cells = (
+                Text(cell.shown.replace(" [", "\n").replace(", ", " to ").rstrip("]")) for cell in row[-8:-4]
+            )
+            mark = {"best": " *", "tied": " ~"}.get(row[0].mark, "")
+            table.add_row(Text(f"{row[0].shown}{mark}", style="bold" if mark == " *" else ""), *cells)
+        yield table
 
 
 def before_after(entries: Sequence[Figures]) -> list[tuple[Figures, Figures]]:

@@ -12,6 +12,7 @@ from lenrl.cli import main
 from lenrl.errors import BadInput
 from lenrl.report import figures, page, sources
 from lenrl.report.compare import Compared
+from lenrl.report.entries import paired, varied
 from lenrl.sweeps import ledger
 from tests.report.test_compare_page import evaluation, trained
 
@@ -40,17 +41,18 @@ def test_differences_have_the_intervals_of_the_runs_own_evaluation(folders):
     for entry in (base, other):
         columns = entry.columns
         tables += [np.array(columns[name], dtype=float).reshape(-1, 2) for name in ("verdict", "tokens")]
-    assert sources.paired(base, other) == measures.compare(*tables, seed=0)
+    assert paired(base, other) == measures.compare(*tables, seed=0)
     recipe = folders[1] / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace('"seed": 0', '"seed": 7'))
-    assert sources.paired(*sources.read(folders)) == measures.compare(*tables, seed=7)
+    assert paired(*sources.read(folders)) == measures.compare(*tables, seed=7)
 
 
 def test_two_models_have_a_headline_and_more_have_none(folders, tmp_path):
     compared = Compared(sources.read(folders))
     accuracy, tokens = compared.cards()
     ratio = compared.pairs[1].tokens_ratio  # type: ignore[union-attr]
-    assert accuracy["both"] == [cell.shown.split(" [")[0] for cell in (row[2] for row in compared.rows())]
+    column = compared.header.index("accuracy")
+    assert accuracy["both"] == [row[column].shown.split(" [")[0] for row in compared.rows()]
     assert accuracy["note"].startswith("+") and accuracy["note"].endswith("points")
     assert tokens["note"] == (f"{1 - ratio.value:.1%} [{1 - ratio.high:.1%}, {1 - ratio.low:.1%}] saved")
     longer = Compared(sources.read(folders[::-1])).cards()[1]["note"]
@@ -77,10 +79,12 @@ def test_a_sweep_gives_its_finished_trials_and_one_base(tmp_path):
         (run / "eval.json").write_text(json.dumps(result))
         ledger.append(tmp_path, trial, status, [f"reward.alpha={trial / 10}"])
     entries = sources.read([tmp_path])
-    assert [entry.name for entry in entries] == ["tiny", "reward.alpha=0.0", "reward.alpha=0.2"]
-    assert sources.varied(entries) == ["reward.alpha"]
-    drawn = figures.effects(entries)
-    assert drawn is not None and drawn["data"][0]["x"] == ["0.0", "0.2"]
+    assert [entry.name for entry in entries] == ["tiny", "alpha=0.0", "alpha=0.2"]
+    assert varied(entries) == ["reward.alpha"]
+    compared = Compared(entries)
+    assert compared.header[2] == "reward.alpha" and all(compared.pairs[n] for n in (1, 2))
+    drawn = figures.effects(entries, {entry.name: "after" for entry in entries})
+    assert drawn is not None and drawn["data"][1]["x"] == ["0.0", "0.2"]
 
 
 def test_the_verb_writes_the_page_and_every_figure(folders, tmp_path, capsys):

@@ -91,7 +91,7 @@ def column(page, number):
 
 
 def test_every_plot_is_drawn_in_the_colours_of_the_theme(page):
-    for name in ("front", "lengths", "curves", "effects"):
+    for name in ("front", "budgets", "lengths", "curves", "effects"):
         assert page.locator(f"#{name} .main-svg path").count() > 3, name
         assert page.locator(f"#{name}").bounding_box()["height"] > 200
     fill = "document.querySelector('#front .xtick text').style.fill"
@@ -102,16 +102,16 @@ def test_every_plot_is_drawn_in_the_colours_of_the_theme(page):
 
 
 def test_a_click_or_a_key_sorts_the_table(page):
-    assert column(page, 1) == ["base", "short", "right"]
+    assert [name.split()[0] for name in column(page, 1)] == ["base", "right", "short"]
     page.get_by_role("button", name="accuracy", exact=True).click()
-    assert column(page, 1)[0] == "right"
+    assert column(page, 1)[0].startswith("right")
     page.get_by_role("button", name="tokens", exact=True).focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")
-    assert column(page, 1)[0] == "short"
+    assert column(page, 1)[0].startswith("short")
     assert page.locator("th[aria-sort=ascending]").inner_text().startswith("tokens")
     page.get_by_role("button", name="accuracy diff.").click()
-    assert column(page, 1)[-1] == "base"  # it has no difference to itself
+    assert column(page, 1)[-1].startswith("base")  # it has no difference to itself
 
 
 def test_the_reader_shows_two_models_answers_and_filters_them(page):
@@ -125,13 +125,13 @@ def test_the_reader_shows_two_models_answers_and_filters_them(page):
     page.locator("#answers-list summary").first.press("Enter")
     assert "</script>" in page.locator("#answers-list pre").first.inner_text()
     sides = page.locator("#answers-list details").first.locator(".answer:not([hidden]) b")
-    assert [text.split(":")[0] for text in sides.all_text_contents()] == ["base", "right"]
-    page.locator("#reader-before").select_option("short")
-    assert [text.split(":")[0] for text in sides.all_text_contents()] == ["short", "right"]
+    assert [text.split(":")[0] for text in sides.all_text_contents()] == ["base", "short"]
+    page.locator("#reader-before").select_option("right")
+    assert [text.split(":")[0] for text in sides.all_text_contents()] == ["right", "short"]
     assert "of the 30 problems" in page.locator("#reader-count").inner_text()
 
 
 def test_other_conditions_are_named(tmp_path):
     folders = [evaluation(tmp_path / "a", "a", 0.4, 90), evaluation(tmp_path / "b", "b", 0.5, 90, samples=4)]
     found = Compared(sources.read(folders))
-    assert found.warnings == ["b (sampled) was not measured like a: decoding.samples 2 against 4"]
+    assert found.warnings == ["b (sampled) was not measured like a: samples a problem: 4 instead of 2"]

@@ -15,9 +15,10 @@ import pytest
 from rich.console import Console
 
 from lenrl.generation.pretrained import TINY
-from lenrl.report import figures, summary
+from lenrl.report import figures, multiples, summary
 from lenrl.report import page as report
-from lenrl.report.sources import Entry, Training
+from lenrl.report.entries import Entry, Training
+from lenrl.report.panels import in_words
 from lenrl.strategies.functions import RewardFunction
 
 HOSTILE = "</pre></script><script>alert(1)</script><img src=x onerror=alert(2)>\x1b[31m&lt; \ud800 {{7*7}}"
@@ -129,7 +130,7 @@ def test_the_page_says_what_it_knows(run):
     assert "characters left out" in text
     assert "light-dark(" in text and "prefers-color-scheme: dark" in text
     drawn = json.loads(re.search(r'id="figures">(.*?)</script>', text, re.S)[1])  # type: ignore[index]
-    assert set(drawn) == {"front", "lengths", "curves"}
+    assert {"front", "budgets", "lengths", "curves"} <= set(drawn)
     assert all(f'id="{name}"' in text for name in drawn)
 
 
@@ -157,33 +158,30 @@ def test_histograms_count_every_completion():
     entries = [Entry(name, {"decoding": "sampled"}, None) for name in ("before", "after")]
     for one in entries:
         one.__dict__["columns"] = columns
-    figure = figures.lengths(entries, figures.colours(["before", "after"]))
-    assert figure is not None
+    (figure,) = multiples.lengths(entries, [None, entries[0]], figures.colours(["before", "after"]))
     assert sum(sum(trace["y"]) for trace in figure["data"]) == pytest.approx(2)  # shares of each
     assert [trace["line"]["dash"] for trace in figure["data"]] == ["solid", "dot", "dash"] * 2
-    assert figures.lengths([], {}) is None
+    assert multiples.lengths([], [], {}) == []
 
 
 def test_long_curves_are_thinned():
     lines = [{"step": i, "accuracy": 0.5} for i in range(10_000)]
-    figure = figures.curves({"a": Training({}, "", lines, [])}, {"a": "after"})
-    assert figure is not None
-    assert len(figure["data"][0]["x"]) <= figures.MAX_POINTS
+    (figure,) = multiples.curves({"a": Training({}, "", lines, [])}, {"a": "after"})
+    assert len(figure["data"][0]["x"]) <= multiples.MAX_POINTS
 
 
 def test_development_problems_are_drawn_by_the_names_that_a_run_writes():
     lines = [{"step": i, "accuracy": 0.5, "tokens_mean": 9.0} for i in range(1, 5)]
     dev = [{"step": 0, "eval_accuracy": 0.4, "eval_tokens": 11.0}, {"step": 4, "eval_accuracy": math.nan}]
-    figure = figures.curves({"a": Training({}, "", lines, dev)}, {"a": "after"})
-    assert figure is not None
+    (figure,) = multiples.curves({"a": Training({}, "", lines, dev)}, {"a": "after"})
     diamonds = [trace for trace in figure["data"] if trace["mode"] == "markers"]
     assert [(trace["x"], trace["y"]) for trace in diamonds] == [([0], [0.4]), ([0], [11.0])]
 
 
 def test_a_figure_is_told_in_words():
     lines = [{"step": i, "accuracy": i / 10} for i in range(1, 5)]
-    figure = figures.curves({"a": Training({}, "", lines, [])}, {"a": "after"})
-    assert figure is not None and figures.in_words(figure) == "a, accuracy: 0.1 at 1 to 0.4 at 4"
+    (figure,) = multiples.curves({"a": Training({}, "", lines, [])}, {"a": "after"})
+    assert in_words(figure) == "a, accuracy: 0.1 at 1 to 0.4 at 4"
 
 
 def test_control_characters_become_visible(run):

@@ -1,0 +1,147 @@
+"""One model under one decoding, and what its run's folder tells of its training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lenrl.config.yaml_files import read_yaml
+from lenrl.errors import BadInput
+from lenrl.files import read_json_lines
+from lenrl.measures import Comparison, compare
+from lenrl.measures.format import Figures
+from lenrl.report.eval_files import read_columns
+
+ROWS = ("prompt_id", "prompt", "rendered", "completion", "verdict", "tokens", "truncated", "difficulty")
+UNSHOWN = ("name", "output_dir", "launch", "logging", "resume", "resume_with_changes")  # of a recipe
+Columns = Mapping[str, Sequence[Any]]
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Training:
+    """Training of a model, as its run's folder tells it."""
+
+    settings: Mapping[str, Any]  # dotted keys of the recipe, without folder, name and launch
+    recipe: str  # text of recipe.yaml
+    metrics: Sequence[Mapping[str, object]]  # lines of metrics.jsonl
+    dev: Sequence[Mapping[str, object]]  # lines of dev.jsonl
+
+    @classmethod
+    def of(cls, run_dir: Path) -> Training:
+        """Read a run's folder; what is missing or broken is empty."""
+        path = run_dir / "recipe.yaml"
+        recipe = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        try:
+            values = read_yaml(path)
+        except BadInput:
+            values = None
+        shown = {k: v for k, v in values.items() if k not in UNSHOWN} if isinstance(values, dict) else {}
+        lines = (read_json_lines(run_dir / name) for name in ("metrics.jsonl", "dev.jsonl"))
+        return cls(dict(_dotted(shown)), recipe, *lines)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Verdicts (NaN: unknown), tokens and truncation of a model's completions, (P, S), by prompt."""
+
+    rows: Mapping[str, int]  # of each prompt id
+    correct_PS: np.ndarray
+    tokens_PS: np.ndarray
+    truncated_PS: np.ndarray
+
+    def in_order_of(self, other: Answers) -> Answers:
+        """The same with the prompts in the other's order, which must have the same ones."""
+        order = [self.rows[name] for name in other.rows]
+        return Answers(other.rows, self.correct_PS[order], self.tokens_PS[order], self.truncated_PS[order])
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model under one decoding."""
+
+    name: str
+    figures: Figures  # of `eval.json`
+    completions: Path | None
+    training: Training | None = None  # None: no run of ours
+    base: bool = False  # the model that runs began with
+    place: tuple[str, ...] = ()  # parts of the path that the name is the end of
+    folder: Path | None = None  # of its eval.json
+    against: Key | None = None  # key of the model it was measured beside, under the same decoding
+    swept: Mapping[str, str] = field(
+        default_factory=dict
+    )  # settings of a sweep's trial, as they were written
+
+    @property
+    def decoding(self) -> str:
+        return self.figures["decoding"]
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return self.training.settings if self.training else {}
+
+    @property
+    def key(self) -> Key:
+        """The model, its decoding, and how it was measured."""
+        return str(self.figures["model"]), self.decoding, str(self.figures["fingerprint"].get("hash"))
+
+    @cached_property
+    def columns(self) -> Columns:
+        """Completions, without those columns that nobody shows."""
+        if self.completions is None:
+            return {}
+        return read_columns(self.completions, ROWS)
+
+    @cached_property
+    def answers(self) -> Answers | None:
+        """Verdicts and tokens by prompt; None: there are no completions, or not as many of each prompt."""
+        table: dict[str, list[tuple[float, float, float]]] = {}
+        columns = self.columns
+        cut = columns.get("truncated") or [False] * len(columns.get("tokens", ()))
+        for name, verdict, tokens, truncated in zip(
+            *(columns.get(key, ()) for key in ("prompt_id", "verdict", "tokens")), cut, strict=True
+        ):
+            known = np.nan if verdict is None else float(verdict)
+            table.setdefault(name, []).append((known, float(tokens), float(bool(truncated))))
+        if not table or len({len(rows) for rows in table.values()}) > 1:
+            return None
+        values = np.array(list(table.values()))  # (P, S, 3)
+        rows = {name: number for number, name in enumerate(table)}
+        return Answers(rows, values[..., 0], values[..., 1], values[..., 2])
+
+
+def paired(base: Entry, entry: Entry) -> Comparison | None:
+    """The difference prompt by prompt; None where the two have not answered the same problems."""
+    if base is entry or base.decoding != entry.decoding or not base.answers or not entry.answers:
+        return None
+    if base.answers.rows.keys() != entry.answers.rows.keys():
+        return None
+    left, right = base.answers, entry.answers.in_order_of(base.answers)
+    seed = entry.settings.get("seed")
+    seed = seed if type(seed) is int and seed >= 0 else 0  # with which eval.json has these intervals
+    return compare(left.correct_PS, left.tokens_PS, right.correct_PS, right.tokens_PS, seed)
+
+
+def varied(entries: Iterable[Entry]) -> list[str]:
+    """Settings that differ between the runs, without what names them; those that were swept stand first."""
+    runs = [entry for entry in entries if entry.settings]
+    keys = sorted({key for entry in runs for key in entry.settings})
+    found = [
+        key for key in keys if len({json.dumps(entry.settings.get(key), default=str) for entry in runs}) > 1
+    ]
+    swept = {key for entry in runs for key in entry.swept}
+    return sorted(found, key=lambda key: (key not in swept, key == "seed"))
+
+
+def _dotted(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,192 @@
+"""The best run under a decoding, by how much, and which others can't be told apart from it."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lenrl import measures
+from lenrl.measures import Comparison, Ranking
+from lenrl.measures.format import change, points, share, tokens, with_interval
+from lenrl.report import names
+from lenrl.report.entries import Answers, Entry
+
+TOLD, TIED = "told apart", "not told apart"
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A run, or runs that differ in their seeds alone, whose samples are taken together."""
+
+    name: str
+    entries: tuple[Entry, ...]
+    answers: Answers
+    base: Answers | None  # of the models that they began with
+
+
+@dataclass(frozen=True)
+class Card:
+    """An answer of the page: who, with which figure, and how sure that is."""
+
+    label: str
+    name: str
+    figure: str
+    note: str
+    certain: bool | None  # None: there is nothing to be certain of
+
+
+class Standing:
+    """The contenders under one decoding, on the same problems."""
+
+    def __init__(self, decoding: str, contenders: Sequence[Contender], ranking: Ranking) -> None:
+        self.decoding = decoding
+        self.contenders = list(contenders)
+        self.ranking = ranking
+        self.names = [contender.name for contender in contenders]
+        self.seeds = any(len(contender.entries) > 1 for contender in contenders)
+
+    def mark(self, entry: Entry) -> str:
+        """`best`, `tied` with it, or nothing."""
+        for number, contender in enumerate(self.contenders):
+            if any(entry is one for one in contender.entries):
+                return (
+                    "best" if number == self.ranking.best else "tied" if number in self.ranking.tied else ""
+                )
+        return ""
+
+    def cards(self) -> list[Card]:
+        """The most accurate, the shortest of those that are not told apart from it, the best at equal tokens."""
+        return [self._accurate(), *self._short(), *self._within()]
+
+    def _accurate(self) -> Card:
+        best = self.contenders[self.ranking.best]
+        estimate = measures.accuracy(best.answers.correct_PS)
+        assert estimate is not None  # it has been ranked
+        note = f"{tokens(_tokens(best))} tokens; {measures.certainty(self.ranking, self.names, points)}."
+        figure = with_interval(estimate.value, estimate.ci95, share)
+        return Card("most accurate", best.name, figure, note + _gain(best), not self.ranking.tied)
+
+    def _short(self) -> list[Card]:
+        """Where several are as accurate as one can tell."""
+        if not self.ranking.tied:
+            return []
+        best = self.contenders[self.ranking.best]
+        alike = [self.contenders[number] for number in (self.ranking.best, *self.ranking.tied)]
+        chosen = min(alike, key=_tokens)
+        label, estimate = "shortest of these", measures.mean_tokens(chosen.answers.tokens_PS)
+        figure = f"{with_interval(estimate.value, estimate.ci95, tokens)} tokens"
+        if chosen is best:
+            return [Card(label, chosen.name, figure, "The most accurate is the shortest as well.", None)]
+        pair = _compared(best.answers, chosen.answers)
+        ratio = pair.tokens_ratio
+        fewer = f"{with_interval(ratio.value, ratio.ci95, change)} tokens against the most accurate"
+        return [Card(label, chosen.name, figure, f"{fewer}.{_gain(chosen)}", ratio.high < 1)]
+
+    def _within(self) -> list[Card]:
+        """At equal tokens: within the median of the contenders' mean lengths."""
+        budget = round(statistics.median(map(_tokens, self.contenders)))
+        right = [
+            measures.right_within(a.correct_PS, a.tokens_PS, a.truncated_PS, budget)
+            for a in (contender.answers for contender in self.contenders)
+        ]
+        ranking = measures.rank(right, [_tokens(contender) for contender in self.contenders])
+        if ranking is None:
+            return []
+        estimate = measures.accuracy(right[ranking.best])
+        assert estimate is not None
+        note = measures.certainty(ranking, self.names, points)
+        figure = with_interval(estimate.value, estimate.ci95, share)
+        label = f"right most often within {budget} tokens"
+        name = self.names[ranking.best]
+        return [Card(label, name, figure, f"{note[0].upper()}{note[1:]}.", not ranking.tied)]
+
+
+def standings(pairs: Sequence[tuple[Entry, Entry | None]]) -> tuple[list[Standing], list[str]]:
+    """A standing for each decoding under which two contenders or more have answered the same problems.
+
+    Args:
+        pairs: each model that may win, and its own base.
+
+    Returns:
+        The standings, and a sentence for each decoding of which some can't be ranked.
+    """
+    found: list[Standing] = []
+    said: list[str] = []
+    for decoding in dict.fromkeys(entry.decoding for entry, _ in pairs):
+        same = [pair for pair in pairs if pair[0].decoding == decoding]
+        first = next((entry.answers for entry, _ in same if entry.answers), None)
+        if first is None:
+            continue
+        alike = [(e, base) for e, base in same if e.answers and e.answers.rows.keys() == first.rows.keys()]
+        out = [entry.name for entry, _ in same if not any(entry is one for one, _ in alike)]
+        if out:
+            said.append(f"{', '.join(out)} ({decoding}) can't be ranked: other problems, or no completions")
+        contenders = _contenders(alike, first)
+        ranking = measures.rank([c.answers.correct_PS for c in contenders], [_tokens(c) for c in contenders])
+        if ranking is not None and len(contenders) > 1:
+            found.append(Standing(decoding, contenders, ranking))
+    return found, said
+
+
+def _contenders(pairs: Sequence[tuple[Entry, Entry | None]], first: Answers) -> list[Contender]:
+    """The runs, those that differ in their seeds alone as one."""
+    groups: dict[tuple[str, int], list[tuple[Entry, Entry | None]]] = {}
+    seen: dict[tuple[str, str], int] = {}
+    for entry, base in pairs:
+        shared = {key: value for key, value in entry.settings.items() if key != "seed"}
+        same = json.dumps(shared, default=str, sort_keys=True) if shared else f"{id(entry)}"
+        seed = (same, str(entry.settings.get("seed")))
+        seen[seed] = seen.get(seed, 0) + 1  # a run that was measured twice stands twice
+        groups.setdefault((same, seen[seed]), []).append((entry, base))
+    members = list(groups.values())
+    called = names.told_apart([_place(group) for group in members])
+    made = []
+    for group in members:
+        entries = tuple(entry for entry, _ in group)
+        several = f"{called[_place(group)]}, {len(group)} seeds"
+        name = entries[0].name if len(group) == 1 else several
+        bases = [base.answers for _, base in group if base and base.answers]
+        whole = len(bases) == len(group) and all(b.rows.keys() == first.rows.keys() for b in bases)
+        own = _together([entry.answers for entry in entries if entry.answers], first)
+        made.append(Contender(name, entries, own, _together(bases, first) if whole else None))
+    return made
+
+
+def _place(group: Sequence[tuple[Entry, Entry | None]]) -> names.Place:
+    """The place of runs of several seeds, without the seed."""
+    place = group[0][0].place
+    if len(group) == 1 or "seed" not in group[0][0].swept:
+        return place
+    words = [word for word in place[-1].split() if not word.startswith("seed=")]
+    return (*place[:-1], " ".join(words)) if words else place[:-1]
+
+
+def _together(several: Sequence[Answers], first: Answers) -> Answers:
+    """All samples of each prompt, in the first one's order."""
+    own = [answers.in_order_of(first) for answers in several]
+    parts = ([getattr(a, name) for a in own] for name in ("correct_PS", "tokens_PS", "truncated_PS"))
+    return replace(
+        own[0], **dict(zip(("correct_PS", "tokens_PS", "truncated_PS"), map(np.hstack, parts), strict=True))
+    )
+
+
+def _tokens(contender: Contender) -> float:
+    return float(contender.answers.tokens_PS.mean())
+
+
+def _compared(base: Answers, own: Answers) -> Comparison:
+    return measures.compare(base.correct_PS, base.tokens_PS, own.correct_PS, own.tokens_PS)
+
+
+def _gain(contender: Contender) -> str:
+    """What training has changed, in a sentence."""
+    if contender.base is None:
+        return ""
+    pair = _compared(contender.base, contender.answers)
+    gain, ratio = pair.accuracy_diff, pair.tokens_ratio
+    accuracy = f"{with_interval(gain.value, gain.ci95, points)} points, " if gain else ""
+    return f" Against its base: {accuracy}{with_interval(ratio.value, ratio.ci95, change)} tokens."
