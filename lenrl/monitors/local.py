@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lenrl.files import PART, write_text, write_whole
+from lenrl.files import PART, write_json, write_text, write_whole
 
 log = logging.getLogger("lenrl")
 
@@ -88,6 +88,17 @@ class LocalMonitor:
     def evaluated(self, step: int, metrics: Figures) -> None:
         """Write the figures on the development problems."""
         self._append("dev.jsonl", {"step": step, **metrics})
+
+    def dev_problems(self, step: int, rows: Sequence[tuple[bool | None, int, bool, str, str]]) -> None:
+        """Write the newest evaluation on the development problems, problem by problem: sweeps pair their trials by it."""
+        if not self.is_main:
+            return
+        correct, tokens, _, _, names = zip(*rows, strict=True)
+        path = self.run_dir / "dev_problems.json"
+        with self._forgiving(path):
+            write_json(
+                path, {"step": step, "prompt_id": names, "correct": correct, "tokens": tokens}, indent=None
+            )
 
     def wants(self, rollout: int) -> bool:
         """The completions of a rollout, counted from 0, are written; the same on every process."""

@@ -193,7 +193,13 @@ def _evaluations(built: Built, trainer: SlottedGRPO) -> dict[str, EvaluationInTr
         )
         asked = trainer.rollout.problem_set
         found[""] = EvaluationInTraining(
-            dev, asked.prompts, built.checked_run.method, asked.verifier, decoding, **sampled
+            dev,
+            asked.prompts,
+            built.checked_run.method,
+            asked.verifier,
+            decoding,
+            **sampled,
+            record=trainer.monitor.dev_problems,
         )
     for other, (problems, _) in zip(built.checked_run.others, built.others, strict=False):
         prompts, judge = Prompts(other.task, info.tokenizer), built.verifiers.of(other.verifier)

@@ -25,7 +25,7 @@ from lenrl.verify.claims import AnyVerifier
 FIGURES = ("accuracy", "tokens", "truncated_share", "aes")  # of each evaluation, after its prefix
 
 
-Row = tuple[bool | None, int, bool, str]  # correct, tokens, truncated, part
+Row = tuple[bool | None, int, bool, str, str]  # correct, tokens, truncated, part, the problem's id
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,13 @@ class EvaluationInTraining:
     batches: Batches
     alone: Callable[[str, Callable[[], list]], list]  # runs what a process does by itself
     trainer_state: Callable[[], Any]  # transformers' own, for functions
+    record: Callable[[int, list[Row]], None] | None = None  # takes the step and the rows of all processes
 
     def __call__(self, model: nn.Module, step: int, gather: Callable[[list], list]) -> dict[str, float]:
         """`accuracy` among known verdicts, mean `tokens`, `truncated_share`; of a mix also `PART_accuracy`, ..."""
         rows = gather(self.alone("evaluation", lambda: self._rows(model, step)))
+        if self.record is not None:
+            self.record(step, rows)
         figures = _figures(rows)
         for part in tasks.by_part(self.problems):
             if part:
@@ -58,7 +61,7 @@ class EvaluationInTraining:
         return figures
 
     def _rows(self, model: nn.Module, step: int) -> list[Row]:
-        """(correct, tokens, truncated, part) of each completion of this process's problems.
+        """(correct, tokens, truncated, part, id) of each completion of this process's problems.
 
         Every process samples for as many problems: each forward pass may be one for all of them (ZeRO-3, FSDP).
         Those that fill it up are not counted.
@@ -74,7 +77,7 @@ class EvaluationInTraining:
         asked = [(p, a or PromptBudget()) for p, a in zip(problems, added, strict=True) for _ in samples]
         verdicts = self._judged(results, asked)
         rows = [
-            (verdict.correct, len(completion.ids), completion.truncated, problem.part)
+            (verdict.correct, len(completion.ids), completion.truncated, problem.part, problem.id)
             for verdict, completion, (problem, _) in zip(verdicts, results.completions, asked, strict=True)
         ]
         return rows[: len(own) * len(samples)]
@@ -114,7 +117,7 @@ def _figures(rows: Sequence[Row]) -> dict[str, float]:
     return {
         "accuracy": sum(known) / len(known) if known else math.nan,
         "tokens": sum(length for _, length, *_ in rows) / len(rows),
-        "truncated_share": sum(truncated for _, _, truncated, _ in rows) / len(rows),
+        "truncated_share": sum(truncated for _, _, truncated, *_ in rows) / len(rows),
     }
 
 
