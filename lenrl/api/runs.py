@@ -165,6 +165,7 @@ def launch(recipe: Recipe) -> Ended:
                 folder.withdraw()
                 return Ended(folder.path, code)
             if code:
+                folder.note_end(code)
                 return Ended(folder.path, code, _ending(code, folder))
         if folder.machine_rank == 0:
             from lenrl.report import summary

@@ -22,6 +22,8 @@ EXAMPLES = (
     "lenrl ls guard",
     "lenrl ls trainer learning_rate",
     "lenrl ls verifier --plugin mine.py",
+    "lenrl ls runs",
+    "lenrl ls runs outputs/sweeps --json",
     "lenrl ls --json",
     "lenrl ls --schema > recipe.schema.json",
 )
@@ -37,14 +39,23 @@ def main(arguments: Sequence[str]) -> int:
         "what",
         nargs="?",
         metavar="WHAT",
-        help="recipes, a slot (budget, reward, ...), task, verifier, reward_function, model, launch, or a section: "
-        + ", ".join(PLAIN),
+        help="runs, recipes, a slot (budget, reward, ...), task, verifier, reward_function, model, launch, or a "
+        "section: " + ", ".join(PLAIN),
     )
-    parser.add_argument("name", nargs="?", metavar="NAME", help="one of them: what it does, its options")
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="one of them: what it does, its options; of runs a folder"
+    )
     parser.add_argument("--json", action="store_true", help="machine-readable")
     parser.add_argument("--schema", action="store_true", help="the JSON schema of a recipe's file")
     parser.plugin()
     options = parser.read(arguments)
+    if options.what == "runs":
+        from lenrl.cli import run_list
+
+        found = run_list.runs(Path(options.name or "outputs"))
+        shown = json.dumps(found, indent=2) + "\n" if options.json else run_list.table(found)
+        sys.stdout.write(shown)
+        return 0
     if options.schema:
         sys.stdout.write(json.dumps(_schema(options.plugin), indent=2) + "\n")
         return 0

@@ -16,7 +16,7 @@ from lenrl.config import Recipe, plugin_files
 from lenrl.config.difference import difference
 from lenrl.config.yaml_files import read_yaml
 from lenrl.errors import BadInput
-from lenrl.files import read_json, write_text
+from lenrl.files import read_json, write_json, write_text
 from lenrl.launch.environment import environment
 from lenrl.launch.lifeline import RANKS, ranks_hold
 from lenrl.training import checkpoint
@@ -24,6 +24,7 @@ from lenrl.training import checkpoint
 PREPARED = ("recipe.yaml", "accelerate.yaml", "environment.json")
 
 
+ENDED = "ended.json"
 LOCK_FILES = ("lock", RANKS)
 
 
@@ -135,8 +136,14 @@ class RunFolder:
                 shutil.copytree(
                     self.path / plugin_files.FOLDER, self.path / f"{plugin_files.FOLDER}-{number}"
                 )
-        for stale in ("training.json", "summary.json"):
+        for stale in ("training.json", "summary.json", ENDED):
             (self.path / stale).unlink(missing_ok=True)
+
+    def note_end(self, exit_code: int) -> None:
+        """Leave the exit code of a run that did not finish, by which `lenrl ls runs` tells a failure from a signal."""
+        if self.machine_rank == 0:
+            with suppress(OSError):  # a full disk may be what ended it
+                write_json(self.path / ENDED, {"exit_code": exit_code})
 
     def withdraw(self) -> None:
         """Take back what `prepare` wrote, where no step was taken: a refused run leaves no folder behind."""

@@ -90,7 +90,7 @@ class LocalMonitor:
         self._append("dev.jsonl", {"step": step, **metrics})
 
     def dev_problems(self, step: int, rows: Sequence[tuple[bool | None, int, bool, str, str]]) -> None:
-        """Write the newest evaluation on the development problems, problem by problem: sweeps pair their trials by it."""
+        """Write the newest evaluation on the development problems, problem by problem: sweeps pair trials by it."""
         if not self.is_main:
             return
         correct, tokens, _, _, names = zip(*rows, strict=True)

@@ -1,6 +1,7 @@
 """Accuracy and tokens of a trial, from the files of its run. Only the standard library: trial processes read them."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,8 +50,8 @@ def last_step(run: Path) -> dict[str, Any]:
     except OSError:
         return {}
     for line in reversed(tail):
-        try:
-            return json.loads(line)
-        except ValueError:
-            continue
+        with suppress(ValueError, RecursionError):
+            values = json.loads(line)
+            if isinstance(values, dict):
+                return values
     return {}

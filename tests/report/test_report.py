@@ -110,7 +110,8 @@ def test_a_hostile_name_ends_no_script(run):
     path = report.write_run(run)
     assert [tag for tag, _ in parsed(path)].count("script") == 3
     drawn = re.search(r'id="figures">(.*?)</script>', path.read_text(), re.S)[1]  # type: ignore[index]
-    assert json.loads(drawn)["front"]["data"][0]["name"] == f"{name}, sampled".replace("<", "&lt;")
+    names = {trace["name"] for trace in json.loads(drawn)["front"]["data"]}
+    assert name.replace("<", "&lt;") in names
 
 
 def test_nothing_is_loaded_from_elsewhere_and_the_page_is_small(run):
