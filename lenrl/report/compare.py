@@ -37,7 +37,8 @@ class Compared:
         self.trainings = {e.name: e.training for e in self.entries if e.training} | dict(unmeasured or {})
         self.bases = [self._base(entry) for entry in self.entries]
         self.pairs = {n: base and paired(base, self.entries[n]) for n, base in enumerate(self.bases)}
-        self.swept = list(dict.fromkeys(key for entry in self.entries for key in entry.swept))
+        swept = dict.fromkeys(key for entry in self.entries for key in entry.swept)
+        self.swept = sorted(swept, key=lambda key: key == "seed")
         self.header = ("model", "decoding", *self.swept, *MEASURED)
         both = list(zip(self.entries, self.bases, strict=True))
         self.standings, unranked = standings([(entry, base) for entry, base in both if base])

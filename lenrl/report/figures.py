@@ -87,7 +87,7 @@ def front(entries: Sequence[Entry], palette: Mapping[str, str]) -> Figure | None
     for panel in panels:
         panel.y_more.update(rangemode="normal")
     made = layout(panels)
-    made["height"] = max(420, 110 + 20 * min(24, len(palette)))  # the legend's lines
+    made["height"] = max(420, 110 + 25 * min(24, len(palette)))  # the legend's lines
     return {"data": traces, "layout": made}
 
 
@@ -126,14 +126,15 @@ def effects(entries: Sequence[Entry], palette: Mapping[str, str]) -> Figure | No
     A decoding has a shape and a line through its means of its own.
     """
     runs = [entry for entry in entries if entry.settings and entry.figures["accuracy"] is not None]
-    keys = [key for key in varied(runs) if all(key in entry.settings for entry in runs)]
-    swept = [key for key in keys if any(key in entry.swept for entry in runs)] or keys
+    keys = varied(runs)
+    swept = [key for key in keys if any(key in entry.swept and key in entry.settings for entry in runs)]
+    swept = swept or [key for key in keys if all(key in entry.settings for entry in runs)]
     keys = ([key for key in swept if key != "seed"] or swept)[:MAX_OPTIONS]
     shape = shapes(runs)
     traces: list[Part] = []
     panels: list[Panel] = []
     for key in keys:
-        own = [entry for entry in runs if key in entry.swept] or runs
+        own = [entry for entry in runs if key in entry.swept and key in entry.settings] or runs
         values = sorted({short_value(entry.settings[key]) for entry in own}, key=_in_order)
         category = {"type": "category", "categoryorder": "array", "categoryarray": values}
         for measure, title, more in (("accuracy", "accuracy", PERCENT), ("tokens_mean", "tokens", {})):

@@ -82,6 +82,7 @@ if (byId("figures")) {
       if (narrow.matches) { // one panel below the other, or two small ones beside each other; the legend below them
         const panels = layout.grid ? Object.keys(layout).filter(key => key.startsWith("yaxis")).length : 1;
         const small = "matches" in (layout.yaxis2 || {}), columns = small ? 2 : 1, rows = Math.ceil(panels / columns);
+        if (small) for (const axis of Object.values(layout)) if (axis.automargin) delete axis.title;
         if (panels > 1) layout.grid = {...layout.grid, rows, columns};
         layout.height = 160 + (small ? 150 : 240) * rows;
         layout.margin = {...layout.margin, l: 40, r: 10};

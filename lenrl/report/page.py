@@ -35,7 +35,11 @@ CAPTIONS = {  # of each kind of figure: title, and what is to be seen
         "Effect of the settings",
         "Accuracy and tokens by each setting; the dotted line joins the means of a decoding",
     ),
-    "curves": ("Training", "Rollouts over the optimizer steps; development problems as diamonds"),
+    "curves": (
+        "Training",
+        "Rollouts over the optimizer steps; development problems as diamonds; of many runs a panel each, grey: the "
+        "median of all",
+    ),
 }
 
 

@@ -51,7 +51,7 @@ def layout(panels: Sequence[Panel], *, columns: int = 2, zero: bool = True, smal
     }
     if len(panels) > 1:
         made["grid"] = {"rows": rows, "columns": columns, "pattern": "independent"}
-        made["grid"] |= {"xgap": 0.08 if small else 0.18, "ygap": 0.32 if small else 0.3}
+        made["grid"] |= {"xgap": 0.14 if small else 0.18, "ygap": 0.32 if small else 0.3}
     for number, panel in enumerate(panels):
         mode = {"rangemode": "tozero" if zero else "normal", "gridcolor": "grid", "zerolinecolor": "grid"}
         edge = {"x": number + columns >= len(panels), "y": number % columns == 0}

@@ -147,8 +147,13 @@ def _contenders(pairs: Sequence[tuple[Entry, Entry | None]], first: Answers) -> 
     made = []
     for group in members:
         entries = tuple(entry for entry, _ in group)
-        several = f"{called[_place(group)]}, {len(group)} seeds"
-        name = entries[0].name if len(group) == 1 else several
+        if len(group) == 1:
+            name = entries[0].name
+        elif "seed" in entries[0].swept:
+            name = f"{called[_place(group)]}, {len(group)} seeds"
+        else:
+            more = f" + {len(group) - 2} more" if len(group) > 2 else ""
+            name = f"{entries[0].name} + {entries[1].name}{more}, {len(group)} seeds"
         bases = [base.answers for _, base in group if base and base.answers]
         whole = len(bases) == len(group) and all(b.rows.keys() == first.rows.keys() for b in bases)
         own = _together([entry.answers for entry in entries if entry.answers], first)

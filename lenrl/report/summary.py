@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
-import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lenrl.errors import BadInput, PluginFailed
-from lenrl.evaluation import other_data
+from lenrl.evaluation import by_hand, other_data
 from lenrl.evaluation.evaluate import evaluate
 from lenrl.evaluation.other_data import SAMPLED_OPTIONS, model_options
 from lenrl.evaluation.settings import EvalSettings
@@ -32,8 +29,6 @@ if TYPE_CHECKING:
 
 HEADLINE = ("accuracy", "accuracy_ci95", "tokens_mean", "tokens_mean_ci95", "truncated_share")
 PATHS = ("model", "metrics.jsonl", "completions", "eval.json", "evals", "report.html", "recipe.yaml")
-SAMPLES = 8  # a prompt, in the command that measures a run more exactly
-OTHER_SPLITS = ("train", "dev")  # numbers of problems that don't touch the test split
 
 
 def finish(run_dir: Path, recipe: Recipe, console: Console | None = None) -> dict[str, object]:
@@ -182,33 +177,4 @@ def _print_warnings(result: Evaluation, console: Console) -> None:
 
 def eval_command(run_dir: Path, recipe: Recipe, task: Task) -> str:
     """`lenrl eval BASE MODEL task=...`: the run's test problems, decoding, verifier and model options."""
-    words = ["lenrl", "eval", recipe.model.path, str(run_dir / "model"), f"task={task.name}"]
-    options = task.model_dump(mode="json", exclude_unset=True, exclude={"name", *OTHER_SPLITS})
-    words += [_word(f"task.{name}", value) for name, value in options.items()]
-    words += [_word(f"verifier.{name}", value) for name, value in sorted(recipe.verifier.items())]
-    words.append(f"max_new_tokens={recipe.trainer['max_completion_length']}")
-    words += [_word(name, recipe.trainer[name]) for name in SAMPLED_OPTIONS if name in recipe.trainer]
-    model = model_options(recipe.model)
-    words += [_word(name, value) for name, value in model.items() if value not in (None, False)]
-    if recipe.seed:
-        words.append(f"seed={recipe.seed}")
-    return shlex.join([*words, f"samples={SAMPLES}", "--out", str(run_dir / f"eval{SAMPLES}")])
-
-
-def _word(key: str, value: object) -> str:
-    """A setting in the grammar of overrides."""
-    return f"{key}={_value(value)}"
-
-
-def _value(value: object) -> str:
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{_value(name)}:{_value(item)}" for name, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_value, value)) + "]"
-    if isinstance(value, str):
-        if value.isidentifier() and value not in ("true", "false", "null", "nan", "inf"):
-            return value
-        # Hydra's grammar takes a backslash as it stands, except before a quote.
-        escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)
-        return '"' + re.sub(r"(\\+)$", r"\1\1", escaped) + '"'
-    return json.dumps(value)
+    return by_hand.eval_command([str(run_dir / "model")], recipe, task, run_dir / f"eval{by_hand.SAMPLES}")

@@ -13,11 +13,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lenrl.evaluation.by_hand import eval_command
 from lenrl.launch.run_folder import write_file
 from lenrl.measures import pareto_front
 from lenrl.sweeps import ledger
 from lenrl.sweeps.ledger import Trial
 from lenrl.sweeps.plan import Plan
+from lenrl.sweeps.winner import Winner, winner
+from lenrl.training.run_info import task_of
 
 NEAR = 0.01  # accuracies this close count as the best one's when the fewest tokens are looked for
 WAITING = "waiting"
@@ -39,9 +42,18 @@ def front(trials: Sequence[Trial]) -> list[int]:
     return [number for _, number in sorted(compress(known, best))]
 
 
-def picks(trials: Sequence[Trial]) -> dict[str, Trial]:
-    """The front's ends that a user decides between: the most accurate, and the shortest that is nearly so."""
+def picks(trials: Sequence[Trial], found: Winner | None = None) -> dict[str, Trial]:
+    """What a user decides between: the most accurate trial, and the shortest that is nearly so.
+
+    Where a winner is known, a trial of its setting, and one of the shortest setting that is not told apart from it.
+    """
     by_number = {t.trial: t for t in trials}
+    if found is not None:
+        best, short = (
+            max((by_number[n] for n in setting.trials), key=lambda t: (t.accuracy or 0.0, -(t.tokens or 0.0)))
+            for setting in (found.best, found.shortest)
+        )
+        return {"best": best} | ({} if short is best else {"shortest of those": short})
     ends = [by_number[number] for number in front(trials)]
     if not ends:
         return {}
@@ -64,7 +76,8 @@ def conclude(plan: Plan, console: Console) -> list[Trial]:
             known.get(n) or Trial(n, tuple(plan.overrides(n)), WAITING, ledger.run_name(n))
             for n in range(plan.count)
         ]
-    best, chosen = front(trials), picks(trials)
+    best, found = front(trials), winner(plan.folder, trials)
+    chosen = picks(trials, found)
     rows = [asdict(t) | {"front": t.trial in best} for t in trials]
     result = {
         "recipe": plan.first.recipe,
@@ -72,15 +85,18 @@ def conclude(plan: Plan, console: Console) -> list[Trial]:
         "trials": rows,
         "front": best,
         "picks": {name: t.trial for name, t in chosen.items()},
+        "winner": found and found.as_json(),
     }
     write_file(plan.folder / "sweep.json", json.dumps(result, indent=2, allow_nan=False) + "\n")
     write_file(plan.folder / "sweep.csv", _csv(plan, rows))
     console.print(_table(plan, trials, best))
-    _advise(plan, trials, chosen, console)
+    _advise(plan, trials, chosen, found, console)
     return trials
 
 
-def _advise(plan: Plan, trials: Sequence[Trial], chosen: Mapping[str, Trial], console: Console) -> None:
+def _advise(
+    plan: Plan, trials: Sequence[Trial], chosen: Mapping[str, Trial], found: Winner | None, console: Console
+) -> None:
     def say(text: str, style: str = "") -> None:
         console.print(Text(text, style=style), soft_wrap=True)
 
@@ -93,12 +109,21 @@ def _advise(plan: Plan, trials: Sequence[Trial], chosen: Mapping[str, Trial], co
     for trial in trials:
         if trial.status == ledger.CRASHED:
             say(f"Trial {trial.trial} crashed (exit code {trial.exit_code}): {log(plan, trial.trial)}", "red")
+    if found is not None:
+        for line in found.lines():
+            say(line, "bold" if line.startswith("Best") else "")
+    elif chosen:
+        say(
+            "Not compared problem by problem: there are no two settings that have answered the same ones.",
+            "yellow",
+        )
     for name, trial in chosen.items():
-        say(f"{name[0].upper() + name[1:]}: trial {trial.trial}\n  {plan.by_hand(trial.overrides)}")
+        say(f"{name[0].upper() + name[1:]} by hand: trial {trial.trial}\n  {plan.by_hand(trial)}")
     if chosen:
         models = [str(plan.folder / t.run / "model") for t in chosen.values()]
-        words = ["lenrl", "eval", plan.first.model.path, *models, *_task(plan.first.task), "samples=8"]
-        say(f"To measure {'it' if len(models) == 1 else 'them'} on the test problems:\n  {shlex.join(words)}")
+        line = eval_command(models, plan.first, task_of(plan.first), plan.folder / "picked")
+        say(f"To measure {'it' if len(models) == 1 else 'them'} on the test problems:\n  {line}")
+        say(f"To see all of them: lenrl compare {shlex.quote(str(plan.folder))}")
     left = [t for t in trials if not t.done]
     if left:
         say(f"{len(left)} of {len(trials)} trials are not done; the same command continues them.")
@@ -108,13 +133,6 @@ def _advise(plan: Plan, trials: Sequence[Trial], chosen: Mapping[str, Trial], co
 def log(plan: Plan, trial: int) -> str:
     """Path of a trial's own output."""
     return str(plan.folder / "logs" / f"{ledger.run_name(trial)}.log")
-
-
-def _task(task: Mapping[str, Any]) -> list[str]:
-    """A recipe's task as `lenrl eval` takes it."""
-    if task.get("name") == "gym":
-        return ["task=gym", f"task.generator={task.get('generator')}"]
-    return [f"task={task.get('path') or 'FILE.jsonl' if task.get('name') == 'table' else task.get('name')}"]
 
 
 def _table(plan: Plan, trials: Sequence[Trial], best: Sequence[int]) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -149,7 +150,9 @@ class Plan:
         lines = [
             f"{a.key}={','.join(a.values)}" if a.values else f"{a.key}={_interval(a)}" for a in self.grid.axes
         ]
-        words = ["lenrl", "sweep", self.recipe, *self.grid.fixed, *lines, *self._plugins()]
+        places = {"name": self.grid.name, "output_dir": self.grid.output_dir}
+        named = [_setting(key, value) for key, value in places.items() if value is not None]
+        words = ["lenrl", "sweep", self.recipe, *self.grid.fixed, *lines, *named, *self._plugins()]
         return shlex.join(words + (["--trials", str(self.draws)] if self.draws is not None else []))
 
     def prepare(self, trial: int, overrides: Sequence[str]) -> None:
@@ -193,9 +196,10 @@ class Plan:
                 "back, or begin another sweep."
             )
 
-    def by_hand(self, overrides: Sequence[str]) -> str:
-        """The line that makes a trial's run alone."""
-        words = ["lenrl", "train", self.recipe, *self.grid.fixed, *overrides, *self._plugins()]
+    def by_hand(self, trial: ledger.Trial) -> str:
+        """The line that makes a trial's run alone, under the sweep's name and the trial's number."""
+        name = _setting("name", f"{self.folder.name}-{trial.run}")
+        words = ["lenrl", "train", self.recipe, *self.grid.fixed, *trial.overrides, name, *self._plugins()]
         return shlex.join(words)
 
     def _recipe(self, trial: int) -> Path:
@@ -203,6 +207,18 @@ class Plan:
 
     def _plugins(self) -> list[str]:
         return [word for plugin in self.plugins for word in ("--plugin", str(plugin))]
+
+
+def _setting(key: str, text: str) -> str:
+    """A text as a setting, in quotes where it would not be read as one."""
+    plain = re.fullmatch(r"[A-Za-z/][\w./-]*", text) and text.lower() not in (
+        "true",
+        "false",
+        "null",
+        "nan",
+        "inf",
+    )
+    return f"{key}={text if plain else quoted(text)}"
 
 
 def _interval(axis: Axis) -> str:

@@ -212,7 +212,7 @@ class Sweep:
             )
         self.running.append(Running(trial, overrides, process, place))
         self.attempts[trial] = self.attempts.get(trial, 0) + 1
-        self.progress.say(f"trial {trial} begins: {' '.join(overrides)}")
+        self.progress.say(f"trial {trial} begins: {' '.join(overrides)} (log: {log})")
 
     def _environment(self, place: int) -> dict[str, str]:
         """Shares of cores and GPUs for trials side by side, unless the environment sets them."""

@@ -1,0 +1,60 @@
+"""The line that measures models as a run's recipe says: its test problems, decoding, verifier and model options."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lenrl.evaluation.other_data import SAMPLED_OPTIONS, model_options
+from lenrl.tasks import Task
+
+if TYPE_CHECKING:
+    from lenrl.config import Recipe
+
+SAMPLES = 8  # a prompt, in the command that measures a run more exactly
+OTHER_SPLITS = ("train", "dev")  # numbers of problems that don't touch the test split
+
+
+def eval_command(models: Sequence[str], recipe: Recipe, task: Task, out: Path) -> str:
+    """`lenrl eval BASE MODEL ... task=... --out OUT`.
+
+    Args:
+        models: folders of what was trained; the recipe's own model is the base.
+        recipe: of the run, or what the runs have in common.
+        task: of the recipe.
+        out: folder for the figures.
+    """
+    words = ["lenrl", "eval", recipe.model.path, *models, f"task={task.name}"]
+    options = task.model_dump(mode="json", exclude_unset=True, exclude={"name", *OTHER_SPLITS})
+    words += [_word(f"task.{name}", value) for name, value in options.items()]
+    words += [_word(f"verifier.{name}", value) for name, value in sorted(recipe.verifier.items())]
+    words.append(f"max_new_tokens={recipe.trainer['max_completion_length']}")
+    words += [_word(name, recipe.trainer[name]) for name in SAMPLED_OPTIONS if name in recipe.trainer]
+    model = model_options(recipe.model)
+    words += [_word(name, value) for name, value in model.items() if value not in (None, False)]
+    if recipe.seed:
+        words.append(f"seed={recipe.seed}")
+    return shlex.join([*words, f"samples={SAMPLES}", "--out", str(out)])
+
+
+def _word(key: str, value: object) -> str:
+    """A setting in the grammar of overrides."""
+    return f"{key}={_value(value)}"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_value(name)}:{_value(item)}" for name, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_value, value)) + "]"
+    if isinstance(value, str):
+        if value.isidentifier() and value not in ("true", "false", "null", "nan", "inf"):
+            return value
+        # Hydra's grammar takes a backslash as it stands, except before a quote.
+        escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)
+        return '"' + re.sub(r"(\\+)$", r"\1\1", escaped) + '"'
+    return json.dumps(value)

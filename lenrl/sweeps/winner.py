@@ -1,0 +1,156 @@
+"""The best setting of a sweep with its interval, and those that can't be told apart from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lenrl import measures
+from lenrl.files import read_json
+from lenrl.measures.format import points, share, tokens, with_interval
+from lenrl.sweeps import ledger
+from lenrl.sweeps.ledger import Trial
+
+Rows = dict[str, list[tuple[float, float]]]  # of a prompt: correct (NaN: unknown) and tokens of each sample
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Trials that differ in their seeds alone, on the same problems."""
+
+    name: str
+    trials: tuple[int, ...]
+    correct_PS: np.ndarray
+    tokens_PS: np.ndarray
+
+    @property
+    def tokens(self) -> float:
+        return float(self.tokens_PS.mean())
+
+
+class Winner:
+    """The most accurate setting, compared problem by problem with all others."""
+
+    def __init__(self, settings: Sequence[Setting], ranking: measures.Ranking, split: str) -> None:
+        self.settings = list(settings)
+        self.ranking = ranking
+        self.split = split
+
+    @property
+    def best(self) -> Setting:
+        return self.settings[self.ranking.best]
+
+    @property
+    def shortest(self) -> Setting:
+        """Of those that are not told apart from the best the one with the fewest tokens."""
+        alike = [self.settings[number] for number in (self.ranking.best, *self.ranking.tied)]
+        return min(alike, key=lambda setting: setting.tokens)
+
+    def lines(self) -> list[str]:
+        """What is said at the end of the sweep."""
+        names = [setting.name for setting in self.settings]
+        problems = f"{len(self.best.correct_PS)} {self.split} problems"
+        said = [f"Best: {self._figures(self.best)}, on {problems}"]
+        certainty = measures.certainty(self.ranking, names, points)
+        said.append(f"  {certainty} (95 % intervals over problems, for all settings at once)")
+        if self.shortest is not self.best:
+            said.append(f"Shortest of those: {self._figures(self.shortest)}")
+        return said
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values for `sweep.json`."""
+        estimate = measures.accuracy(self.best.correct_PS)
+        behind = {
+            setting.name: {"accuracy": e.value, "ci95": e.ci95}
+            for setting, e in zip(self.settings, self.ranking.behind, strict=True)
+            if e
+        }
+        return {
+            "setting": self.best.name,
+            "trials": list(self.best.trials),
+            "accuracy": estimate and estimate.value,
+            "accuracy_ci95": estimate and estimate.ci95,
+            "tokens": self.best.tokens,
+            "measured_on": self.split,
+            "behind": behind,
+            "not_told_apart": [self.settings[number].name for number in self.ranking.tied],
+            "shortest": self.shortest.name,
+        }
+
+    def _figures(self, setting: Setting) -> str:
+        estimate = measures.accuracy(setting.correct_PS)
+        assert estimate is not None  # it has been ranked
+        numbers = ", ".join(map(str, setting.trials))
+        which = f"trial{'s' if len(setting.trials) > 1 else ''} {numbers}"
+        accuracy = with_interval(estimate.value, estimate.ci95, share)
+        return f"{setting.name} ({which}): accuracy {accuracy}, {tokens(setting.tokens)} tokens"
+
+
+def winner(folder: Path, trials: Sequence[Trial]) -> Winner | None:
+    """The winner of a sweep's finished trials; None: fewer than two settings, or not on the same problems.
+
+    Args:
+        folder: the sweep's.
+        trials: all of it.
+    """
+    done = [t for t in trials if t.status == ledger.FINISHED and t.accuracy is not None]
+    splits = {t.measured_on for t in done}
+    if len(splits) != 1:
+        return None
+    split = str(splits.pop())
+    groups: dict[str, list[tuple[Trial, Rows]]] = {}
+    for trial in done:
+        rows = _dev(folder / trial.run) if split == "dev" else _test(folder / trial.run)
+        if rows is None:
+            return None
+        words = [word for word in trial.overrides if not word.startswith("seed=")]
+        groups.setdefault(" ".join(words) or " ".join(trial.overrides), []).append((trial, rows))
+    first = next((group[0][1] for group in groups.values()), {})
+    if any(rows.keys() != first.keys() for group in groups.values() for _, rows in group):
+        return None
+    settings = [_setting(name, group, list(first)) for name, group in groups.items()]
+    ranking = measures.rank([s.correct_PS for s in settings], [s.tokens for s in settings])
+    return Winner(settings, ranking, split) if ranking is not None and len(settings) > 1 else None
+
+
+def _setting(name: str, group: Sequence[tuple[Trial, Rows]], prompts: Sequence[str]) -> Setting:
+    values = np.array(
+        [[pair for _, rows in group for pair in rows[prompt]] for prompt in prompts]
+    )  # (P, S, 2)
+    return Setting(name, tuple(trial.trial for trial, _ in group), values[..., 0], values[..., 1])
+
+
+def _dev(run: Path) -> Rows | None:
+    """Of the last development evaluation, which the trial's figures are of."""
+    found = read_json(run / "dev_problems.json", {})
+    try:
+        return _rows(found["prompt_id"], found["correct"], found["tokens"])
+    except (KeyError, TypeError, ValueError):  # a run of an older version has none
+        return None
+
+
+def _test(run: Path) -> Rows | None:
+    """Of the trained model's completions on the test problems, as its summary counts them: the first decoding."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        models = read_json(run / "eval.json", {})["models"]
+        last = next(m for m in models if m["model"] == models[-1]["model"])
+        names = ["prompt_id", "verdict", "tokens"]
+        table = pq.read_table(run / Path(last["completions"]).name, columns=names).to_pydict()
+        return _rows(*(table[name] for name in names))
+    except (KeyError, TypeError, ValueError, IndexError, StopIteration, OSError, pa.ArrowException):
+        return None
+
+
+def _rows(prompts: Sequence[str], correct: Sequence[bool | None], lengths: Sequence[int]) -> Rows | None:
+    """The samples by prompt; None: there are none, or not as many of each."""
+    rows: Rows = {}
+    for prompt, verdict, length in zip(prompts, correct, lengths, strict=True):
+        rows.setdefault(prompt, []).append((np.nan if verdict is None else float(verdict), float(length)))
+    return rows if len({len(samples) for samples in rows.values()}) == 1 else None
