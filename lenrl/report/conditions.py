@@ -24,7 +24,7 @@ MOST = 4  # differences that are named
 
 
 def in_words(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
-    """What differs of a second evaluation's conditions from the first one's, e.g. `samples a problem: 8 instead of 4`.
+    """Differences of a second evaluation to the first one, e.g. `samples a problem: 8 instead of 4`.
 
     >>> in_words({"tokenizer": "a1", "decoding": {"seed": 0}}, {"tokenizer": "b2", "decoding": {"seed": 1}})
     ['another tokenizer', 'sampling seed 1 instead of 0']

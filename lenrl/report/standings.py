@@ -71,7 +71,7 @@ class Standing:
         return Card("most accurate", best.name, figure, note + _gain(best), not self.ranking.tied)
 
     def _short(self) -> list[Card]:
-        """Where several are as accurate as one can tell."""
+        """The shortest, where several are as accurate as one can tell."""
         if not self.ranking.tied:
             return []
         best = self.contenders[self.ranking.best]
@@ -188,7 +188,7 @@ def _compared(base: Answers, own: Answers) -> Comparison:
 
 
 def _gain(contender: Contender) -> str:
-    """What training has changed, in a sentence."""
+    """The change by training, in a sentence."""
     if contender.base is None:
         return ""
     pair = _compared(contender.base, contender.answers)

@@ -43,7 +43,7 @@ def front(trials: Sequence[Trial]) -> list[int]:
 
 
 def picks(trials: Sequence[Trial], found: Winner | None = None) -> dict[str, Trial]:
-    """What a user decides between: the most accurate trial, and the shortest that is nearly so.
+    """The trials that a user decides between: the most accurate trial, and the shortest that is nearly so.
 
     Where a winner is known, a trial of its setting, and one of the shortest setting that is not told apart from it.
     """

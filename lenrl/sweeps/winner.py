@@ -51,7 +51,7 @@ class Winner:
         return min(alike, key=lambda setting: setting.tokens)
 
     def lines(self) -> list[str]:
-        """What is said at the end of the sweep."""
+        """The words at the end of the sweep."""
         names = [setting.name for setting in self.settings]
         problems = f"{len(self.best.correct_PS)} {self.split} problems"
         said = [f"Best: {self._figures(self.best)}, on {problems}"]
