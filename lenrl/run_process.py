@@ -85,6 +85,7 @@ def run(
     from accelerate import PartialState  # heavy imports after the arguments were read
     from accelerate.utils import broadcast_object_list
 
+    from lenrl.monitors import trackers
     from lenrl.training.build import build
     from lenrl.training.grpo_config import grpo_config
     from lenrl.training.hardware import PRECISION, mixed_precision, this_machine
@@ -121,6 +122,8 @@ def run(
         (run_dir / "training.json").write_text(json.dumps(summary(trainer), indent=2) + "\n")
     state.wait_for_everyone()
     stop.agree()  # a signal while the model was written: the run is trained, and what follows must not begin
+    if end is not None and trackers.silent(run_dir):
+        end(0, "")  # such a tracker's library would wait for its server once more when Python ends
     return run_dir
 
 
@@ -145,13 +148,18 @@ def train(
     if trainer.accelerator.is_main_process:
         checkpoint.set_aside_after(run_dir, start)
     trainer.stop.begin()
+    patience_s = trackers.CLOSE_S
     try:
-        return (go or trainer.train)(resume_from_checkpoint=str(start) if start else None)
+        output = (go or trainer.train)(resume_from_checkpoint=str(start) if start else None)
+        patience_s = trackers.PATIENCE_S
+        return output
     except Stopped:
         trainer.leave()
         raise
     finally:
-        trackers.close(trainer.callback_handler.callbacks)
+        # A script's runs in its trackers are its own to finish.
+        ends = go is None and patience_s == trackers.PATIENCE_S
+        trackers.close(trainer.callback_handler.callbacks, run_dir, patience_s, finish=ends)
 
 
 def summary(trainer: SlottedGRPO) -> dict[str, int | float | str | None]:

@@ -161,7 +161,7 @@ def recipe_of(
         BadInput: a setting that no recipe can have.
     """
     base = compose("grpo").resolved()
-    known = ("wandb", "trackio", "tensorboard")
+    known = ("wandb", "trackio", "tensorboard", "mlflow")
     own = {
         "recipe": name,
         "model": {**base["model"], **model},

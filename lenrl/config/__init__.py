@@ -7,6 +7,7 @@ from lenrl.config.overrides import sections, sets
 from lenrl.config.recipe import (
     SLOTS,
     GuardSettings,
+    LoggingSettings,
     ModelSettings,
     OtherData,
     Recipe,
@@ -21,6 +22,7 @@ __all__ = [
     "Axis",
     "Grid",
     "GuardSettings",
+    "LoggingSettings",
     "ModelSettings",
     "OtherData",
     "Recipe",

@@ -86,17 +86,33 @@ class GuardSettings(Settings):
 class LoggingSettings(Settings):
     """Logs, and the trackers that get them."""
 
-    report_to: tuple[Literal["wandb", "trackio", "tensorboard"], ...]
+    report_to: tuple[Literal["wandb", "trackio", "tensorboard", "mlflow"], ...]
     project: str
+    # The following are not in recipe.yaml of runs that are older than the keys.
+    entity: str | None = None
+    group: str | None = None
+    tags: tuple[str, ...] = ()
+    notes: str | None = None
     completions: bool
     every: int = Field(ge=1)
 
-    @field_validator("report_to", mode="before")
+    @field_validator("report_to", "tags", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         if value is None or value == "none":
             return ()
         return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _of_wandb(self) -> Self:
+        """Refuse what only wandb would read, where it is not reported to."""
+        given = [name for name in ("entity", "group", "tags", "notes") if getattr(self, name)]
+        if given and "wandb" not in self.report_to:
+            raise ValueError(
+                f"logging.{given[0]}={getattr(self, given[0])!r} is for wandb, and logging.report_to is "
+                f"{list(self.report_to)}: add wandb to it, or leave {given[0]} out"
+            )
+        return self
 
 
 class FunctionSettings(Settings):

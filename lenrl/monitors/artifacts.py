@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
-import threading
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas
 import pyarrow.parquet as pq
 
-from lenrl.monitors.trackers import run_id, trackio_name
+from lenrl.monitors.trackers import known_id, run_id, silent, trackio_name, wandb_folder
 from lenrl.redact import printable
 
 if TYPE_CHECKING:
@@ -24,15 +28,52 @@ TABLE_ROWS = 200
 TABLE_COLUMNS = ["step", "prompt", "completion", "verdict", "tokens", "reward", "advantage"]
 TEXT = 2000  # characters of a cell
 FILES = ("report.html", "recipe.yaml", "eval.json", "summary.json")
-PATIENCE_S = 60.0  # for one tracker
+PATIENCE_S = 30.0  # for all of them together
 
 
 def hand_over(run_dir: Path, recipe: Recipe) -> None:
-    """Give completions, report, recipe and figures to the run's trackers, as table and artifact if they can."""
-    files = [run_dir / name for name in FILES if (run_dir / name).is_file()]
-    for tracker in recipe.logging.report_to:
-        if (give := GIVING.get(tracker)) is not None:
-            _bounded(tracker, give, run_dir, recipe, files)
+    """Give completions, report, recipe and figures to the run's trackers, as table and artifact if they can.
+
+    Each in a process of its own, which is killed when it takes too long: their libraries wait for a server for ever,
+    some at the very end of their process. One that did not answer in training is left out.
+    """
+    unanswering = silent(run_dir)
+    asked = [name for name in recipe.logging.report_to if name in GIVING and name not in unanswering]
+    wanted = {
+        "project": recipe.logging.project,
+        "entity": recipe.logging.entity,
+        "name": f"{recipe.recipe}/{run_dir.name}",
+    }
+    line = [sys.executable, "-P", "-m", __spec__.name, str(run_dir), json.dumps(wanted)]
+    givers = {
+        name: subprocess.Popen([*line, name], stdout=subprocess.PIPE, text=True, start_new_session=True)
+        for name in asked
+    }
+    until = time.monotonic() + PATIENCE_S
+    for name, giver in givers.items():
+        try:
+            said, _ = giver.communicate(timeout=max(0.0, until - time.monotonic()))
+            why = said if giver.returncode else ""
+        except subprocess.TimeoutExpired:
+            os.killpg(giver.pid, signal.SIGKILL)
+            giver.communicate()
+            why = f"no answer within {PATIENCE_S:.0f} s"
+        if why:
+            log.warning(
+                "%s did not take the report (%s); it is in the run's folder", name, printable(why, 300)
+            )
+
+
+def main(run_dir: str, wanted: str, tracker: str) -> int:
+    """Give to one tracker; a fault is printed for the process that waits."""
+    folder = Path(run_dir)
+    files = [folder / name for name in FILES if (folder / name).is_file()]
+    try:
+        GIVING[tracker](folder, json.loads(wanted), files)
+    except Exception as fault:
+        sys.stdout.write(printable(f"{type(fault).__name__}: {fault}", 300))
+        return 1
+    return 0
 
 
 def table(run_dir: Path) -> pandas.DataFrame:
@@ -48,51 +89,30 @@ def table(run_dir: Path) -> pandas.DataFrame:
     return rows
 
 
-def _bounded(tracker: str, give: Callable[..., None], *arguments: object) -> None:
-    """Call `give` in a thread of its own, and not for long: a tracker may wait for a network for ever."""
-    faults: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            give(*arguments)
-        except BaseException as fault:
-            faults.append(fault)
-
-    thread = threading.Thread(target=work, daemon=True, name=f"report to {tracker}")
-    thread.start()
-    thread.join(PATIENCE_S)
-    if thread.is_alive():
-        log.warning(
-            "%s did not take the report within %.0f s; it is in the run's folder", tracker, PATIENCE_S
-        )
-    for fault in faults:
-        message = printable(f"{type(fault).__name__}: {fault}", 300)
-        log.warning("%s did not take the report (%s); it is in the run's folder", tracker, message)
-
-
 def _filled(artifact: Any, files: list[Path]) -> Any:
     for path in files:
         artifact.add_file(str(path))
     return artifact
 
 
-def _wandb(run_dir: Path, recipe: Recipe, files: list[Path]) -> None:
+def _wandb(run_dir: Path, wanted: Mapping[str, Any], files: list[Path]) -> None:
     import wandb
 
-    project = os.environ.get("WANDB_PROJECT") or recipe.logging.project
+    project = os.environ.get("WANDB_PROJECT") or wanted["project"]
     identity = run_id(run_dir, "wandb", os.environ.get("WANDB_RUN_ID"))
-    with wandb.init(project=project, id=identity, resume="allow") as run:
+    place = {"entity": wanted["entity"], "dir": wandb_folder(run_dir)}
+    with wandb.init(project=project, id=identity, resume="allow", **place) as run:
         run.log_artifact(_filled(wandb.Artifact(f"report-{identity}", type="report"), files))
         if len(rows := table(run_dir)):
             run.log({"completions": wandb.Table(dataframe=rows)})
 
 
-def _trackio(run_dir: Path, recipe: Recipe, files: list[Path]) -> None:
+def _trackio(run_dir: Path, wanted: Mapping[str, Any], files: list[Path]) -> None:
     import trackio
 
     identity = run_id(run_dir, "trackio")
-    name = trackio_name(f"{recipe.recipe}/{run_dir.name}", run_dir)
-    trackio.init(project=recipe.logging.project, name=name, resume="allow")
+    name = trackio_name(wanted["name"], run_dir)
+    trackio.init(project=wanted["project"], name=name, resume="allow")
     try:
         trackio.log_artifact(_filled(trackio.Artifact(f"report-{identity}", type="report"), files))
         if len(rows := table(run_dir)):
@@ -101,7 +121,7 @@ def _trackio(run_dir: Path, recipe: Recipe, files: list[Path]) -> None:
         trackio.finish()
 
 
-def _tensorboard(run_dir: Path, recipe: Recipe, files: list[Path]) -> None:
+def _tensorboard(run_dir: Path, wanted: Mapping[str, Any], files: list[Path]) -> None:
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(run_dir / "tensorboard")) as writer:
@@ -112,4 +132,17 @@ def _tensorboard(run_dir: Path, recipe: Recipe, files: list[Path]) -> None:
             writer.add_text("completions", f"    {row}", number)
 
 
-GIVING = {"wandb": _wandb, "trackio": _trackio, "tensorboard": _tensorboard}
+def _mlflow(run_dir: Path, wanted: Mapping[str, Any], files: list[Path]) -> None:
+    import mlflow  # pyright: ignore[reportMissingImports] - an extra
+
+    with mlflow.start_run(run_id=os.environ.get("MLFLOW_RUN_ID") or known_id(run_dir, "mlflow")):
+        for path in files:
+            mlflow.log_artifact(str(path))
+        if len(rows := table(run_dir)):
+            mlflow.log_table(rows, "completions.json")
+
+
+GIVING = {"wandb": _wandb, "trackio": _trackio, "tensorboard": _tensorboard, "mlflow": _mlflow}
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

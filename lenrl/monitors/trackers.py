@@ -1,157 +1,105 @@
-"""wandb, trackio and tensorboard, next to the local log: their faults must neither end nor delay a run."""
+"""wandb, trackio, tensorboard and mlflow, next to the local log, over all legs of a run."""
 
-import copy
-import logging
 import os
-import queue
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState, TrainingArguments
 
+from lenrl.config import LoggingSettings
 from lenrl.files import read_json, write_json
-from lenrl.redact import printable
+from lenrl.monitors.aside import Aside, Preparation
 
-log = logging.getLogger("lenrl")
-
-WAITING = 1000  # events that a tracker may be behind; later ones are dropped
-FLUSH_S = 20.0  # at the end of the training, for what it has not got yet
-CLOSE_S = 3.0  # the same, once a run is to leave
-HANDED = ("logs", "metrics", "model", "processing_class")  # arguments of an event
-Preparation = Callable[[TrainingArguments, TrainerState], None]
-Moment = tuple[TrainingArguments, TrainerState, TrainerControl]  # of the training, at an event
+FILE = "trackers.json"  # of a run's folder: ids by tracker
+SILENT = "silent"  # key in there: trackers that did not answer
+PATIENCE_S = 30.0  # at the end of a run, once for all trackers together: what is local is complete
+CLOSE_S = 3.0  # the same, where the run is to leave
 
 
-class Aside(TrainerCallback):
-    """A callback of transformers in a thread of its own, so that one that blocks delays nothing.
-
-    Its first exception gives one warning, and switches it off.
-
-    Args:
-        callback: the callback.
-        prepare: called in the thread before the first event, with a copy of the run's arguments, which all
-            events then get, and the state.
-        waiting: events that it may be behind.
-    """
-
-    def __init__(
-        self,
-        callback: TrainerCallback,
-        prepare: Preparation = lambda args, state: None,
-        waiting: int = WAITING,
-    ) -> None:
-        self.callback = callback
-        self.prepare = prepare
-        self.broken = False
-        self._events: queue.Queue[tuple[str, Moment, dict[str, Any]]] = queue.Queue(waiting)
-        self._thread = threading.Thread(target=self._work, daemon=True, name=type(callback).__name__)
-        self._started = False
-
-    @property
-    def name(self) -> str:
-        """The callback's class."""
-        return type(self.callback).__name__
-
-    def _hand(self, event: str, moment: Moment, arguments: dict[str, Any]) -> None:
-        if self.broken:
-            return
-        if not self._started:
-            self._started = True
-            self._thread.start()
-        args, state, control = moment
-        taken = {key: arguments[key] for key in HANDED if key in arguments}
-        taken |= {key: dict(taken[key]) for key in ("logs", "metrics") if taken.get(key) is not None}
-        try:
-            self._events.put_nowait((event, (args, copy.copy(state), copy.copy(control)), taken))
-        except queue.Full:
-            self._give_up(f"is {self._events.maxsize} events behind")
-
-    def _work(self) -> None:
-        own_args = None  # the run's arguments, which `prepare` may change for this callback
-        while True:
-            event, (args, state, control), taken = self._events.get()
-            try:
-                if not self.broken:
-                    if own_args is None:
-                        own_args = copy.copy(args)
-                        self.prepare(own_args, state)
-                    getattr(self.callback, event)(own_args, state, control, **taken)
-            except Exception as fault:
-                self._give_up(f"failed in {event} ({type(fault).__name__}: {printable(str(fault), 300)})")
-            finally:
-                self._events.task_done()
-
-    def _give_up(self, why: str) -> None:
-        if not self.broken:
-            self.broken = True
-            log.warning(
-                "%s %s: it gets nothing more of this run. Training goes on, metrics.jsonl is complete.",
-                self.name, why,
-            )  # fmt: skip
-
-    def flush(self, seconds: float) -> None:
-        """Wait until it has got everything, or for so many seconds."""
-        until = time.monotonic() + seconds
-        while self._events.unfinished_tasks and not self.broken:
-            if time.monotonic() > until:
-                self._give_up(f"does not answer ({self._events.unfinished_tasks} events behind)")
-            time.sleep(0.02)
-
-    def on_train_begin(self, args, state, control, **kwargs) -> None:
-        self._hand("on_train_begin", (args, state, control), kwargs)
-
-    def on_log(self, args, state, control, **kwargs) -> None:
-        self._hand("on_log", (args, state, control), kwargs)
-
-    def on_evaluate(self, args, state, control, **kwargs) -> None:
-        self._hand("on_evaluate", (args, state, control), kwargs)
-
-    def on_save(self, args, state, control, **kwargs) -> None:
-        self._hand("on_save", (args, state, control), kwargs)
-
-    def on_train_end(self, args, state, control, **kwargs) -> None:
-        self._hand("on_train_end", (args, state, control), kwargs)
-        self.flush(FLUSH_S)
-
-
-def set_aside(callbacks: list[TrainerCallback], kinds: Sequence[type], run_dir: Path, is_main: bool) -> None:
-    """Wrap the callbacks of these kinds in `Aside`, in place; other processes than the main one lose them."""
+def set_aside(
+    callbacks: list[TrainerCallback],
+    kinds: Sequence[type],
+    run_dir: Path,
+    settings: LoggingSettings | None,
+) -> None:
+    """Wrap the callbacks of these kinds in `Aside`, in place; a process without settings loses them."""
+    if settings is not None:
+        _note_silent(run_dir, [])
     for place, callback in reversed(list(enumerate(callbacks))):
         if not isinstance(callback, tuple(kinds)):
             continue
-        if is_main:
-            continuing = CONTINUING.get(type(callback).__name__)
-            callbacks[place] = (
-                Aside(callback, continuing(callback, run_dir)) if continuing else Aside(callback)
-            )
-        else:
+        if settings is None:
             del callbacks[place]
+            continue
+        tracker = TRACKERS.get(type(callback).__name__)
+        callbacks[place] = (
+            Aside(callback, tracker.begin(callback, run_dir, settings)) if tracker else Aside(callback)
+        )
 
 
-def close(callbacks: Iterable[TrainerCallback]) -> None:
-    """Give the trackers a moment for their last events: the run ends."""
-    for callback in callbacks:
-        if isinstance(callback, Aside):
-            callback.flush(CLOSE_S)
+def close(
+    callbacks: Iterable[TrainerCallback], run_dir: Path, patience_s: float, *, finish: bool = False
+) -> None:
+    """Wait for the trackers' last events, for all of them together so many seconds: the training has ended.
+
+    `finish`: so has what this process has to say to them. Those that do not answer are noted for `silent`.
+    """
+    asides = [callback for callback in callbacks if isinstance(callback, Aside)]
+    for aside in asides if finish else ():
+        if aside.name in TRACKERS and (end := TRACKERS[aside.name].finish) is not None:
+            aside.end(end)
+    until = time.monotonic() + patience_s
+    for aside in asides:
+        aside.flush(until)
+    if names := [TRACKERS[aside.name].name for aside in asides if aside.silent and aside.name in TRACKERS]:
+        _note_silent(run_dir, names)
 
 
-def _wandb(callback: TrainerCallback, run_dir: Path) -> Preparation:
+def silent(run_dir: Path) -> list[str]:
+    """Trackers that did not answer in the newest leg of the folder's run: nothing waits for them again."""
+    content = read_json(run_dir / FILE)
+    return content.get(SILENT, []) if isinstance(content, dict) else []
+
+
+def _note_silent(run_dir: Path, names: list[str]) -> None:
+    if names or silent(run_dir):
+        content = read_json(run_dir / FILE)
+        known = content if isinstance(content, dict) else {}
+        with suppress(OSError):  # then they are waited for once more
+            write_json(run_dir / FILE, {**known, SILENT: names}, indent=None)
+
+
+def _wandb(callback: TrainerCallback, run_dir: Path, settings: LoggingSettings) -> Preparation:
     def begin(args: TrainingArguments, state: TrainerState) -> None:
         import wandb
 
         if wandb.run is None:  # else somebody has begun a run for this process
             identity = run_id(run_dir, "wandb", os.environ.get("WANDB_RUN_ID"))
             project = os.environ.get("WANDB_PROJECT") or args.project
-            wandb.init(project=project, name=args.run_name, id=identity, resume="allow")
+            wandb.init(
+                project=project, name=args.run_name, id=identity, resume="allow", dir=wandb_folder(run_dir),
+                entity=settings.entity, group=settings.group, tags=settings.tags or None, notes=settings.notes,
+            )  # fmt: skip
 
     return begin
 
 
-def _trackio(callback: TrainerCallback, run_dir: Path) -> Preparation:
+def _finish_wandb() -> None:
+    import wandb
+
+    wandb.finish()
+
+
+def wandb_folder(run_dir: Path) -> str | None:
+    """The place of wandb's files: the run's folder, in which it makes `wandb/`; None: the environment says where."""
+    return None if "WANDB_DIR" in os.environ else str(run_dir)
+
+
+def _trackio(callback: TrainerCallback, run_dir: Path, settings: LoggingSettings) -> Preparation:
     def begin(args: TrainingArguments, state: TrainerState) -> None:
         # trackio resumes by name: two folders with runs of one name must not become one run
         args.run_name = trackio_name(args.run_name, run_dir)
@@ -159,7 +107,7 @@ def _trackio(callback: TrainerCallback, run_dir: Path) -> Preparation:
     return begin
 
 
-def _tensorboard(callback: Any, run_dir: Path) -> Preparation:
+def _tensorboard(callback: Any, run_dir: Path, settings: LoggingSettings) -> Preparation:
     def begin(args: TrainingArguments, state: TrainerState) -> None:
         # Without it each leg would have a folder of its own; what a killed leg wrote past the checkpoint is hidden.
         folder = callback.logging_dir or str(run_dir / "tensorboard")
@@ -168,8 +116,43 @@ def _tensorboard(callback: Any, run_dir: Path) -> Preparation:
     return begin
 
 
-# By class: what makes a tracker continue the run that an earlier leg began.
-CONTINUING = {"WandbCallback": _wandb, "TrackioCallback": _trackio, "TensorBoardCallback": _tensorboard}
+def _mlflow(callback: TrainerCallback, run_dir: Path, settings: LoggingSettings) -> Preparation:
+    def begin(args: TrainingArguments, state: TrainerState) -> None:
+        import mlflow  # pyright: ignore[reportMissingImports] - an extra
+
+        if mlflow.active_run() is not None or "MLFLOW_RUN_ID" in os.environ:  # somebody has chosen a run
+            return
+        mlflow.set_experiment(os.environ.get("MLFLOW_EXPERIMENT_NAME") or settings.project)
+        known = known_id(run_dir, "mlflow")
+        run = mlflow.start_run(run_id=known, run_name=None if known else args.run_name)
+        run_id(run_dir, "mlflow", run.info.run_id)
+
+    return begin
+
+
+def _finish_mlflow() -> None:
+    import mlflow  # pyright: ignore[reportMissingImports] - an extra
+
+    mlflow.end_run()
+
+
+class Tracker(NamedTuple):
+    """One of transformers' integrations, as its runs go on over the legs of ours."""
+
+    name: str  # in `logging.report_to`
+    begin: Callable[
+        [Any, Path, LoggingSettings], Preparation
+    ]  # makes it continue the run that an earlier leg began
+    finish: Callable[[], None] | None = None  # what its callback leaves to the end of the process
+
+
+TRACKERS = {
+    "WandbCallback": Tracker("wandb", _wandb, _finish_wandb),
+    "TrackioCallback": Tracker("trackio", _trackio),
+    "TensorBoardCallback": Tracker("tensorboard", _tensorboard),
+    "MLflowCallback": Tracker("mlflow", _mlflow, _finish_mlflow),
+}
+"""By the callback's class."""
 
 
 def trackio_name(run_name: str | None, run_dir: Path) -> str:
@@ -177,9 +160,15 @@ def trackio_name(run_name: str | None, run_dir: Path) -> str:
     return f"{run_name}-{run_id(run_dir, 'trackio')}"
 
 
+def known_id(run_dir: Path, tracker: str) -> str | None:
+    """The tracker's name for the run of this folder, if it has one."""
+    content = read_json(run_dir / FILE)
+    return content.get(tracker) if isinstance(content, dict) else None
+
+
 def run_id(run_dir: Path, tracker: str, chosen: str | None = None) -> str:
     """The tracker's name for the run of this folder: `chosen`, else the one in `trackers.json`, else a new one."""
-    path = run_dir / "trackers.json"
+    path = run_dir / FILE
     content = read_json(path)
     known = content if isinstance(content, dict) else {}
     identity = chosen or known.get(tracker) or secrets.token_hex(4)

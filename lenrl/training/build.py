@@ -75,7 +75,8 @@ class Built:
         trainer.remove_callback(PrinterCallback)
         kinds = get_reporting_integration_callbacks(trainer.args.report_to)
         run_dir, is_main = Path(str(trainer.args.output_dir)), PartialState().is_main_process
-        set_aside(trainer.callback_handler.callbacks, kinds, run_dir, is_main)
+        settings = self.checked_run.recipe.logging
+        set_aside(trainer.callback_handler.callbacks, kinds, run_dir, settings if is_main else None)
         evaluations = _evaluations(self, trainer)
         trainer.dev = EvaluationsInTraining(evaluations) if evaluations else None
 

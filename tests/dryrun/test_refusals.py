@@ -30,6 +30,7 @@ def test_what_can_start_is_not_refused():
         ([*GPU, "model.attn_implementation=flash_attention_2"], "flash_attn", ["flash-attn", "null"]),
         (["logging.report_to=tensorboard"], "tensorboard", ["'lenrl[tensorboard]'"]),
         (["logging.report_to=[trackio]"], "trackio", ["'lenrl[trackio]'"]),
+        (["logging.report_to=mlflow"], "mlflow", ["'lenrl[mlflow]'"]),
     ],
 )
 def test_packages_that_are_not_installed(options, package, words):
