@@ -160,7 +160,9 @@ def launch(recipe: Recipe) -> Ended:
             folder.prepare()
             line = command(folder.path, (), folder.local_processes, folder.files)
             line += trusting(recipe)
-            code = supervise(line, folder.local_processes, hold=[lock])
+            code = supervise(
+                line, folder.local_processes, hold=[lock], log=folder.log, first_rank=folder.first_rank
+            )
             if code == REFUSED:  # a rank has printed why
                 folder.withdraw()
                 return Ended(folder.path, code)

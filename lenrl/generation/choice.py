@@ -96,7 +96,8 @@ class TokenChoice:
         """
         if self._place == 0 and not logits_UV.amax(-1).isfinite().all():  # amax hands NaN on
             raise RunFailed(
-                "the model's logits are NaN or infinite, so its weights are broken; take an older checkpoint"
+                "the model's logits are NaN or infinite, so its weights are broken; take another model, "
+                "or an older checkpoint"
             )
         scores_UV = self._processors(cast(Any, ids_UT), cast(Any, logits_UV))
         self._place += 1

@@ -87,7 +87,7 @@ def command(
     threads = int(setting) if setting.isdecimal() and int(setting) else max(1, cores() // local_processes)
     files = files or run_dir
     return [
-        *(sys.executable, "-P", "-m", "accelerate.commands.launch", "--quiet"),
+        *(sys.executable, "-P", "-m", "lenrl.launch.launcher", "--quiet"),
         *("--num_cpu_threads_per_process", str(threads)),
         *("--config_file", str(files / "accelerate.yaml"), "--module", "lenrl.launch.worker"),
         *("--config-name", str(files / "recipe.yaml")),

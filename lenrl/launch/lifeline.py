@@ -15,6 +15,8 @@ from pathlib import Path
 
 import psutil
 
+from lenrl.streams import restore
+
 LOCKS = "LENRL_LOCKS"  # environment variable: files that the launch has locked
 SUPERVISOR = "LENRL_SUPERVISOR"  # environment variable: its process, as `identity` writes it
 RANKS = "ranks.lock"  # beside a locked file; ranks share it
@@ -70,6 +72,7 @@ def ranks_hold(folder: Path) -> bool:
 def _follow(supervisor: str, save_s: float) -> None:
     while identity(int(supervisor.split(maxsplit=1)[0])) == supervisor:
         time.sleep(POLL_S)
+    restore()  # it read what this process prints
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(save_s)
     os._exit(1)

@@ -43,6 +43,16 @@ class RunFolder:
         self.machine_rank = int(recipe.launch.get("machine_rank", 0))
         self.files = self.path
 
+    @property
+    def log(self) -> Path:
+        """The file of all that this machine's ranks print."""
+        return self.path / (f"train-{self.machine_rank}.log" if self.machine_rank else "train.log")
+
+    @property
+    def first_rank(self) -> int:
+        """Number of this machine's first rank."""
+        return self.machine_rank * self.local_processes
+
     def locked(self) -> AbstractContextManager[int]:
         """Hold the folder for this process, and for all that inherit the file descriptor it yields."""
         return self._elsewhere() if self.machine_rank else locked(self.path, "run")
@@ -147,12 +157,12 @@ class RunFolder:
 
     def withdraw(self) -> None:
         """Take back what `prepare` wrote, where no step was taken: a refused run leaves no folder behind."""
-        ours = (*PREPARED, plugin_files.FOLDER, "data.json", *LOCK_FILES)
+        ours = (*PREPARED, plugin_files.FOLDER, "data.json", self.log.name, *LOCK_FILES)
         if self.machine_rank or any(p.name not in ours for p in self.path.iterdir()):
             return
         shutil.rmtree(self.path / plugin_files.FOLDER, ignore_errors=True)
         (self.path / "data.json").unlink(missing_ok=True)
-        for name in (*PREPARED, *LOCK_FILES):
+        for name in (*PREPARED, self.log.name, *LOCK_FILES):
             (self.path / name).unlink(missing_ok=True)
         with suppress(OSError):  # another launch may have come
             self.path.rmdir()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from lenrl.launch.lifeline import LOCKS, paths_of
@@ -16,6 +17,8 @@ def supervise(
     processes: int = 1,
     *,
     hold: Sequence[int] = (),
+    log: Path | None = None,
+    first_rank: int = 0,
     env: Mapping[str, str] | None = None,
 ) -> int:
     """Run a launcher to the end of its last process.
@@ -26,12 +29,15 @@ def supervise(
         command: the launcher's line.
         processes: ranks that it starts on this machine.
         hold: file descriptors to keep open as long as a rank lives (the run folder's lock).
+        log: a file that gets all that the ranks print, a line with time and rank each.
+        first_rank: number of the first of them among those of all machines.
         env: the environment; default: this process's.
 
     Returns:
         0, 2 (the recipe was refused by a rank), 130 or 143 (stopped by a signal), else 1.
     """
-    line = [sys.executable, "-P", "-m", "lenrl.launch.supervisor", str(processes), "--", *command]
+    line = [sys.executable, "-P", "-m", "lenrl.launch.supervisor"]
+    line += [str(processes), str(first_rank), str(log or ""), "--", *command]
     with _forwarding() as target:
         # A session of its own: Ctrl-C in a terminal reaches this process only, which passes it on once.
         # PYTHONSAFEPATH: `-m` would put the working directory before the libraries, here and in all ranks.

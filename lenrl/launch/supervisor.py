@@ -1,13 +1,14 @@
 """Process between `lenrl train` and the launcher: signals reach every rank, and nothing outlives the run.
 
-    python -m lenrl.launch.supervisor PROCESSES -- COMMAND ...
+    python -m lenrl.launch.supervisor PROCESSES FIRST_RANK LOG -- COMMAND ...
 
 A launcher can't be trusted with signals: the one for a single process dies and leaves its child alive, the
 one for several exits 1 whatever they return, and starts each in a session of its own, so that no group holds
 them all. The supervisor adopts whatever a dying launcher leaves (as a "child subreaper"), finds the ranks among
 its descendants and signals those alone; it notices the death of `lenrl train` itself.
 
-Only the standard library and psutil: it must start at once and stay small.
+What the ranks print goes through it, to the terminal and to the run's log. Only the standard library and psutil: it
+must start at once and stay small.
 """
 
 import ctypes
@@ -18,13 +19,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from lenrl.launch.lifeline import SUPERVISOR, identity
+from lenrl.launch.outputs import Outputs
 from lenrl.launch.worker import REFUSED, SAVE_S, STATUS, STOPPED
 
 MARK = os.environ.get("LENRL_RANK_MARK", "lenrl.launch.worker")  # in the command line of every rank
@@ -38,9 +40,13 @@ _SET_CHILD_SUBREAPER = 36
 class Supervisor:
     """Runs one launcher to the end of the last process under it."""
 
-    def __init__(self, command: Sequence[str], processes: int) -> None:
+    def __init__(
+        self, command: Sequence[str], processes: int, log: Path | None = None, first_rank: int = 0
+    ) -> None:
         self.command = list(command)
         self.processes = processes
+        self.log, self.first_rank = log, first_rank
+        self.say: Callable[[str], None] = lambda message: None
         self.signals: list[int] = []  # in order of arrival
         self.sent: dict[int, int] = {}  # rank's pid: how many of them it got
         self.deadline: float | None = None
@@ -57,24 +63,31 @@ class Supervisor:
         parent = os.getppid()
         status = tempfile.mkdtemp(prefix="lenrl-status-")
         try:
-            ties = {STATUS: status, SUPERVISOR: identity(os.getpid())}
-            self.launcher = subprocess.Popen(self.command, env={**os.environ, **ties})
-            while (code := self.launcher.poll()) is None or self._ranks():
-                if parent and os.getppid() != parent:  # `lenrl train` was killed
-                    parent = 0
-                    self.signals.append(signal.SIGTERM)
-                if self._refused(Path(status)):
-                    return REFUSED
-                self._deliver()
-                self._look_for_fallen(Path(status))
-                self._limit(launcher_gone=code is not None)
-                time.sleep(POLL_S)
-            self._look_for_fallen(Path(status))
-            self._report()
-            return self._verdict(code, [int(f.read_text() or 1) for f in Path(status).glob("[0-9]*")])
+            with Outputs(Path(status), self.processes, self.log, self.first_rank) as outputs:
+                self.say = outputs.say
+                try:
+                    return self._see_to_the_end(Path(status), parent)
+                finally:
+                    self._kill()
         finally:
-            self._kill()
             shutil.rmtree(status, ignore_errors=True)
+
+    def _see_to_the_end(self, status: Path, parent: int) -> int:
+        ties = {STATUS: str(status), SUPERVISOR: identity(os.getpid())}
+        self.launcher = subprocess.Popen(self.command, env={**os.environ, **ties})
+        while (code := self.launcher.poll()) is None or self._ranks():
+            if parent and os.getppid() != parent:  # `lenrl train` was killed
+                parent = 0
+                self.signals.append(signal.SIGTERM)
+            if self._refused(status):
+                return REFUSED
+            self._deliver()
+            self._look_for_fallen(status)
+            self._limit(launcher_gone=code is not None)
+            time.sleep(POLL_S)
+        self._look_for_fallen(status)
+        self._report()
+        return self._verdict(code, [int(f.read_text() or 1) for f in status.glob("[0-9]*")])
 
     def _refused(self, status: Path) -> bool:
         """End all if a rank has refused the recipe or its data: it has printed why, and others may wait for it."""
@@ -99,13 +112,16 @@ class Supervisor:
                     self.fallen[rank] = end.stat().st_mtime, cause
             elif gone and len(self.signals) < KILLS:
                 # Its peers notice within milliseconds, this loop a little later.
-                died = "it died without a word: killed from outside (SIGKILL, often for lack of memory) or crashed"
+                died = "it died without a word: killed from outside (SIGKILL, often for lack of memory), crashed, "
+                died += "or left by os._exit"
                 self.fallen[rank] = time.time() - 10 * POLL_S, died
 
     def _report(self) -> None:
         if self.fallen:
             rank, (_, how) = min(self.fallen.items(), key=lambda item: item[1][0])
-            print(f"lenrl: rank {rank} of {self.processes} failed first: {how}", file=sys.stderr, flush=True)
+            # Of a run that hangs every rank names the one that stopped, whichever of them ends first.
+            said = how if how.startswith("rank ") else f"rank {rank} of {self.processes} failed first: {how}"
+            self.say(f"lenrl: {said}")
 
     def _ranks(self) -> list[psutil.Process]:
         """Living training processes, without the launcher and without what the ranks started themselves."""
@@ -150,11 +166,13 @@ class Supervisor:
 
     def _verdict(self, launcher: int, codes: list[int]) -> int:
         failed = [code for code in codes if code not in (0, *STOPPED)]
-        if launcher == 0:
+        if (
+            launcher == 0 and not self.fallen
+        ):  # torchrun takes a rank's exit code 0 for success, whenever it comes
             return 0
         if self.left:
             how = f"by signal {-launcher}" if launcher < 0 else f"with exit code {launcher}"
-            print(f"lenrl: the launcher ended before its processes, {how}", file=sys.stderr, flush=True)
+            self.say(f"lenrl: the launcher ended before its processes, {how}")
         if failed:
             return REFUSED if REFUSED in failed else 1
         if (
@@ -198,5 +216,5 @@ def _adopt_orphans() -> None:
 
 
 if __name__ == "__main__":
-    processes, _, *command = sys.argv[1:]
-    sys.exit(Supervisor(command, int(processes)).run())
+    processes, first_rank, log, _, *command = sys.argv[1:]
+    sys.exit(Supervisor(command, int(processes), Path(log) if log else None, int(first_rank)).run())

@@ -16,18 +16,22 @@ import traceback
 from pathlib import Path
 
 from lenrl.launch.lifeline import tie
+from lenrl.launch.outputs import pipe_of
+from lenrl.streams import divert
 
 SAVE_S = float(os.environ.get("LENRL_SAVE_S", "600"))  # for a checkpoint after a signal
 REFUSED = 2  # exit code
 HELD_S = 10.0  # for which a rank that refused waits for the supervisor to end all of them
 STOPPED = (130, 143)  # exit codes of a rank that a signal has stopped
 STOPPED_EXIT_S = 5.0  # of a rank that was stopped, for what libraries do at exit (a tracker's upload)
-LONGEST_EXIT_S = 60.0
+LONGEST_EXIT_S = 30.0
 
 STATUS = "LENRL_STATUS"  # environment variable: a folder, files named by a process's number
 
 
 def main() -> int:
+    if folder := os.environ.get(STATUS):
+        divert(pipe_of(Path(folder), os.environ.get("LOCAL_RANK", "0")))
     from lenrl.training.signals import StopSignal
 
     stop = StopSignal()
@@ -43,6 +47,10 @@ def main() -> int:
         code = run_process.main(sys.argv[1:], say, stop, _end)
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if code == 0:  # nothing of ours leaves like that: the others would wait for this rank, or be blamed
+            at = traceback.extract_tb(end.__traceback__)[-1]
+            code, how = 1, f"it left with exit code 0 in {at.name} ({at.filename}, line {at.lineno})"
+            return code
         raise
     except BaseException as fault:
         how = f"{type(fault).__name__}: {fault}"

@@ -14,13 +14,13 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
+from lenrl.training.hang import Standing, culprit, main_stack, place
 from lenrl.training.signals import StopSignal
 
 if TYPE_CHECKING:
@@ -30,16 +30,17 @@ log = logging.getLogger("lenrl")
 
 POLL_S = 0.5
 OTHERS_S = 3.0  # for the other processes to write their stacks, once one has found that the run hangs
-STUCK_S = 30.0  # beyond the limit, after which a process that runs no Python any more is ended from below
-STOP_KEY, BEAT_KEY = "lenrl/stop", "lenrl/beat/{}"
+STUCK_S = 10.0  # beyond the limit, after which a process that runs no Python any more is ended from below
+MUTE_S = 5.0  # without a pulse, after which a process is taken to run no Python any more
+STOP_KEY, BEAT_KEY, PULSE_KEY, PLACE_KEY = "lenrl/stop", "lenrl/beat/{}", "lenrl/pulse/{}", "lenrl/place/{}"
 
 
 class Watchdog:
     """Watches this process's `StopSignal` while training goes on.
 
     A run hangs if no process makes progress for `hang_timeout_s`: one that waits for a working process is fine.
-    Then every process writes the stacks of its threads to `stacks/rankN.txt` of the run's folder, says what it
-    did last, and ends.
+    Then every process writes the stacks of its threads to `stacks/rankN.txt` of the run's folder, and all end with the
+    name of the one that stopped first.
 
     Args:
         stop: signals and progress of this process.
@@ -69,6 +70,10 @@ class Watchdog:
         self.store = store
         self.end = end or (lambda code, _: os._exit(code))
         self.seen: dict[int, tuple[str, float]] = dict.fromkeys(range(processes), ("", time.monotonic()))
+        self.pulses: dict[
+            int, tuple[str, float]
+        ] = {}  # of the other processes: the last one, and when it came
+        self._polls = 0
         self._relayed = False
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="watch")
@@ -117,7 +122,9 @@ class Watchdog:
         if self.store is None:
             return reports
         try:
+            self._polls += 1
             self.store.set(BEAT_KEY.format(self.rank), own)
+            self.store.set(PULSE_KEY.format(self.rank), str(self._polls))
             if self.stop.number and not self._relayed:
                 self._relayed = True
                 self.store.set(STOP_KEY, str(self.stop.number))
@@ -125,12 +132,18 @@ class Watchdog:
                 # As if it had come from outside: a signal interrupts what the main thread waits for.
                 signal.pthread_kill(threading.main_thread().ident or 0, int(self.store.get(STOP_KEY)))
             for rank in self.seen:
-                key = BEAT_KEY.format(rank)
+                key, pulse = BEAT_KEY.format(rank), PULSE_KEY.format(rank)
                 if rank != self.rank and self.store.check([key]):
                     reports[rank] = self.store.get(key).decode()
+                if rank != self.rank and self.store.check([pulse]):
+                    self._feel(rank, self.store.get(pulse).decode())
         except (RuntimeError, OSError):  # the process that holds the store has ended; this one soon will
             self.store = None
         return reports
+
+    def _feel(self, rank: int, pulse: str) -> None:
+        if self.pulses.get(rank, ("", 0.0))[0] != pulse:
+            self.pulses[rank] = (pulse, time.monotonic())
 
     def _look(self, reports: dict[int, str]) -> None:
         now = time.monotonic()
@@ -142,22 +155,49 @@ class Watchdog:
         now = time.monotonic()
         lines = [f"no process has made progress for {self.hang_timeout_s:g} s (guard.hang_timeout_s):"]
         for rank, (report, when) in self.seen.items():
-            doing = json.loads(report)[1] if report else "nothing heard"
-            lines.append(f"rank {rank}: {doing}, for {now - when:.0f} s")
+            lines.append(f"rank {rank}: {_doing(report) or 'nothing heard'}, for {now - when:.0f} s")
         message = "; ".join(lines).replace(":;", ":")
         try:
             if self._stacks is not None:
                 # Of more than a hundred threads faulthandler leaves out the oldest, and with it the one that trains.
-                frame = sys._current_frames()[threading.main_thread().ident or 0]
-                stack = "".join(traceback.format_stack(frame))
-                self._stacks.write(f"{message}\n\nMain thread (most recent call last):\n{stack}\n")
+                self._stacks.write(f"{message}\n\nMain thread (most recent call last):\n{main_stack()}\n")
                 self._stacks.flush()
             faulthandler.dump_traceback(file=self._stacks or sys.stderr, all_threads=True)
         except OSError:
             pass
         log.error("%s. Its stack is in %s; the last checkpoint is intact.", message, self.path)
+        own = place()
+        with suppress(RuntimeError, OSError):
+            if self.store is not None:
+                self.store.set(PLACE_KEY.format(self.rank), json.dumps(own))
         time.sleep(min(OTHERS_S, self.hang_timeout_s))
-        self.end(1, f"hung while {self.stop.doing}")
+        self.end(1, self._sentence(self._standings(now, own)))
+
+    def _standings(self, now: float, own: tuple[str, bool]) -> dict[int, Standing]:
+        """Every process, as far as this one knows; `own`: its place."""
+        standings = {}
+        for rank, (report, when) in self.seen.items():
+            where, waits = own if rank == self.rank else ("", False)
+            with suppress(RuntimeError, OSError):
+                if self.store is not None and self.store.check([PLACE_KEY.format(rank)]):
+                    where, waits = json.loads(self.store.get(PLACE_KEY.format(rank)))
+            felt = self.pulses.get(rank, ("", when))[1]
+            mute = rank != self.rank and self.store is not None and now - felt > MUTE_S and not where
+            standings[rank] = Standing(_doing(report), now - when, not mute, where, waits)
+        return standings
+
+    def _sentence(self, standings: dict[int, Standing]) -> str:
+        """The end of the run in words, the same on every process."""
+        rank = culprit(standings)
+        standing = standings[rank]
+        doing = standing.doing or "before anything was heard of it"
+        how = f"in {standing.where}" if standing.where else "in code that lets no other Python run"
+        stack = self.path.with_name(f"rank{rank}.txt")
+        return f"rank {rank} of {len(standings)} stopped answering: {doing}, {how}; its stack is in {stack}"
+
+
+def _doing(report: str) -> str:
+    return json.loads(report)[1] if report else ""
 
 
 def store_of(processes: int) -> Store | None:

@@ -4,25 +4,10 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 from lenrl.launch.command import command
 from lenrl.launch.supervise import supervise
 from tests.launch.fakes import environment
 
-TRAPS = (
-    "psutil",
-    "yaml",
-    "sympy",
-    "math_verify",
-    "pebble",
-    "regex",
-    "accelerate",
-    "trl",
-    "wandb",
-    "torch",
-    "numpy",
-)
 VERIFIES = """
 from lenrl.verify.pool import Claim, Verifier
 from lenrl.verify.settings import VerifierSettings
@@ -32,22 +17,11 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture
-def trapped(tmp_path, monkeypatch):
-    """A working directory full of modules that note it when they are imported."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    for name in TRAPS:
-        (folder / f"{name}.py").write_text(f"open({str(folder / 'sprung')!r}, 'a').write({name!r})\n")
-    monkeypatch.chdir(folder)
-    return folder
-
-
 def test_supervisor_and_ranks_import_nothing_from_the_working_directory(trapped):
     rank = [sys.executable, "-m", "lenrl.launch.lifeline"]  # as accelerate starts its own: it imports psutil
     assert supervise(rank, env=environment()) == 0
     assert not (trapped / "sprung").exists()
-    assert command(trapped)[1:4] == ["-P", "-m", "accelerate.commands.launch"]
+    assert command(trapped)[1:4] == ["-P", "-m", "lenrl.launch.launcher"]
 
 
 def test_workers_of_the_verifier_import_nothing_from_the_working_directory(trapped, tmp_path):

@@ -1,4 +1,4 @@
-"""A whole run whose tracker's server takes every connection and never answers."""
+"""A whole run in a folder of trapped modules, whose tracker's server takes every connection and never answers."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,13 +18,20 @@ REST_S = 60.0  # final model, evaluation, report on a busy machine; waited for o
 
 
 @pytest.mark.slow
-def test_a_run_waits_for_its_tracker_once_and_has_everything_locally(tmp_path):
+def test_a_run_waits_for_its_tracker_once_and_has_everything_locally(trapped, tmp_path):
     run = tmp_path / "run"
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(200)
         wandb = {"WANDB_BASE_URL": f"http://127.0.0.1:{server.getsockname()[1]}", "WANDB_API_KEY": "a" * 40}
-        line = [sys.executable, "-m", "lenrl.cli", "train", "grpo", *SMALL, *OPTIONS, f"output_dir={run}"]
+        line = [
+            str(Path(sys.executable).with_name("lenrl")),
+            "train",
+            "grpo",
+            *SMALL,
+            *OPTIONS,
+            f"output_dir={run}",
+        ]
         done = subprocess.run(
             line, env=os.environ | wandb, capture_output=True, text=True, timeout=400, check=False
         )
@@ -38,3 +46,4 @@ def test_a_run_waits_for_its_tracker_once_and_has_everything_locally(tmp_path):
     assert took_s < PATIENCE_S + REST_S
     assert json.loads((run / "summary.json").read_text())["status"] == "finished"
     assert (run / "wandb").is_dir(), "its files are in the run's folder"
+    assert not (trapped / "sprung").exists(), "nothing was imported from the working directory"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,15 +19,33 @@ from tests.training.runs import SMALL
 
 ROOT = Path(__file__).parents[2]
 SECRETS = {"WANDB_API_KEY": "a1b2c3d4e5f6a7b8", "HF_TOKEN": "hf_notarealtokenatall"}
+MODULE = "lenrl.launch.supervisor"
 SAVE_S = 60.0  # from the signal to the end of the run; what hangs would take 600
 DEATH_S = 60.0  # from the death of one process to the end of all
 RUN = [*SMALL, "trainer.max_steps=50", "trainer.save_steps=2", "task.dev=4", "task.test=4"]
 
 # Read by every process. The one named here notes its process id and then hangs in a function, at its N-th call.
 PLUGIN = """
-import importlib, os, pathlib, time
+import ctypes, importlib, os, pathlib, sys, time
 from typing import ClassVar
 from lenrl.strategies.rewards.correctness import Correctness
+
+def pause():
+    while not (pathlib.Path(os.environ["HANG_NOTES"]) / "go").exists():
+        time.sleep(0.05)
+
+def spin():
+    while True:
+        pass
+
+HOW = {
+    "sleep": lambda: time.sleep(600),
+    "pause": pause,
+    "spin": spin,
+    "no_python": lambda: ctypes.PyDLL(None).sleep(600),  # holds the interpreter's lock
+    "exit": lambda: sys.exit(0),
+    "leave": lambda: os._exit(0),
+}
 
 class Unused(Correctness):
     "A plugin must have a strategy."
@@ -43,7 +62,7 @@ if "LENRL_STATUS" in os.environ or "HANG_BY_HAND" in os.environ:  # a training p
         calls.append(1)
         if len(calls) == 3 and rank in os.environ["HANG_RANKS"]:
             (folder / f"hangs{rank}").touch()
-            time.sleep(600)
+            HOW[os.environ["HANG_HOW"]]()
         return original(*args, **kwargs)
     setattr(owner, name, hang_here)
 """
@@ -54,7 +73,9 @@ SCORING = "lenrl.verify.claims:PendingVerdicts:verdicts"
 class Run:
     """A training in the background; each of `ranks` hangs in its third call of a function."""
 
-    def __init__(self, folder, where=GENERATION, *, ranks="0", processes=1, more=(), by_hand=False):
+    def __init__(
+        self, folder, where=GENERATION, *, how="sleep", ranks="0", processes=1, more=(), by_hand=False
+    ):
         self.folder, self.notes = folder / "run", folder
         self.ranks = ranks
         plugin = folder / "plugin.py"
@@ -72,6 +93,7 @@ class Run:
         else:
             line = ["-m", "lenrl.cli", "train", "grpo", f"launch={launch}", *options]
         env = {**os.environ, **SECRETS, "HANG_IN": where, "HANG_RANKS": ranks, "HANG_NOTES": str(folder)}
+        env["HANG_HOW"] = how
         env |= {"HANG_BY_HAND": "1"} if by_hand else {}
         self.log = (folder / "log").open("w")
         self.process = subprocess.Popen(
@@ -131,6 +153,9 @@ def test_sigterm_to_one_of_two_processes(tmp_path):
     os.kill(run.pid(1), signal.SIGTERM)
     code, said = run.ends(SAVE_S)
     assert code == 143 and run.saved() == 2, said
+    assert "Traceback" not in said and "ChildFailedError" not in said
+    log = (run.folder / "train.log").read_text()
+    assert "rank 0: INFO lenrl: step 1 of 50" in log and "Traceback" not in log
 
 
 @pytest.mark.slow
@@ -152,13 +177,53 @@ def test_a_killed_process_takes_the_other_one_down(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_process_that_hangs_ends_the_run_with_its_stack(tmp_path):
-    run = Run(tmp_path, SCORING, ranks="1", processes=2, more=["guard.hang_timeout_s=5"])
+@pytest.mark.parametrize("how", ["spin", pytest.param("no_python", marks=pytest.mark.long)])
+def test_a_process_that_hangs_ends_the_run_with_its_stack(tmp_path, how):
+    run = Run(tmp_path, SCORING, how=how, ranks="1", processes=2, more=["guard.hang_timeout_s=6"])
     code, said = run.ends(DEATH_S)
     assert code == 1, said
     assert "rank 1: verification" in said and "waiting for the other processes" in said
-    assert "hang_here" in (run.folder / "stacks" / "rank1.txt").read_text()
+    last = [line for line in said.splitlines() if line.startswith("lenrl: rank")][-1]
+    place = "in spin (" if how == "spin" else "in code that lets no other Python run"
+    stack = run.folder / "stacks" / "rank1.txt"
+    assert last.startswith(f"lenrl: rank 1 of 2 stopped answering: verification, {place}"), said
+    assert last.endswith(str(stack)) and "hang_here" in stack.read_text()
     assert "hang_here" not in (run.folder / "stacks" / "rank0.txt").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [("exit", "it left with exit code 0 in <lambda> ("), ("leave", "or left by os._exit")],
+)
+def test_a_process_that_leaves_with_exit_code_0_is_the_one_that_is_named(tmp_path, how, words):
+    run = Run(tmp_path, SCORING, how=how, ranks="1", processes=2)
+    code, said = run.ends(DEATH_S)
+    assert code == 1, said
+    [last] = [line for line in said.splitlines() if line.startswith("lenrl: rank")]
+    assert last.startswith("lenrl: rank 1 of 2 failed first: ") and words in last, said
+
+
+@pytest.mark.slow
+def test_a_folder_that_is_deleted_under_two_processes_ends_both_and_their_state_is_saved(tmp_path):
+    run = Run(tmp_path, SCORING, how="pause", ranks="1", processes=2)
+    shutil.rmtree(run.folder)
+    (tmp_path / "go").touch()
+    code, said = run.ends(2 * SAVE_S)
+    assert code == 1, said
+    assert said.count(f"{run.folder} was deleted or moved") == 1 and "Traceback" not in said
+    assert run.saved() == 4
+
+
+@pytest.mark.slow
+@pytest.mark.long
+def test_both_processes_of_a_killed_supervisor_save_and_end(tmp_path):
+    run = Run(tmp_path, SCORING, ranks="01", processes=2)
+    [supervisor] = [p for p in psutil.Process(run.process.pid).children() if MODULE in p.cmdline()]
+    supervisor.kill()
+    code, said = run.ends(SAVE_S)
+    assert code == 1 and run.saved() == 2, said
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -45,6 +46,12 @@ def start(folder, *hows):
 )
 def test_exit_codes_are_passed_on(tmp_path, hows, code):
     assert supervise(launcher(tmp_path, *hows), len(hows), env=environment()) == code
+
+
+def test_a_rank_that_leaves_without_a_word_is_a_failure_also_with_exit_code_0(tmp_path, capfd):
+    rank = "import os; open(os.environ['LENRL_STATUS'] + '/pid-0', 'w').write(str(os.getpid())); os._exit(0)"
+    assert supervise([sys.executable, "-c", rank], env=environment()) == 1
+    assert "rank 0 of 1 failed first: it died without a word" in capfd.readouterr().err
 
 
 def test_a_rank_killed_from_outside_is_a_failure_and_not_a_signal_of_ours(tmp_path):
@@ -134,8 +141,67 @@ def test_a_signal_before_any_rank_has_started_ends_the_run(tmp_path):
     assert parent.wait(20) == 143
 
 
+TALKS = """
+import os, subprocess, sys
+if "LOCAL_RANK" not in os.environ:  # the launcher
+    ranks = [subprocess.Popen([sys.executable, "-c", sys.argv[1], sys.argv[1]], env={**os.environ, "LOCAL_RANK": n})
+             for n in "01"]
+    sys.exit(max(rank.wait() for rank in ranks))
+from pathlib import Path
+from lenrl import streams
+from lenrl.launch.outputs import pipe_of
+streams.divert(pipe_of(Path(os.environ["LENRL_STATUS"]), os.environ["LOCAL_RANK"]))
+assert streams.terminal() is None
+print("loads 1%\\rloads 100%")
+print("token", os.environ["HF_TOKEN"], chr(27) + "[0m")
+os.write(2, b"from C, and no end of the line")
+os._exit(0)
+"""
+
+
+def test_what_all_ranks_print_is_passed_on_and_logged_with_time_and_rank(tmp_path, capfd):
+    log, secret = tmp_path / "train.log", "hf_notarealtokenatall"
+    line = [sys.executable, "-c", TALKS, TALKS]
+    assert supervise(line, 2, log=log, first_rank=2, env={**environment(), "HF_TOKEN": secret}) == 0
+    said = log.read_text().splitlines()
+    for rank in (2, 3):
+        own = [text.split(f" rank {rank}: ")[1] for text in said if f" rank {rank}: " in text]
+        assert own == ["loads 100%", "token *** \u241b[0m", "from C, and no end of the line"]
+    assert len(said) == 6
+    for text in said:
+        time.strptime(text.split(" ")[0], "%Y-%m-%dT%H:%M:%SZ")
+    assert capfd.readouterr().err.count("from C, and no end of the line") == 2
+
+
+def test_a_log_that_can_not_be_written_is_said_and_costs_nothing_else(tmp_path, capfd):
+    env = {**environment(), "HF_TOKEN": "x"}
+    assert supervise([sys.executable, "-c", TALKS, TALKS], 2, log=tmp_path / "no" / "train.log", env=env) == 0
+    said = capfd.readouterr().err
+    assert said.count("train.log can't be written (No such file or directory)") == 1
+    assert said.count("loads 100%") == 2
+
+
 def test_what_a_rank_started_ends_with_the_run(tmp_path):
     rank = "import os, subprocess, sys; p = subprocess.Popen(['sleep', '60'], start_new_session=True)\n"
     rank += f"open(r'{tmp_path / 'child'}', 'w').write(str(p.pid))"
     assert supervise([sys.executable, "-c", rank], env=environment()) == 0
     assert gone(int((tmp_path / "child").read_text()))
+
+
+def test_a_rank_that_exits_with_0_in_the_middle_says_so(tmp_path, monkeypatch):
+    from lenrl import run_process
+    from lenrl.launch import worker
+
+    monkeypatch.setenv(worker.STATUS, str(tmp_path))
+    monkeypatch.setattr(worker, "_end_with_launcher", lambda: None)
+    monkeypatch.setattr(worker, "tie", lambda save_s: None)
+    monkeypatch.setattr(worker, "_cut_short", lambda code: None)
+    monkeypatch.setattr(run_process, "main", lambda *_: sys.exit(0))
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        assert worker.main() == 1
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert (tmp_path / "0").read_text() == "1"
+    assert (tmp_path / "how-0").read_text().startswith("it left with exit code 0 in <lambda> (")

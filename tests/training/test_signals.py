@@ -231,7 +231,9 @@ def test_a_run_that_hangs_says_where_and_ends(tmp_path, caplog, clock):
     stop = StopSignal()
     with Watchdog(stop, tmp_path, rank=0, processes=1, hang_timeout_s=1, end=end) as watchdog:
         stop.run("verification", stuck_here)
-    assert found[0] == (1, "hung while verification")
+    code, how = found[0]
+    assert code == 1 and how.startswith("rank 0 of 1 stopped answering: verification, in wait (")
+    assert how.endswith(str(tmp_path / "stacks" / "rank0.txt"))
     assert "stuck_here" in (tmp_path / "stacks" / "rank0.txt").read_text()
     assert "guard.hang_timeout_s" in caplog.text and "rank 0: verification" in caplog.text
 

@@ -71,6 +71,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_the_step(tmp_path):
     assert all(torch.equal(p, before[n]) for n, p in trainer.model.named_parameters())
 
 
+def test_a_model_whose_weights_are_not_numbers_is_one_message_at_its_first_token(tmp_path):
+    trainer, verifier = small_run("grpo", tmp_path)
+    with torch.no_grad():
+        trainer.model.get_input_embeddings().weight.fill_(float("nan"))
+    with verifier, pytest.raises(RunFailed, match=r"logits are NaN or infinite.*take another model"):
+        trainer.train()
+
+
 def test_a_run_whose_completions_all_hit_the_cap_is_stopped_with_advice(tmp_path):
     trainer, verifier = small_run(
         "grpo",
