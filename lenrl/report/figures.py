@@ -87,7 +87,7 @@ def front(entries: Sequence[Entry], palette: Mapping[str, str]) -> Figure | None
     for panel in panels:
         panel.y_more.update(rangemode="normal")
     made = layout(panels)
-    made["height"] = max(420, 110 + 25 * min(24, len(palette)))  # the legend's lines
+    made["height"] = max(420, 110 + 30 * min(20, len(palette)))  # the legend's lines
     return {"data": traces, "layout": made}
 
 

@@ -119,9 +119,10 @@ def _advise(
         )
     for name, trial in chosen.items():
         say(f"{name[0].upper() + name[1:]} by hand: trial {trial.trial}\n  {plan.by_hand(trial)}")
-    if chosen:
+    task = task_of(plan.first)
+    if chosen and task.count("test") != 0:
         models = [str(plan.folder / t.run / "model") for t in chosen.values()]
-        line = eval_command(models, plan.first, task_of(plan.first), plan.folder / "picked")
+        line = eval_command(models, plan.first, task, plan.folder / "picked")
         say(f"To measure {'it' if len(models) == 1 else 'them'} on the test problems:\n  {line}")
         say(f"To see all of them: lenrl compare {shlex.quote(str(plan.folder))}")
     left = [t for t in trials if not t.done]
