@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from lenrl.verify import no_execution
 from lenrl.verify.gym_own import OWN
 from lenrl.verify.gym_scan import evaluators
 from lenrl.verify.limits import TooBig
@@ -74,8 +75,12 @@ def evaluates(name: str, dataset: type) -> tuple[str, ...]:
 def _right(answer: str, name: str, dataset: Any, entry: Mapping[str, Any]) -> bool:
     if name in OWN:
         return bool(OWN[name](answer, entry))
-    with contextlib.redirect_stdout(io.StringIO()):  # some print moves, which a model wrote
+    with _quietly():  # some print moves, which a model wrote
         return bool(dataset.score_answer(answer, entry) >= 1.0)
+
+
+def _quietly() -> contextlib.AbstractContextManager[object]:
+    return contextlib.redirect_stdout(io.StringIO())
 
 
 @lru_cache(maxsize=256)
@@ -90,7 +95,8 @@ def _entry(gold: str) -> tuple[str, Any, dict[str, Any]] | None:
         dataset = _dataset(name, json.dumps(config, sort_keys=True))
         if index >= len(dataset):
             dataset = _dataset(name, json.dumps({**config, "size": index + 1}, sort_keys=True))
-        return name, dataset, dataset[index]
+        with _quietly(), no_execution.of_no_claim():  # some run programs of their own to know the answer
+            return name, dataset, dataset[index]
     except (MemoryError, RecursionError):
         raise
     except Exception:

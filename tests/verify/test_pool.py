@@ -270,6 +270,12 @@ def test_gym_kind_uses_the_scorer_of_the_data_set():
         )
         assert [v.correct for v in unknown] == [None, None]
         assert verifier.readable([by_seed, by_entry, "not json"]) == [True, True, False]
+        before = verifier.counts["restarts"]
+        made = [
+            json.dumps({"dataset": name, "seed": 1, "index": 0}) for name in ("bf", "knight_swap", "codeio")
+        ]
+        assert verifier.readable(made) == [True] * 3, "generators that run programs of their own"
+        assert verifier.counts["restarts"] == before
 
 
 def test_throughput_on_answers_that_need_the_parser():
