@@ -38,6 +38,7 @@ class ModelFigures(Headline):
     tokens_mean_ci95: Interval
     model: Name
     decoding: Name
+    samples: int = Field(ge=1, le=10**6)  # a prompt
     task: Name | None
     split: Name
     tokens_p95: Tokens

@@ -18,6 +18,7 @@ NAME = "ledger.jsonl"
 PLANNED, RUNNING = "planned", "running"
 FINISHED, STOPPED = "finished", "stopped"  # stopped: early
 CRASHED, INTERRUPTED = "crashed", "interrupted"
+MOST_TRIALS = 10**6
 DONE = (FINISHED, STOPPED)  # a rerun leaves these alone
 
 
@@ -73,8 +74,8 @@ def read(sweep: Path) -> dict[int, Trial]:
     for event in read_json_lines(sweep / NAME):
         with suppress(KeyError, TypeError):
             number, texts = event["trial"], [event["run"], *event["overrides"]]
-            if type(number) is not int or Path(event["run"]).name != event["run"]:
-                continue  # no line of ours: a trial's folder is inside the sweep's
+            if type(number) is not int or not 0 <= number < MOST_TRIALS or event["run"] != run_name(number):
+                continue  # no line of ours: a trial's folder is inside the sweep's, and named by its number
             if not all(isinstance(text, str) for text in texts):
                 continue
             before = trials[number].seconds if number in trials else 0.0

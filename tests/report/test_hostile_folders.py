@@ -34,7 +34,7 @@ WRONG = [
     ("model", 7), ("model", ["a"]), ("model", "x" * 10_000), ("decoding", None), ("fingerprint", None),
     ("fingerprint", "f"),
     ("by_difficulty", [1]), ("by_difficulty", {"easy": 3}), ("by_part", {"p": {"accuracy": "x"}}), ("prompts", 0),
-    ("truncated_share", "none"), ("split", 3), ("completions", 7),
+    ("samples", 0), ("samples", "two"), ("truncated_share", "none"), ("split", 3), ("completions", 7),
 ]  # fmt: skip
 
 
