@@ -299,7 +299,7 @@ class Method:
         for slot, strategy in self.slots.items():
             try:
                 strategy.load_state_dict(state.get(slot, {}))
-            except (ValueError, TypeError, KeyError, AttributeError) as error:
+            except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
                 raise BadInput(f"strategy state of {slot} {strategy.name!r} is refused: {error}") from error
 
     def errors(self, run_info: RunInfo) -> list[str]:

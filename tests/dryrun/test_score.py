@@ -339,11 +339,16 @@ def test_a_verifier_of_one_s_own_judges_texts_by_prompt_and_columns_without_answ
 
 def test_a_bad_state_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "state.json"
+    entry = '{"budget": {"prompts": {"q": {"pass_rate": 0.5, "visits": %s, "budget": %s, "quantile": %s}}}}'
     for text, message in [
         ("{", "not JSON"),
         ("[]", "object"),
         ('{"budgets": {}}', "budgets"),
         ('{"budget": {"prompts": {"q": {}}}}', "refused"),
+        (entry % ("null", 3, "null"), "visits of prompt 'q' is None, must be a whole number of at least 0"),
+        (entry % (1, "true", "null"), "budget of prompt 'q' is True"),
+        (entry % (1, 3, '"0.5"'), "quantile of prompt 'q' is '0.5', must be a number from 0"),
+        (entry % (1, 3, "1e999"), "quantile of prompt 'q' is inf"),
     ]:
         file.write_text(text)
         with pytest.raises(BadInput, match=message):

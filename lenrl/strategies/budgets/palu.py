@@ -1,6 +1,7 @@
 """PALU: each prompt has its own cap, from its own last visit."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr
@@ -8,9 +9,16 @@ from pydantic import Field, PrivateAttr
 from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
 from lenrl.strategies.base import Budget, PromptBudget, RunInfo
+from lenrl.strategies.states import count, number
 
 # A prompt's entry before its first visit.
 UNSEEN = {"pass_rate": None, "quantile": None, "budget": None, "visits": 0}
+_CHECKS = {
+    "pass_rate": partial(number, most=1),
+    "quantile": number,
+    "budget": partial(count, least=1),
+    "visits": count,
+}
 
 
 class Palu(Budget):
@@ -105,12 +113,11 @@ class Palu(Budget):
         for prompt, entry in state.get("prompts", {}).items():
             if set(entry) != set(UNSEEN):
                 raise ValueError(f"prompt {prompt!r} has fields {sorted(entry)}")
-            if entry["budget"] is not None and (type(entry["budget"]) is not int or entry["budget"] < 1):
-                raise ValueError(
-                    f"prompt {prompt!r} has budget {entry['budget']!r}, must be null or at least 1"
-                )
+            for name, check in _CHECKS.items():
+                if entry[name] is not None or name == "visits":
+                    check(entry[name], f"{name} of prompt {prompt!r:.60}")
             prompts[prompt] = dict(entry)
-        self._prompts, self._switches = prompts, int(state.get("switches", 0))
+        self._prompts, self._switches = prompts, count(state.get("switches", 0), "switches")
 
     def warnings(self, run_info: RunInfo) -> list[str]:
         messages = []

@@ -11,6 +11,7 @@ from torch import Tensor
 from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies.base import Reward
 from lenrl.strategies.rewards.laser import stepped
+from lenrl.strategies.states import count
 
 BANDS = ("easy", "medium", "hard")
 
@@ -86,9 +87,12 @@ class LaserD(Reward):
         windows, targets = state.get("windows", {}), state.get("targets", {})
         if set(windows) - set(BANDS) or set(targets) - set(BANDS):
             raise ValueError(f"bands {sorted({*windows, *targets})}, expected {list(BANDS)}")
-        self._windows = {band: [int(n) for n in windows.get(band, ())] for band in BANDS}
-        self._targets = {band: None if targets.get(band) is None else int(targets[band]) for band in BANDS}
-        self._rollouts = int(state.get("rollouts", 0))
+        lengths = {band: [count(n, f"a length of {band}") for n in windows.get(band, ())] for band in BANDS}
+        given = {
+            band: None if (n := targets.get(band)) is None else count(n, band, least=1) for band in BANDS
+        }
+        self._rollouts = count(state.get("rollouts", 0), "rollouts")
+        self._windows, self._targets = lengths, given
 
 
 def bands(rollouts: Rollouts) -> list[str]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies.base import Sampling
+from lenrl.strategies.states import number
 
 
 class Predictive(Sampling):
@@ -66,7 +67,5 @@ class Predictive(Sampling):
         return {"history": list(self._history)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        history = [float(share) for share in state.get("history", ())]
-        if any(not 0 <= share <= 1 for share in history):
-            raise ValueError(f"history {history}, shares must be between 0 and 1")
+        history = [number(share, "a share of the history", most=1) for share in state.get("history", ())]
         self._history = history[-self.window :]
