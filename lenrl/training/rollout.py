@@ -346,6 +346,6 @@ class RolloutScoring:
         return self.group.settled(self.stop.run(name, lambda: outcome(work)))
 
     def _stage(self, name: str, work: Callable[[], T]) -> T:
-        """Run a strategy: timed, and broken off on a signal."""
+        """Run a strategy: timed, and else as work of this process alone, though all do the same."""
         with self.monitor.timed("strategies"):
-            return self.stop.run(name, work)
+            return self._alone(name, work)

@@ -15,6 +15,8 @@ from tests.training.runs import small_run
 
 TEXT = """
 import os
+from typing import ClassVar
+from lenrl.strategies.rewards.correctness import Correctness
 from lenrl.verify.base import VerifierPlugin
 
 
@@ -25,6 +27,28 @@ class Fails(VerifierPlugin):
         if os.environ["RANK"] == "1":
             raise ConnectionError("the judge's server is gone")
         return answer == gold
+
+
+class StrategyOfOne(Correctness):
+    "Its state differs: only the second process's raises."
+    name: ClassVar[str] = "strategy_of_one"
+
+    def __call__(self, rollouts):
+        if os.environ["RANK"] == "1":
+            raise IndexError("a table of my own")
+        return super().__call__(rollouts)
+
+    def observe(self, rollouts, reward):
+        if os.environ["RANK"] == "1":
+            raise OverflowError("an average of my own")
+
+
+class ObservesOnOne(StrategyOfOne):
+    "Raises after the rewards."
+    name: ClassVar[str] = "observes_on_one"
+
+    def __call__(self, rollouts):
+        return Correctness.__call__(self, rollouts)
 
 
 def fails_on_one(completions, **columns):
@@ -44,6 +68,8 @@ def wide_on_one(completions, **columns):
 CASES = {
     "verifier": ["verifier.kind=fails_on_one"],
     "evaluation": ["verifier.kind=fails_on_one", "trainer.eval_steps=1"],
+    "strategy": ["reward=strategy_of_one"],
+    "observation": ["reward=observes_on_one"],
     "function": ["reward_functions.fails_on_one=1"],
     "verdict": ["reward_functions={verdict_of_one: {verdict: true}}"],
     "nan": ["reward_functions.wide_on_one=1"],

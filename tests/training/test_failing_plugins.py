@@ -12,6 +12,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("failing_plugins")]  # t
 SAYS = {
     "verifier": ("PluginFailed", "verifier 'fails_on_one' raised ConnectionError", "raise ConnectionError"),
     "evaluation": ("PluginFailed", "verifier 'fails_on_one' raised ConnectionError", "raise ConnectionError"),
+    "strategy": (
+        "PluginFailed",
+        "reward 'strategy_of_one' raised IndexError: a table of my own",
+        "raise Ind",
+    ),
+    "observation": (
+        "PluginFailed",
+        "'observes_on_one' raised OverflowError: an average of",
+        "raise OverflowE",
+    ),
     "function": ("PluginFailed", "reward function 'fails_on_one' raised KeyError: 'scale'", "raise KeyError"),
     "verdict": (
         "PluginFailed",
