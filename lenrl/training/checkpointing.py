@@ -5,6 +5,7 @@ rollout in use, the micro-step, the random states of all processes without a pic
 """
 
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,7 +90,7 @@ class CheckpointedGRPO(GRPOTrainer):
         run_dir = Path(self.args.output_dir)
         name = f"checkpoint-{self.state.global_step}"
         main = self.accelerator.is_main_process
-        gone = self.group.max(int(not run_dir.is_dir()))
+        gone = self.group.max(int(not os.path.isdir(run_dir)))
         with checkpoint.atomic_folder(run_dir, name, is_main=main) as folder:
             parent = str(folder.parent)
             elsewhere = swapped(self.args, output_dir=parent, save_total_limit=None, push_to_hub=False)
@@ -208,7 +209,7 @@ class CheckpointedGRPO(GRPOTrainer):
         """Put back what `_save_checkpoint` added to TRL's checkpoint, before `train`.
 
         Raises:
-            BadInput: the checkpoint is of other data or of another model.
+            BadInput: the checkpoint is of other data or of another model, or lacks the state of a part.
         """
         state = checkpoint.read_state(folder)
         recipe = self.origin["recipe"]
@@ -221,6 +222,15 @@ class CheckpointedGRPO(GRPOTrainer):
         if self._backend == "plain" and (wrong := checkpoint.weight_faults(folder, self.model)):
             raise BadInput(f"{folder} does not fit the model of model.path: {'; '.join(wrong)}.")
         same = {slot: s for slot, s in state["strategies"].items() if state["recipe"][slot] == recipe[slot]}
+        kept = [slot for slot in self.strategies.state_dict() if state["recipe"][slot] == recipe[slot]]
+        if lost := [
+            *(s for s in kept if s not in same),
+            *(n for n in self.stateful if n not in state["stateful"]),
+        ]:
+            raise BadInput(
+                f"{folder / checkpoint.STATE} lacks the state of {', '.join(lost)}: the run could not go on exactly. "
+                "Name a whole checkpoint with resume=PATH, or begin anew with name=..."
+            )
         self.strategies.load_state_dict(same)
         self.cursor.load_state_dict(state["cursor"])
         self.evaluation.baseline = state["dev_baseline"]

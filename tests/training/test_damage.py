@@ -45,7 +45,7 @@ FILES = sorted([*CONFIG, *TENSORS, "lenrl.json", "manifest.json", "trainer_state
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("run") / "a"
-    return run(compose("grpo", [*OPTIONS, f"output_dir={run_dir}"]))
+    return run(compose("palu", [*OPTIONS, f"output_dir={run_dir}"]))
 
 
 @pytest.fixture
@@ -105,6 +105,18 @@ def test_what_transformers_would_do_without_is_required_even_by_an_agreeing_mani
     assert checkpoint.faults(folder) == [f"{folder / name} is missing"]
 
 
+@pytest.mark.parametrize(("part", "name"), [("strategies", "budget"), ("stateful", "clock")])
+def test_a_state_that_is_not_there_is_not_begun_anew(copy, part, name):
+    """Even where the manifest agrees: the run would go on as another one."""
+    folder = copy / "checkpoint-3"
+    state = checkpoint.read_state(folder)
+    del state[part][name]
+    checkpoint.write_state(folder, state)
+    checkpoint.write_manifest(folder)
+    with pytest.raises(BadInput, match=f"lacks the state of {name}: .* Name a whole checkpoint"):
+        run(compose("palu", [*OPTIONS, f"output_dir={copy}", f"resume={folder}"]))
+
+
 class Payload:
     def __init__(self, canary):
         self.canary = canary
@@ -126,7 +138,7 @@ def test_a_pickle_with_a_payload_is_refused_unread(copy, tmp_path, name, form):
     checkpoint.write_manifest(folder)
     options = [*OPTIONS, f"output_dir={copy}", f"resume={folder}"]
     with pytest.raises(BadInput, match=f"{name} (is refused unread|does not belong here)"):
-        run(compose("grpo", options))
+        run(compose("palu", options))
     assert not canary.exists()
     pickle.loads(pickle.dumps(Payload(canary)))
     assert canary.exists(), "a payload that cannot fire proves nothing"
@@ -151,7 +163,7 @@ def test_a_renamed_checkpoint_is_not_what_it_says(copy):
 def test_an_empty_folder_is_skipped_and_what_a_killed_save_left_is_removed(copy):
     (copy / "checkpoint-7").mkdir()
     shutil.copytree(copy / "checkpoint-3", copy / checkpoint.PARTIAL / "checkpoint-8")
-    recipe = compose("grpo", [*OPTIONS, f"output_dir={copy}"])
+    recipe = compose("palu", [*OPTIONS, f"output_dir={copy}"])
     assert starting_point(recipe, copy, 1) == copy / "checkpoint-3"
     assert not (copy / checkpoint.PARTIAL).exists()
     shutil.rmtree(copy / "checkpoint-3")
@@ -161,7 +173,7 @@ def test_an_empty_folder_is_skipped_and_what_a_killed_save_left_is_removed(copy)
 
 def test_a_run_goes_on_from_the_former_checkpoint_and_keeps_the_damaged_one_aside(finished, copy):
     damaged(copy / "checkpoint-3" / "optimizer.pt", "flip last")
-    run(compose("grpo", [*OPTIONS, f"output_dir={copy}"]))
+    run(compose("palu", [*OPTIONS, f"output_dir={copy}"]))
     assert checkpoint.faults(copy / "checkpoint-3") == []
     assert checkpoint.faults(copy / checkpoint.SET_ASIDE / "checkpoint-3")
     weights = "model.safetensors"

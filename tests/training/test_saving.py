@@ -6,8 +6,10 @@ import random
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -136,6 +138,50 @@ def test_a_folder_deleted_during_the_run_is_noticed_at_the_next_save(tmp_path):
     assert checkpoint.faults(folder / "checkpoint-2") == [], "the state of that step is whole"
 
 
+@pytest.fixture
+def open_folder():
+    """A folder below folders that everybody may enter, as pytest's are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+def test_a_folder_that_becomes_read_only_during_the_run_is_named(open_folder):
+    folder = open_folder / "run"
+    trainer, verifier = small_run("grpo", folder, *SAVING, f"output_dir={folder}")
+    original = type(trainer)._save_checkpoint
+
+    def read_only_at_the_second(*args):
+        if trainer.state.global_step < 2:
+            return original(trainer, *args)
+        folder.chmod(0o555)
+        with nobody():
+            original(trainer, *args)
+
+    trainer._save_checkpoint = read_only_at_the_second
+    said = rf"{folder / 'checkpoint-2'} could not be saved: Permission denied.*repair {folder}"
+    try:
+        with verifier, pytest.raises(RunFailed, match=said):
+            trainer.train()
+    finally:
+        folder.chmod(0o755)
+    assert [p.name for p in folder.glob("checkpoint-*")] == ["checkpoint-1"]
+    assert checkpoint.faults(folder / "checkpoint-1") == []
+
+
+@contextmanager
+def nobody():
+    """Without root's right to write anywhere."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
 @contextmanager
 def room_for(size):
     """No file may grow past so many bytes: what a full disk looks like to whoever writes."""
@@ -240,7 +286,7 @@ def test_kills_inside_saves_lose_one_interval_at_most(tmp_path, kills):
     guard = ["guard.truncated_rollouts=1000000", "logging.completions=false"]
     recipe = ["--config-name", "grpo", *SMALL, *options, *rows, *guard, f"output_dir={tmp_path}"]
     inside, last = 0, 0
-    for number, pid in enumerate(processes(recipe, kills)):
+    for number, [pid] in enumerate(processes(recipe, kills)):
         try:
             wait_for_step(tmp_path, last + 1, pid)
             wait_for_a_save(tmp_path, pid)
@@ -260,39 +306,79 @@ def test_kills_inside_saves_lose_one_interval_at_most(tmp_path, kills):
     assert inside >= kills // 4, "too few kills hit a save"
 
 
-# Has imported what a training process imports, and becomes one for each line: its arguments.
+@pytest.mark.slow
+def test_a_process_of_two_killed_in_a_save_leaves_the_former_checkpoint(tmp_path):
+    """Rank 0 writes the state, rank 1 its random streams beside it; the other one ends by itself."""
+    options = ["trainer.max_steps=100000", "trainer.save_steps=1", "trainer.max_completion_length=2"]
+    rows = ["trainer.per_device_train_batch_size=2", "trainer.num_generations=2"]
+    guard = ["guard.truncated_rollouts=1000000", "logging.completions=false"]
+    recipe = ["--config-name", "grpo", *SMALL, *options, *rows, *guard, f"output_dir={tmp_path}"]
+    last = 0
+    for victim, ranks in enumerate(processes(recipe, 2, ranks=2)):
+        try:
+            wait_for_step(tmp_path, last + 1, *ranks)
+            wait_for_a_save(tmp_path, *ranks)
+        finally:
+            os.kill(ranks[victim], signal.SIGKILL)
+        wait_for(lambda ranks=ranks: all(map(gone, ranks)), 60)
+        start = checkpoint.newest_good(tmp_path)
+        assert start is not None and checkpoint.step_of(start) > last
+        lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+        taken = max(json.loads(text)["step"] for text in lines if text.endswith("}"))
+        assert checkpoint.step_of(start) >= taken - 1, "more than one interval is lost"
+        last = checkpoint.step_of(start)
+
+
+# Has imported what a training process imports, and becomes some for each line: a list of (environment, arguments).
 TRAINING = """
 import json, os, sys
 import lenrl.training.build
 from lenrl.run_process import main
 for line in sys.stdin:
-    if (pid := os.fork()) == 0:
-        os._exit(main(json.loads(line)))
-    print(pid, flush=True)
-    os.waitpid(pid, 0)
+    pids = []
+    for environment, arguments in json.loads(line):
+        if (pid := os.fork()) == 0:
+            os.environ.update(environment)
+            try:
+                code = main(arguments)
+            finally:
+                os._exit(1)
+        pids.append(pid)
+    print(json.dumps(pids), flush=True)
+    for pid in pids:
+        os.waitpid(pid, 0)
 """
 
 
-def processes(arguments, count):
-    """The ids of training processes, each of which starts when it is asked for, the last one having ended."""
+def processes(arguments, count, ranks=1):
+    """The ids of runs' training processes, which start when they are asked for, the last ones having ended."""
     line = [sys.executable, "-W", "ignore", "-c", TRAINING]
     pipe, silent = subprocess.PIPE, subprocess.DEVNULL
     with subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=silent, cwd=ROOT, text=True) as parent:
         for _ in range(count):
-            print(json.dumps(arguments), file=parent.stdin, flush=True)
-            yield int(parent.stdout.readline())
+            port = free_port()
+            shared = {"WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            of = [{**shared, "RANK": str(n), "LOCAL_RANK": str(n)} if ranks > 1 else {} for n in range(ranks)]
+            print(json.dumps([(env, arguments) for env in of]), file=parent.stdin, flush=True)
+            yield json.loads(parent.stdout.readline())
 
 
-def wait_for_a_save(run_dir, pid):
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def wait_for_a_save(run_dir, *pids):
     """Until a save has begun."""
     end = time.monotonic() + 60
     while not (run_dir / checkpoint.PARTIAL).exists():
-        assert not gone(pid) and time.monotonic() < end
+        assert not any(map(gone, pids)) and time.monotonic() < end
 
 
-def wait_for_step(run_dir, step, pid):
+def wait_for_step(run_dir, step, *pids):
     end = time.monotonic() + 120
     while max((checkpoint.step_of(p) for p in run_dir.glob("checkpoint-*")), default=0) < step:
-        assert not gone(pid), "the run ended by itself"
+        assert not any(map(gone, pids)), "the run ended by itself"
         assert time.monotonic() < end
         time.sleep(0.005)
