@@ -3,10 +3,13 @@
 import itertools
 import json
 import logging
+import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -342,6 +345,38 @@ def test_score_refuses_a_verifier_key_and_a_cap_that_is_none(ask, tmp_path):
     path = table(tmp_path, rows)
     assert "verifier.timeout_s" in refusal(ask, "score", "grpo", path, "verifier.timeout=3")
     assert "'x'" in refusal(ask, "score", "grpo", path, "trainer.max_completion_length=x")
+
+
+# --- a hub that is not there
+
+
+@pytest.fixture(params=["closed", "offline"])
+def no_hub(request, monkeypatch):
+    """A port where nobody listens, and no waiting between the client's attempts; or a client told to stay offline."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import _http
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", request.param == "offline")
+        monkeypatch.setattr(_http, "time", SimpleNamespace(sleep=lambda _: None, time=time.time))
+        yield request.param
+
+
+def test_a_hub_that_can_not_be_reached_is_one_message(ask, no_hub):
+    message = refusal(ask, "train", "grpo", "trainer.learning_rate=1e-5", *SIZES, "model.path=org/none")
+    assert "org/none" in message and "could not be loaded" in message
+    assert ("unset HF_HUB_OFFLINE" if no_hub == "offline" else "check the name and the network") in message
+
+
+def test_data_on_a_hub_that_can_not_be_reached_are_one_message(ask, no_hub):
+    message = refusal(ask, "train", "grpo", "task=table", "task.path=org/none", *SIZES)
+    assert "task.path='org/none' is no local file and could not be loaded from the hub" in message
 
 
 # --- without gold answers

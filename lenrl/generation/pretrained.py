@@ -185,9 +185,16 @@ def unreadable(what: str, source: str, error: Exception) -> BadInput:
     remedy = (
         "check the files, or save the model again"
         if Path(source).is_dir()
-        else "check the name and the network, or give the folder of a downloaded model"
+        else f"check the name and {network()}, or give the folder of a downloaded model"
     )
     return BadInput(f"{what} could not be loaded ({reason}); {remedy}")
+
+
+def network() -> str:
+    """The words for a remedy: the network, or the setting that forbids its use."""
+    from huggingface_hub.constants import is_offline_mode
+
+    return "unset HF_HUB_OFFLINE and TRANSFORMERS_OFFLINE" if is_offline_mode() else "the network"
 
 
 def room(context: int | None, max_completion_length: int) -> int | None:
