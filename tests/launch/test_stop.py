@@ -242,33 +242,31 @@ def free_port():
 
 
 @pytest.mark.slow
-def test_processes_with_different_recipes_are_refused(tmp_path):
+@pytest.mark.parametrize("what", ["recipe", "data"])
+def test_processes_with_different_recipes_are_refused(tmp_path, what):
+    """Or with one recipe, whose file of problems is not the same for both."""
     env = {
         **os.environ,
+        "PYTHONPATH": str(ROOT),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(free_port()),
         "WORLD_SIZE": "2",
         "OMP_NUM_THREADS": "1",
     }
-    line = [
-        sys.executable,
-        "-m",
-        "lenrl.launch.worker",
-        "--config-name",
-        "grpo",
-        *RUN,
-        f"output_dir={tmp_path}",
-    ]
-    ranks = [
-        subprocess.Popen(
-            [*line, f"seed={rank}"],
-            env={**env, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
+    line = [sys.executable, "-m", "lenrl.launch.worker", "--config-name", "grpo", *RUN]
+    line += [f"output_dir={tmp_path / 'run'}"]
+    if what == "data":
+        line += ["task=problems.jsonl", "task.split=all"]
+    ranks = []
+    for rank in range(2):
+        folder = tmp_path / f"of{rank}"
+        folder.mkdir()
+        rows = [{"prompt": f"{n}+1", "answer": str(n + 1 + rank)} for n in range(64)]
+        (folder / "problems.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        own = [f"seed={rank}"] if what == "recipe" else []
+        of = {**env, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+        ranks.append(subprocess.Popen([*line, *own], env=of, cwd=folder, stderr=subprocess.PIPE, text=True))
     for rank in ranks:
         _, said = rank.communicate(timeout=120)
         assert rank.returncode == 2 and "the processes disagree on (recipe, data)" in said, said
-    assert not list(tmp_path.glob("checkpoint-*"))
+    assert not list(tmp_path.rglob("checkpoint-*"))

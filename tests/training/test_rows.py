@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 from typing import ClassVar
 
@@ -18,7 +19,7 @@ from lenrl.strategies.method import BadStrategy
 from lenrl.training.trl_batch import as_wide_as
 from lenrl.verify.pool import Claim, Verifier
 from lenrl.verify.settings import VerifierSettings
-from tests.training.runs import rows_of, small_run
+from tests.training.runs import answer, force, lines_of, rows_of, small_run
 
 
 def sampled(trainer) -> list[list[int]]:
@@ -59,6 +60,31 @@ def test_a_second_eos_ends_a_completion_and_a_pad_that_is_eos_is_no_token_of_it(
     assert any(row[-1] == second for row in ids), "no row ended at the second EOS: the test shows nothing"
     assert any(row["truncated"] for row in rows)
     assert any(len(row) < 40 for row in ids), "no row was padded: the test shows nothing"
+
+
+@pytest.mark.parametrize("recipe", ["drpo", "grpo_lambda"])
+def test_completions_of_the_eos_alone_are_wrong_and_train_finitely(tmp_path, recipe):
+    """All of some groups; of the others all but one, which is right; one is white space."""
+    trainer, verifier = small_run(recipe, tmp_path)
+    force(
+        trainer,
+        lambda problem, k: (
+            ["\n", answer(True, problem, 2)][k] if k < 2 and problem.id[-1] in "02468ace" else ""
+        ),
+    )
+    with verifier:
+        trainer.train()
+    rows = rows_of(tmp_path)
+    empty = [row for row in rows if row["completion"] == ""]
+    assert len(empty) >= len(rows) / 2 and {row["tokens"] for row in empty} == {1}
+    assert not any(row["verdict"] or row["truncated"] for row in empty) and any(
+        row["verdict"] for row in rows
+    )
+    assert all(math.isfinite(row["advantage"]) for row in rows)
+    assert all(
+        line["grad_norm"] is not None and math.isfinite(line["grad_norm"]) for line in lines_of(tmp_path)
+    )
+    assert all(bool(p.isfinite().all()) for p in trainer.model.parameters())
 
 
 def test_a_template_that_opens_the_think_block_and_speaks_a_system_prompt(tmp_path):

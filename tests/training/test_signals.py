@@ -16,7 +16,7 @@ from lenrl.training import checkpoint
 from lenrl.training.signals import Stopped, StopSignal
 from lenrl.training.watchdog import Watchdog
 from tests.launch.fakes import wait_for
-from tests.training.runs import SMALL
+from tests.training.runs import SMALL, launch
 
 LONG_S = 60.0  # of a phase that is to be left
 SOON_S = 30.0  # in which it must be
@@ -107,6 +107,17 @@ def test_a_signal_in_any_phase_leaves_a_whole_checkpoint_and_an_exact_run(
     assert not list(tmp_path.rglob("*.tmp")) and not (tmp_path / "model").exists()
     run(options(tmp_path))
     assert outcome(tmp_path) == straight
+
+
+@pytest.mark.slow
+def test_one_of_two_processes_is_signalled_in_any_phase_and_both_leave_at_one_step(tmp_path):
+    """The other one gets no signal; the state is written by the first, which the signal meets in the save."""
+    done = launch("signals_on_two.py", tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second and set(first) == {"update", "save", "evaluation"}
+    for phase, found in first.items():
+        assert found == {**found, "code": 143, "step": found["expected"], "left": [], "equal": True}, phase
 
 
 def test_sigint_before_the_first_step_has_ended_leaves_nothing_half_done(tmp_path, monkeypatch, straight):
