@@ -9,10 +9,13 @@ LIBRARY = Path(__file__).resolve().parents[1] / "lenrl"
 FILES = sorted(LIBRARY.rglob("*.py"))
 
 FORBIDDEN = {
-    "eval", "exec", "compile", "__import__", "input", "os.system", "os.popen", "pickle.load", "pickle.loads",
-    "pickle.Unpickler", "marshal.load", "marshal.loads", "shelve.open", "yaml.load", "yaml.full_load",
-    "yaml.unsafe_load", "yaml.load_all", "joblib.load", "tempfile.mktemp", "sympy.sympify", "sympy.parse_expr",
-    "parse_expr", "sympify", "S", "ast.literal_eval", "torch.hub.load", "Console",
+    "eval", "exec", "compile", "__import__", "input", "os.system", "os.popen", "os.startfile", "pickle.load",
+    "pickle.loads", "pickle.Unpickler", "pandas.read_pickle", "dill.load", "dill.loads", "cloudpickle.load",
+    "cloudpickle.loads", "marshal.load", "marshal.loads", "shelve.open", "yaml.load", "yaml.full_load",
+    "yaml.full_load_all", "yaml.unsafe_load", "yaml.unsafe_load_all", "yaml.load_all", "joblib.load", "tempfile.mktemp",
+    "sympy.sympify", "sympy.parse_expr", "sympy.parsing.sympy_parser.parse_expr", "sympy.S", "sympy.lambdify",
+    "ast.literal_eval", "torch.hub.load", "torch.jit.load", "runpy.run_path", "runpy.run_module", "code.interact",
+    "subprocess.getoutput", "subprocess.getstatusoutput", "rich.console.Console", "builtins.eval", "builtins.exec",
 }  # fmt: skip
 ALLOWED = {
     ("plugins.py", "exec"): "a file that the user named on the command line",
@@ -27,19 +30,27 @@ ALLOWED = {
 # Calls that need an option, or may not have it: the option, its safe value, and whether that is the default.
 SAFELY = {
     "torch.load": ("weights_only", True, False),
-    "np.load": ("allow_pickle", False, True),
-    "subprocess.run": ("shell", False, True),
-    "subprocess.Popen": ("shell", False, True),
-    "subprocess.check_output": ("shell", False, True),
+    "numpy.load": ("allow_pickle", False, True),
+    **{
+        f"subprocess.{name}": ("shell", False, True)
+        for name in ("run", "Popen", "call", "check_call", "check_output")
+    },
 }
 
 
 def calls(tree):
-    """Calls of a source: the dotted name, and the keywords with constant values."""
+    """Calls of a source: the dotted name under which it was imported, and the keywords with their values."""
+    known = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            known |= {alias.asname: alias.name for alias in node.names if alias.asname}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            known |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            named = {k.arg: k.value.value for k in node.keywords if isinstance(k.value, ast.Constant)}
-            yield ast.unparse(node.func), named
+            named = {k.arg: getattr(k.value, "value", k.value) for k in node.keywords}
+            first, dot, rest = ast.unparse(node.func).partition(".")
+            yield known.get(first, first) + dot + rest, named
 
 
 def forbidden(path, tree):
@@ -47,6 +58,8 @@ def forbidden(path, tree):
     for name, named in calls(tree):
         if name in FORBIDDEN and (path, name) not in ALLOWED:
             yield name
+        if named.get("trust_remote_code") is True:
+            yield f"{name} with trust_remote_code=True"
         if name in SAFELY:
             option, safe, by_default = SAFELY[name]
             if named.get(option, safe if by_default else None) is not safe:
@@ -75,7 +88,12 @@ def test_every_exception_is_one():
         ("torch.load(p, weights_only=True)", False), ("torch.load(p, weights_only=False)", True),
         ("re.compile(x)", False),
         ("subprocess.run(x, shell=True)", True), ("subprocess.run(x)", False), ("pickle.loads(x)", True),
-        ("np.load(x, allow_pickle=True)", True), ("np.load(x)", False), ("model.eval()", False),
+        ("import numpy as np\nnp.load(x, allow_pickle=True)", True), ("import numpy as np\nnp.load(x)", False),
+        ("model.eval()", False), ("from pickle import loads as read\nread(x)", True), ("marshal.loads(x)", True),
+        ("from subprocess import run\nrun(x, shell=option)", True), ("subprocess.call(x, shell=True)", True),
+        ("from sympy import S\nS(x)", True), ("AutoModel.from_pretrained(x, trust_remote_code=True)", True),
+        ("AutoModel.from_pretrained(x, trust_remote_code=options.trust)", False), ("shelve.open(x)", True),
+        ("import pandas as pd\npd.read_pickle(x)", True), ("joblib.load(x)", True), ("os.system(x)", True),
     ],
 )  # fmt: skip
 def test_the_scan_finds_them(text, found):

@@ -160,7 +160,9 @@ def _model_file(
     if chosen is not None:
         known = chosen in group_choices("model", folder) and any(path.startswith("model/") for path in files)
         return chosen if known else None  # a file without a defaults list has no choice to make anew
-    if f"model/{EMBEDDED}" not in files:
+    if f"model/{EMBEDDED}" not in files or not hasattr(
+        cfg["model"], "get"
+    ):  # what is no section is refused later
         return None
     path = next((a.value for a in assignments if a.keys == ("model", "path")), cfg["model"].get("path"))
     if path == EMBEDDED:
