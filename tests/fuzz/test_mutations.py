@@ -28,7 +28,7 @@ few, some = (
         suppress_health_check=list(HealthCheck),
         max_examples=n,
     )
-    for n in (12, 30)
+    for n in (8, 25)
 )
 
 
