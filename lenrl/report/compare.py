@@ -36,7 +36,7 @@ class Compared:
         self.entries = _ordered(entries)
         self.trainings = {e.name: e.training for e in self.entries if e.training} | dict(unmeasured or {})
         self.bases = [self._base(entry) for entry in self.entries]
-        self.pairs = {n: base and paired(base, self.entries[n]) for n, base in enumerate(self.bases)}
+        self.pairs = {n: paired(base, self.entries[n]) if base else None for n, base in enumerate(self.bases)}
         swept = dict.fromkeys(key for entry in self.entries for key in entry.swept)
         self.swept = sorted(swept, key=lambda key: key == "seed")
         self.header = ("model", "decoding", *self.swept, *MEASURED)
@@ -188,25 +188,26 @@ def _ordered(entries: Sequence[Entry]) -> list[Entry]:
 
 def _barred(rows: Sequence[Sequence[Cell]]) -> list[list[Cell]]:
     """The rows with bars of the intervals, on one scale a column: percentages of its width."""
-    scales = []
+    scales: list[tuple[float, float] | None] = []
     for column in zip(*rows, strict=True):
-        ends = [
-            end for cell in column if cell.interval for end in (*cell.interval, cell.value) if _finite(end)
-        ]
+        known = [end for cell in column if cell.interval for end in (*cell.interval, cell.value)]
+        ends = [end for end in known if isinstance(end, int | float)]
         scales.append((min(ends), max(ends)) if ends else None)
     return [[_bar(cell, scale) for cell, scale in zip(row, scales, strict=True)] for row in rows]
 
 
 def _bar(cell: Cell, scale: tuple[float, float] | None) -> Cell:
-    if scale is None or cell.interval is None or cell.value is None:
+    """The cell with its bar; an open end reaches to the end of the scale."""
+    if scale is None or cell.interval is None or not isinstance(cell.value, int | float):
         return cell
-    low, high = scale
-    ends = [
-        low if cell.interval[0] is None else cell.interval[0],
-        high if cell.interval[1] is None else cell.interval[1],
-    ]
-    places = (round(100 * (end - low) / ((high - low) or 1), 2) for end in (*ends, float(cell.value)))
-    return cell._replace(bar=tuple(places))
+    first, last = scale
+
+    def place(end: float) -> float:
+        return round(100 * (end - first) / ((last - first) or 1), 2)
+
+    low, high = cell.interval
+    ends = place(first if low is None else low), place(last if high is None else high)
+    return cell._replace(bar=(*ends, place(cell.value)))
 
 
 def _near(folder: Path | None) -> str:
@@ -214,10 +215,6 @@ def _near(folder: Path | None) -> str:
     if folder is None:
         return ""
     return str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
-
-
-def _finite(end: object) -> bool:
-    return isinstance(end, int | float)
 
 
 def _saved(both: tuple[Figures, Figures], pair: Comparison | None) -> str:

@@ -78,8 +78,8 @@ def front(entries: Sequence[Entry], palette: Mapping[str, str]) -> Figure | None
         same = [entry for entry in known if entry.decoding == decoding]
         joined = same if len(palette) == 2 else undominated(same)
         if len(joined) > 1:
-            points = [(entry.figures["tokens_mean"], entry.figures["accuracy"]) for entry in joined]
-            drawn = line(f"front, {decoding}", *zip(*points, strict=True), "text", panel, width=1, dash="dot")
+            tokens, accuracy = ([e.figures[key] for e in joined] for key in ("tokens_mean", "accuracy"))
+            drawn = line(f"front, {decoding}", tokens, accuracy, "text", panel, width=1, dash="dot")
             traces.append(drawn | {"hoverinfo": "skip", "showlegend": False})
         for entry in same:
             traces.append(_point(entry, palette[entry.name], shape[decoding], panel, legend))

@@ -121,12 +121,12 @@ def _curves_of(key: str, runs: Mapping[str, Training], palette: Mapping[str, str
         name: _run(name, training, key, palette[name], panel, points)
         for panel, (name, training) in enumerate(runs.items())
     }
-    known: dict[object, list[float]] = {}
+    known: dict[float, list[float]] = {}
     for traces in drawn.values():
         for x, y in zip(traces[0]["x"], traces[0]["y"], strict=True):
             if x is not None and y is not None:
                 known.setdefault(x, []).append(y)
-    middle = {x: statistics.median(ys) for x, ys in sorted(known.items(), key=lambda item: item[0])}  # type: ignore[arg-type, return-value]
+    middle = {x: statistics.median(ys) for x, ys in sorted(known.items())}
     traces = []
     for panel, own in enumerate(drawn.values()):
         median = line("median of all", list(middle), list(middle.values()), "before", panel, width=1)

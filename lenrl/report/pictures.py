@@ -77,8 +77,8 @@ def _drawn(figure: Figure, stem: Path) -> list[Path]:
         named = {
             label: handle for handles, labels in found for handle, label in zip(handles, labels, strict=True)
         }
-        place = {"loc": "outside lower center", "ncols": 2, "fontsize": 7, "frameon": False}
-        canvas.legend(named.values(), named.keys(), **place)
+        place: Any = {"loc": "outside lower center", "ncols": 2, "fontsize": 7, "frameon": False}
+        canvas.legend(list(named.values()), list(named), **place)
     paths = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
     for path in paths:
         canvas.savefig(path, dpi=200)

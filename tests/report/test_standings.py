@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from lenrl.report import figures, sources
+from lenrl.report import figures, multiples, sources
 from lenrl.report.compare import Compared
-from lenrl.report.entries import Entry
+from lenrl.report.entries import Entry, Training
 from tests.report.test_compare_page import evaluation, trained
 
 
@@ -97,8 +97,19 @@ def test_no_series_mixes_decodings_and_each_run_has_one_colour_and_each_decoding
 
 
 def test_many_runs_have_a_panel_each_and_no_two_the_same_colour():
-    palette = figures.colours([f"r{n}" for n in range(40)])
+    names = [f"r{n}" for n in range(40)]
+    palette = figures.colours(names)
     assert len(set(palette.values())) == 40
+    lines = [{"step": step, "accuracy": 0.5, "tokens_mean": 9.0 + step} for step in range(1, 400)]
+    trainings = {name: Training({}, "", lines, [{"step": 3, "eval_accuracy": 0.4}]) for name in names}
+    accuracy, tokens = multiples.curves(trainings, palette)
+    assert (accuracy["label"], tokens["label"]) == ("accuracy", "tokens")
+    assert [note["text"] for note in accuracy["layout"]["annotations"]] == names
+    panels = {}
+    for trace in accuracy["data"]:
+        panels.setdefault(trace["xaxis"], []).append(trace["name"])
+    assert panels["x2"] == ["median of all", "r1", "r1, development problems"] and len(panels) == 40
+    assert sum(len(trace["x"]) for trace in tokens["data"]) < 40 * 200
 
 
 def test_a_decoding_of_any_name_makes_no_path(tmp_path):
