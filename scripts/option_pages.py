@@ -24,6 +24,7 @@ SECTIONS = {
     "logging": "",
     "hub": "",
     "evals": "A list; these are the options of an entry ([data](../data.md#other-data-to-evaluate-on)).",
+    "eval": "Of the evaluation on test problems after training ([controls](../controls.md)).",
     "reward_functions": "`{NAME: weight}` or `{NAME: {weight: ..., verdict: ...}}` ([plug-ins](../plugins.md)).",
 }
 

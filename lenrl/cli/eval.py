@@ -24,6 +24,7 @@ EXAMPLES = (
     "lenrl eval tiny task=chain greedy=true",
     "lenrl eval tiny samples=8 --sft shortest.jsonl",
     "lenrl eval --answers answers.jsonl",
+    "lenrl eval org/model 'controls=[force@512, stop@2, exit@0.95, nothink]'",
     "lenrl eval org/model engine=server server_url=http://localhost:8000/v1 task=gsm8k",
     "lenrl eval tiny outputs/demo/model task=chain task.test=500 samples=4 --out outputs/compared",
     "lenrl eval org/model task=problems.jsonl samples=8 max_new_tokens=8192 temperature=0.6",
@@ -32,10 +33,10 @@ EXAMPLES = (
 # The fields of `lenrl.evaluation.settings.EvalSettings` that have no section: help must not load pydantic.
 OPTIONS = (
     "samples", "greedy", "max_new_tokens", "temperature", "top_p", "top_k", "batch_size", "seed", "budget",
-    "vote_width", "split", "device", "dtype", "revision", "tokenizer", "think_prefilled", "trust_remote_code",
-    "engine", "server_url",
+    "vote_width", "split", "controls", "device", "dtype", "revision", "tokenizer", "think_prefilled",
+    "trust_remote_code", "engine", "server_url",
 )  # fmt: skip
-SECTIONS = ("task", "verifier")
+SECTIONS = ("task", "verifier", "control")
 
 
 def _parser() -> Parser:
@@ -47,6 +48,7 @@ def _parser() -> Parser:
         "  difficulty; task.X=...; of a run without task=: the data of its recipe's `evals`\n"
         f"{textwrap.fill(', '.join(OPTIONS), 96, initial_indent='  ', subsequent_indent='  ')}\n"
         "  verifier.X=...\n"
+        "  controls=[force@512, stop@2, ...]: ways to think shorter without training; control.X=...\n"
         "engine=vllm samples with vLLM, engine=server server_url=http://HOST:PORT/v1 asks a server.\n"
         "The same command with the same --out continues an evaluation that was stopped.",
         EXAMPLES,

@@ -30,7 +30,7 @@ EXAMPLES = (
 OTHERS = ("task", "verifier", "reward_function")  # what plug-ins may bring besides strategies
 FILES = ("model", "launch")  # groups of files, whose options are a section's
 # Sections of a recipe that have options and nothing to choose; `recipe` has those outside all sections.
-PLAIN = ("trainer", "update", "guard", "logging", "hub", "evals", "reward_functions", "recipe")
+PLAIN = ("trainer", "update", "guard", "logging", "hub", "evals", "eval", "reward_functions", "recipe")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -9,7 +9,18 @@ from pydantic import BaseModel
 
 from lenrl.cli.option_list import Option, kind_of, options_of, written
 
-SECTIONS = ("model", "update", "guard", "logging", "hub", "evals", "reward_functions", "launch", "recipe")
+SECTIONS = (
+    "model",
+    "update",
+    "guard",
+    "logging",
+    "hub",
+    "evals",
+    "eval",
+    "reward_functions",
+    "launch",
+    "recipe",
+)
 _LINE = re.compile(r"^( *)([a-z_0-9]+):(?: [^#]*)?(?:# *(.*))?$")
 _COMMENT = re.compile(r"^ +# *(.*)$")
 

@@ -25,7 +25,9 @@ from lenrl.strategies.method import Method
 SLOTS = ("budget", "truncation", "reward", "advantage", "objective", "sampling")
 NAME_CHARS = 200  # of a recipe or a run, which are folders
 # Keys that do not shape the result: the run's name is a hash of all the others.
-UNHASHED = ("recipe", "launch", "logging", "hub", "resume", "resume_with_changes", "name", "output_dir")
+UNHASHED = (
+    "recipe", "launch", "logging", "hub", "eval", "resume", "resume_with_changes", "name", "output_dir",
+)  # fmt: skip
 
 
 def short_digest(value: Any) -> str:
@@ -157,6 +159,13 @@ class OtherData(Settings):
         return self
 
 
+class FinalEvaluation(Settings):
+    """Of the evaluation on the test problems after training."""
+
+    controls: tuple[str, ...] = ()
+    control: dict[str, Any] = {}
+
+
 class Recipe(Settings):
     """A complete, checked experiment."""
 
@@ -177,6 +186,7 @@ class Recipe(Settings):
     logging: LoggingSettings
     hub: HubSettings
     evals: tuple[OtherData, ...] = ()  # not in recipe.yaml of runs that are older than the key
+    eval: FinalEvaluation = FinalEvaluation()  # not in recipe.yaml of runs that are older than the key
     resume: str = Field(min_length=1)
     resume_with_changes: bool
     name: str | None

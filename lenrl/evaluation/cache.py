@@ -37,9 +37,7 @@ class CompletionCache:
             return
         whole = folder / f"completions-{stem}.parquet"
         if whole.exists() and self._same(_source_of(whole), whole, replace):
-            columns = pq.read_table(whole, columns=["ids", "truncated"]).to_pydict()
-            for row, (ids, truncated) in enumerate(zip(columns["ids"], columns["truncated"], strict=True)):
-                self.done[row] = Completion(ids, truncated)
+            self.done = dict(enumerate(_completions(whole)))
         elif self._part.exists():
             self._continue(replace)
 
@@ -48,7 +46,7 @@ class CompletionCache:
         if self._part is None:
             return
         lines = [] if self._part.exists() else [json.dumps(self.source)]
-        lines += [json.dumps([row, c.truncated, c.ids]) for row, c in completions.items()]
+        lines += [json.dumps([row, c.truncated, c.ids, *_control(c)]) for row, c in completions.items()]
         try:
             self._part.parent.mkdir(parents=True, exist_ok=True)
             with self._part.open("a", encoding="utf-8") as file:
@@ -68,7 +66,9 @@ class CompletionCache:
             self._part.unlink()
             return
         self._part.write_text(text, "utf-8")
-        self.done = {row: Completion(ids, truncated) for row, truncated, ids in lines[1:]}
+        self.done = {
+            row: Completion(ids, truncated, None, *control) for row, truncated, ids, *control in lines[1:]
+        }
 
     def _same(self, source: Mapping[str, object], path: Path, replace: bool) -> bool:
         if source == self.source or replace:
@@ -80,6 +80,18 @@ class CompletionCache:
             f"{path} holds completions that were sampled otherwise ({reason}). Give the same command to continue, "
             "or another folder: --out DIR"
         )
+
+
+def _control(completion: Completion) -> list[int | None]:
+    """Additions of a control, where there was one."""
+    return [completion.spent, completion.forced] if completion.spent or completion.forced else []
+
+
+def _completions(path: Path) -> list[Completion]:
+    """The completions of a parquet file."""
+    names = [name for name in ("ids", "truncated", "tokens", "forced") if name in pq.read_schema(path).names]
+    rows = pq.read_table(path, columns=names).to_pylist()
+    return [Completion(r["ids"], r["truncated"], None, r["tokens"], r.get("forced", 0)) for r in rows]
 
 
 def _source_of(path: Path) -> dict[str, object]:

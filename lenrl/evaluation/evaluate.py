@@ -18,14 +18,25 @@ from lenrl.errors import BadInput
 from lenrl.evaluation import sft as sft_rows
 from lenrl.evaluation.by_function import columns_of, judged
 from lenrl.evaluation.cache import CompletionCache
+from lenrl.evaluation.controlled import Controlled, controls_of, search_warnings, thinking_of
 from lenrl.evaluation.fingerprint import fingerprint
 from lenrl.evaluation.measure import measure
 from lenrl.evaluation.output import plain, stem, write
-from lenrl.evaluation.results import ModelResults, describe, mark_front, pairs, warnings
+from lenrl.evaluation.results import (
+    NONE,
+    ModelResults,
+    control_warnings,
+    describe,
+    mark_front,
+    pairs,
+    warnings,
+)
 from lenrl.evaluation.settings import EvalSettings
 from lenrl.generation.base import Batches, Completion, Decoding, Engine
+from lenrl.generation.controls import Control
 from lenrl.generation.engines import load_engine
 from lenrl.generation.pretrained import find
+from lenrl.generation.sampling import completion_text
 from lenrl.measures.format import Evaluation, Figures
 from lenrl.rollouts import Verdict
 from lenrl.strategies.functions import FunctionInputs, RewardFunction
@@ -65,21 +76,22 @@ def evaluate(
     """
     _check_names(models, settings)
     decodings = settings.each_decoding()
+    controls = [controls_of(settings, first=place == 0) for place in range(len(models))]
+    ways = sum(1 + len(own) for own in controls)
     if sft is not None:
-        sft_rows.refuse(sft, len(models), len(decodings))
+        sft_rows.refuse(sft, ways, len(decodings))
     task = task if isinstance(task, Task) else build(task)
     folder = None if out_dir is None else Path(out_dir)
     measured: list[tuple[ModelResults, Figures]] = []
     tokenizer = None  # the last model's
     with verifier_of(task.verifier_settings(settings.verifier)) as verifier:
         problems, audit = load(task, settings.split, verifier=verifier)
-        total = len(models) * len(problems) * sum(decoding.samples for decoding in decodings)
+        total = ways * len(problems) * sum(decoding.samples for decoding in decodings)
         with _progress(console, total) as bar:
             bench = _Bench(task, settings, problems, verifier, judge, bar, folder, replace_other)
-            for name in models:
+            for name, own in zip(models, controls, strict=True):
                 engine = load_engine(name, settings)
-                for decoding in decodings:
-                    results, entry = bench.run(engine, decoding, number=len(measured))
+                for results, entry in bench.of_model(engine, decodings, own, len(measured)):
                     entry["warnings"] = [*audit.warnings, *entry["warnings"], *warnings(entry)]
                     measured.append((results, entry))
                 tokenizer = engine.info.tokenizer
@@ -108,10 +120,35 @@ class _Bench:
     folder: Path | None
     replace_other: bool
 
-    def run(self, engine: Engine, decoding: Decoding, number: int) -> tuple[ModelResults, Figures]:
+    def of_model(
+        self, engine: Engine, decodings: Sequence[Decoding], controls: Sequence[Control], number: int
+    ) -> Iterator[tuple[ModelResults, Figures]]:
+        """Results and entry under each decoding, without a control and under each; `number`: of the first."""
+        answers = self.verifier.settings.format
+        thinking = thinking_of(engine, controls, answers, self.settings.max_new_tokens)
+        for decoding in decodings:
+            free, entry = self.run(engine, decoding, number)
+            entry["warnings"] += search_warnings(self.settings) if controls else []
+            yield free, entry
+            for place, control in enumerate(controls, number + 1):
+                results, entry = self.run(engine, decoding, place, Controlled(control, thinking, free))
+                entry["warnings"] += control_warnings(results, free)
+                yield results, entry
+            number += 1 + len(controls)
+
+    def run(
+        self, engine: Engine, decoding: Decoding, number: int, controlled: Controlled | None = None
+    ) -> tuple[ModelResults, Figures]:
         """Sample what the folder does not hold, and verify all; the results, and their entry of `eval.json`."""
-        settings = self.settings
-        prompt_ids = [encode(engine.info.tokenizer, messages(self.task, p)) for p in self.problems]
+        settings, tokenizer = self.settings, engine.info.tokenizer
+        if controlled is None:
+            prompt_ids = [encode(tokenizer, messages(self.task, p)) for p in self.problems]
+            name, sample, prefill, identity = NONE, None, "", None
+        else:
+            prompt_ids = [controlled.prompt_ids(self.task, p) for p in self.problems]
+            name, sample = controlled.control.label, controlled.sampler(engine)
+            prefill = completion_text(tokenizer, controlled.prefill, engine.info.eos_ids)
+            identity = controlled.control.identity(controlled.thinking)
         decoding, lowered = _fit(decoding, engine, max(map(len, prompt_ids)))
         source = {
             "fingerprint": fingerprint(
@@ -123,10 +160,11 @@ class _Bench:
                 decoding=decoding,
                 verifier=self.verifier.settings,
                 judge=self.judge,
+                control=identity,
             ),
             "weights": engine.weights(),
         }
-        cache = CompletionCache(self.folder, stem(number, decoding.name), source, self.replace_other)
+        cache = CompletionCache(self.folder, stem(number, decoding.name, name), source, self.replace_other)
         self.bar(engine.name, decoding.name, len(cache.done))
 
         def keep(completions: Mapping[int, Completion]) -> None:
@@ -135,7 +173,17 @@ class _Bench:
 
         before = dict(self.verifier.counts)
         batches = Batches(settings.batch_size, cache.done, keep)
-        results = measure(engine, self.problems, prompt_ids, decoding, self.verifier, batches=batches)
+        results = measure(
+            engine,
+            self.problems,
+            prompt_ids,
+            decoding,
+            self.verifier,
+            batches=batches,
+            sample=sample,
+            prefill=prefill,
+        )
+        results = replace(results, control=name)
         results = replace(results, verdicts=self._judged(engine, results))
         budget = settings.budget or settings.max_new_tokens
         return results, {
@@ -156,7 +204,7 @@ class _Bench:
         asked = [p for p in self.problems for _ in range(results.decoding.samples)]
         inputs = FunctionInputs(
             prompts=[prompts.for_trl(problem) for problem in asked],
-            texts=results.texts,
+            texts=[results.prefill + text for text in results.texts],
             completion_ids=[completion.ids for completion in results.completions],
             columns=[columns_of(self.task, problem, {}) for problem in asked],
         )

@@ -28,6 +28,7 @@ def fingerprint(
     decoding: Decoding,
     verifier: VerifierSettings,
     judge: RewardFunction | None = None,
+    control: Mapping[str, object] | None = None,
 ) -> dict[str, object]:
     """Everything apart from the weights that moves the figures, by name, and a hash of it all under `hash`.
 
@@ -48,6 +49,7 @@ def fingerprint(
             mode="json", exclude={"workers": True, "parts": {"__all__": {"workers"}}}
         ),
         **({} if judge is None else {"judge": judge.name}),
+        **({} if control is None else {"control": control}),
         **engine.identity(),
         "versions": _versions(task),
     }
@@ -67,6 +69,13 @@ def differing(one: Mapping[str, object], other: Mapping[str, object]) -> list[tu
         for key in dict.fromkeys([*left, *right])
         if key != "hash" and left.get(key) != right.get(key)
     ]
+
+
+def unlike(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
+    """Differences of two fingerprints apart from a control's, whose words stand in the prompts."""
+    controlled = "control" in one or "control" in other
+    aside = ("control", "prompt_tokens") if controlled else ()
+    return differences(*({k: v for k, v in parts.items() if k not in aside} for parts in (one, other)))
 
 
 def _flat(values: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:

@@ -1,7 +1,7 @@
 """Problems and an engine in, completions with verdicts out: under `lenrl eval` and the development evaluation."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from lenrl.evaluation.results import ModelResults
@@ -9,6 +9,9 @@ from lenrl.generation.base import Batches, Completion, Decoding, Engine
 from lenrl.generation.sampling import completion_text
 from lenrl.tasks import Problem
 from lenrl.verify.claims import AnyVerifier, Claim
+
+Sampler = Callable[[Sequence[Sequence[int]], Decoding, Batches], list[Completion]]
+"""As `Engine.sample`."""
 
 
 def measure(
@@ -19,6 +22,8 @@ def measure(
     verifier: AnyVerifier,
     *,
     batches: Batches,
+    sample: Sampler | None = None,
+    prefill: str = "",
 ) -> ModelResults:
     """Sample each problem's completions and verify them, each as soon as the engine says that it has ended.
 
@@ -29,6 +34,8 @@ def measure(
         decoding: how completions are drawn, and how many a prompt.
         verifier: judges them.
         batches: the order of the work.
+        sample: samples in the engine's place; None: the engine does.
+        prefill: text at the end of each prompt that counts as the completion's for the verifier.
     """
     began = time.perf_counter()
     rows = [ids for ids in prompt_ids for _ in range(decoding.samples)]
@@ -41,13 +48,13 @@ def measure(
         texts.update(new)
         pending.submit(
             {
-                row: Claim(text, p.answer, info.think_prefilled, p.judged_by, p.part)
+                row: Claim(prefill + text, p.answer, info.think_prefilled, p.judged_by, p.part)
                 for row, text in new.items()
                 for p in [asked[row]]
             }
         )
 
-    completions = engine.sample(rows, decoding, replace(batches, ended=judge))
+    completions = (sample or engine.sample)(rows, decoding, replace(batches, ended=judge))
     judge({row: completion for row, completion in enumerate(completions) if row not in texts})
     sampled = time.perf_counter()
     by_row = pending.verdicts()
@@ -55,4 +62,15 @@ def measure(
     seconds = {"generate": sampled - began, "verify": time.perf_counter() - sampled}
     in_order = [texts[row] for row in range(len(rows))]
     rendered = [str(info.tokenizer.decode(list(ids), skip_special_tokens=False)) for ids in prompt_ids]
-    return ModelResults(engine.name, decoding, problems, completions, in_order, verdicts, seconds, rendered)
+    return ModelResults(
+        engine.name,
+        decoding,
+        problems,
+        completions,
+        in_order,
+        verdicts,
+        seconds,
+        rendered,
+        prompt_tokens=[len(ids) for ids in prompt_ids],
+        prefill=prefill,
+    )

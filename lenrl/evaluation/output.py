@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 
 from lenrl.errors import BadInput
 from lenrl.evaluation.cache import KEY
-from lenrl.evaluation.results import ModelResults
+from lenrl.evaluation.results import NONE, ModelResults
 from lenrl.files import write_json, write_whole
 from lenrl.measures.format import Evaluation
 
 
-def stem(number: int, decoding: str) -> str:
-    """Common part of the file names of the n-th model and decoding."""
-    return f"{number}-{decoding}"
+def stem(number: int, decoding: str, control: str = NONE) -> str:
+    """Common part of the file names of the n-th model, decoding and control."""
+    return f"{number}-{decoding}" if control == NONE else f"{number}-{decoding}-{control}"
 
 
 def write(folder: Path, result: Evaluation, all_results: Sequence[ModelResults]) -> None:
@@ -33,7 +33,7 @@ def write(folder: Path, result: Evaluation, all_results: Sequence[ModelResults])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for number, (entry, results) in enumerate(zip(result["models"], all_results, strict=True)):
-            name = stem(number, results.decoding.name)
+            name = stem(number, results.decoding.name, results.control)
             entry["completions"] = f"completions-{name}.parquet"
             entry["by_prompt"] = f"prompts-{name}.parquet"
             _put(pa.table(_by_prompt(results)), folder / entry["by_prompt"])
@@ -73,11 +73,12 @@ def _columns(results: ModelResults) -> dict[str, list | pa.Array]:
         "answer": [verdict.answer for verdict in results.verdicts],
         "verdict": [verdict.correct for verdict in results.verdicts],
         "outcome": [verdict.outcome for verdict in results.verdicts],
-        "tokens": [len(completion.ids) for completion in results.completions],
+        "tokens": [completion.paid for completion in results.completions],
         "ids": pa.array([completion.ids for completion in results.completions], pa.list_(pa.int32())),
         "truncated": [completion.truncated for completion in results.completions],
         "difficulty": [None if p.difficulty is None else str(p.difficulty) for p in problems],
         **({"part": [p.part for p in problems]} if any(p.part for p in problems) else {}),
+        **({} if results.control == NONE else {"forced": [c.forced for c in results.completions]}),
         "model": [results.model] * len(problems),
         "decoding": [results.decoding.name] * len(problems),
     }

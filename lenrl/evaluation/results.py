@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from lenrl import measures
-from lenrl.evaluation.fingerprint import differences
+from lenrl.evaluation.fingerprint import unlike
 from lenrl.generation.base import Completion, Decoding
 from lenrl.measures.format import Figures, named
 from lenrl.rollouts import Verdict
@@ -21,6 +21,7 @@ MUCH_TRUNCATED = 0.1  # share; above, lengths and accuracies say more of the cap
 MAX_GRADES = 20  # different difficulties; more are no breakdown
 PASS_AT = (1, 2, 4, 8, 16, 32, 64)
 VOTERS = 3  # samples a prompt; with fewer a vote is the first answer
+NONE = "none"  # the control that is none
 FIRST_BUDGET = 16  # tokens; accuracies are given within it, twice it, four times it, ...
 
 
@@ -36,6 +37,9 @@ class ModelResults:
     verdicts: list[Verdict]
     seconds: dict[str, float]
     rendered: Sequence[str]  # the P prompts as the model read them, special tokens included
+    prompt_tokens: Sequence[int]  # of each of the P
+    prefill: str = ""  # text at the prompts' end that is the completion's for whoever judges it
+    control: str = NONE  # at decoding
 
     @property
     def correct_PS(self) -> np.ndarray:
@@ -45,8 +49,8 @@ class ModelResults:
 
     @property
     def tokens_PS(self) -> np.ndarray:
-        """Tokens, (P, S)."""
-        return np.array([len(c.ids) for c in self.completions], dtype=float).reshape(len(self.problems), -1)
+        """Tokens that were paid, (P, S)."""
+        return np.array([c.paid for c in self.completions], dtype=float).reshape(len(self.problems), -1)
 
     @property
     def truncated_PS(self) -> np.ndarray:
@@ -85,7 +89,10 @@ def describe(results: ModelResults, budget: int, vote_width: int = measures.VOTE
     return {
         "model": results.model,
         "decoding": results.decoding.name,
+        "control": results.control,
         **_headline(correct, tokens),
+        "tokens_kept_mean": sum(len(c.ids) for c in results.completions) / (P * S),
+        "prompt_tokens_mean": sum(results.prompt_tokens) / P,
         "tokens_p50": measures.percentile(tokens, 50),
         "tokens_p95": measures.percentile(tokens, 95),
         "tokens_p99": measures.percentile(tokens, 99),
@@ -121,6 +128,7 @@ def _within(results: ModelResults, budget: int) -> Figures:
     budgets = [FIRST_BUDGET * 2**n for n in range(64) if FIRST_BUDGET * 2**n < budget]
     within = {str(t): measures.accuracy_within(*table, t) for t in [*budgets, budget]}
     return {
+        "tokens_within": {str(t): float(np.minimum(table[1], t).mean()) for t in [*budgets, budget]},
         "accuracy_within": {t: accuracy and accuracy.value for t, accuracy in within.items()},
         "accuracy_within_ci95": {t: accuracy and accuracy.ci95 for t, accuracy in within.items()},
         **named("area", measures.area_within(*table, budget)),
@@ -158,7 +166,10 @@ def mark_front(entries: Sequence[Figures]) -> None:
 
 
 def pairs(measured: Sequence[tuple[ModelResults, Figures]], seed: int) -> Iterator[Figures]:
-    """Each model against the first one, under the same decoding; `differs` says what else is not the same."""
+    """Each model and control against the first model without one, under the same decoding.
+
+    `differs` says what else is not the same; `over_controls` stands where the first model was controlled.
+    """
     for results, entry in measured[1:]:
         base, base_entry = next(pair for pair in measured if pair[0].decoding.name == results.decoding.name)
         if base is results:
@@ -170,12 +181,52 @@ def pairs(measured: Sequence[tuple[ModelResults, Figures]], seed: int) -> Iterat
             "base": base.model,
             "model": results.model,
             "decoding": results.decoding.name,
+            "control": results.control,
             **named("accuracy_diff", comparison.accuracy_diff),
             **named("tokens_ratio", comparison.tokens_ratio),
             "aes": comparison.aes,
             "aes_weights": {"rise": measures.AES_RISE, "fall": measures.AES_FALL},
-            "differs": differences(base_entry["fingerprint"], entry["fingerprint"]),
+            **(_over_controls(measured, base, results, entry, seed) if results.control == NONE else {}),
+            "differs": unlike(base_entry["fingerprint"], entry["fingerprint"]),
         }
+
+
+def _over_controls(
+    measured: Sequence[tuple[ModelResults, Figures]],
+    base: ModelResults,
+    results: ModelResults,
+    entry: Figures,
+    seed: int,
+) -> Figures:
+    """A model's lead over the best mixture of what the base reaches under its controls and caps."""
+    like = (base.model, base.decoding.name)
+    controlled = [r for r, _ in measured if r.control != NONE and (r.model, r.decoding.name) == like]
+    if not controlled:
+        return {}
+    points = [*_caps(base, [int(t) for t in entry["tokens_within"]]), *map(_point, controlled)]
+    return named("over_controls", measures.above_front(points, _point(results), seed))
+
+
+def _point(results: ModelResults) -> measures.Point:
+    return measures.Point(results.correct_PS, results.tokens_PS)
+
+
+def _caps(base: ModelResults, budgets: Sequence[int]) -> Iterator[measures.Point]:
+    """The base as it is, and cut at each number of tokens."""
+    yield _point(base)
+    finished_PS = base.correct_PS * ~base.truncated_PS
+    for budget in budgets:
+        yield measures.Point(finished_PS * (base.tokens_PS <= budget), np.minimum(base.tokens_PS, budget))
+
+
+def control_warnings(results: ModelResults, free: ModelResults) -> list[str]:
+    """Reasons to doubt a control, from its results and those without one."""
+    if results.prompt_tokens != free.prompt_tokens:
+        more = (sum(results.prompt_tokens) - sum(free.prompt_tokens)) / len(results.prompt_tokens)
+        return [f"{results.control}: prompts have {more:+.1f} tokens, which are not among the completions'"]
+    if all(one.ids == other.ids for one, other in zip(results.completions, free.completions, strict=True)):
+        return [f"{results.control} never acted: the model opens no thinking, or ends it by itself before"]
+    return []
 
 
 def warnings(entry: Figures) -> list[str]:

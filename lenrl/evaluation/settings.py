@@ -23,6 +23,9 @@ class EvalSettings(SamplingOptions, EngineOptions):
     # Steps of a bucket of the length-filtered vote; None: `measures.VOTE_WIDTH`.
     vote_width: Count | None = None
     split: str = "test"  # of the task's problems
+    # NAME or NAME@DIAL each: training-free ways to think shorter, beside `none`, which is always measured.
+    controls: tuple[str, ...] = ()
+    control: dict[str, object] = {}  # for `ControlOptions`
     verifier: dict[str, object] = {}  # for `VerifierSettings`, whose kind is the task's by default
 
     @classmethod

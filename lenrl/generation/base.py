@@ -1,13 +1,18 @@
 """Records and the interface that every engine shares: decoding in, completions as token ids out."""
 
+from __future__ import annotations
+
 import abc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, field_validator
 
 from lenrl.generation.pretrained import TokenizerInfo
+
+if TYPE_CHECKING:  # it loads torch
+    from transformers import LogitsProcessor
 
 CausalLM = Any  # a model of transformers, or PEFT's around one: `generate` is in no type that they share
 Count = Annotated[StrictInt, Field(ge=1)]
@@ -22,6 +27,26 @@ class Completion:
     logps: list[float] | None = (
         None  # of the ids, at the sampling temperature, nothing cut off; None: not asked for
     )
+    spent: int | None = None  # tokens, with those that were thrown away; None: as many as ids
+    forced: int = 0  # of the ids: written by a control
+
+    @property
+    def paid(self) -> int:
+        """Tokens that it cost: kept ids, forced ones among them, and those that were thrown away."""
+        return len(self.ids) if self.spent is None else self.spent
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A piece of a completion to sample, after the ids that it has."""
+
+    ids: Sequence[int]  # of the completion so far
+    most: int  # new tokens
+    stops: frozenset[int] = frozenset()  # ids that end the stage; those of end-of-text always do
+    goes_on: bool = False  # its first token is none that ends it
+    greedy: bool = False  # whatever the decoding
+    logps: bool = False  # comes with log-probs at temperature 1; of greedy stages
+    bias: tuple[int, float] | None = None  # an id, and nats on its logit: for engines that can't shape them
 
 
 @dataclass(frozen=True)
@@ -75,6 +100,8 @@ class Engine(abc.ABC):
         info: its tokenizer and what goes with it.
     """
 
+    shapes_logits = False  # has `sample_shaped`
+
     def __init__(self, name: str, info: TokenizerInfo) -> None:
         self.name = name
         self.info = info
@@ -86,6 +113,39 @@ class Engine(abc.ABC):
     def weights(self) -> str | None:
         """Short hash of the weights; None: they are elsewhere."""
         return None
+
+    def sample_shaped(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        decoding: Decoding,
+        batches: Batches,
+        control: Callable[[], LogitsProcessor],
+    ) -> list[Completion]:
+        """`sample` with a batch's logits changed by what `control` makes; of engines that shape logits."""
+        raise NotImplementedError
+
+    def no_stages(self) -> str | None:
+        """The reason why the engine takes no stages; None: it does."""
+        return None
+
+    @abc.abstractmethod
+    def extend(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        keys: Sequence[int],
+        stages: Sequence[Stage],
+        decoding: Decoding,
+        size: int | None,
+    ) -> list[Completion]:
+        """The new ids of a stage each, truncated where neither a stop nor end-of-text came.
+
+        Args:
+            prompt_ids: token ids of the prompts alone.
+            keys: of the completions' noise, of which a stage's first ids have used theirs up.
+            stages: what to sample.
+            decoding: how to draw; neither its cap nor its `samples` are read.
+            size: rows at a time; None: the engine's choice.
+        """
 
     @abc.abstractmethod
     def sample(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -36,6 +36,7 @@ class TokenRule:
     top_p: float = 1.0  # 1 keeps everything
     min_p: float | None = None  # of the largest probability
     repetition_penalty: float = 1.0
+    control: Callable[[], LogitsProcessor] | None = None  # makes what changes a batch's logits first of all
 
     @classmethod
     def of(cls, config: GenerationConfig) -> TokenRule | str:
@@ -48,7 +49,7 @@ class TokenRule:
 
     def processors(self) -> LogitsProcessorList:
         """transformers' processors, in the order of its `generate`."""
-        found: list[LogitsProcessor] = []
+        found: list[LogitsProcessor] = [] if self.control is None else [self.control()]
         if self.repetition_penalty != 1:
             found.append(RepetitionPenaltyLogitsProcessor(self.repetition_penalty))
         if self.greedy:
@@ -71,11 +72,14 @@ class TokenChoice:
         rule: how.
         keys: of the rows' noise.
         tokens: calls at most.
+        used: numbers of each row's noise that are used up; None: none.
     """
 
-    def __init__(self, rule: TokenRule, keys: Sequence[int], tokens: int) -> None:
+    def __init__(
+        self, rule: TokenRule, keys: Sequence[int], tokens: int, used: Sequence[int] | None = None
+    ) -> None:
         self._processors = rule.processors()
-        self._uniform_NT = None if rule.greedy else uniform(keys, tokens)
+        self._uniform_NT = None if rule.greedy else uniform(keys, tokens, used)
         self._place = 0
 
     def keep(self, rows: Tensor) -> None:
@@ -115,6 +119,19 @@ def _drawn(scores_UV: Tensor, of_N: Tensor | None, uniform_N1: Tensor) -> Tensor
     # Kept below the last sum, so that rounding can't push the draw past the last possible token.
     uniform_N1 = uniform_N1.to(scores_UV.device, real).clamp(max=1 - torch.finfo(real).eps)
     return torch.searchsorted(cumulative_NV, uniform_N1 * cumulative_NV[:, -1:], right=True).squeeze(1)
+
+
+class GoesOn(LogitsProcessor):
+    """Makes ids impossible as a batch's first token."""
+
+    def __init__(self, ends: Collection[int]) -> None:
+        self._ends: Collection[int] | None = ends
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        ends, self._ends = self._ends, None
+        if ends is None:
+            return scores
+        return scores.index_fill(-1, torch.tensor(sorted(ends), device=scores.device), float("-inf"))
 
 
 class Chosen(LogitsProcessor):

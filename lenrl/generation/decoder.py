@@ -25,6 +25,7 @@ class PromptRow:
     prompt: Sequence[int]  # token ids, at least one
     cap: int  # tokens of the completion, end-of-text included
     key: int  # of its noise
+    used: int = 0  # numbers of its noise: tokens of the completion that stand in the prompt
 
 
 @dataclass
@@ -87,7 +88,7 @@ def decode(
     rows = [_Row(place, row.cap, number[prompts[place]]) for place, row in enumerate(batch)]
     prefixes, logits_UV = _prefill(model, list(number), cache, most)
     width, device = prefixes.ids_UT.shape[1], logits_UV.device
-    choose = TokenChoice(rule, [row.key for row in batch], most)
+    choose = TokenChoice(rule, [row.key for row in batch], most, [row.used for row in batch])
     completions: dict[int, Completion] = {}
     for place in range(width - most, width):
         of_N = torch.tensor([row.prefix for row in rows], device=device)

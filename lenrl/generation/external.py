@@ -4,7 +4,7 @@ import abc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lenrl.generation.base import Batches, Completion, Decoding, Engine
+from lenrl.generation.base import Batches, Completion, Decoding, Engine, Stage
 from lenrl.generation.noise import noise_keys
 
 
@@ -15,6 +15,8 @@ class Request:
     row: int
     prompt: list[int]  # token ids
     seed: int  # of its sampling, below 2^31
+    most: int  # new tokens
+    stage: Stage | None = None  # of a completion; None: all of it
 
 
 class ExternalEngine(Engine):
@@ -26,7 +28,7 @@ class ExternalEngine(Engine):
         """See `Engine`."""
         keys = noise_keys(prompt_ids, decoding.seed)
         requests = [
-            Request(row, list(ids), keys[row] % 2**31)
+            Request(row, list(ids), keys[row] % 2**31, decoding.max_new_tokens)
             for row, ids in enumerate(prompt_ids)
             if row not in batches.done
         ]
@@ -35,6 +37,25 @@ class ExternalEngine(Engine):
             by_row |= completions
             batches.keep(completions)
         return [by_row[row] for row in range(len(prompt_ids))]
+
+    def extend(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        keys: Sequence[int],
+        stages: Sequence[Stage],
+        decoding: Decoding,
+        size: int | None,
+    ) -> list[Completion]:
+        """See `Engine`."""
+        # A completion's noise is the engine's own; the seed moves on with the place.
+        requests = [
+            Request(row, [*ids, *stage.ids], (key + len(stage.ids)) % 2**31, stage.most, stage)
+            for row, (ids, key, stage) in enumerate(zip(prompt_ids, keys, stages, strict=True))
+        ]
+        found: dict[int, Completion] = {}
+        for some in self.completed(requests, decoding, size):
+            found |= some
+        return [found[row] for row in range(len(stages))]
 
     @abc.abstractmethod
     def completed(

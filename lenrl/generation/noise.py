@@ -46,7 +46,11 @@ def occurrences(values: Sequence[object]) -> list[int]:
     return before
 
 
-def uniform(keys: Sequence[int], tokens: int) -> Tensor:
-    """Uniform numbers (N, tokens) in [0, 1), float64: each row's own stream."""
-    rows = [np.random.Generator(np.random.Philox(key=key)).random(tokens) for key in keys]
+def uniform(keys: Sequence[int], tokens: int, used: Sequence[int] | None = None) -> Tensor:
+    """Uniform numbers (N, tokens) in [0, 1), float64: each row's own stream, after those that are used up."""
+    before = used or [0] * len(keys)
+    rows = [
+        np.random.Generator(np.random.Philox(key=key)).random(done + tokens)[done:]
+        for key, done in zip(keys, before, strict=True)
+    ]
     return torch.from_numpy(np.stack(rows))

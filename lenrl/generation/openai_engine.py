@@ -8,12 +8,13 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
+from typing import Any
 
 import httpx
 from pebble import ThreadPool
 
 from lenrl.errors import BadInput, RunFailed
-from lenrl.generation.base import Completion, Decoding
+from lenrl.generation.base import Completion, Decoding, Stage
 from lenrl.generation.external import ExternalEngine, Request
 from lenrl.generation.pretrained import ModelOptions, TokenizerInfo, load_tokenizer_info
 from lenrl.redact import printable
@@ -65,34 +66,50 @@ class OpenAIEngine(ExternalEngine):
             pool.stop()  # without waiting for a request that hangs
 
     def _complete(self, request: Request, decoding: Decoding) -> Completion:
-        body: dict[str, float] = {
-            "max_tokens": decoding.max_new_tokens,
-            "temperature": 0.0 if decoding.greedy else decoding.temperature,
-            "top_p": 1.0 if decoding.greedy else decoding.top_p,
+        stage = request.stage
+        greedy = decoding.greedy or (stage is not None and stage.greedy)
+        body: dict[str, Any] = {
+            "max_tokens": request.most,
+            "temperature": 0.0 if greedy else decoding.temperature,
+            "top_p": 1.0 if greedy else decoding.top_p,
             "seed": request.seed,
         }
         if self._extended:
-            body["top_k"] = decoding.top_k if decoding.top_k and not decoding.greedy else -1
+            body["top_k"] = decoding.top_k if decoding.top_k and not greedy else -1
+        if stage is not None:
+            body["stop_token_ids"] = sorted(stage.stops)
+            body |= {"min_tokens": 1} if stage.goes_on else {}
+            body |= {"logprobs": 0} if stage.logps else {}
+            body |= {"logit_bias": {str(token): nats for token, nats in [stage.bias]}} if stage.bias else {}
         answer = self._post(request.prompt, body)
         if answer.status_code != 200:
             raise RunFailed(f"{self._client.base_url} refuses a request: {_message(answer)}")
-        return self._read(answer, decoding.max_new_tokens)
+        return self._read(answer, request.most, stage)
 
-    def _read(self, answer: httpx.Response, cap: int) -> Completion:
+    def no_stages(self) -> str | None:
+        """See `Engine`: stops are vLLM's field, and token ids must come back."""
+        if self._extended and self._ids_back:
+            return None
+        return f"{self._client.base_url} sends no token ids or knows no stop_token_ids, as vLLM's server does"
+
+    def _read(self, answer: httpx.Response, cap: int, stage: Stage | None = None) -> Completion:
         try:
             choice = answer.json()["choices"][0]
             text, truncated = str(choice["text"]), choice["finish_reason"] == "length"
             ids = choice.get("token_ids")
             ids = None if ids is None else [int(token) for token in ids]
+            asked = stage is not None and stage.logps
+            logps = [float(logp) for logp in choice["logprobs"]["token_logprobs"]] if asked else None
         except (ValueError, KeyError, IndexError, TypeError) as fault:
             raise RunFailed(f"{self._client.base_url} sent no completion: {_message(answer)}") from fault
         if ids is None:
             ids = self.info.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
-        if not truncated and self.info.eos_ids and (not ids or ids[-1] not in self.info.eos_ids):
+        ends = {*self.info.eos_ids, *(stage.stops if stage else ())}
+        if not truncated and self.info.eos_ids and (not ids or ids[-1] not in ends):
             ids = [*ids, self.info.eos_ids[0]]  # a completion ends with it
-        return Completion(ids[:cap], truncated)
+        return Completion(ids[:cap], truncated, logps)
 
-    def _post(self, ids: list[int], body: Mapping[str, float]) -> httpx.Response:
+    def _post(self, ids: list[int], body: Mapping[str, Any]) -> httpx.Response:
         """The answer; tried again where the server is busy or does not answer."""
         extra = {"return_token_ids": True, "add_special_tokens": False} if self._extended else {}
         request = {"model": self.name, "prompt": ids, **body, **extra}

@@ -8,11 +8,17 @@ so that neither batch size nor order changes what is drawn.
 
 import functools
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
-from transformers import GenerationConfig, LogitsProcessorList, PreTrainedTokenizerBase
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    PreTrainedTokenizerBase,
+)
 
 from lenrl.generation.base import Batches, CausalLM, Completion, Decoding
 from lenrl.generation.choice import Chosen, TokenChoice, TokenRule
@@ -37,6 +43,7 @@ def sample(
     batches: Batches = Batches(),  # noqa: B008 - frozen
     *,
     eos_ids: Collection[int] | None = None,
+    control: Callable[[], LogitsProcessor] | None = None,
 ) -> list[Completion]:
     """One completion a prompt, in the order of the prompts; repeat a prompt to sample it several times.
 
@@ -46,6 +53,7 @@ def sample(
         prompt_ids: token ids, at least one a prompt.
         decoding: how to draw; its `samples` are not read.
         eos_ids: ids that end a completion; None: all that tokenizer and model name.
+        control: see `TokenRule`.
 
     Raises:
         ValueError: a prompt is empty.
@@ -55,7 +63,7 @@ def sample(
         eos_ids = end_ids(tokenizer, model.config, model.generation_config)
     keys = noise_keys(prompt_ids, decoding.seed)
     rows = [PromptRow(ids, decoding.max_new_tokens, key) for ids, key in zip(prompt_ids, keys, strict=True)]
-    rule = TokenRule(decoding.greedy, decoding.temperature, decoding.top_k, decoding.top_p)
+    rule = replace(token_rule(decoding), control=control)
     return sample_rows(model, rows, rule, eos_ids, batches)
 
 
@@ -112,6 +120,11 @@ def sample_rows(
     return [by_row[number] for number in range(len(rows))]
 
 
+def token_rule(decoding: Decoding) -> TokenRule:
+    """The rule of a decoding."""
+    return TokenRule(decoding.greedy, decoding.temperature, decoding.top_k, decoding.top_p)
+
+
 def sampler_rule(model: CausalLM, config: GenerationConfig) -> TokenRule | str:
     """The rule that `sample_rows` follows to do what `generate` does with this configuration; else why it can't."""
     rule, cache = TokenRule.of(config), divisible_cache(model)
@@ -163,7 +176,7 @@ def _generated(
     fill, device = min(ends, default=0), next(model.parameters()).device
     ids = [[fill] * (width - len(row.prompt)) + list(row.prompt) for row in batch]
     mask = [[0] * (width - len(row.prompt)) + [1] * len(row.prompt) for row in batch]
-    choice = TokenChoice(rule, [row.key for row in batch], most)
+    choice = TokenChoice(rule, [row.key for row in batch], most, [row.used for row in batch])
     output_NT = model.generate(
         input_ids=torch.tensor(ids, device=device),
         attention_mask=torch.tensor(mask, device=device),

@@ -1,14 +1,18 @@
 """Engine of models that transformers loads in this process, adapters on their base."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, LogitsProcessor
 from transformers.utils import logging as transformers_logging
 
+from lenrl.errors import BadInput
 from lenrl.files import digest
-from lenrl.generation.base import Batches, CausalLM, Completion, Decoding, Engine
+from lenrl.generation.base import Batches, CausalLM, Completion, Decoding, Engine, Stage
+from lenrl.generation.choice import GoesOn, TokenRule
+from lenrl.generation.decoder import PromptRow
 from lenrl.generation.pretrained import (
     ModelOptions,
     TokenizerInfo,
@@ -17,11 +21,13 @@ from lenrl.generation.pretrained import (
     refuse_pickles,
     unreadable,
 )
-from lenrl.generation.sampling import sample
+from lenrl.generation.sampling import sample, sample_rows, token_rule
 
 
 class TransformersEngine(Engine):
     """A model in this process; `model` may have PEFT adapters."""
+
+    shapes_logits = True
 
     def __init__(self, name: str, info: TokenizerInfo, model: CausalLM) -> None:
         super().__init__(name, info)
@@ -43,6 +49,49 @@ class TransformersEngine(Engine):
         """See `Engine`."""
         info = self.info
         return sample(self.model, info.tokenizer, prompt_ids, decoding, batches, eos_ids=info.eos_ids)
+
+    def sample_shaped(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        decoding: Decoding,
+        batches: Batches,
+        control: Callable[[], LogitsProcessor],
+    ) -> list[Completion]:
+        """See `Engine`."""
+        info, options = self.info, {"eos_ids": self.info.eos_ids, "control": control}
+        return sample(self.model, info.tokenizer, prompt_ids, decoding, batches, **options)
+
+    def extend(
+        self,
+        prompt_ids: Sequence[Sequence[int]],
+        keys: Sequence[int],
+        stages: Sequence[Stage],
+        decoding: Decoding,
+        size: int | None,
+    ) -> list[Completion]:
+        """See `Engine`: stages of a kind are a batch."""
+        kinds: dict[tuple, list[int]] = {}
+        for number, stage in enumerate(stages):
+            kind = (stage.stops, stage.goes_on, stage.greedy, stage.logps)
+            kinds.setdefault(kind, []).append(number)
+        found: dict[int, Completion] = {}
+        for (stops, goes_on, greedy, logps), numbers in kinds.items():
+            ends = {*self.info.eos_ids, *stops}
+            rule = TokenRule(greedy=True) if greedy else token_rule(decoding)
+            if goes_on:
+                rule = replace(rule, control=lambda ends=ends: GoesOn(ends))
+            rows = [
+                PromptRow([*prompt_ids[n], *stages[n].ids], stages[n].most, keys[n], len(stages[n].ids))
+                for n in numbers
+            ]
+            some = sample_rows(self.model, rows, rule, ends, Batches(size), logps=logps)
+            if logps and some[0].logps is None:
+                raise BadInput(
+                    f"a control needs log-probs, and {self.name!r} is decoded by transformers' generate; choose a "
+                    "model whose cache can be divided, or another control"
+                )
+            found |= dict(zip(numbers, some, strict=True))
+        return [found[number] for number in range(len(stages))]
 
 
 def load(name: str, options: ModelOptions | None = None) -> TransformersEngine:

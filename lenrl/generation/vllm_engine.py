@@ -32,8 +32,7 @@ class VllmEngine(ExternalEngine):
         """See `ExternalEngine`; within `batch_size` requests vLLM makes its own batches."""
         from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
 
-        shared: dict[str, object] = {"max_tokens": decoding.max_new_tokens, "detokenize": False}
-        shared |= {"stop_token_ids": self.info.eos_ids, "temperature": 0.0}
+        shared: dict[str, object] = {"detokenize": False, "temperature": 0.0}
         if not decoding.greedy:
             shared |= {
                 "temperature": decoding.temperature,
@@ -45,13 +44,34 @@ class VllmEngine(ExternalEngine):
             some = requests[start : start + size]
             outputs = self._llm.generate(
                 [{"prompt_token_ids": request.prompt} for request in some],
-                [SamplingParams(seed=request.seed, **shared) for request in some],
+                [SamplingParams(seed=r.seed, **{**shared, **self._own(r)}) for r in some],
                 use_tqdm=False,
             )
             yield {
-                request.row: Completion(list(answer.token_ids), answer.finish_reason == "length")
+                request.row: Completion(
+                    list(answer.token_ids), answer.finish_reason == "length", _logps(request, answer)
+                )
                 for request, answer in zip(some, (output.outputs[0] for output in outputs), strict=True)
             }
+
+    def _own(self, request: Request) -> dict[str, object]:
+        """Parameters of one request."""
+        own: dict[str, object] = {"max_tokens": request.most, "stop_token_ids": self.info.eos_ids}
+        if (stage := request.stage) is None:
+            return own
+        own["stop_token_ids"] = sorted({*self.info.eos_ids, *stage.stops})
+        own |= {"min_tokens": 1} if stage.goes_on else {}
+        own |= {"temperature": 0.0} if stage.greedy else {}
+        own |= {"logprobs": 0} if stage.logps else {}
+        return own | ({"logit_bias": dict([stage.bias])} if stage.bias else {})
+
+
+def _logps(request: Request, answer: Any) -> list[float] | None:
+    """Log-probs of the answer's tokens, where they were asked for."""
+    if request.stage is None or not request.stage.logps:
+        return None
+    pairs = zip(answer.token_ids, answer.logprobs, strict=True)
+    return [some[token].logprob for token, some in pairs]
 
 
 def load(name: str, options: ModelOptions) -> VllmEngine:

@@ -8,6 +8,7 @@ kind, not of new samples of the same problems. Definitions and sources: docs/mea
 from lenrl.measures.best import Ranking, certainty, rank
 from lenrl.measures.budget import accuracy_within, area_within, pareto_front, right_within
 from lenrl.measures.excess import RULER_RANGES, in_range, words, yap_index, yap_score
+from lenrl.measures.frontier import Point, above_front, mixture
 from lenrl.measures.intervals import Estimate, accuracy, mean_tokens
 from lenrl.measures.lengths import loops, prompt_lengths
 from lenrl.measures.paired import AES_FALL, AES_RISE, Comparison, aes, compare

@@ -41,8 +41,8 @@ class Compared:
         self.swept = sorted(swept, key=lambda key: key == "seed")
         self.header = ("model", "decoding", *self.swept, *MEASURED)
         both = list(zip(self.entries, self.bases, strict=True))
-        self.standings, unranked = standings([(entry, base) for entry, base in both if base])
-        own = [(entry, base) for entry, base in both if base]
+        own = [(entry, base) for entry, base in both if base and not entry.control]
+        self.standings, unranked = standings(own)
         first = {entry.decoding: entry for entry, _ in reversed(own)}
         like = [(entry, first[entry.decoding]) for entry, _ in own]
         self.warnings = [*conditions.warnings(own), *conditions.warnings(like), *unranked]
@@ -56,7 +56,7 @@ class Compared:
     @property
     def two(self) -> bool:
         """Two models are compared, before and after."""
-        return len({entry.name for entry in self.entries}) == 2
+        return len({entry.name for entry in self.entries if not entry.control}) == 2
 
     def figures(self) -> dict[str, Figure]:
         return figures.all_figures(self.entries, self.bases, self.trainings)
@@ -98,7 +98,7 @@ class Compared:
         cards: list[dict[str, str | list[str]]] = []
         for number, entry in enumerate(self.entries if self.two else []):
             base, pair = self.bases[number], self.pairs[number]
-            if base is None:
+            if base is None or entry.control:
                 continue
             both = (base.figures, entry.figures)
             gain = pair.accuracy_diff if pair else None

@@ -13,6 +13,7 @@ import numpy as np
 
 from lenrl.config.yaml_files import read_yaml
 from lenrl.errors import BadInput
+from lenrl.evaluation.results import NONE
 from lenrl.files import read_json_lines
 from lenrl.measures import Comparison, compare
 from lenrl.measures.format import Figures
@@ -83,6 +84,11 @@ class Entry:
         return self.figures["decoding"]
 
     @property
+    def control(self) -> str | None:
+        """The control at decoding; None: there is none."""
+        return control_of(self.figures)
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         return self.training.settings if self.training else {}
 
@@ -114,6 +120,12 @@ class Entry:
         values = np.array(list(table.values()))  # (P, S, 3)
         rows = {name: number for number, name in enumerate(table)}
         return Answers(rows, values[..., 0], values[..., 1], values[..., 2])
+
+
+def control_of(figures: Figures) -> str | None:
+    """The control at decoding of a model's figures; None: there is none, as in files of older versions."""
+    control = figures.get("control", NONE)
+    return None if control == NONE else str(control)
 
 
 def paired(base: Entry, entry: Entry) -> Comparison | None:

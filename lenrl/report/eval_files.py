@@ -39,6 +39,7 @@ class ModelFigures(Headline):
     model: Name
     decoding: Name
     samples: int = Field(ge=1, le=10**6)  # a prompt
+    control: Name = "none"
     task: Name | None
     split: Name
     tokens_p95: Tokens

@@ -27,6 +27,11 @@ def place_of(model: str) -> Place:
     return parts if Path(model).is_absolute() else (model,)
 
 
+def controlled(place: Place, control: str | None) -> Place:
+    """The place of a model under a control at decoding."""
+    return (*place[:-1], f"{place[-1]}, {control}") if control else place
+
+
 def of_trial(sweep: Path, overrides: Sequence[str]) -> Place:
     """The sweep's parts, and the trial's settings under the last words of their keys where these are unambiguous."""
     split = [line.split("=", 1) for line in overrides]

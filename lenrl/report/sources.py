@@ -9,7 +9,7 @@ from pathlib import Path
 from lenrl.errors import BadInput
 from lenrl.measures.format import Figures
 from lenrl.report import names
-from lenrl.report.entries import Entry, Key, Training
+from lenrl.report.entries import Entry, Key, Training, control_of
 from lenrl.report.eval_files import read_models
 
 
@@ -48,9 +48,9 @@ def run_entries(folder: Path, run_dir: Path, name: str) -> list[Entry]:
     if several and names.told_apart([models[0].place])[models[0].place] == name:
         place = (*place[:-1], f"{name}, trained")  # a folder may be named like the base
     return [
-        replace(entry, base=True)
+        replace(entry, base=not entry.control)
         if several and entry.figures["model"] == first
-        else replace(entry, name=place[-1], place=place, training=training)
+        else replace(entry, name=place[-1], place=names.controlled(place, entry.control), training=training)
         for entry in models
     ]
 
@@ -60,7 +60,7 @@ def _models(folder: Path) -> list[Entry]:
     entries: list[Entry] = []
     first: dict[str, Key] = {}
     for figures in read_models(folder / "eval.json"):
-        place = names.place_of(str(figures["model"]))
+        place = names.controlled(names.place_of(str(figures["model"])), control_of(figures))
         completions = _completions(folder, figures)
         entry = Entry(place[-1], figures, completions, place=place, folder=folder.absolute())
         key = first.setdefault(entry.decoding, entry.key)

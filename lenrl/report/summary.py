@@ -111,6 +111,8 @@ def _evaluate(
                 "max_new_tokens": recipe.trainer["max_completion_length"],
                 "seed": recipe.seed,
                 "verifier": recipe.verifier,
+                "controls": recipe.eval.controls,
+                "control": recipe.eval.control,
             }
         )
         models = [recipe.model.path, str(run_dir / "model")]

@@ -7,6 +7,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from lenrl.evaluation.results import NONE
 from lenrl.measures.format import Evaluation, Figures, change, points, share, tokens
 
 
@@ -77,13 +78,17 @@ def pairs_table(pairs: Sequence[Figures]) -> Table:
     weights = pairs[0]["aes_weights"]
     aes = f"AES ({weights['rise']:g}, {weights['fall']:g})"
     title = Text(f"Against {pairs[0]['base']}, problem by problem; AES with its weights")
-    table = _table(title, "model", ("accuracy, points", "tokens", aes))
+    columns = ("accuracy, points", "tokens", aes)
+    leads = any("over_controls" in pair for pair in pairs)
+    table = _table(title, "model", (*columns, "over controls, points") if leads else columns)
     for pair in pairs:
+        lead = (pair.get("over_controls"), pair.get("over_controls_ci95"))
         table.add_row(
-            Text(f"{pair['model']}\n{pair['decoding']}"),
+            Text(f"{pair['model']}\n{_controlled(pair['decoding'], pair)}"),
             _cell(pair["accuracy_diff"], pair["accuracy_diff_ci95"], points),
             _cell(pair["tokens_ratio"], pair["tokens_ratio_ci95"], change),
             "-" if pair["aes"] is None else f"{pair['aes']:.2f}",
+            *([_cell(*lead, points)] if leads else []),
         )
     return table
 
@@ -124,16 +129,22 @@ def compared_tables(compared: Mapping[str, Sequence[Sequence[Cell]]]) -> Iterato
 
 
 def before_after(entries: Sequence[Figures]) -> list[tuple[Figures, Figures]]:
-    """The first and the last model's entries, a pair each decoding."""
+    """The first and the last model's entries, a pair each decoding, both without a control."""
     decodings: dict[str, list[Figures]] = {}
-    for entry in entries:
+    for entry in (entry for entry in entries if entry.get("control", NONE) == NONE):
         decodings.setdefault(entry["decoding"], []).append(entry)
     return [(same[0], same[-1]) for same in decodings.values() if len(same) > 1]
 
 
 def decoding_name(entry: Figures) -> str:
     samples = entry["samples"]
-    return entry["decoding"] if samples == 1 else f"{entry['decoding']}, {samples} a prompt"
+    name = entry["decoding"] if samples == 1 else f"{entry['decoding']}, {samples} a prompt"
+    return _controlled(name, entry)
+
+
+def _controlled(decoding: str, figures: Figures) -> str:
+    control = figures.get("control", NONE)
+    return decoding if control == NONE else f"{decoding}, {control}"
 
 
 def _table(title: Text, first: str, numbers: Sequence[str]) -> Table:

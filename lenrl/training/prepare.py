@@ -12,6 +12,7 @@ from lenrl.errors import BadInput, did_you_mean
 from lenrl.evaluation.other_data import settings_of, verifier_of
 from lenrl.evaluation.other_data import task_of as task_of_entry
 from lenrl.evaluation.settings import EvalSettings
+from lenrl.generation import controls
 from lenrl.generation.pretrained import HUB_ID, find
 from lenrl.strategies.base import RunInfo
 from lenrl.strategies.method import Method
@@ -126,7 +127,7 @@ def checked(
     faults = batch_faults(layout) + list(faults)
     verifier = task.verifier_settings(recipe.verifier)
     others = (*(_other(entry, recipe) for entry in recipe.evals), *others)
-    faults += [*_name_faults(task, others), *_best_faults(trainer, task, others)]
+    faults += [*_name_faults(task, others), *_best_faults(trainer, task, others), *_control_faults(recipe)]
     unlabelled = (
         [_unlabelled(recipe, method)]
         if method.needs_gold and verifier.needs_gold and not task.labelled
@@ -152,6 +153,15 @@ def checked(
 def _other(entry: OtherData, recipe: Recipe) -> CheckedOther:
     task = task_of_entry(entry)
     return CheckedOther(entry, task, verifier_of(entry, recipe, task), settings_of(entry, recipe))
+
+
+def _control_faults(recipe: Recipe) -> list[str]:
+    """Controls of the last evaluation that there are not: found before training, not after it."""
+    try:
+        controls.read(recipe.eval.controls, recipe.eval.control)
+    except BadInput as fault:
+        return [f"eval.{fault}"]
+    return []
 
 
 def _name_faults(task: tasks.Task, others: Sequence[CheckedOther]) -> list[str]:

@@ -19,10 +19,12 @@ from lenrl.evaluation.fingerprint import differences
 from lenrl.evaluation.settings import EvalSettings
 from lenrl.generation import openai_engine as server
 from lenrl.generation import vllm_engine as offline
-from lenrl.generation.base import Batches, Completion, Decoding
+from lenrl.generation.base import Batches, Completion, Decoding, Stage
+from lenrl.generation.choice import GoesOn, TokenRule
+from lenrl.generation.decoder import PromptRow
 from lenrl.generation.engines import load_engine
 from lenrl.generation.pretrained import TINY, ModelOptions, load_tokenizer_info
-from lenrl.generation.sampling import sample
+from lenrl.generation.sampling import sample_rows
 from lenrl.generation.transformers_engine import load
 
 GREEDY = Decoding(name="greedy", max_new_tokens=50)
@@ -75,8 +77,7 @@ class Handler(BaseHTTPRequestHandler):
                 self.answer(fault, {"error": f"fault {fault}"})
                 return
             loaded = own.model
-            decoding = Decoding(name="greedy", max_new_tokens=body["max_tokens"])
-            (found,) = sample(loaded.model, loaded.info.tokenizer, [body["prompt"]], decoding)
+            found = answered(loaded, body)
         stop = not found.truncated
         choice: dict[str, Any] = {
             "text": loaded.info.tokenizer.decode(found.ids[:-1] if stop else found.ids),
@@ -84,6 +85,8 @@ class Handler(BaseHTTPRequestHandler):
         }
         if own.extended:
             choice["token_ids"] = found.ids
+        if "logprobs" in body:
+            choice["logprobs"] = {"token_logprobs": found.logps}
         self.answer(200, {"choices": [choice]})
 
     def answer(self, status: int, content: Any) -> None:
@@ -92,6 +95,27 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
+
+
+def answered(loaded, body):
+    """The greedy completion of a request, with the fields of vLLM's server for stages."""
+    bias = {int(token): nats for token, nats in body.get("logit_bias", {}).items()}
+
+    def shaped():
+        def change(_, scores):
+            scores = scores.clone()
+            for token, nats in bias.items():
+                scores[:, token] += nats
+            return scores
+
+        return change
+
+    row = PromptRow(body["prompt"], body["max_tokens"], 0)
+    ends = {*loaded.info.eos_ids, *body.get("stop_token_ids", ())}
+    control = (lambda: GoesOn(ends)) if body.get("min_tokens") else shaped
+    rule = TokenRule(greedy=True, control=control)
+    (found,) = sample_rows(loaded.model, [row], rule, ends, Batches(), logps="logprobs" in body)
+    return found
 
 
 @pytest.fixture
@@ -134,6 +158,41 @@ def test_a_server_gives_the_figures_that_transformers_gives(fake, extended, tmp_
     count = len(fake.asked)
     again = evaluate(["tiny"], TASK, served, out_dir=tmp_path)
     assert again["models"][0]["resumed"] == 12 and len(fake.asked) == count + (1 if extended else 2)
+
+
+def test_controls_in_stages_on_a_server_are_those_of_transformers(fake):
+    controls = ("force@8", "force@16", "wait@1", "exit@0.5", "stop@2", "nothink")
+    words = {"answer": "\n\\boxed{", "trial": "\\boxed{", "at": "any", "text": ""}
+    options: dict[str, Any] = {"greedy": True, "max_new_tokens": 120, "tokenizer": str(TINY)}
+    options |= {"controls": controls, "control": words}
+    task = {"name": "chain", "test": 5}
+    here = evaluate(["tiny"], task, EvalSettings(**options))["models"]
+    served = EvalSettings(engine="server", server_url=fake.url, **options)
+    there = evaluate(["tiny"], task, served)["models"]
+    for one, other in zip(here, there, strict=True):
+        for key in ("control", "accuracy", "tokens_mean", "tokens_kept_mean", "truncated_share"):
+            assert other[key] == one[key], (one["control"], key)
+    assert len({entry["tokens_mean"] for entry in here}) == len(here), "each control does something"
+
+
+@pytest.mark.parametrize(
+    ("extended", "control", "words"),
+    [
+        (True, "brake@1", "only engine=transformers"),
+        (True, "stop@1", "control.at=any"),
+        (False, "force@8", "stop_token_ids"),
+    ],
+)
+def test_controls_that_a_server_can_not_do_are_refused_before_anything_is_sampled(
+    fake, extended, control, words
+):
+    fake.extended = extended
+    settings = EvalSettings(
+        engine="server", server_url=fake.url, tokenizer=str(TINY), max_new_tokens=60, controls=(control,)
+    )
+    with pytest.raises(BadInput, match=words):
+        evaluate(["tiny"], TASK, settings)
+    assert len(fake.asked) <= 2, "those of the probe"
 
 
 def test_prompts_are_token_ids_and_the_decoding_is_said(fake):
@@ -276,3 +335,26 @@ def test_how_vllm_is_called(monkeypatch):
     assert prompts == [{"prompt_token_ids": [3]}, {"prompt_token_ids": [5]}] and not rest
     assert params[0]["top_k"] == -1 and params[0]["stop_token_ids"] == engine.info.eos_ids
     assert params[0]["seed"] != params[1]["seed"]
+
+
+def test_how_vllm_is_asked_for_a_stage(monkeypatch):
+    calls: list[Any] = []
+
+    class LLM:
+        def generate(self, prompts, params, use_tqdm):
+            calls.append((prompts, params))
+            logprobs = [{7: SimpleNamespace(logprob=-0.5)}, {9: SimpleNamespace(logprob=-1.0)}]
+            answer = SimpleNamespace(token_ids=(7, 9), finish_reason="stop", logprobs=logprobs)
+            return [SimpleNamespace(outputs=[answer])]
+
+    module = ModuleType("vllm")
+    module.SamplingParams = lambda **given: given  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "vllm", module)
+    engine = offline.VllmEngine("tiny", load_tokenizer_info("tiny", ModelOptions()), LLM(), "float32")
+    stage = Stage([5, 6], 20, frozenset({9}), goes_on=True, greedy=True, logps=True, bias=(9, 2.0))
+    found = engine.extend([[3]], [11], [stage], Decoding(temperature=0.6), None)
+    assert found == [Completion([7, 9], False, [-0.5, -1.0])]
+    ((prompts, (params,)),) = calls
+    assert prompts == [{"prompt_token_ids": [3, 5, 6]}]
+    assert params["stop_token_ids"] == [1, 9] and params["max_tokens"] == 20 and params["min_tokens"] == 1
+    assert (params["temperature"], params["logprobs"], params["logit_bias"]) == (0.0, 0, {9: 2.0})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lenrl import measures
-from lenrl.measures import paired, winrate
+from lenrl.measures import frontier, paired, winrate
 
 TIMES = 1000
 
@@ -87,3 +87,37 @@ def test_length_controlled_win_rate(monkeypatch):
         return measures.win_rate(preferred, difference, np.zeros(150)).length_controlled
 
     assert holds(covers(evaluate, 1 / (1 + math.exp(-0.3)), 4))
+
+
+@pytest.mark.parametrize(
+    ("alike", "samples"),
+    [
+        (False, 1),
+        pytest.param(False, 8, marks=pytest.mark.slow),
+        pytest.param(True, 8, marks=pytest.mark.slow),
+    ],
+)
+def test_lead_over_controls(alike, samples, monkeypatch):
+    """Controls of .3 at 20 tokens and .6 at 40, and between them .2 or, `alike`, two of .45; the model: .7 at 30.
+
+    Where several controls are nearly alike, the best of them is too good by chance, and the lead too small.
+    """
+    monkeypatch.setattr(frontier, "RESAMPLES", 400)
+
+    def evaluate(rng):
+        hard = rng.normal(0, 0.2, (150, 1))
+
+        def point(accuracy, tokens):
+            right = rng.random((150, samples)) < np.clip(accuracy + hard, 0, 1)
+            return measures.Point(right, tokens * rng.lognormal(-0.045, 0.3, (150, samples)))
+
+        middle = [point(0.45, 30), point(0.45, 31)] if alike else [point(0.2, 30)]
+        return measures.above_front([point(0.3, 20), *middle, point(0.6, 40)], point(0.7, 30))
+
+    hard = np.random.default_rng(6).normal(0, 0.2, 1_000_000)
+    low, high, own = (np.clip(accuracy + hard, 0, 1).mean() for accuracy in (0.3, 0.6, 0.7))
+    truth, rng = own - (low + high) / 2, np.random.default_rng(5)
+    found = [evaluate(rng) for _ in range(TIMES)]
+    above = sum(estimate.low > truth for estimate in found) / TIMES
+    inside = sum(estimate.low <= truth <= estimate.high for estimate in found) / TIMES
+    assert (above < 0.02 and inside > 0.88) if alike else holds(inside)

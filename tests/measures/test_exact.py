@@ -200,3 +200,24 @@ def test_wins_that_length_explains_are_taken_away():
 def test_preferences_that_make_no_sense_are_refused(preferences, lengths):
     with pytest.raises(ValueError):
         measures.win_rate(preferences, lengths, [0] * len(lengths))
+
+
+POINTS = [(25.8, 0.546), (31.6, 0.896), (36.3, 0.712), (41.4, 0.890), (55.6, 0.856), (87.0, 0.830)]
+
+
+@pytest.mark.parametrize(("budget", "best"), [(20, math.nan), (28, 0.6788), (34.7, 0.896), (60, 0.896)])
+def test_the_best_mixture_of_controls(budget, best):
+    tokens, accuracies = zip(*POINTS, strict=True)
+    assert measures.mixture(tokens, accuracies, budget) == pytest.approx(best, abs=1e-4, nan_ok=True)
+
+
+def test_a_lead_over_controls_is_measured_at_the_models_own_tokens():
+    """Two controls at 10 and 30 tokens, .25 and .75; the model's 1.0 at 20 leads the mixture's .5."""
+    points = [
+        measures.Point([[1], [0], [0], [0]], [[10]] * 4),
+        measures.Point([[1], [1], [1], [0]], [[30]] * 4),
+    ]
+    lead = measures.above_front(points, measures.Point([[1]] * 4, [[20]] * 4))
+    assert lead.value == pytest.approx(0.5) and lead.low < 0.5 <= lead.high
+    assert measures.above_front(points, measures.Point([[1]] * 4, [[5]] * 4)) is None
+    assert measures.above_front(points, measures.Point([[math.nan]] * 4, [[20]] * 4)) is None

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from lenrl.config.recipe import FinalEvaluation
 from lenrl.generation.pretrained import TINY
 from lenrl.report import figures, multiples, summary
 from lenrl.report import page as report
@@ -212,6 +213,7 @@ def recipe():
         verifier={"kind": "exact"},
         method=SimpleNamespace(reads_verdicts=True, needs_gold=True, judge=judge),
         evals=(),
+        eval=FinalEvaluation(),
         logging=SimpleNamespace(report_to=()),
         trainer={"max_completion_length": 100, "temperature": 1.0},
         model=SimpleNamespace(
