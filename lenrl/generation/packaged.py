@@ -137,7 +137,7 @@ def _convert(model: PackagedModel, weights: Path, folder: Path) -> None:
 
     where: dict[str, Any] = {"gguf_file": weights.name}
     tokenizer = AutoTokenizer.from_pretrained(weights.parent, **where)
-    loaded = AutoModelForCausalLM.from_pretrained(weights.parent, dtype=torch.float32, **where)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(weights.parent, dtype=torch.float32, **where)
     for name in (
         "quantization_config",
         "_pre_quantization_dtype",
