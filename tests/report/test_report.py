@@ -214,7 +214,7 @@ def recipe():
         method=SimpleNamespace(reads_verdicts=True, needs_gold=True, judge=judge),
         evals=(),
         eval=FinalEvaluation(),
-        logging=SimpleNamespace(report_to=()),
+        logging=SimpleNamespace(report_to=(), project="lenrl", entity=None),
         trainer={"max_completion_length": 100, "temperature": 1.0},
         model=SimpleNamespace(
             path="tiny",

@@ -98,7 +98,7 @@ def test_summary_and_report_show_the_parts(trained, capsys):
         == (entry["by_part"]["sums"]["accuracy"] + entry["by_part"]["texts"]["accuracy"]) / 2
     )
     page = (folder / "report.html").read_text()
-    assert "By part" in page and '<th scope="row">texts</th>' in page
+    assert "By part" in page and '<th scope="colgroup" colspan="2">texts, 4 problems</th>' in page
 
 
 def test_lenrl_eval_takes_a_mix(data, tmp_path):
