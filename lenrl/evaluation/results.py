@@ -2,11 +2,13 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from lenrl import measures
 from lenrl.evaluation.fingerprint import unlike
@@ -109,12 +111,29 @@ def describe(results: ModelResults, budget: int, vote_width: int = measures.VOTE
             str(grade): _headline(correct[rows], tokens[rows]) | {"prompts": len(rows)}
             for grade, rows in sorted(grades.items(), key=lambda item: (isinstance(item[0], str), item[0]))
         },
+        "by_length": _by_length(results, grades) if S >= measures.LEAST_SAMPLES else None,
         "by_part": {
             name: _headline(correct[rows], tokens[rows]) | {"prompts": len(rows)}
             for name, rows in places.items()
         },
         "seconds": results.seconds,
     }
+
+
+def _by_length(results: ModelResults, grades: Mapping[Any, Sequence[int]]) -> Figures:
+    """Accuracy by length of all problems and of each difficulty; `optimum_by_difficulty`: their rank correlation."""
+    table = results.correct_PS, results.tokens_PS, results.truncated_PS
+    curves = {
+        str(grade): measures.by_length(*(values[rows] for values in table)) for grade, rows in grades.items()
+    }
+    ordered = [curves[str(grade)] for grade in sorted(grades, key=lambda g: (isinstance(g, str), g))]
+    best = [curve["optimum"] for curve in ordered if curve]
+    varied = len(best) > 2 and len(set(best)) > 1
+    figures: Figures = {"all": measures.by_length(*table), "by_difficulty": curves}
+    figures["optimum_by_difficulty"] = float(spearmanr(range(len(best)), best)[0]) if varied else None
+    for name, estimate in measures.at_fixed_problem(*table[:2]).items():
+        figures |= named(name, estimate)
+    return figures
 
 
 def _headline(correct_PS: np.ndarray, tokens_PS: np.ndarray) -> Figures:
@@ -186,25 +205,25 @@ def pairs(measured: Sequence[tuple[ModelResults, Figures]], seed: int) -> Iterat
             **named("tokens_ratio", comparison.tokens_ratio),
             "aes": comparison.aes,
             "aes_weights": {"rise": measures.AES_RISE, "fall": measures.AES_FALL},
-            **(_over_controls(measured, base, results, entry, seed) if results.control == NONE else {}),
+            **named("over_controls", _lead(measured, base, results, entry, seed)),
             "differs": unlike(base_entry["fingerprint"], entry["fingerprint"]),
         }
 
 
-def _over_controls(
+def _lead(
     measured: Sequence[tuple[ModelResults, Figures]],
     base: ModelResults,
     results: ModelResults,
     entry: Figures,
     seed: int,
-) -> Figures:
-    """A model's lead over the best mixture of what the base reaches under its controls and caps."""
+) -> measures.Estimate | None:
+    """A model's lead over the best mixture of what the base reaches under its controls and caps; None: it has none."""
     like = (base.model, base.decoding.name)
     controlled = [r for r, _ in measured if r.control != NONE and (r.model, r.decoding.name) == like]
-    if not controlled:
-        return {}
+    if not controlled or results.control != NONE:
+        return None
     points = [*_caps(base, [int(t) for t in entry["tokens_within"]]), *map(_point, controlled)]
-    return named("over_controls", measures.above_front(points, _point(results), seed))
+    return measures.above_front(points, _point(results), seed)
 
 
 def _point(results: ModelResults) -> measures.Point:

@@ -10,6 +10,7 @@ from lenrl.measures.budget import accuracy_within, area_within, pareto_front, ri
 from lenrl.measures.excess import RULER_RANGES, in_range, words, yap_index, yap_score
 from lenrl.measures.frontier import Point, above_front, mixture
 from lenrl.measures.intervals import Estimate, accuracy, mean_tokens
+from lenrl.measures.length_curve import LEAST_SAMPLES, at_fixed_problem, by_length
 from lenrl.measures.lengths import loops, prompt_lengths
 from lenrl.measures.paired import AES_FALL, AES_RISE, Comparison, aes, compare
 from lenrl.measures.samples import pass_at_k, percentile, tokens_by_verdict

@@ -79,7 +79,7 @@ def pairs_table(pairs: Sequence[Figures]) -> Table:
     aes = f"AES ({weights['rise']:g}, {weights['fall']:g})"
     title = Text(f"Against {pairs[0]['base']}, problem by problem; AES with its weights")
     columns = ("accuracy, points", "tokens", aes)
-    leads = any("over_controls" in pair for pair in pairs)
+    leads = any(pair.get("over_controls") is not None for pair in pairs)
     table = _table(title, "model", (*columns, "over controls, points") if leads else columns)
     for pair in pairs:
         lead = (pair.get("over_controls"), pair.get("over_controls_ci95"))

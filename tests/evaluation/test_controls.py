@@ -123,7 +123,7 @@ def test_pairs_are_against_the_model_without_a_control(done):
     assert [pair["control"] for pair in done.result["pairs"]] == list(ALL)
     (pair,) = [pair for pair in done.result["pairs"] if pair["control"] == "stop@0"]
     assert (pair["accuracy_diff"], pair["tokens_ratio"]) == (0, 1)
-    assert all("over_controls" not in pair for pair in done.result["pairs"])
+    assert all(pair["over_controls"] is None for pair in done.result["pairs"])
 
 
 def test_a_trained_models_lead_over_the_controls_of_its_base(tmp_path):

@@ -310,3 +310,15 @@ def test_the_documented_fields_are_there(done):
         rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
         names = [name for cell in rows for name in re.findall(r"`(\w+)`", cell)]
         assert len(names) > 3 and not [name for name in names if name not in found]
+
+
+def test_accuracy_by_length_from_four_samples_on(done):
+    _, _, two = done
+    assert two["models"][0]["by_length"] is None
+    settings = EvalSettings(samples=4, max_new_tokens=120, verifier=EXACT)
+    (entry,) = evaluate(["tiny"], {"name": "chain", "test": 28}, settings)["models"]
+    curve = entry["by_length"]["all"]
+    assert sum(b["completions"] for b in curve["bins"]) + curve["left_out"] == 4 * 28
+    assert curve["optimum"] in [b["tokens"] for b in curve["bins"]]
+    assert set(entry["by_length"]["by_difficulty"]) == set(entry["by_difficulty"])
+    assert entry["by_length"]["r_length_ci95"] and entry["by_length"]["icr"] > 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lenrl import measures
-from lenrl.measures import frontier, paired, winrate
+from lenrl.measures import frontier, length_curve, paired, winrate
 
 TIMES = 1000
 
@@ -121,3 +121,22 @@ def test_lead_over_controls(alike, samples, monkeypatch):
     above = sum(estimate.low > truth for estimate in found) / TIMES
     inside = sum(estimate.low <= truth <= estimate.high for estimate in found) / TIMES
     assert (above < 0.02 and inside > 0.88) if alike else holds(inside)
+
+
+@pytest.mark.slow
+def test_length_at_a_fixed_problem(monkeypatch):
+    """Wrong completions are 1.25 times as long; what the correlation is follows from a million prompts."""
+    monkeypatch.setattr(length_curve, "RESAMPLES", 400)
+
+    def draw(rng, prompts):
+        right = rng.random((prompts, 8)) < rng.beta(2, 2, (prompts, 1))
+        return right, lengths(rng, prompts, 8, 0.5) * np.where(right, 1, 1.25)
+
+    truth = {
+        k: e.value for k, e in measures.at_fixed_problem(*draw(np.random.default_rng(1), 20_000)).items()
+    }
+    rng = np.random.default_rng(2)
+    found = [measures.at_fixed_problem(*draw(rng, 150)) for _ in range(TIMES)]
+    for name, value in truth.items():
+        inside = sum(each[name].low <= value <= each[name].high for each in found) / TIMES
+        assert 0.92 <= inside <= 0.97, (name, inside)

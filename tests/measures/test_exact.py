@@ -221,3 +221,31 @@ def test_a_lead_over_controls_is_measured_at_the_models_own_tokens():
     assert lead.value == pytest.approx(0.5) and lead.low < 0.5 <= lead.high
     assert measures.above_front(points, measures.Point([[1]] * 4, [[5]] * 4)) is None
     assert measures.above_front(points, measures.Point([[math.nan]] * 4, [[20]] * 4)) is None
+
+
+def test_accuracy_by_length_keeps_equal_lengths_together_and_finds_the_best():
+    """Lengths 10, 20, 30 with accuracies .5, 1, .25; the two that the cap cut are left out."""
+    tokens = np.repeat([[10, 20, 30]], 40, axis=0)
+    correct = np.stack([np.arange(40) % 2 == 0, np.ones(40), np.arange(40) % 4 == 0], axis=1).astype(float)
+    cut = np.zeros((40, 3))
+    found = measures.by_length(correct, tokens, cut)
+    assert [(b["tokens"], b["completions"], b["accuracy"]) for b in found["bins"]] == [
+        (10, 40, 0.5), (20, 40, 1.0), (30, 40, 0.25),
+    ]  # fmt: skip
+    assert (found["optimum"], found["optimum_ci95"], found["shape"]) == (20, [20, 20], "peak")
+    assert found["gain"] == pytest.approx(1 - 70 / 120) and found["left_out"] == 0
+    assert sum(b["within"] for b in found["bins"]) == pytest.approx(0)
+    falling = measures.by_length(correct[:, 1:], tokens[:, 1:], cut[:, 1:])
+    assert falling["shape"] == "falling" and len(falling["bins"]) == 2
+    cut[:2, 0] = 1
+    fewer = measures.by_length(correct, tokens, cut)
+    assert fewer["left_out"] == 2 and [b["completions"] for b in fewer["bins"]] == [78, 40]
+    assert measures.by_length(correct[:10], tokens[:10], cut[:10]) is None
+
+
+def test_what_length_does_at_a_fixed_problem():
+    """A problem that is long and always right says nothing; in the other wrong completions are twice as long."""
+    tokens, correct = [[100, 200, 100, 200], [900, 950, 980, 990]], [[1, 0, 1, 0], [1, 1, 1, 1]]
+    found = measures.at_fixed_problem(correct, tokens)
+    assert found["icr"].value == 2 and found["r_length"].value == pytest.approx(-1)
+    assert measures.at_fixed_problem([[1, 1]], [[1, 2]]) == {"r_length": None, "icr": None}
