@@ -59,6 +59,8 @@ def _bf16(recipe: Recipe, precision: str, reason: str) -> FastPath:
         weights = f"weights in {recipe.model.dtype}"
         return FastPath(precision == "bf16", f"{reason}, {weights}" if precision == "bf16" else reason)
     sharded = recipe.launch.get("deepspeed_config") or recipe.launch.get("fsdp_config")
+    if precision != "bf16":  # what the launch is meant for, where this machine has no such GPU
+        precision, reason = mixed_precision(recipe, Machine(gpus=1, bfloat16=True))
     if sharded and precision == "bf16":
         return FastPath(True, f"{reason}, float32 weights beside the bfloat16 ones")
     return FastPath(

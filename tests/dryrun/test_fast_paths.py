@@ -123,8 +123,11 @@ def test_report(monkeypatch):
     assert not taken["vllm"] and "not installed" in found["vllm"].reason and not taken["no_recomputation"]
     _, found = paths(GPUS, "model.dtype=bfloat16")
     assert "1/512" in found["bf16"].reason
-    _, found = paths(GPUS, "model.dtype=bfloat16", "launch=fsdp2")
-    assert "float32 weights beside" in found["bf16"].reason
+    for machine in (GPUS, CPU):  # a launch for GPUs is looked at on a laptop too
+        _, found = paths(machine, "model.dtype=bfloat16", "launch=fsdp2")
+        assert "float32 weights beside" in found["bf16"].reason
+        _, found = paths(machine, "model.dtype=bfloat16", "launch=fsdp2", "trainer.bf16=false")
+        assert "1/512" in found["bf16"].reason
 
 
 def test_the_parts_of_the_lean_update_go_by_its_own_rules():
