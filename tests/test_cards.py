@@ -29,6 +29,8 @@ GIVEN = (
     "hi",
     "level",
     "mode",
+    "effort",
+    "truncated",
     "mean_logp",
     "formatted",
 )  # a row's inputs apart from its verdict

@@ -45,6 +45,7 @@ class LoggedRow(BaseModel):
     hi: Length = None
     level: Text = None
     mode: Text = None
+    effort: Length = None
     text: Text = None
     answer: Text = None
     part: Text = None  # of a mix

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lenrl.config import Recipe
 
 DEFAULT_MAX_LENGTH = 4096  # L_max where neither the command line nor the log gives it, tokens
-FIELDS = ("target", "lo", "hi", "level", "mode")  # what a row's prompt was given
+FIELDS = ("target", "lo", "hi", "level", "mode", "effort")  # what a row's prompt was given
 SCORED = ("budget", "truncation", "reward", "advantage")  # slots that scoring goes through
 
 Entry = dict[str, object]
@@ -140,7 +140,7 @@ def _score_groups(
 
     def row(i: int, kept: int | None = None) -> scoring.Row:
         verdict, place = verdicts[places[i]], batch.place(places[i])
-        return _row(logged[i], verdict, budgets[i], reads=method.reads, kept=kept, place=place)
+        return _row(logged[i], verdict, budgets[i], method=method, kept=kept, place=place)
 
     rows = [row(i) for i in range(len(logged))]
     scored = scoring.score(
@@ -166,7 +166,7 @@ def _row(
     verdict: Verdict,
     budget: PromptBudget,
     *,
-    reads: Collection[str],
+    method: Method,
     kept: int | None,
     place: str,
 ) -> scoring.Row:
@@ -177,6 +177,7 @@ def _row(
     """
     length = logged.length if budget.cap is None else min(logged.length, budget.cap)
     length = length if kept is None else kept
+    reads, asked = method.reads, dict.fromkeys((*FIELDS, *method.reads_columns))
     if "text" in reads and length < logged.length:
         raise BadInput(
             f"{place}: the completion of {logged.length} tokens is cut to {length}, and a strategy reads its text, "
@@ -189,7 +190,7 @@ def _row(
         truncated=bool(logged.truncated) or length < logged.length,
         verdict=verdict,
         prompt_budget=replace(budget, columns={}),
-        columns={name: value for name in FIELDS if (value := getattr(logged, name)) is not None},
+        columns={name: value for name in asked if (value := getattr(logged, name, None)) is not None},
         mean_logp=logged.mean_logp,
         carried=scoring.carry(
             reads,

@@ -20,3 +20,13 @@ def ungated(reward: str) -> str:
         f"reward {reward!r} takes the penalty from wrong answers too: failing fast beats failing slowly, "
         "and groups without a correct answer are pushed towards empty completions"
     )
+
+
+def inert(rule: str, what: str, run_info: RunInfo) -> list[str]:
+    """Warning of a rule that learns of a prompt at one visit what it needs at the next, where there is no next."""
+    if run_info.visits is None or run_info.visits > 1:
+        return []
+    return [
+        f"{rule} is inert: the run samples a prompt {run_info.visits:.2g} times, and {what} comes from an earlier "
+        "visit; raise trainer.max_steps, or train on fewer prompts (task.train)"
+    ]

@@ -35,6 +35,8 @@ BATCHES = {
     "efficient_r1_distill_qwen_1_5b": (32, 8, 2),
     "efficient_r1_distill_qwen_7b": (32, 8, 2),
     "shorter_better_r1_distill_qwen_7b": (128, 8, 8),
+    "smart_thinker_r1_distill_qwen_1_5b": (64, 8, 4),
+    "lead_dynamic_r1_distill_qwen_1_5b": (128, 8, 8),
 }
 
 # Sets that the paper names, of which recipes/task/ has a file, by method.

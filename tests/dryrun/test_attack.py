@@ -39,6 +39,12 @@ EXPECTED: dict[str, tuple[set[str], set[str]]] = {  # pays, leaks; all others: n
     "adaptive_thinking": (set(), {"ignored_ask"}),  # it reads modes, never lengths
     "gfpo": (set(), {"format_only", "repetition", "cut_off"}),  # long ones are left out, wrong or not
     "drpo": ({"lucky_guess"}, set()),
+    "pass_rate": (set(), SHORT - {"wrong_short"}),
+    "laconic": (SHORT | {"repetition"}, set()),  # truncated ones lose more
+    "short_rl": (READABLE, set()),
+    "o1_pruner": (SHORT | {"lucky_guess"}, set()),
+    "lead_dynamic": ({"format_only", "repetition", "cut_off", "stall_to_cap", "hidden_answer"}, set()),
+    "adapt_think": (set(), {"ignored_ask"}),
     "demo": ({"lucky_guess"}, set()),
 }
 RECIPES = sorted({path.stem for path in (ROOT / "recipes").glob("*.yaml")} - {"base"})

@@ -79,6 +79,8 @@ def batches(draw: st.DrawFn, uniform: bool = False, known: bool = False) -> Roll
             "target": ((1200,) * g,) * p,
             "lo": ((lo,) * g,) * p,
             "hi": ((lo + 500,) * g,) * p,
+            "effort": ((0.8,) * g,) * p,
+            "reference_accuracy": ((0.5,) * g,) * p,
             "level": words(LEVELS),
             "mode": words(MODES),
         },

@@ -37,6 +37,15 @@ FIGURES = {
     "laser_d": {"laser_target_easy", "laser_target_medium", "laser_target_hard"},
     "grpo_lambda": {"grpo_lambda_selected_share", "grpo_lambda_selected_accuracy"},
     "gfpo": {"gfpo_kept_correct_share"},
+    "leash": {"leash_lam", "leash_excess", "leash_over_share"},
+    "laconic": {"laconic_lam", "laconic_capped_share"},
+    "acoer": {"acoer_alpha", "acoer_budget"},
+    "hapo": {"hapo_guess_share"},
+    "toggle": {"toggle_limits", "toggle_budget"},
+    "short_rl": {"short_rl_open", "short_rl_best"},
+    "zmad": {"zmad_outlier_share"},
+    "effort": {"effort_reference"},
+    "lead_dynamic": {"lead_target", "lead_weight"},
     "drpo": {"drpo_mixed_share", "drpo_kl", "drpo_hinge"},
 }
 TABLE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()

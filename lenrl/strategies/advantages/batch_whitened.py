@@ -42,7 +42,7 @@ class BatchWhitened(Advantage):
     bonus: float = Field(default=0.0, ge=0)  # added to right completions of groups with signal
 
     @property
-    def reads_verdicts(self) -> bool:  # type: ignore[override]
+    def reads_verdicts(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Right completions are known only by their verdicts, and so are the groups that the code leaves out."""
         return self.over == "tokens" or self.bonus > 0
 

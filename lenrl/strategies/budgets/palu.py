@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, PrivateAttr
 
 from lenrl.rollouts import RewardResult, Rollouts
-from lenrl.strategies import groups
+from lenrl.strategies import groups, warnings
 from lenrl.strategies.base import Budget, PromptBudget, RunInfo
 from lenrl.strategies.states import count, number
 
@@ -120,12 +120,7 @@ class Palu(Budget):
         self._prompts, self._switches = prompts, count(state.get("switches", 0), "switches")
 
     def warnings(self, run_info: RunInfo) -> list[str]:
-        messages = []
-        if run_info.visits is not None and run_info.visits <= 1:
-            messages.append(
-                f"budget 'palu' is inert: the run samples a prompt {run_info.visits:.2g} times, and a budget comes "
-                "from an earlier visit; raise trainer.max_steps, or train on fewer prompts (task.train)"
-            )
+        messages = warnings.inert("budget 'palu'", "a budget", run_info)
         if self.tau >= 0.5 and self.threshold >= 0.8:
             messages.append(
                 f"budget.tau={self.tau:g} with threshold={self.threshold:g} can oscillate: a cap at the "

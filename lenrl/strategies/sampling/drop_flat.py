@@ -29,7 +29,7 @@ class DropFlat(Sampling):
     by: Literal["reward", "verdict"] = "reward"  # what has to differ
 
     @property
-    def reads_verdicts(self) -> bool:  # type: ignore[override]
+    def reads_verdicts(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Verdicts must be known where they decide."""
         return self.by == "verdict"
 
