@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from lenrl import measures
 from lenrl.evaluation.fingerprint import unlike
@@ -122,16 +122,18 @@ def describe(results: ModelResults, budget: int, vote_width: int = measures.VOTE
 
 def _by_length(results: ModelResults, grades: Mapping[Any, Sequence[int]]) -> Figures:
     """Accuracy by length of all problems and of each difficulty; `optimum_by_difficulty`: their rank correlation."""
-    table = results.correct_PS, results.tokens_PS, results.truncated_PS
+    correct, tokens, cut = results.correct_PS, results.tokens_PS, results.truncated_PS
     curves = {
-        str(grade): measures.by_length(*(values[rows] for values in table)) for grade, rows in grades.items()
+        str(grade): measures.by_length(correct[rows], tokens[rows], cut[rows])
+        for grade, rows in grades.items()
     }
     ordered = [curves[str(grade)] for grade in sorted(grades, key=lambda g: (isinstance(g, str), g))]
     best = [curve["optimum"] for curve in ordered if curve]
     varied = len(best) > 2 and len(set(best)) > 1
-    figures: Figures = {"all": measures.by_length(*table), "by_difficulty": curves}
-    figures["optimum_by_difficulty"] = float(spearmanr(range(len(best)), best)[0]) if varied else None
-    for name, estimate in measures.at_fixed_problem(*table[:2]).items():
+    figures: Figures = {"all": measures.by_length(correct, tokens, cut), "by_difficulty": curves}
+    ranks = np.corrcoef(range(len(best)), rankdata(best)) if varied else None
+    figures["optimum_by_difficulty"] = None if ranks is None else float(ranks[0, 1])
+    for name, estimate in measures.at_fixed_problem(correct, tokens).items():
         figures |= named(name, estimate)
     return figures
 

@@ -322,3 +322,5 @@ def test_accuracy_by_length_from_four_samples_on(done):
     assert curve["optimum"] in [b["tokens"] for b in curve["bins"]]
     assert set(entry["by_length"]["by_difficulty"]) == set(entry["by_difficulty"])
     assert entry["by_length"]["r_length_ci95"] and entry["by_length"]["icr"] > 0
+    rank = entry["by_length"]["optimum_by_difficulty"]
+    assert rank is None or -1 <= rank <= 1
