@@ -57,7 +57,8 @@ class Answer(BaseModel):
         if value is None or number and 0 <= value <= 1:
             return value
         raise ValueError(
-            "is outside 0 to 1, 1: the judge prefers this answer. AlpacaEval writes 1 to 2: subtract 1"
+            "is outside 0 to 1, 1: the judge prefers this answer. AlpacaEval writes 1 to 2: subtract 1; its "
+            "0 is a tie: 0.5"
         )
 
     @model_validator(mode="after")
