@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from lenrl import __version__
+from lenrl.cli.arguments import COMPLETING
 from lenrl.errors import BadInput, LenrlError, did_you_mean
 from lenrl.redact import Redacting, printable
 
@@ -24,13 +25,14 @@ VERBS = {  # in the order of a user's day; each is lenrl/cli/VERB.py with `main(
     "cp": "copy a recipe to edit",
     "merge": "an adapter put into its base",
     "get": "a small language model, without a hub",
+    "completion": "what a shell needs to complete these words",
 }
 
 HELP = f"""usage: lenrl VERB ...
 
 Reinforcement learning that makes reasoning models think less and stay right.
 
-{chr(10).join(f"  {verb:<8}{text}" for verb, text in VERBS.items())}
+{chr(10).join(f"  {verb:<12}{text}" for verb, text in VERBS.items())}
 
 `lenrl help VERB` says more. LENRL_DEBUG=1 shows where an error comes from.
 
@@ -44,6 +46,10 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code is 0, or says what went wrong (2: bad input)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if COMPLETING in os.environ:
+        from lenrl.cli.completion import verb
+
+        words = [str(verb(VERBS))]
     if not words or words[0] in ("-h", "--help") or words == ["help"]:
         sys.stdout.write(HELP)
         return 0 if words else 2

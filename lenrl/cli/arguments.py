@@ -1,11 +1,15 @@
 """Base of the verbs' argument parsers."""
 
 import argparse
+import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from lenrl.errors import BadInput
+
+COMPLETING = "_ARGCOMPLETE"  # environment variable by which a shell asks argcomplete for the next word
 
 
 class Parser(argparse.ArgumentParser):
@@ -25,14 +29,18 @@ class Parser(argparse.ArgumentParser):
 
     def recipe(self) -> None:
         """RECIPE [key=value ...] and --plugin FILE.py."""
-        self.add_argument("recipe", metavar="RECIPE", help="a recipe's name (`lenrl ls`) or a YAML file")
+        named = self.add_argument(
+            "recipe", metavar="RECIPE", help="a recipe's name (`lenrl ls`) or a YAML file"
+        )
+        completed(named, "recipe")
         self.overrides()
         self.plugin()
 
     def overrides(self) -> None:
-        self.add_argument(
+        words = self.add_argument(
             "overrides", nargs="*", metavar="key=value", help="settings, for example reward=kimi seed=1"
         )
+        completed(words, "override")
 
     def plugin(self) -> None:
         self.add_argument(
@@ -50,7 +58,19 @@ class Parser(argparse.ArgumentParser):
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse; positional arguments may stand on both sides of flags. `~key` overrides are positional."""
+        if COMPLETING in os.environ:
+            import argcomplete
+
+            argcomplete.autocomplete(self)  # which ends the program
         options = self.parse_intermixed_args(list(arguments))
         if getattr(options, "multirun", False):
             options.overrides.insert(0, "--multirun")
         return options
+
+
+def completed(action: Any, by: str, **given: Any) -> None:
+    """A shell completes this argument with what a function of `lenrl.cli.completers` gives."""
+    if COMPLETING in os.environ:
+        from lenrl.cli import completers
+
+        action.completer = partial(getattr(completers, by), **given)

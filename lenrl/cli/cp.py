@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from lenrl.cli.arguments import Parser
+from lenrl.cli.arguments import Parser, completed
 from lenrl.errors import BadInput
 
 EXAMPLES = ("lenrl cp drpo my.yaml", "lenrl train my.yaml")
@@ -16,7 +16,10 @@ def main(arguments: Sequence[str]) -> int:
         "Copy a recipe's file. It still builds on `base`, which comes with lenrl: it works from any folder.",
         EXAMPLES,
     )
-    parser.add_argument("recipe", metavar="RECIPE", help="a recipe's name (`lenrl ls`) or a YAML file")
+    completed(
+        parser.add_argument("recipe", metavar="RECIPE", help="a recipe's name (`lenrl ls`) or a YAML file"),
+        "recipe",
+    )
     parser.add_argument("file", metavar="FILE", type=Path, help="where to; a folder keeps the name")
     options = parser.read(arguments)
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lenrl.cli.arguments import Parser
+from lenrl.cli.arguments import Parser, completed
 from lenrl.errors import BadInput
 from lenrl.terminal import Terminal
 
@@ -33,7 +33,7 @@ EXAMPLES = (
 # The fields of `lenrl.evaluation.settings.EvalSettings` that have no section: help must not load pydantic.
 OPTIONS = (
     "samples", "greedy", "max_new_tokens", "temperature", "top_p", "top_k", "batch_size", "seed", "budget",
-    "vote_width", "split", "controls", "device", "dtype", "revision", "tokenizer", "think_prefilled",
+    "vote_width", "split", "controls", "device", "dtype", "revision", "tokenizer", "chat_template", "think_prefilled",
     "trust_remote_code", "engine", "server_url",
 )  # fmt: skip
 SECTIONS = ("task", "verifier", "control")
@@ -53,7 +53,8 @@ def _parser() -> Parser:
         "The same command with the same --out continues an evaluation that was stopped.",
         EXAMPLES,
     )
-    parser.add_argument("words", nargs="*", metavar="MODEL | key=value")
+    words = parser.add_argument("words", nargs="*", metavar="MODEL | key=value")
+    completed(words, "evaluated", names=OPTIONS)
     parser.add_argument("--out", type=Path, metavar="DIR", help="for eval.json and completions")
     parser.add_argument(
         "--sft",
