@@ -8,6 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lenrl.errors import BadInput, shown
+
+MAX_WORDS = 1_000_000  # bytes of a prompt or a template
 PART = ".part"  # ends the name of a file that is being written
 
 
@@ -47,6 +50,34 @@ def read_json(path: Path, default: Any = None) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return default
+
+
+def worded(value: Any, key: str) -> Any:
+    """The text of a file where the value is `@FILE`; any other value as it is. A final line break is left out.
+
+    Raises:
+        BadInput: the file is not there, is no UTF-8, too large, empty, or begins with an @ itself.
+    """
+    if not isinstance(value, str) or not value.startswith("@"):
+        return value
+    place, path = f"{key}={shown(value, 200)}", Path(value[1:]).expanduser()
+    try:
+        if path.stat().st_size > MAX_WORDS:
+            raise BadInput(
+                f"{place}: the file has more than {MAX_WORDS:,} bytes; give one with the words alone"
+            )
+        text = path.read_text(encoding="utf-8").removesuffix("\n")
+    except UnicodeDecodeError as fault:
+        raise BadInput(
+            f"{place}: the file is no UTF-8 text ({fault.reason}, byte {fault.start}); save it as UTF-8"
+        ) from None
+    except (OSError, ValueError) as fault:
+        reason = getattr(fault, "strerror", None) or fault
+        raise BadInput(f"{place}: the file can't be read ({reason}); @ stands before a file's path") from None
+    if not text.strip() or text.startswith("@"):
+        wrong = "begins with an @, as the path of a file does" if text.strip() else "is empty"
+        raise BadInput(f"{place}: the file {wrong}; write the words into it")
+    return text
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

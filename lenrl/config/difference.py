@@ -31,6 +31,8 @@ def difference(former: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     old = {key: value for key, value in _flat(former).items() if key.split(".")[0] in known}
     for key in (f"trainer.{name}" for name in ADDRESSES):
         old.pop(key, None)
+    if old.get("model.chat_template", "") is None:
+        del old["model.chat_template"]
     lines = []
     for key in sorted({*new, *old}):
         if key not in new or key not in old or new[key] != old[key]:

@@ -6,11 +6,16 @@ from typing import Any
 
 from lenrl.config.yaml_files import read_yaml
 from lenrl.errors import BadInput, shown
+from lenrl.files import worded
 from lenrl.recipe_paths import DATA, RECIPES
+
+WORDS = ("system_prompt", "template")  # options of tasks that may be `@FILE`
 
 
 def spelled_out(plain: dict[str, Any], near: Path | None = None) -> None:
-    """Replace names of tasks by their options, in place: a recipe says all by itself, whatever files change later.
+    """Replace names of tasks by their options and `@FILE` by a file's words, in place.
+
+    A recipe says all by itself, whatever files change later; what they held is part of what a resumed run agrees with.
 
     Args:
         plain: a recipe.
@@ -24,6 +29,25 @@ def spelled_out(plain: dict[str, Any], near: Path | None = None) -> None:
         plain["evals"] = [plain["evals"]]
     if isinstance(plain.get("evals"), list):
         plain["evals"] = [_eval(entry, near) for entry in plain["evals"]]
+    model, evals = plain.get("model"), plain.get("evals")
+    if isinstance(model, dict) and "chat_template" in model:
+        model["chat_template"] = worded(model["chat_template"], "model.chat_template")
+    _word(plain["task"], "task")
+    for entry in evals if isinstance(evals, list) else ():
+        _word(entry["task"], f"evals, {entry['name']}: task")
+
+
+def _word(task: Any, place: str) -> None:
+    """In place, a task's words that stand in files."""
+    if not isinstance(task, dict):
+        return
+    for name in WORDS:
+        if name in task:
+            task[name] = worded(task[name], f"{place}.{name}")
+    parts = task.get("parts")
+    for name, part in parts.items() if isinstance(parts, Mapping) else ():
+        if isinstance(part, Mapping):
+            _word(part.get("task"), f"{place}.parts.{name}.task")
 
 
 def _eval(entry: Any, near: Path | None) -> dict[str, Any]:

@@ -60,6 +60,7 @@ class ModelSettings(Settings):
     )  # not in recipe.yaml of runs that are older than the key
     attn_implementation: str | None
     trust_remote_code: bool
+    chat_template: str | None = None  # not in recipe.yaml of runs that are older than the key
     think_prefilled: bool | None
     peft: dict[str, Any] | None
 
@@ -285,6 +286,8 @@ class Recipe(Settings):
             if key not in UNHASHED and (value or key not in OPTIONAL)
         }
         plain["trainer"] = {key: value for key, value in plain["trainer"].items() if key not in ADDRESSES}
+        if plain["model"]["chat_template"] is None:  # as in runs that are older than the key
+            del plain["model"]["chat_template"]
         return plain
 
     def digest(self) -> str:

@@ -13,7 +13,7 @@ from lenrl.verify.settings import VerifierSettings
 
 FOLDER = "evals"  # of a run's folder: a folder each
 SAMPLED_OPTIONS = ("temperature", "top_p", "top_k")
-MODEL_OPTIONS = ("dtype", "revision", "tokenizer", "think_prefilled", "trust_remote_code")
+MODEL_OPTIONS = ("dtype", "revision", "tokenizer", "chat_template", "think_prefilled", "trust_remote_code")
 
 
 def task_of(entry: OtherData) -> Task:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from lenrl.errors import BadInput
+from lenrl.files import worded
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -60,6 +62,7 @@ def _flag(value: object) -> bool:
 
 
 Flag = Annotated[bool, BeforeValidator(_flag)]  # refuses 1 and "yes"
+Words = Annotated[str, BeforeValidator(partial(worded, key="chat_template"))]
 
 
 class ModelOptions(BaseModel):
@@ -71,6 +74,7 @@ class ModelOptions(BaseModel):
     dtype: str | None = None  # of the weights; None: float32 on a CPU, as saved on a GPU
     revision: str | None = None  # of a hub model; ignored for folders
     tokenizer: str | None = None  # folder or hub id of another one than the model's own
+    chat_template: Words | None = None  # Jinja, `@FILE` reads it; None: the tokenizer's own
     think_prefilled: Flag | None = None  # the chat template opens `<think>`; None: as the template says
     trust_remote_code: Flag = False  # run Python code that comes with the model
 
@@ -128,6 +132,8 @@ def load_tokenizer_info(
         raise unreadable(
             f"model {name!r}" + ("" if own else f" with tokenizer={source}"), source, error
         ) from error
+    if options.chat_template is not None:
+        tokenizer.chat_template = options.chat_template
     with suppress(OSError, ValueError):  # a tokenizer alone has none
         config = config or AutoConfig.from_pretrained(source, **of_source)
     with suppress(OSError, ValueError):

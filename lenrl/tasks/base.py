@@ -8,8 +8,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
+from lenrl.files import worded
 from lenrl.options import Options
 from lenrl.tasks.problem import Problem
 from lenrl.verify.settings import VerifierSettings
@@ -33,13 +34,18 @@ class Task(
     train: int | None = Field(default=None, ge=0, description="problems; null: all there are")
     dev: int | None = Field(default=None, ge=0, description="problems; null: all there are")
     test: int | None = Field(default=None, ge=0, description="problems; null: all there are")
-    system_prompt: str | None = None  # may hold {hint}
-    template: str = "{prompt}"  # of the user's message; may hold {hint}
+    system_prompt: str | None = None  # may hold {hint}; @FILE reads it from a file
+    template: str = "{prompt}"  # of the user's message; may hold {hint}; @FILE reads it from a file
     # The model was trained to answer in the verifier's form: no warning where no prompt asks for it.
     answers_unasked: bool = False
     max_unreadable: float = Field(default=0.05, ge=0, le=1)  # share of gold answers
     long_prompts: Literal["error", "drop"] = "error"  # prompts that leave no room for max_completion_length
     seed: int = 0  # of what the task draws
+
+    @field_validator("system_prompt", "template", mode="before")
+    @classmethod
+    def _of_file(cls, value: Any, info: ValidationInfo) -> Any:
+        return worded(value, f"task.{info.field_name}")
 
     @field_validator("template")
     @classmethod
