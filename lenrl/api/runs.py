@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -128,9 +129,8 @@ def launch(recipe: Recipe) -> Ended:
     Raises:
         BadInput: refused before any process has started.
     """
-    from lenrl.launch.command import check, command, trusting
+    from lenrl.launch.command import check
     from lenrl.launch.run_folder import RunFolder
-    from lenrl.launch.supervise import supervise
     from lenrl.launch.worker import REFUSED
 
     check(recipe.launch)
@@ -158,11 +158,7 @@ def launch(recipe: Recipe) -> Ended:
                 raise
             _say(f"lenrl: {recipe.recipe} in {folder.path}")
             folder.prepare()
-            line = command(folder.path, (), folder.local_processes, folder.files)
-            line += trusting(recipe)
-            code = supervise(
-                line, folder.local_processes, hold=[lock], log=folder.log, first_rank=folder.first_rank
-            )
+            code = _supervised(folder, recipe, lock)
             if code == REFUSED:  # a rank has printed why
                 folder.withdraw()
                 return Ended(folder.path, code)
@@ -181,6 +177,21 @@ def launch(recipe: Recipe) -> Ended:
                 ) from None
             return _pushed(folder, recipe)
     return Ended(folder.path)
+
+
+def _supervised(folder: RunFolder, recipe: Recipe, lock: int) -> int:
+    """The exit code of a run's processes, which see the GPUs of its launch."""
+    from lenrl.launch.command import command, seen, trusting
+    from lenrl.launch.supervise import supervise
+
+    return supervise(
+        [*command(folder.path, (), folder.local_processes, folder.files), *trusting(recipe)],
+        folder.local_processes,
+        hold=[lock],
+        env={**os.environ, **seen(recipe.launch)},
+        log=folder.log,
+        first_rank=folder.first_rank,
+    )
 
 
 def _checked(recipe: Recipe) -> CheckedRun:

@@ -4,17 +4,29 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
 from lenrl.config import Recipe
+from lenrl.dryrun.contradictions import FLASH, contradictions
 from lenrl.dryrun.estimate import estimate
 from lenrl.errors import BadInput
 from lenrl.generation.pretrained import load_config
 from lenrl.training.fit import learning_rate_for, memory_gib, remedies
-from lenrl.training.hardware import asks_for_gpus, this_machine
+from lenrl.training.hardware import Machine, asks_for_gpus, this_machine
 from lenrl.training.prepare import CheckedRun
 from lenrl.training.sizes import Shape, shape
 from lenrl.training.trl_fields import value_of
 
 HIGHEST_RATE = 50  # times the rate for the model's size; more has only been seen to destroy a model
-ATTENTION = {"flash_attention_2": "flash_attn", "flash_attention_3": "flash_attn_interface"}  # packages
+OPTIMIZERS = {  # parts of the names of transformers' optimizers, in this order; a package as imported, as installed
+    "galore": ("galore_torch", "galore-torch"),
+    "apollo": ("apollo_torch", "apollo-torch"),
+    "lomo": ("lomo_optim", "lomo-optim"),
+    "grokadamw": ("grokadamw", "grokadamw"),
+    "schedule_free": ("schedulefree", "schedulefree"),
+    "anyprecision": ("torchdistx", "git+https://github.com/pytorch/torchdistx"),
+    "stable": ("optimi", "torch-optimi"),
+    "adamw_torch_4bit": ("torchao", "torchao"),
+    "adamw_torch_8bit": ("torchao", "torchao"),
+    **dict.fromkeys(("bnb", "bit", "ademamix"), ("bitsandbytes", "lenrl[qlora]")),
+}
 
 
 def installed(package: str) -> bool:
@@ -22,20 +34,24 @@ def installed(package: str) -> bool:
     return find_spec(package) is not None
 
 
-def refusals(checked_run: CheckedRun, has: Callable[[str], bool] = installed) -> list[str]:
+def refusals(
+    checked_run: CheckedRun, has: Callable[[str], bool] = installed, machine: Machine | None = None
+) -> list[str]:
     """Every reason, a line each; empty: the run can start.
 
     Args:
         checked_run: of a recipe.
         has: tells whether a package is installed.
+        machine: where the run will be; None: here.
     """
-    found = [*_packages(checked_run.recipe, has), *_precision(checked_run.recipe)]
+    recipe, machine = checked_run.recipe, machine or this_machine()
+    found = [*_packages(recipe, has), *contradictions(checked_run), *_gpus(recipe, machine)]
     try:
-        settings = checked_run.recipe.model
+        settings = recipe.model
         of = shape(load_config(settings.path, settings), settings.peft)
     except BadInput as fault:
         return [*found, f"{fault}."]
-    return [*found, *_memory(checked_run, of), *_learning_rate(checked_run.recipe, of)]
+    return [*found, *_memory(checked_run, of, machine), *_learning_rate(recipe, of)]
 
 
 def _packages(recipe: Recipe, has: Callable[[str], bool]) -> Iterator[str]:
@@ -46,9 +62,15 @@ def _packages(recipe: Recipe, has: Callable[[str], bool]) -> Iterator[str]:
         yield _missing(
             "trainer.use_vllm=true", "vLLM", "trl[vllm]", "trainer.use_vllm=false samples without it"
         )
-    if attention in ATTENTION and not has(ATTENTION[attention]):
-        package = ATTENTION[attention].replace("_", "-")
+    if attention in FLASH and not has(FLASH[attention]):
+        package = FLASH[attention].replace("_", "-")
         yield _missing(f"model.attn_implementation={attention}", package, package, "null takes what there is")
+    optimizer = str(value_of(trainer, "optim"))
+    for package, extra in [OPTIMIZERS[part] for part in OPTIMIZERS if part in optimizer][:1]:
+        if not has(package):
+            yield _missing(f"trainer.optim={optimizer}", package, extra, "adamw_torch needs none")
+    if value_of(trainer, "use_liger_kernel") and not has("liger_kernel"):
+        yield _missing("trainer.use_liger_kernel=true", "liger-kernel", "liger-kernel", "leave it out")
     for tracker in recipe.logging.report_to:
         if not has(tracker):
             yield _missing(
@@ -60,21 +82,21 @@ def _missing(asked: str, package: str, extra: str, otherwise: str) -> str:
     return f"{asked} needs {package}, which is not installed: pip install '{extra}'; or {otherwise}."
 
 
-def _precision(recipe: Recipe) -> Iterator[str]:
-    """Weights in one kind of 16 bit, computed in the other."""
-    other = {"bf16": "float16", "fp16": "bfloat16"}.get(str(recipe.launch.get("mixed_precision")))
-    if recipe.model.dtype == other:
-        asked = recipe.launch["mixed_precision"]
+def _gpus(recipe: Recipe, machine: Machine) -> Iterator[str]:
+    """More processes than GPUs, where there are some; without any a launch falls back to the CPU."""
+    machines = max(1, int(recipe.launch.get("num_machines", 1)))
+    processes = int(recipe.launch.get("num_processes", 1)) // machines
+    if asks_for_gpus(recipe.launch) and 0 < machine.gpus < processes:
         yield (
-            f"model.dtype={other} and launch.mixed_precision={asked} are two kinds of 16 bit: set model.dtype="
-            f"{'bfloat16' if asked == 'bf16' else 'float16'}, or float32."
+            f"launch starts {processes} processes on a machine, and this one has {machine.gpus} GPUs. "
+            f"Set launch.num_processes={machine.gpus * machines}."
         )
 
 
-def _memory(checked_run: CheckedRun, of: Shape) -> Iterator[str]:
+def _memory(checked_run: CheckedRun, of: Shape, machine: Machine) -> Iterator[str]:
     recipe = checked_run.recipe
     need = estimate(of, checked_run)
-    gib, whose = memory_gib(recipe, this_machine())
+    gib, whose = memory_gib(recipe, machine)
     if need["memory_gib"] <= gib:
         return
     options = []

@@ -35,6 +35,8 @@ FIELDS = {
     "use_cpu": "true: the CPU, whatever GPUs there are",
 }
 
+DEVICES = "CUDA_VISIBLE_DEVICES"
+
 
 def check(launch: Mapping[str, Any]) -> None:
     """Refuse what accelerate would refuse late, or not at all.
@@ -99,6 +101,22 @@ def command(
 def trusting(recipe: Recipe) -> list[str]:
     """The override that `compose` asks of a command whose recipe trusts a model's code: its user has said so."""
     return ["model.trust_remote_code=true"] if recipe.model.trust_remote_code else []
+
+
+def seen(launch: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Variables by which the launched processes see the GPUs that are theirs: none on the CPU, one for one process.
+
+    TRL refuses a process that sees several of them, and one that sees any would train there, whatever `use_cpu` says.
+
+    >>> seen({"use_cpu": True}), seen({"distributed_type": "NO", "gpu_ids": "all"}, {DEVICES: "2,3"})
+    ({'CUDA_VISIBLE_DEVICES': ''}, {'CUDA_VISIBLE_DEVICES': '2'})
+    """
+    if launch.get("use_cpu"):
+        return {DEVICES: ""}
+    single = str(launch.get("distributed_type", "NO")).upper() == "NO"
+    if single and launch.get("gpu_ids") in (None, "all"):
+        return {DEVICES: environment.get(DEVICES, "0").split(",")[0]}
+    return {}
 
 
 def cores() -> int:

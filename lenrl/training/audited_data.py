@@ -8,13 +8,15 @@ from transformers import PreTrainedTokenizerBase
 
 from lenrl import tasks
 from lenrl.errors import BadInput
-from lenrl.generation.pretrained import room
+from lenrl.generation.pretrained import load_tokenizer_info, room
 from lenrl.strategies.base import RunInfo
 from lenrl.tasks.audit import Audit, Readable, load, load_all
 from lenrl.tasks.prompts import Prompts
+from lenrl.tasks.row_task import RowTask
 from lenrl.training.prepare import CheckedRun
 from lenrl.training.rendered import rendered, unasked_by_part
 from lenrl.verify.settings import VerifierSettings
+from lenrl.verify.several import Verifiers
 
 
 def audited(
@@ -98,15 +100,30 @@ def audited_others(
 
 
 def read_data(checked_run: CheckedRun) -> None:
-    """Read all problems once, to refuse wrong files and columns before any process starts.
+    """Read all problems once, to refuse data that can't be used before any process starts.
+
+    Rows of data sets are held against verifier and tokenizer, as `lenrl check` and every rank do. Problems that a task
+    makes itself are not: their answers are right, and each process starts a verifier of its own.
 
     Raises:
-        BadInput: what `audited` and `audited_others` refuse, as far as no verifier and no tokenizer is needed.
+        BadInput: what `audited` and `audited_others` refuse.
     """
-    others = audited_others(checked_run, None, lambda settings: None, None) if checked_run.evaluates else []
-    audited(
-        checked_run, None, None, None, elsewhere=[problem for problems, _ in others for problem in problems]
-    )
+    used = [checked_run.task, *(other.task for other in checked_run.others if checked_run.evaluates)]
+    tokenizer = longest = context = None
+    with Verifiers() as verifiers:
+        of: Callable[[VerifierSettings], Readable | None] = _nobody
+        if any(isinstance(source, RowTask) for task in used for source in task.sources):
+            model, of = checked_run.recipe.model, verifiers.of
+            info = load_tokenizer_info(model.path, model, needs_config=True)
+            tokenizer, context = info.tokenizer, info.context
+            longest = room(context, checked_run.run_info.max_length)
+        others = audited_others(checked_run, tokenizer, of, context) if checked_run.evaluates else []
+        elsewhere = [problem for problems, _ in others for problem in problems]
+        audited(checked_run, tokenizer, of(checked_run.verifier), longest, elsewhere=elsewhere)
+
+
+def _nobody(_: VerifierSettings) -> None:
+    """No verifier: gold answers are taken as they are."""
 
 
 def _columns(problems: Sequence[tasks.Problem]) -> frozenset[str]:

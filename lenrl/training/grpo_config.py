@@ -1,6 +1,7 @@
 """TRL's configuration of a checked run."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from trl.trainer.grpo_config import GRPOConfig
@@ -9,6 +10,7 @@ from lenrl.errors import BadInput
 from lenrl.training.hardware import mixed_precision, this_machine
 from lenrl.training.peft import quantization_config
 from lenrl.training.prepare import CheckedRun
+from lenrl.training.trl_fields import GRPO_FIELDS, value_of
 
 
 def grpo_config(checked_run: CheckedRun, run_dir: Path) -> GRPOConfig:
@@ -31,6 +33,7 @@ def grpo_config(checked_run: CheckedRun, run_dir: Path) -> GRPOConfig:
     shorter = fields["metric_for_best_model"].endswith(("tokens", "truncated_share"))
     fields.setdefault("greater_is_better", not shorter)
     fields.setdefault("dataloader_pin_memory", cuda)
+    fields = _renamed(fields)
     judged = checked_run.task if of_dev or not checked_run.others else checked_run.others[0].task
     if not (evaluates and judged.labelled):  # without gold answers no checkpoint is the best
         fields["metric_for_best_model"] = None
@@ -61,3 +64,13 @@ def grpo_config(checked_run: CheckedRun, run_dir: Path) -> GRPOConfig:
         return GRPOConfig(**ours, **fields)
     except (ValueError, TypeError) as fault:  # fields that contradict each other, or this machine
         raise BadInput(f"trainer: TRL refuses these fields: {fault}") from fault
+
+
+def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields under the names that transformers has for them now, where it has begun to warn of the former ones."""
+    for name in ("gradient_checkpointing", "gradient_checkpointing_kwargs"):
+        new = name.replace("gradient", "activation")
+        if new in GRPO_FIELDS and (value := value_of(fields, name)) is not None:
+            fields = {new: value, **fields}
+            fields.pop(name, None)
+    return fields

@@ -122,17 +122,10 @@ def _refusal(config: PreTrainedConfig, name: str) -> str | None:
 
 
 def fallbacks(launch: Mapping[str, Any], machine: Machine) -> list[str]:
-    """Warnings where a launch that is meant for GPUs finds none, or too few."""
-    if not asks_for_gpus(launch):
+    """A warning where a launch that is meant for GPUs finds none."""
+    if machine.gpus or not asks_for_gpus(launch):
         return []
     processes = int(launch.get("num_processes", 1)) // max(1, int(launch.get("num_machines", 1)))
-    if machine.gpus >= processes:
-        return []
-    if machine.gpus:
-        return [
-            f"launch starts {processes} processes on a machine, and this one has {machine.gpus} GPUs. "
-            f"Set launch.num_processes={machine.gpus * int(launch.get('num_machines', 1))}."
-        ]
     copies = (
         "one process" if processes == 1 else f"{processes} processes, each with the whole model (DDP, gloo)"
     )

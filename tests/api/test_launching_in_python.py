@@ -23,7 +23,7 @@ def launched(monkeypatch, tmp_path):
     lines = []
     folders = [str(tmp_path / name) for name in ("ours", "theirs")]
 
-    def supervise(line, processes, *, hold):
+    def supervise(line, processes, **_):
         line = " ".join(map(str, line))
         for folder in folders:
             line = line.replace(folder, "RUN")
@@ -145,7 +145,7 @@ def test_a_summary_that_can_not_be_written_is_made_by_the_same_command_again(
     """A disk that fills after the training: nothing is finished before all of it is there."""
     run, calls = tmp_path / "run", []
 
-    def trains(line, processes, *, hold):
+    def trains(line, processes, **_):
         (run / "model").mkdir(parents=True)
         (run / "training.json").write_text(json.dumps({"steps": 1000}))
         return 0

@@ -1,12 +1,16 @@
 """Runs that can't start, or can't work, are refused before anything is launched, with what to set instead."""
 
+import json
 import shutil
 
+import huggingface_hub
 import pytest
 
+from lenrl.cli import main
 from lenrl.config import compose
 from lenrl.dryrun.refusals import refusals
 from lenrl.generation.pretrained import TINY
+from lenrl.launch import supervise as supervising
 from lenrl.training import sizes
 from lenrl.training.prepare import prepare
 
@@ -31,6 +35,8 @@ def test_what_can_start_is_not_refused():
         (["logging.report_to=tensorboard"], "tensorboard", ["'lenrl[tensorboard]'"]),
         (["logging.report_to=[trackio]"], "trackio", ["'lenrl[trackio]'"]),
         (["logging.report_to=mlflow"], "mlflow", ["'lenrl[mlflow]'"]),
+        (["trainer.optim=paged_adamw_8bit"], "bitsandbytes", ["'lenrl[qlora]'", "adamw_torch"]),
+        (["trainer.use_liger_kernel=true"], "liger_kernel", ["liger-kernel"]),
     ],
 )
 def test_packages_that_are_not_installed(options, package, words):
@@ -56,12 +62,38 @@ def test_settings_that_can_not_work(options, words):
 
 
 def test_a_model_that_can_not_be_reached(monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     own = ["model.dtype=float32", "trainer.per_device_train_batch_size=8", "trainer.learning_rate=1e-5"]
     more = ["trainer.gradient_checkpointing=false", "trainer.use_vllm=false", "update.eval_batch_size=8"]
     (line,) = refused("model.path=org/none", *own, *more)
     assert "org/none" in line
     assert "could not be loaded" in line
+
+
+@pytest.mark.parametrize("verb", ["check", "train"])
+def test_gold_answers_that_are_sentences_are_refused_before_anything_is_launched(
+    verb, tmp_path, monkeypatch, capsys
+):
+    """`verifier.kind=math` would read another number in them, or none."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(supervising, "supervise", lambda *_, **__: pytest.fail("launched"))
+    golds = [f"Tom has {i} apples, which he likes" for i in range(40)]
+    rows = [json.dumps({"prompt": f"how many apples? {i}", "answer": gold}) for i, gold in enumerate(golds)]
+    (tmp_path / "words.jsonl").write_text("\n".join(rows))
+    line = ["grpo", "task=words.jsonl", "task.split=all", "task.dev=0", "task.test=0", "verifier.kind=math"]
+    assert main([verb, *line, "trainer.generation_batch_size=16"]) == 2
+    said = capsys.readouterr().err
+    assert "have no readable gold answer" in said and "words.jsonl" in said and "verifier.kind" in said
+    assert not (tmp_path / "outputs").exists() or not list((tmp_path / "outputs").rglob("*.yaml"))
+
+
+def test_train_makes_the_checks_of_check(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(supervising, "supervise", lambda *_, **__: pytest.fail("launched"))
+    assert main(["train", "grpo", "trainer.learning_rate=0.1", "trainer.optim=paged_lion_8bit"]) == 2
+    assert main(["train", "grpo", "trainer.learning_rate=0.1", "launch.num_process=2"]) == 2
+    said = capsys.readouterr().err
+    assert "trainer.optim=paged_lion_8bit needs bitsandbytes" in said and "num_processes" in said
 
 
 def test_the_model_is_built_once_for_settings_and_refusals(monkeypatch, tmp_path):
