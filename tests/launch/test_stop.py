@@ -26,7 +26,7 @@ RUN = [*SMALL, "trainer.max_steps=50", "trainer.save_steps=2", "task.dev=4", "ta
 
 # Read by every process. The one named here notes its process id and then hangs in a function, at its N-th call.
 PLUGIN = """
-import ctypes, importlib, os, pathlib, sys, time
+import importlib, os, pathlib, sys, time
 from typing import ClassVar
 from lenrl.strategies.rewards.correctness import Correctness
 
@@ -42,7 +42,7 @@ HOW = {
     "sleep": lambda: time.sleep(600),
     "pause": pause,
     "spin": spin,
-    "no_python": lambda: ctypes.PyDLL(None).sleep(600),  # holds the interpreter's lock
+    "no_python": lambda: sum(range(10**13)),  # holds the interpreter's lock, and hears no signal
     "exit": lambda: sys.exit(0),
     "leave": lambda: os._exit(0),
 }
@@ -182,11 +182,11 @@ def test_a_process_that_hangs_ends_the_run_with_its_stack(tmp_path, how):
     run = Run(tmp_path, SCORING, how=how, ranks="1", processes=2, more=["guard.hang_timeout_s=6"])
     code, said = run.ends(DEATH_S)
     assert code == 1, said
-    assert "rank 1: verification" in said and "waiting for the other processes" in said
+    assert "waiting for the other processes" in said
     last = [line for line in said.splitlines() if line.startswith("lenrl: rank")][-1]
-    place = "in spin (" if how == "spin" else "in code that lets no other Python run"
+    place = "verification, in spin (" if how == "spin" else ", in code that lets no other Python run"
     stack = run.folder / "stacks" / "rank1.txt"
-    assert last.startswith(f"lenrl: rank 1 of 2 stopped answering: verification, {place}"), said
+    assert last.startswith("lenrl: rank 1 of 2 stopped answering: ") and place in last, said
     assert last.endswith(str(stack)) and "hang_here" in stack.read_text()
     assert "hang_here" not in (run.folder / "stacks" / "rank0.txt").read_text()
 
@@ -223,7 +223,7 @@ def test_both_processes_of_a_killed_supervisor_save_and_end(tmp_path):
     [supervisor] = [p for p in psutil.Process(run.process.pid).children() if MODULE in p.cmdline()]
     supervisor.kill()
     code, said = run.ends(SAVE_S)
-    assert code == 1 and run.saved() == 2, said
+    assert code == 137 and run.saved() == 2, said
 
 
 @pytest.mark.slow

@@ -76,6 +76,11 @@ def test_totals_of_tokens_go_on_after_a_checkpoint_and_a_line_has_a_time(tmp_pat
     assert "time_unix_s" not in again.last_metrics, "trackers have times of their own"
 
 
+def test_a_folder_that_was_deleted_is_not_made_again(tmp_path, caplog):
+    write(LocalMonitor(tmp_path / "run", is_main=True), 0)
+    assert not (tmp_path / "run").exists() and "training goes on without this log" in caplog.text
+
+
 def test_a_run_that_begins_anew_keeps_nothing_of_the_killed_one(tmp_path):
     monitor = LocalMonitor(tmp_path, is_main=True)
     monitor.evaluated(0, {"eval_accuracy": 0.5})
