@@ -36,6 +36,12 @@ SLOW_S = 5.0  # that the verifier stays slow
 ORDER = ("workers", "slow", "sigterm", "workers", "full_disk", "workers", "sigkill", "slow", "sigkill_parent")
 TRACKER = "tracker"  # a fault for the whole run
 CODES = {"sigterm": 143, "full_disk": 1, "sigkill": 1, "sigkill_parent": -9}  # of a leg that ends by this
+MORE = {
+    "rank_mib": 48.0,
+    "children_mib": 96.0,
+    "files": 12.0,
+    "threads": 8.0,
+}  # with faults, of which wandb's are most
 RECIPE = [
     "palu",
     f"--plugin={Path(__file__).with_name('soak_verifier.py')}",
@@ -80,6 +86,10 @@ def main() -> int:
                 out / "faulty", [*command, "logging.report_to=wandb"], environment, faults, options.every
             )
     problems = [*calm.pop("problems"), *faulty.pop("problems")]
+    for name, more in MORE.items():
+        calmly, suffering = (max(leg[name] for leg in found["most"]) for found in (calm, faulty))
+        if suffering > calmly + more:
+            problems.append(f"{name}: {suffering:g} with faults, {calmly:g} calmly")
     unequal = [what for what, one in calm["outcome"].items() if one != faulty["outcome"].get(what)]
     problems += [f"{what} differ" for what in unequal]
     if "metrics" in unequal:
@@ -113,10 +123,7 @@ def run(folder: Path, command: list[str], environment: dict[str, str], faults: l
             break
     problems += [f"{path} is left behind" for path in folder.rglob("*") if path.suffix == ".part"]
     figures = {"seconds": round(time.monotonic() - began), "legs": len(legs), "faults": dict(done)}
-    figures |= {
-        "grew": [leg.growth() for leg in legs],
-        "longest": max(legs, key=lambda leg: len(leg.samples)).levels(),
-    }
+    figures |= {"grew": [leg.growth() for leg in legs], "most": [leg.most() for leg in legs]}
     print(f"{folder.name}: {figures}", flush=True)
     found = vars(outcome(folder)) if (folder / "model").is_dir() else {}
     return {**figures, "outcome": found, "problems": problems}

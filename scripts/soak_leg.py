@@ -19,10 +19,11 @@ FULL_BYTES = 1000  # that no file may exceed while the disk is full
 END_S = 600.0  # at most, of a leg that was told to end, and from one step to the next
 STRAY_S = 60.0  # at most, from the end of `lenrl train` to that of its last process
 POLL_S = 0.2
-FEW = 60  # samples, one a second, below which nothing is said of growth
+FEW = 24  # samples, one a second, below which nothing is said of growth
+IDLE_S = 5.0  # without a step: it saves, ends, or waits, and uses less
 MAY_GROW = {
     "rank_mib": 24.0,
-    "workers_mib": 24.0,
+    "children_mib": 24.0,
     "files": 2.0,
     "threads": 1.0,
 }  # from second quarter to last
@@ -135,13 +136,9 @@ class Leg:
         early, late = self.samples[quarter : 2 * quarter], self.samples[-quarter:]
         return {name: round(_median(late, name) - _median(early, name), 1) for name in MAY_GROW}
 
-    def levels(self) -> dict[str, float]:
-        """The least and the most of each level, and how many samples there are."""
-        found: dict[str, float] = {"samples": len(self.samples)}
-        for name in MAY_GROW:
-            values = [sample[name] for sample in self.samples] or [0.0]
-            found |= {f"{name}_least": min(values), f"{name}_most": max(values)}
-        return found
+    def most(self) -> dict[str, float]:
+        """The most of each level."""
+        return {name: max((sample[name] for sample in self.samples), default=0.0) for name in MAY_GROW}
 
     @property
     def _rank_process(self) -> psutil.Process:
@@ -158,11 +155,12 @@ class Leg:
             self._below |= {process.pid: process for process in below}
             # The launcher's line holds the name too, further on.
             self._rank = next((process for process in below if RANK in process.cmdline()[:4]), None)
-            if self._rank is not None and self.step():
+            trains = self.step() and time.monotonic() - self._moved < IDLE_S
+            if self._rank is not None and trains:
                 self.samples.append(
                     {
                         "rank_mib": _mib(self._rank),
-                        "workers_mib": sum(map(_mib, self._of_rank())),
+                        "children_mib": sum(map(_mib, self._of_rank())),
                         "files": self._rank.num_fds(),
                         "threads": self._rank.num_threads(),
                     }

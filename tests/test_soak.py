@@ -26,8 +26,8 @@ def samples(count, **slopes):
 
 
 def test_what_grows_is_found_and_what_swings_is_not(leg):
-    leg.samples = samples(100, rank_mib=1.0, workers_mib=0.0, files=0.0, threads=0.0)
-    assert leg.growth() == {"rank_mib": 50.0, "workers_mib": 0.0, "files": 0.0, "threads": 0.0}
+    leg.samples = samples(100, rank_mib=1.0, children_mib=0.0, files=0.0, threads=0.0)
+    assert leg.growth() == {"rank_mib": 50.0, "children_mib": 0.0, "files": 0.0, "threads": 0.0}
     assert leg.grown() == ["rank_mib grew by 50"]
     leg.samples = [{**sample, "files": 10 + number % 2} for number, sample in enumerate(leg.samples)]
     assert leg.growth()["files"] == 0.0

@@ -48,7 +48,7 @@ class LenrlTrainer(SlottedGRPO):
         verifier: a kind (`"math"`), settings (`{"kind": "exact"}`), or a function as `reward_funcs` that gives 1, 0 or
             None.
         task: the columns and what is made of them (`{"answer": "solution", "answer_form": "boxed"}`).
-        guard: when the run stops by itself (`{"truncated_share": 1.0}`).
+        guard: when the run warns or stops by itself (`{"truncated_share": 1.0, "collapse": {"action": "warn"}}`).
         plugins: files with strategies and verifiers of your own, which `method` and `verifier` name.
         resume_with_changes: a run whose arguments differ is continued.
 

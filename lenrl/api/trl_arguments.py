@@ -170,7 +170,7 @@ def recipe_of(
         **method.slots,
         "trainer": trainer_fields(args),
         "update": {**base["update"], "eval_batch_size": args.per_device_eval_batch_size},
-        "guard": {**base["guard"], **guard},
+        "guard": _merged(base["guard"], guard),
         "logging": {
             **base["logging"],
             "report_to": [tracker for tracker in args.report_to or () if tracker in known],
@@ -261,3 +261,19 @@ def _jsonable(value: Any) -> Any:
 def _plain(value: Any) -> Any:
     """The value of an enumeration's member."""
     return getattr(value, "value", value)
+
+
+def _merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in which those of `own` take the place of the base's, inside of records too.
+
+    >>> _merged({"nonfinite": "fail", "collapse": {"action": "stop", "rollouts": 5}}, {"collapse": {"action": "warn"}})
+    {'nonfinite': 'fail', 'collapse': {'action': 'warn', 'rollouts': 5}}
+    """
+    both = {key: (base.get(key), value) for key, value in own.items()}
+    return {
+        **base,
+        **{
+            key: {**known, **value} if isinstance(known, Mapping) and isinstance(value, Mapping) else value
+            for key, (known, value) in both.items()
+        },
+    }

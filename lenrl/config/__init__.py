@@ -6,6 +6,7 @@ from lenrl.config.other_tasks import options_of
 from lenrl.config.overrides import sections, sets
 from lenrl.config.recipe import (
     SLOTS,
+    GuardRule,
     GuardSettings,
     LoggingSettings,
     ModelSettings,
@@ -21,6 +22,7 @@ __all__ = [
     "SLOTS",
     "Axis",
     "Grid",
+    "GuardRule",
     "GuardSettings",
     "LoggingSettings",
     "ModelSettings",

@@ -1,6 +1,7 @@
 """Differences of two recipes in what shapes the result."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +30,9 @@ def difference(former: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     new = _flat(now)
     known = {*now, *(key for key in OPTIONAL if former.get(key))}
     old = {key: value for key, value in _flat(former).items() if key.split(".")[0] in known}
-    for key in (f"trainer.{name}" for name in ADDRESSES):
+    watching = [key for key in old if re.fullmatch(r"guard\.\w+\.\w+", key)]  # rules of guards
+    watching += [key for key in old if key.startswith("guard.") and old[key] is None]
+    for key in (*watching, *(f"trainer.{name}" for name in ADDRESSES)):
         old.pop(key, None)
     if old.get("model.chat_template", "") is None:
         del old["model.chat_template"]

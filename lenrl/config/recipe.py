@@ -77,13 +77,36 @@ class UpdateSettings(Settings):
     )  # not in recipe.yaml of runs that are older than the key
 
 
+class GuardRule(Settings):
+    """An action for when a figure of the rollouts has reached a threshold in so many of them in a row."""
+
+    action: Literal["ignore", "warn", "stop"]
+    threshold: float
+    rollouts: int = Field(ge=1)
+
+
 class GuardSettings(Settings):
-    """Conditions under which a run stops by itself."""
+    """Conditions under which a run warns or stops by itself; a rule is null in runs that are older than it."""
 
     nonfinite: Literal["fail", "drop"]
     truncated_share: float = Field(ge=0, le=1)
     truncated_rollouts: int = Field(ge=1)
     hang_timeout_s: float = Field(ge=1)
+    no_signal: GuardRule | None = None
+    parts_cancel: GuardRule | None = None
+    verifier_fails: GuardRule | None = None
+    idle_penalty: GuardRule | None = None
+    pushed_down: GuardRule | None = None
+    collapse: GuardRule | None = None
+    hacks: GuardRule | None = None
+    logps_apart: GuardRule | None = None
+    copied_example: GuardRule | None = None
+
+    def rule(self, name: str) -> GuardRule | None:
+        """The rule of a guard; None: the recipe has none."""
+        if name == "truncated":
+            return GuardRule(action="stop", threshold=self.truncated_share, rollouts=self.truncated_rollouts)
+        return getattr(self, name)
 
 
 class LoggingSettings(Settings):
@@ -288,6 +311,8 @@ class Recipe(Settings):
         plain["trainer"] = {key: value for key, value in plain["trainer"].items() if key not in ADDRESSES}
         if plain["model"]["chat_template"] is None:  # as in runs that are older than the key
             del plain["model"]["chat_template"]
+        rules = {name for name, value in plain["guard"].items() if value is None or isinstance(value, dict)}
+        plain["guard"] = {key: value for key, value in plain["guard"].items() if key not in rules}
         return plain
 
     def digest(self) -> str:

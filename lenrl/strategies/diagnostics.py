@@ -7,6 +7,14 @@ from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
 from lenrl.strategies.method import Method
 
+ROUNDING = 1e-9  # of an advantage, which is of the order of 1
+AS_LONG = {
+    "text",
+    "token_ids",
+    "steps",
+    "logps",
+}  # of `READABLE`: what a completion of another length has more of
+
 
 def diagnose(
     method: Method, reward: RewardResult, advantage: Tensor, rollouts: Rollouts
@@ -29,23 +37,57 @@ def diagnose(
         "tokens_sampled_mean": sampled.mean().item(),
         "truncated_share": rollouts.truncated_PG.double().mean().item(),
         "groups_with_signal": moved.any(dim=1).double().mean().item(),
+        "parts_cancel": parts_cancel(reward, moved),
         "correct_pushed_down": groups.average(advantage_PG < 0, rollouts.right_PG),
-        "penalty_leverage": None
-        if reward.token_PGT is not None
-        else penalty_leverage(method, advantage, rollouts),
+        "correct_advantage": groups.average(advantage_PG, rollouts.right_PG),
+        **penalty_figures(method, advantage, reward, rollouts),
     }
 
 
-def penalty_leverage(method: Method, advantage: Tensor, rollouts: Rollouts) -> float:
-    """Mean absolute change of the advantages when every length is taken as its group's mean.
+def parts_cancel(reward: RewardResult, moved_PG: Tensor) -> float | None:
+    """Share of groups whose parts of the reward differ while their sum does not, so that nothing moves.
 
-    0: lengths do not matter to this method on this batch. The cut is not repeated, verdicts stay as they are.
-    Advantages a token are averaged over each completion first. Not for rewards of tokens, whose
-    places another length would not have.
+    None where the reward has one part. `moved_PG`: bool, completions with an advantage.
     """
+    if len(reward.parts) < 2:
+        return None
+    valid_PG = ~reward.total_PG.isnan()
+    differ_P = torch.cat([groups.spread(part, valid_PG) for part in reward.parts.values()], dim=1).any(dim=1)
+    level_P = ~groups.spread(reward.total_PG, valid_PG).squeeze(1) & ~moved_PG.any(dim=1)
+    return (differ_P & level_P).double().mean().item()
+
+
+def penalty_figures(
+    method: Method, advantage: Tensor, reward: RewardResult, rollouts: Rollouts
+) -> dict[str, float | None]:
+    """`penalty_leverage` and `penalty_idle`, None for rewards of tokens, whose places other lengths would not have.
+
+    Lengths are replaced in the record, and its rewards and advantages computed anew. The cut is not repeated, verdicts
+    stay as they are, advantages a token are averaged over each completion first.
+
+    `penalty_leverage`: mean absolute change of the advantages when every length is taken as its group's mean. 0:
+    lengths do not matter to this method on this batch. `penalty_idle`: of the groups in which lengths of 1 and L_max in
+    turn would matter, the share in which those that there are do not; None: in none, or a strategy reads texts or
+    tokens, which would not be as long.
+    """
+    if reward.token_PGT is not None:
+        return {"penalty_leverage": None, "penalty_idle": None}
     everything = torch.ones_like(rollouts.length_PG, dtype=torch.bool)
-    level = groups.mean(rollouts.tokens_PG, everything).expand(rollouts.P, rollouts.G)
-    flat = rollouts.with_(length_PG=level, sampled_length_PG=level)
-    counterfactual = method.advantages(method.rewards(flat, "drop"), flat)
-    advantage_PG = groups.token_mean(advantage, rollouts.length_PG)
-    return (advantage_PG - groups.token_mean(counterfactual, level)).abs().mean().item()
+    mean_PG = groups.mean(rollouts.tokens_PG, everything).expand(rollouts.P, rollouts.G)
+    level_PG = _with_lengths(method, rollouts, mean_PG)
+    change_PG = (groups.token_mean(advantage, rollouts.length_PG) - level_PG).abs()
+    leverage = change_PG.mean().item()
+    if advantage.dim() > 2 or AS_LONG & set(method.reads):
+        return {"penalty_leverage": leverage, "penalty_idle": None}
+    # In turn among the right ones and among the others, so that a single one is long.
+    places = torch.where(rollouts.right_PG, rollouts.right_PG.cumsum(1), (~rollouts.right_PG).cumsum(1))
+    extreme_PG = torch.where(places % 2 == 1, float(rollouts.max_length), 1.0)
+    could_P = (_with_lengths(method, rollouts, extreme_PG) - level_PG).abs().amax(dim=1) > ROUNDING
+    does_P = change_PG.amax(dim=1) > ROUNDING
+    return {"penalty_leverage": leverage, "penalty_idle": groups.average(~does_P, could_P)}
+
+
+def _with_lengths(method: Method, rollouts: Rollouts, length_PG: Tensor) -> Tensor:
+    """(P, G): the advantages if completions had these lengths."""
+    other = rollouts.with_(length_PG=length_PG, sampled_length_PG=length_PG)
+    return groups.token_mean(method.advantages(method.rewards(other, "drop"), other), length_PG)

@@ -135,6 +135,13 @@ class CheckpointedGRPO(GRPOTrainer):
         self.state.best_model_checkpoint = None if best is None else str(best)
         return best
 
+    def _best_kept(self) -> str:
+        """A sentence on the best evaluation so far and its checkpoint; empty: there is none."""
+        best = self._best_checkpoint(Path(self.args.output_dir))
+        if best is not None and best.is_dir():
+            return f"The best checkpoint is kept: {best}."
+        return "The best evaluation is the one before training." if self.state.best_global_step == 0 else ""
+
     def _own_state(self) -> dict[str, Any]:
         """State that decides how the run goes on and is the same on every process."""
         return {

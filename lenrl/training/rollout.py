@@ -23,11 +23,12 @@ from lenrl.strategies.method import Method
 from lenrl.strategies.scoring import Row, Scored, build_rollouts, carry, score
 from lenrl.tasks.problem import Problem
 from lenrl.training.distributed import ProcessGroup, outcome
+from lenrl.training.guards import Guards
 from lenrl.training.in_progress import InProgress
 from lenrl.training.problem_set import ProblemSet
 from lenrl.training.reward_calls import RewardCalls, ZeroRewards
 from lenrl.training.rollout_log import RolloutLog
-from lenrl.training.run_state import StrategyStates, TruncationGuard
+from lenrl.training.run_state import StrategyStates
 from lenrl.training.selection import PromptCursor, keep_groups, prompts_to_sample
 from lenrl.training.signals import StopSignal
 from lenrl.training.trl_batch import (
@@ -35,6 +36,7 @@ from lenrl.training.trl_batch import (
     TrlRow,
     as_wide_as,
     cut,
+    logp_gap,
     loss_mask,
     masked_mean,
 )
@@ -54,7 +56,7 @@ class RolloutScoring:
     group: ProcessGroup
     monitor: LocalMonitor
     stop: StopSignal  # lets a signal end what a process does by itself
-    guard: TruncationGuard
+    guards: Guards
     cursor: PromptCursor  # gives the prompts where the sampling strategy decides how many
     _current: InProgress | None = field(default=None, init=False)
 
@@ -195,7 +197,7 @@ class RolloutScoring:
             )
 
         rollouts = build_rollouts(everyone, self.num_generations, self.run_info.max_length, current.step)
-        nonfinite = self.guard.settings.nonfinite
+        nonfinite = self.guards.settings.nonfinite
         scored = score(self.method, rollouts, judge, nonfinite, self._stage, lambda: self._parts(calls))
         self._current = replace(current, texts=texts, verdicts=verdicts, calls=calls, scored=scored)
         return scored.reward.total_PG.reshape(-1, 1).to(torch.float32).to(self.group.device)
@@ -263,12 +265,13 @@ class RolloutScoring:
         if method.sampling.selects:
             batch, kept = self._selected(batch, method.signal(rollouts, reward))
         metrics |= method.metrics(rollouts, reward)
-        log = RolloutLog(method, self.problem_set, self.group, self.monitor)
-        log.record(replace(current, scored=Scored(rollouts, reward)), advantage, metrics, kept)
+        metrics["sampler_logp_gap"] = self._logp_gap(batch)
+        log = RolloutLog(method, self.problem_set, self.group, self.monitor, self.guards)
+        figures = log.record(replace(current, scored=Scored(rollouts, reward)), advantage, metrics, kept)
         self._current = None
         if self.monitor.is_main:
             self.zeros.watch(rollouts, current.rows[0]["prompt"])
-        self.guard.watch(rollouts)
+        self.guards.act(figures, is_main=self.monitor.is_main)
         return batch
 
     def _selected(self, batch: TrlBatch, signal_P: Tensor) -> tuple[TrlBatch, list[int]]:
@@ -276,6 +279,13 @@ class RolloutScoring:
         sampling, prompts = self.method.sampling, self.current.prompts
         batch, kept = keep_groups(batch, signal_P, sampling, prompts, group=self.group, pad_id=self.pad_id)
         return self._counted(batch), kept
+
+    def _logp_gap(self, batch: TrlBatch) -> float | None:
+        """Mean absolute difference of the tokens' log-probs by sampler and trainer, nats; None: one has none."""
+        if not {"old_per_token_logps", "sampling_per_token_logps"} <= batch.keys():
+            return None
+        gap, tokens = self.group.sum(logp_gap(batch).to(self.group.device))
+        return gap / tokens if tokens else None
 
     def _counted(self, batch: TrlBatch) -> TrlBatch:
         """The batch with the number of tokens that are in the loss now."""
@@ -320,7 +330,7 @@ class RolloutScoring:
 
     def _parts(self, calls: RewardCalls) -> dict[str, list[float | None]]:
         """Values of the reward functions that are added, of all processes' rows, by name."""
-        nonfinite = self.guard.settings.nonfinite
+        nonfinite = self.guards.settings.nonfinite
         with self.monitor.timed("verify"):
             own = self._alone("reward functions", lambda: calls.parts(nonfinite))
         rows = self.group.gather(own)

@@ -1,5 +1,6 @@
 """Figures and completions of a finished generation batch, for the run's records."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,10 @@ from lenrl.rollouts import Rollouts
 from lenrl.strategies.groups import average
 from lenrl.strategies.method import Method
 from lenrl.training.distributed import ProcessGroup
+from lenrl.training.guards import Guards
 from lenrl.training.in_progress import InProgress
 from lenrl.training.problem_set import ProblemSet
+from lenrl.verify.shortcuts import HACKS, counted
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class RolloutLog:
     problem_set: ProblemSet
     group: ProcessGroup
     monitor: LocalMonitor
+    guards: Guards
 
     def record(
         self,
@@ -31,8 +35,8 @@ class RolloutLog:
         advantage: Tensor,
         figures: dict[str, float | None],
         kept: Sequence[int],
-    ) -> None:
-        """Log a batch that has been scored.
+    ) -> dict[str, float | None]:
+        """Log a batch that has been scored; all its figures, with the guards' counters.
 
         Args:
             batch: of this process.
@@ -52,9 +56,8 @@ class RolloutLog:
                 "prompts_kept": len(kept),
                 "prompts_filled": batch.prompts - len(kept),
             }
-        counts = self.problem_set.verifier.counts
-        spent = {name: count - batch.counts[name] for name, count in counts.items()}
-        figures |= verifier_metrics(self.group.gather([spent]))
+        figures |= self._counted(batch, rollouts.P * rollouts.G)
+        figures |= self.guards.count(figures, rollouts.P * rollouts.G)
         self.monitor.rollout(figures, sampled_tokens=int(rollouts.sampled_length_PG.sum()))
         if self.monitor.wants(batch.number):
             prompts = [self.problem_set.asked(row).prompt for row in batch.rows]
@@ -63,6 +66,35 @@ class RolloutLog:
             texts, extras = self.group.gather(own), self.group.gather(self._extras(batch))
             what = (batch.step, texts, rollouts, reward, advantage)
             self.monitor.completions(batch.step, lambda: completion_table(*what, kept=kept, extras=extras))
+        return figures
+
+    def _counted(self, batch: InProgress, completions: int) -> dict[str, float | None]:
+        """Counts of what the verifiers could not judge, and shares of the completions with each hack."""
+        counts = self.problem_set.verifier.counts
+        spent = {name: count - batch.counts[name] for name, count in counts.items()}
+        answers = [verdict.answer for verdict in batch.verdicts]
+        prefilled = self.problem_set.think_prefilled
+        own = counted(batch.texts, answers, self._read(batch), think_prefilled=prefilled)
+        everyone = self.group.gather([(spent, own)])
+        verifier = verifier_metrics([spent for spent, _ in everyone])
+        total = sum((own for _, own in everyone), Counter())
+        return {
+            **verifier,
+            "verifier_failed_share": min(1.0, sum(verifier.values()) / completions),
+            **{name: total[name] / completions for name in HACKS},
+            "copied_share": total["copied"] / total["shown"] if total["shown"] else None,
+        }
+
+    def _read(self, batch: InProgress) -> list[str]:
+        """All messages of each row's prompt, as one text."""
+        texts: dict[tuple[str | None, ...], str] = {}  # once each: most of a group read the same
+        keys = []
+        for row, budget in zip(batch.rows, batch.prompt_budgets, strict=True):
+            keys.append((row["prompt_id"], budget.hint, budget.system))
+            if keys[-1] not in texts:
+                chat = self.problem_set.prompts.chat(self.problem_set.asked(row), budget)
+                texts[keys[-1]] = "\n".join(message["content"] for message in chat)
+        return [texts[key] for key in keys]
 
     def _by_part(self, rollouts: Rollouts) -> dict[str, float | None]:
         """Accuracy and kept tokens of each part of a mix; None where no prompt of it was sampled."""

@@ -1,4 +1,4 @@
-"""Small parts of a run's state: strategies, seconds, completions at the cap, evaluations, random streams, TRL's buffer.
+"""Small parts of a run's state: strategies, seconds, evaluations, random streams, TRL's buffer.
 
 A part has `state_dict`, a value that it does not edit afterwards, and `load_state_dict`.
 """
@@ -14,8 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lenrl.config import GuardSettings
-from lenrl.errors import RunFailed
 from lenrl.measures import aes
 from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies.method import Method
@@ -74,35 +72,6 @@ class Clock:
 
     def load_state_dict(self, state: Mapping[str, float]) -> None:
         self.before, self.began = state["seconds"], time.monotonic()
-
-
-@dataclass
-class TruncationGuard:
-    """Ends a run, with advice, whose completions all hit the cap in several rollouts in a row: they teach nothing."""
-
-    settings: GuardSettings
-    streak: int = 0  # rollouts
-
-    def watch(self, rollouts: Rollouts) -> None:
-        """Count a rollout.
-
-        Raises:
-            RunFailed: the share of truncated completions stays at `guard.truncated_share` or above.
-        """
-        share = rollouts.truncated_PG.double().mean().item()
-        self.streak = self.streak + 1 if share >= self.settings.truncated_share else 0
-        if self.streak >= self.settings.truncated_rollouts:
-            raise RunFailed(
-                f"{share:.0%} of the completions hit the cap of {rollouts.max_length} tokens in each of the last "
-                f"{self.streak} rollouts (guard.truncated_share={self.settings.truncated_share}). Raise "
-                "trainer.max_completion_length, check that the model emits its EOS, or loosen the guard."
-            )
-
-    def state_dict(self) -> dict[str, int]:
-        return {"streak": self.streak}
-
-    def load_state_dict(self, state: Mapping[str, int]) -> None:
-        self.streak = state["streak"]
 
 
 @dataclass

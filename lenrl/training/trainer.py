@@ -36,6 +36,7 @@ from lenrl.training.callbacks import StepCallback
 from lenrl.training.checkpointing import CheckpointedGRPO, EpochSampler, swapped
 from lenrl.training.chunks import Chunks
 from lenrl.training.distributed import ProcessGroup
+from lenrl.training.guards import Guards
 from lenrl.training.lean import DIVISORS, every_row_reason, whole_batch_reason
 from lenrl.training.loss import PolicyUpdate, check_gradient, check_loss
 from lenrl.training.problem_set import ProblemSet
@@ -47,7 +48,6 @@ from lenrl.training.run_state import (
     HeldElsewhere,
     RandomStreams,
     StrategyStates,
-    TruncationGuard,
 )
 from lenrl.training.selection import PromptCursor
 from lenrl.training.signals import UPDATE_S, SampledWork, StopSignal
@@ -111,7 +111,7 @@ class RunParts:
     run_info: RunInfo  # what start-up checks know of the run
     problem_set: ProblemSet  # every training problem, whose ids the data set's rows carry; the verifier
     monitor: LocalMonitor  # writes `metrics.jsonl` and `completions/`
-    guard: GuardSettings  # when the run stops by itself
+    guard: GuardSettings  # when the run warns or stops by itself
     update: UpdateSettings  # what of the update's forward is left out
     origin: Mapping[str, Any]  # what a checkpoint must agree with: `recipe` (its identity), `data`
     stop: StopSignal  # what this process knows of signals
@@ -147,7 +147,7 @@ class SlottedGRPO(CheckpointedGRPO):
         self.order: EpochSampler | None = None
         self.cursor = PromptCursor(list(problem_set.problems), self.args.seed)
         self.clock, self.evaluation = Clock(), DevState()
-        truncation_guard = TruncationGuard(parts.guard)
+        guards = Guards(parts.guard, best=self._best_kept)
         self.strategies = StrategyStates(method)
         self.rollout = RolloutScoring(
             self.strategies,
@@ -157,14 +157,14 @@ class SlottedGRPO(CheckpointedGRPO):
             group=self.group,
             monitor=monitor,
             stop=self.stop,
-            guard=truncation_guard,
+            guards=guards,
             cursor=self.cursor,
         )
         self.chunks = self._chunks(parts.update)
         self.update = self._policy_update(method.objective)
         self._update_figures: tuple[str, ...] = ()  # what the step's update gives `_metrics`, by name
         self._useful_token_share: float | None = None  # of the step's update
-        undone = {"guard": truncation_guard, "clock": self.clock, "journal": monitor}  # keys of a checkpoint
+        undone = {"guard": guards, "clock": self.clock, "journal": monitor}  # keys of a checkpoint
         self.stateful = {**undone, "evaluation": self.evaluation}
         buffer = HeldElsewhere(lambda: self.buffer, lambda value: setattr(self, "buffer", value))
         kept = {

@@ -45,6 +45,17 @@ def masked_mean(value_NT: Tensor, mask_NT: Tensor) -> Tensor:
     return total / mask.sum(-1).clamp(min=1.0)
 
 
+def logp_gap(batch: TrlBatch) -> Tensor:
+    """(2,) float64: sum of `|old - sampling|` log-probs over the loss's tokens that were scored, and their number.
+
+    Both must be in the batch.
+    """
+    assert "old_per_token_logps" in batch and "sampling_per_token_logps" in batch
+    gap_NT = (batch["old_per_token_logps"] - batch["sampling_per_token_logps"]).abs().double()
+    scored_NT = loss_mask(batch).bool() & ~gap_NT.isnan()
+    return torch.stack([torch.where(scored_NT, gap_NT, 0.0).sum(), scored_NT.sum().double()])
+
+
 def cut(batch: TrlBatch, kept_N: Tensor, pad_id: int) -> TrlBatch:
     """The batch without the tokens after `kept_N` (N,): they leave the mask, and the ids are padding there."""
     mask = batch["completion_mask"]

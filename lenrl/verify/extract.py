@@ -10,7 +10,7 @@ from typing import Literal
 Format = Literal["boxed", "answer_tag"]
 
 _OPEN, _CLOSE = "<think>", "</think>"
-_BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
+BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 _BRACE = re.compile(r"[{}\\]")
 _BLANK = re.compile(r"(?:[\s$~]|\\[\s,;:!])+")
 
@@ -50,7 +50,7 @@ def extract_answer(
     inner = _last_pair(part)
     if inner is None:
         return None
-    return _filled(_last_box(inner) if _BOX.search(inner) else inner)
+    return _filled(_last_box(inner) if BOX.search(inner) else inner)
 
 
 def tag_report(
@@ -70,7 +70,7 @@ def tag_report(
     if part is None:
         return think, False
     if format == "boxed":
-        once = sum(1 for _ in _BOX.finditer(part)) == 1
+        once = sum(1 for _ in BOX.finditer(part)) == 1
     else:
         once = part.count("<answer>") == part.count("</answer>") == 1
     answer = extract_answer(
@@ -82,7 +82,7 @@ def tag_report(
 def _last_box(text: str) -> str | None:
     """Content of the last box, None if there is none or it is not complete."""
     last = None
-    for match in _BOX.finditer(text):
+    for match in BOX.finditer(text):
         last = match
     if last is None:
         return None

@@ -21,9 +21,10 @@ from lenrl.rollouts import Rollouts, Verdict
 from lenrl.strategies.base import PromptBudget, RunInfo
 from lenrl.strategies.method import Method
 from lenrl.tasks.problem import Problem
+from lenrl.training.guards import Guards
 from lenrl.training.problem_set import ProblemSet
 from lenrl.training.rollout import RolloutScoring
-from lenrl.training.run_state import StrategyStates, TruncationGuard
+from lenrl.training.run_state import StrategyStates
 from lenrl.training.selection import PromptCursor
 from lenrl.training.signals import StopSignal
 from lenrl.verify.extract import extract_answer, tag_report
@@ -104,7 +105,7 @@ def trainer_part(method: Method, rows: Sequence[Completion], form: Any, run_dir:
         group=one_process(),
         monitor=LocalMonitor(run_dir, is_main=True),
         stop=StopSignal(),
-        guard=TruncationGuard(compose("grpo").guard),
+        guards=Guards(compose("grpo").guard),
         cursor=PromptCursor(list(problems), seed=0),
     )
 

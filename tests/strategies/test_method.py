@@ -12,7 +12,7 @@ from lenrl.errors import BadInput
 from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import registry
 from lenrl.strategies.base import Reward, RunInfo
-from lenrl.strategies.diagnostics import diagnose, penalty_leverage
+from lenrl.strategies.diagnostics import diagnose, penalty_figures
 from lenrl.strategies.examples import GROUP, groups
 from lenrl.strategies.method import BadStrategy, Method, NonfiniteReward
 from tests.strategies.cases import NEUTRAL
@@ -187,9 +187,32 @@ def test_leverage_is_the_change_when_lengths_are_levelled() -> None:
     a = m.advantages(m.rewards(batch), batch)
     level = batch.with_(length_PG=torch.tensor([[200] * 3, [50] * 3]))
     expected = (a - m.advantages(m.rewards(level), level)).abs().mean()
-    assert penalty_leverage(m, a, batch) == pytest.approx(expected.item())
-    plain = method()
-    assert penalty_leverage(plain, plain.advantages(plain.rewards(batch), batch), batch) == 0
+    assert penalty(m, batch) == {"penalty_leverage": pytest.approx(expected.item()), "penalty_idle": 0.5}
+    assert penalty(method(), batch) == {"penalty_leverage": 0, "penalty_idle": None}
+
+
+def penalty(m, batch):
+    reward = m.rewards(batch)
+    return penalty_figures(m, m.advantages(reward, batch), reward, batch)
+
+
+def test_a_penalty_is_idle_where_its_lengths_are_none_that_it_sees() -> None:
+    batch = groups([[100, 300, 200], [50, 60, 70]], [[1, 1, 0], [0, 0, 0]])
+    assert penalty(method(reward={"name": "laser", "target": 2000}), batch)["penalty_idle"] == 1, (
+        "all in reach"
+    )
+    assert penalty(method(reward={"name": "laser", "target": 150}), batch)["penalty_idle"] == 0
+    assert penalty(method(reward="kimi"), batch)["penalty_idle"] == 0
+
+
+def test_parts_that_cancel_are_seen_where_nothing_else_moves() -> None:
+    batch = groups([[10, 20], [10, 20], [30, 30]], [[1, 0], [1, 0], [1, 1]])
+    m, part_PG = method(), torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
+    against_PG = torch.tensor([[-1.0, 0.0], [-0.5, 0.0], [-1.0, -1.0]], dtype=torch.float64)
+    reward = RewardResult(part_PG + against_PG, {"one": part_PG, "other": against_PG})
+    assert diagnose(m, reward, m.advantages(reward, batch), batch)["parts_cancel"] == pytest.approx(1 / 3)
+    alone = RewardResult(part_PG, {"one": part_PG})
+    assert diagnose(m, alone, m.advantages(alone, batch), batch)["parts_cancel"] is None
 
 
 def test_scoring_is_cheap() -> None:

@@ -13,9 +13,10 @@ from lenrl.strategies.method import Method
 from lenrl.tasks.chain import ChainTask
 from lenrl.tasks.problem import Problem
 from lenrl.training.distributed import ProcessGroup
+from lenrl.training.guards import Guards
 from lenrl.training.problem_set import ProblemSet
 from lenrl.training.rollout import RolloutScoring
-from lenrl.training.run_state import StrategyStates, TruncationGuard
+from lenrl.training.run_state import StrategyStates
 from lenrl.training.selection import PromptCursor
 from lenrl.training.signals import StopSignal
 
@@ -52,6 +53,9 @@ class Asked:
 
     def for_trl(self, problem, budget=None) -> str:
         return problem.prompt + ((budget and budget.hint) or "")
+
+    def chat(self, problem, budget=None) -> list[dict[str, str]]:
+        return [{"role": "user", "content": self.for_trl(problem, budget)}]
 
     def text(self, problem, budget=None) -> str:
         return self.for_trl(problem, budget)
@@ -92,7 +96,7 @@ def scoring(method: Method, monitor: Any, group_size: int = 2, prompts: int = 4)
         group=one_process(),
         monitor=monitor,
         stop=StopSignal(),
-        guard=TruncationGuard(compose("grpo").guard),
+        guards=Guards(compose("grpo").guard),
         cursor=PromptCursor(list(problems), seed=0),
     )
 
