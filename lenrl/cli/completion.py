@@ -19,9 +19,9 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="which shell")
     options = parser.read(arguments)
 
-    import argcomplete
+    from argcomplete.shell_integration import shellcode
 
-    sys.stdout.write(argcomplete.shellcode(["lenrl"], shell=options.shell) + "\n")
+    sys.stdout.write(shellcode(["lenrl"], shell=options.shell) + "\n")
     return 0
 
 
