@@ -10,10 +10,12 @@ run with its traceback and the bytes as a line of Python; mended, it goes into t
 
 import argparse
 import ast
+import importlib
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tests.fuzz import corpus, targets, words  # noqa: E402 - both import lenrl inside their functions only, once it is instrumented
@@ -26,8 +28,7 @@ INSIDE = "--inside"  # follows the target where this process is the one that fuz
 
 def fuzz(name: str, arguments: list[str]) -> None:
     """Never returns: libFuzzer ends the process."""
-    import atheris  # pyright: ignore[reportMissingImports]
-
+    atheris: Any = importlib.import_module("atheris")  # the extra `fuzz`
     with atheris.instrument_imports(include=INSTRUMENTED):
         targets.TARGETS[name](b"\x00")  # imports what it needs
     atheris.Setup(arguments, targets.TARGETS[name])

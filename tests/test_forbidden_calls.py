@@ -18,6 +18,10 @@ FORBIDDEN = {
     "subprocess.getoutput", "subprocess.getstatusoutput", "rich.console.Console", "builtins.eval", "builtins.exec",
 }  # fmt: skip
 ALLOWED = {
+    (
+        "cli/option_words.py",
+        "yaml.load",
+    ): "with the safe loader that is written in C, ten times as fast after a tab",
     ("plugins.py", "exec"): "a file that the user named on the command line",
     ("plugins.py", "compile"): "the same",
     ("verify/jail.py", "exec"): "a model's code, in a process that has given up its rights",
