@@ -16,6 +16,7 @@ from transformers import DynamicCache
 
 from lenrl.generation.base import CausalLM, Completion
 from lenrl.generation.choice import TokenChoice, TokenRule
+from lenrl.generation.key_values import cache_name
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,8 @@ def _forward(
         input_ids=ids_NS,
         attention_mask=mask_NT,
         position_ids=position_NS,
-        past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
+        **{cache_name(model): cache},
     )
     return output.logits[:, -1].float()

@@ -1,6 +1,7 @@
 """Key-value caches of a batch that gets smaller, and the models that can be decoded with one."""
 
 import inspect
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -13,7 +14,8 @@ from lenrl.generation.base import CausalLM
 
 # Layers of a cache that hold keys and values row by row.
 DIVISIBLE = (DynamicLayer, DynamicSlidingWindowLayer)
-FORWARD = {"input_ids", "attention_mask", "position_ids", "past_key_values", "logits_to_keep"}
+FORWARD = {"input_ids", "attention_mask", "position_ids", "logits_to_keep"}
+CACHE = ("cache", "past_key_values")  # what forward calls it: since transformers 5.24, and before
 MIN_ROOM = 64  # tokens
 
 
@@ -59,6 +61,19 @@ def _taken(buffer: Tensor, indices: Tensor, tokens: int) -> Tensor:
     return taken
 
 
+def cache_name(model: CausalLM) -> str:
+    """The name by which the model's forward takes a cache."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    taken = forward_arguments(type(inner))
+    return next((name for name in CACHE if name in taken), CACHE[-1])
+
+
+@cache
+def forward_arguments(model: type[torch.nn.Module]) -> frozenset[str]:
+    """Names that the forward of a class takes; asked for at every token."""
+    return frozenset(inspect.signature(model.forward).parameters)
+
+
 def divisible_cache(model: CausalLM) -> DynamicCache | str:
     """An empty cache that rows can be taken out of; else the reason why the model can't be decoded with one."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -69,7 +84,7 @@ def divisible_cache(model: CausalLM) -> DynamicCache | str:
         return "its adapter puts tokens of its own before the prompt"
     if config.get_text_config() is not config:
         return f"{config.model_type} reads more than text"
-    if missing := FORWARD - inspect.signature(type(inner).forward).parameters.keys():
+    if missing := {*FORWARD, cache_name(model)} - forward_arguments(type(inner)):
         return f"{type(inner).__name__}.forward takes no {', '.join(sorted(missing))}"
     cache = DynamicCache(config=config)
     others = {type(layer).__name__ for layer in cache.layers if type(layer) not in DIVISIBLE}

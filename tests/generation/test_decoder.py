@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, Mam
 from lenrl.generation.base import Batches
 from lenrl.generation.choice import TokenRule
 from lenrl.generation.decoder import PromptRow
-from lenrl.generation.key_values import divisible_cache
+from lenrl.generation.key_values import cache_name, divisible_cache
 from lenrl.generation.noise import rollout_keys
 from lenrl.generation.pretrained import TINY
 from lenrl.generation.sampling import sample_rows, sampler_rule
@@ -231,7 +231,7 @@ def test_a_cache_with_room_is_not_copied_at_each_token():
     places = []
     with torch.no_grad():
         for place in range(100):
-            model(torch.tensor([[place % 40]]), past_key_values=cache, use_cache=True)
+            model(torch.tensor([[place % 40]]), **{cache_name(model): cache}, use_cache=True)
             places.append(cache.layers[0].keys.data_ptr())
     assert sum(one != other for one, other in pairwise(places)) <= 3
     assert cache.get_seq_length() == 100
@@ -266,3 +266,15 @@ def test_a_model_with_another_kind_of_state_is_left_to_generate(caplog):
     assert found == sample_rows(model, rows, TokenRule(), ENDS, every(rows))
     assert all(1 <= len(completion.ids) <= 5 for completion in found)
     assert caplog.text.count("MambaForCausalLM.forward takes no") == 1, "said once"
+
+
+def test_a_cache_is_handed_over_by_the_name_that_forward_has_for_it():
+    class Newer(torch.nn.Module):
+        def forward(self, input_ids, cache=None):
+            raise NotImplementedError
+
+    class Former(torch.nn.Module):
+        def forward(self, input_ids, past_key_values=None):
+            raise NotImplementedError
+
+    assert (cache_name(Newer()), cache_name(Former())) == ("cache", "past_key_values")
