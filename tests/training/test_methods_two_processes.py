@@ -54,7 +54,7 @@ def test_a_method_gives_what_it_gives_on_one_process(two, tmp_path, recipe):
     assert len(one) == len(other) > 0
     assert any(row["advantage"] != 0 for row in one), "no signal: the test shows nothing"
     for row, twin in zip(one, other, strict=True):
-        for name in ("advantage", "mean_logp"):
+        for name in {"advantage", "mean_logp"} & row.keys():  # the second where something reads log-probs
             assert row.pop(name) == pytest.approx(twin.pop(name), abs=1e-5), name
         assert row == twin
     for line, twin in zip(lines_of(tmp_path), lines_of(out / recipe), strict=True):
