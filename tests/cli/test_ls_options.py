@@ -18,6 +18,11 @@ from lenrl.strategies import registry
 from lenrl.tasks import TASKS
 
 
+@pytest.fixture(autouse=True)
+def wide_enough(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "110")
+
+
 def shown(capsys, *words):
     assert main(["ls", *words]) == 0
     return capsys.readouterr().out

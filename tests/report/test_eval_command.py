@@ -13,7 +13,13 @@ from lenrl.tasks import build, digest
 
 
 def recipe_of(task, **changes):
-    options = {"dtype": None, "revision": None, "tokenizer": None, "think_prefilled": None}
+    options = {
+        "dtype": None,
+        "revision": None,
+        "tokenizer": None,
+        "chat_template": None,
+        "think_prefilled": None,
+    }
     model = SimpleNamespace(
         **{"path": "tiny", **options, "trust_remote_code": False} | changes.pop("model", {})
     )

@@ -221,6 +221,7 @@ def recipe():
             dtype="float32",
             revision=None,
             tokenizer=None,
+            chat_template=None,
             think_prefilled=None,
             trust_remote_code=False,
         ),
