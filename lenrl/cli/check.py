@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from lenrl.cli.arguments import Parser
-from lenrl.cli.option_words import require_trainer_fields
 from lenrl.errors import BadInput
 
 EXAMPLES = (
@@ -31,7 +30,6 @@ def main(arguments: Sequence[str]) -> int:
     from lenrl.launch.command import check as check_launch
 
     recipe = compose(given.recipe, given.overrides, given.plugin)
-    require_trainer_fields(recipe.trainer)
     check_launch(recipe.launch)
 
     from lenrl.dryrun import check

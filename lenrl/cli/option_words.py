@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from lenrl.errors import BadInput, did_you_mean, shown
 from lenrl.recipe_paths import GROUPS, RECIPES, group_choices, recipe_files
 
 PACKAGE = Path(__file__).parents[1]
@@ -86,23 +85,6 @@ def trainer_fields() -> list[str]:
                 for field in _fields(node)
             ]
     return sorted(set(found))
-
-
-def require_trainer_fields(trainer: Mapping[str, Any]) -> None:
-    """Refuse keys that TRL's GRPOConfig does not have, before TRL is imported, which takes seconds.
-
-    Raises:
-        BadInput: with the nearest key.
-    """
-    known = trainer_fields()
-    faults = [
-        f"trainer.{name}={shown(value)}: TRL's GRPOConfig has no such key."
-        + did_you_mean(name, known, "trainer.{}")
-        for name, value in trainer.items()
-        if name not in known
-    ]
-    if known and faults:
-        raise BadInput("\n".join(faults))
 
 
 def _values(key: str) -> list[str]:

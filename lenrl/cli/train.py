@@ -4,7 +4,6 @@ import sys
 from collections.abc import Sequence
 
 from lenrl.cli.arguments import Parser
-from lenrl.cli.option_words import require_trainer_fields
 
 EXAMPLES = (
     "lenrl train demo",
@@ -25,14 +24,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.multirun()
     options = parser.read(arguments)
 
+    from lenrl.api.runs import launch
     from lenrl.config import compose
 
-    recipe = compose(options.recipe, options.overrides, options.plugin)
-    require_trainer_fields(recipe.trainer)
-
-    from lenrl.api.runs import launch
-
-    ended = launch(recipe)
+    ended = launch(compose(options.recipe, options.overrides, options.plugin))
     if ended.said:
         sys.stderr.write(ended.said + "\n")
     return ended.code

@@ -181,15 +181,3 @@ def test_check_prints_the_resolved_recipe_and_what_was_found(capsys, tmp_path, m
     ):
         assert words in text
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("verb", ["check", "train"])
-def test_a_misspelled_key_of_the_trainer_is_refused_before_trl_is_imported(verb):
-    code = (
-        "import sys; from lenrl.cli import main\n"
-        f"code = main([{verb!r}, 'drpo', 'trainer.lerning_rate=1'])\n"
-        "sys.exit(code + 10 * ('trl' in sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 2, done.stderr
-    assert "Did you mean trainer.learning_rate?" in done.stderr
