@@ -17,6 +17,7 @@ OPTIONS = ["trainer.max_steps=4", "task.test=4", "logging.report_to=wandb"]
 REST_S = 60.0  # final model, evaluation, report on a busy machine; waited for once more the run would take 90
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_run_waits_for_its_tracker_once_and_has_everything_locally(trapped, tmp_path):
     run = tmp_path / "run"

@@ -93,8 +93,8 @@ def test_length_controlled_win_rate(monkeypatch):
     ("alike", "samples"),
     [
         (False, 1),
-        pytest.param(False, 8, marks=pytest.mark.slow),
-        pytest.param(True, 8, marks=pytest.mark.slow),
+        pytest.param(False, 8, marks=[pytest.mark.slow, pytest.mark.long]),
+        pytest.param(True, 8, marks=[pytest.mark.slow, pytest.mark.long]),
     ],
 )
 def test_lead_over_controls(alike, samples, monkeypatch):
@@ -123,6 +123,7 @@ def test_lead_over_controls(alike, samples, monkeypatch):
     assert (above < 0.02 and inside > 0.88) if alike else holds(inside)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_length_at_a_fixed_problem(monkeypatch):
     """Wrong completions are 1.25 times as long; what the correlation is follows from a million prompts."""

@@ -109,6 +109,7 @@ def test_a_signal_in_any_phase_leaves_a_whole_checkpoint_and_an_exact_run(
     assert outcome(tmp_path) == straight
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_one_of_two_processes_is_signalled_in_any_phase_and_both_leave_at_one_step(tmp_path):
     """The other one gets no signal; the state is written by the first, which the signal meets in the save."""
