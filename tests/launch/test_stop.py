@@ -205,6 +205,7 @@ def test_a_process_that_leaves_with_exit_code_0_is_the_one_that_is_named(tmp_pat
     assert last.startswith("lenrl: rank 1 of 2 failed first: ") and words in last, said
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_folder_that_is_deleted_under_two_processes_ends_both_and_their_state_is_saved(tmp_path):
     run = Run(tmp_path, SCORING, how="pause", ranks="1", processes=2)
