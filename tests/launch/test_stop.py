@@ -243,7 +243,7 @@ def free_port():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["recipe", "data"])
+@pytest.mark.parametrize("what", ["recipe", pytest.param("data", marks=pytest.mark.long)])
 def test_processes_with_different_recipes_are_refused(tmp_path, what):
     """Or with one recipe, whose file of problems is not the same for both."""
     env = {

@@ -306,6 +306,7 @@ def test_kills_inside_saves_lose_one_interval_at_most(tmp_path, kills):
     assert inside >= kills // 4, "too few kills hit a save"
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_process_of_two_killed_in_a_save_leaves_the_former_checkpoint(tmp_path):
     """Rank 0 writes the state, rank 1 its random streams beside it; the other one ends by itself."""
