@@ -7,7 +7,7 @@ from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
 from lenrl.strategies.method import Method
 
-ROUNDING = 1e-9  # of an advantage, which is of the order of 1
+ROUNDING = 1e-9  # of an advantage, which is of the order of 1; of a sum, as a share of its parts
 AS_LONG = {
     "text",
     "token_ids",
@@ -25,7 +25,7 @@ def diagnose(
     """
     kept, sampled = rollouts.tokens_PG, rollouts.sampled_length_PG.to(torch.float64)
     advantage_PG = groups.token_mean(advantage, rollouts.length_PG)
-    moved = groups.token_mean((advantage != 0).double(), rollouts.length_PG) > 0
+    moved = groups.token_mean((advantage.abs() > ROUNDING).double(), rollouts.length_PG) > 0
     return {
         "reward": groups.average(reward.total_PG, ~reward.total_PG.isnan()),
         **{f"reward_{name}": groups.average(part, ~part.isnan()) for name, part in reward.parts.items()},
@@ -47,14 +47,19 @@ def diagnose(
 def parts_cancel(reward: RewardResult, moved_PG: Tensor) -> float | None:
     """Share of groups whose parts of the reward differ while their sum does not, so that nothing moves.
 
-    None where the reward has one part. `moved_PG`: bool, completions with an advantage.
+    None where the reward has one part. `moved_PG`: bool, completions with an advantage. Parts that cancel leave their
+    rounding in the sum.
     """
     if len(reward.parts) < 2:
         return None
     valid_PG = ~reward.total_PG.isnan()
-    differ_P = torch.cat([groups.spread(part, valid_PG) for part in reward.parts.values()], dim=1).any(dim=1)
-    level_P = ~groups.spread(reward.total_PG, valid_PG).squeeze(1) & ~moved_PG.any(dim=1)
-    return (differ_P & level_P).double().mean().item()
+    total_P1, *parts_P1 = (
+        groups.highest(x_PG, valid_PG) - groups.lowest(x_PG, valid_PG)
+        for x_PG in (reward.total_PG, *reward.parts.values())
+    )
+    widest_P1 = torch.cat(parts_P1, dim=1).amax(dim=1, keepdim=True)
+    cancel_P1 = (widest_P1 > 0) & (total_P1 <= ROUNDING * widest_P1)
+    return (cancel_P1.squeeze(1) & ~moved_PG.any(dim=1)).double().mean().item()
 
 
 def penalty_figures(

@@ -211,6 +211,11 @@ def test_parts_that_cancel_are_seen_where_nothing_else_moves() -> None:
     against_PG = torch.tensor([[-1.0, 0.0], [-0.5, 0.0], [-1.0, -1.0]], dtype=torch.float64)
     reward = RewardResult(part_PG + against_PG, {"one": part_PG, "other": against_PG})
     assert diagnose(m, reward, m.advantages(reward, batch), batch)["parts_cancel"] == pytest.approx(1 / 3)
+    thirds_PG, tenth_PG = 3 * (part_PG * 0.7 / 3), -0.1 * (part_PG * 7)  # their sum is 1e-16, not 0
+    rounded = RewardResult(0.3 + thirds_PG + tenth_PG, {"one": thirds_PG, "other": tenth_PG})
+    assert rounded.total_PG[0, 0] != rounded.total_PG[0, 1]
+    figures = diagnose(m, rounded, m.advantages(rounded, batch), batch)
+    assert figures["parts_cancel"] == pytest.approx(2 / 3) and figures["groups_with_signal"] == 0
     alone = RewardResult(part_PG, {"one": part_PG})
     assert diagnose(m, alone, m.advantages(alone, batch), batch)["parts_cancel"] is None
 
