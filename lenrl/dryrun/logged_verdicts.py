@@ -61,7 +61,9 @@ def require_fields(method: Method, batch: Batch, verifier: VerifierSettings | No
         BadInput: the line, the field, and who reads it.
     """
     needed = {
-        name: f"{method.reward.name!r} reads what the prompt was given" for name in method.reads_columns
+        name: f"{method.reward.name!r} reads what the prompt was given"
+        for name in method.reads_columns
+        if name not in method.sampling.reads_columns  # which prompts there are is the log's
     }
     if method.advantage.needs_logp:
         needed["mean_logp"] = f"advantage {method.advantage.name!r} weighs by the mean token log-prob"

@@ -273,10 +273,25 @@ class Objective(Strategy):
 
 
 class Sampling(Strategy):
-    """Choice of how many prompts to sample, and which groups to keep."""
+    """Choice of the prompts to sample, of how many, and of which groups to keep."""
 
     slot: ClassVar[str] = "sampling"
-    selects: ClassVar[bool] = True  # False: the step's prompts are sampled and kept as they come
+    selects: ClassVar[bool] = True  # False: as many prompts as the step takes are sampled, and all kept
+
+    @property
+    def chooses(self) -> bool:
+        """It has a `choose` of its own."""
+        return type(self).choose is not Sampling.choose
+
+    def choose(self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], turn: int) -> list[str]:
+        """The prompts that a pass over the data visits, in that order; one may be named twice.
+
+        Args:
+            prompt_ids: of all training problems, in the order that the run's seed gives this pass.
+            columns: the fields that the data has of each.
+            turn: passes before this one.
+        """
+        return list(prompt_ids)
 
     @abc.abstractmethod
     def factor(self) -> float:

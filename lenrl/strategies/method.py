@@ -248,6 +248,20 @@ class Method:
             raise BadStrategy(f"{where} is not finite for prompt {rollouts.prompt_ids[p]!r}, completion {g}")
         return advantage
 
+    def choose(self, problems: Mapping[str, Mapping[str, Any]], turn: int) -> list[str]:
+        """The prompts of a pass over the data, from the columns of all training problems by id.
+
+        Raises:
+            BadStrategy: no prompt, or one that is no training problem's.
+        """
+        with calling(self.sampling):
+            chosen = list(self.sampling.choose(tuple(problems), copy.deepcopy(list(problems.values())), turn))
+        strangers = [name for name in chosen if name not in problems]
+        if strangers or not chosen:
+            found = f"chose {strangers[0]!r}, which is no" if strangers else "chose no"
+            raise BadStrategy(f"{named(self.sampling)} {found} prompt of {len(problems)} in pass {turn + 1}")
+        return chosen
+
     def signal(self, rollouts: Rollouts, reward: RewardResult) -> Tensor:
         """bool (P,): the groups that teach something, in the words of the sampling strategy.
 

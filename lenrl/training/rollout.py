@@ -57,7 +57,7 @@ class RolloutScoring:
     monitor: LocalMonitor
     stop: StopSignal  # lets a signal end what a process does by itself
     guards: Guards
-    cursor: PromptCursor  # gives the prompts where the sampling strategy decides how many
+    cursor: PromptCursor  # gives the prompts where the sampling strategy decides which or how many
     _current: InProgress | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -88,11 +88,11 @@ class RolloutScoring:
         `step`, `number`: see `InProgress`.
         """
         prompts = len(rows) * self.group.processes // self.num_generations
-        factor = 1.0
-        if self.method.sampling.selects:
-            with calling(self.method.sampling):
-                factor = self.method.sampling.factor()
-            rows = self._drawn(prompts, factor)
+        factor, sampling = 1.0, self.method.sampling
+        if sampling.selects or sampling.chooses:
+            with calling(sampling):
+                factor = sampling.factor()
+            rows = self._stage("sampling", lambda: self._drawn(prompts, factor))
         counts = dict(self.problem_set.verifier.counts)
         everyone = self.group.gather([row["prompt_id"] for row in rows])
         asked = [self.problem_set.problems[name] for name in everyone]
@@ -266,6 +266,8 @@ class RolloutScoring:
             batch, kept = self._selected(batch, method.signal(rollouts, reward))
         metrics |= method.metrics(rollouts, reward)
         metrics["sampler_logp_gap"] = self._logp_gap(batch)
+        if method.sampling.chooses:
+            metrics["prompts_in_pass"] = self.cursor.in_pass
         log = RolloutLog(method, self.problem_set, self.group, self.monitor, self.guards)
         figures = log.record(replace(current, scored=Scored(rollouts, reward)), advantage, metrics, kept)
         self._current = None

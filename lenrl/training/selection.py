@@ -1,13 +1,13 @@
 """Prompts in a fixed order without a data loader, and the groups of a larger sample that an update keeps.
 
-A sampling strategy may ask for more prompts than an update takes. The prompts then come from a cursor over
-the data, whose position is part of the checkpoint, and after scoring the kept groups are laid out again over
-the processes.
+A sampling strategy may choose the prompts, or ask for more than an update takes. The prompts then come from a
+cursor over the data, whose place is part of the checkpoint, and after scoring the kept groups are laid out again
+over the processes.
 """
 
 import math
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,39 +21,67 @@ LEFT_PADDED = ("prompt_ids", "prompt_mask")
 
 
 class PromptCursor:
-    """Hands out prompt ids; the order of each pass over the data is a function of (seed, pass)."""
+    """Hands out prompt ids, pass after pass over the data; the order of each is a function of (seed, pass).
 
-    def __init__(self, prompt_ids: Sequence[str], seed: int) -> None:
-        self.prompt_ids = list(prompt_ids)
-        self.seed = seed
+    Args:
+        problems: columns of the training problems, by prompt id.
+        seed: of the orders.
+        choose: makes of a pass's problems, in its order, the prompts to visit, from (problems, passes before);
+            None: all, as they stand.
+    """
+
+    def __init__(
+        self,
+        problems: Mapping[str, Mapping[str, Any]],
+        seed: int,
+        choose: Callable[[Mapping[str, Mapping[str, Any]], int], list[str]] | None = None,
+    ) -> None:
+        self.problems, self.seed, self.choose = problems, seed, choose
         self.position = 0  # prompts handed out since the run began
-        self._known: tuple[int, list[int]] = (-1, [])  # a pass and its order
-
-    @property
-    def epoch(self) -> float:
-        """Passes over the data."""
-        return self.position / len(self.prompt_ids)
+        self.turn = 0  # passes begun
+        self.in_pass = 0  # prompts of the pass under way
+        self._ahead: tuple[str, ...] = ()  # of the pass under way
 
     def take(self, count: int) -> list[str]:
-        """The next prompts; a pass that ends goes on with the next one's order."""
-        taken = []
-        for place in range(self.position, self.position + count):
-            turn, index = divmod(place, len(self.prompt_ids))
-            taken.append(self.prompt_ids[self._order(turn)[index]])
+        """The next prompts; a pass that ends goes on with the next one's."""
+        taken: list[str] = []
+        while len(taken) < count:
+            if not self._ahead:
+                self._begin_pass()
+            wanted = count - len(taken)
+            taken += self._ahead[:wanted]
+            self._ahead = self._ahead[wanted:]
         self.position += count
         return taken
 
-    def _order(self, turn: int) -> list[int]:
-        if self._known[0] != turn:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + turn)
-            self._known = turn, torch.randperm(len(self.prompt_ids), generator=generator).tolist()
-        return self._known[1]
+    def _begin_pass(self) -> None:
+        order = self._order(self.turn)
+        if self.choose is not None:
+            order = self.choose({name: self.problems[name] for name in order}, self.turn)
+        self.turn, self.in_pass, self._ahead = self.turn + 1, len(order), tuple(order)
 
-    def state_dict(self) -> int:
-        return self.position
+    def _order(self, turn: int) -> list[str]:
+        names = list(self.problems)
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + turn)
+        return [names[place] for place in torch.randperm(len(names), generator=generator).tolist()]
 
-    def load_state_dict(self, state: int) -> None:
-        self.position = state
+    def state_dict(self) -> int | dict[str, Any]:
+        """The position; where prompts are chosen, what a pass still has to visit too, chosen by a former state."""
+        if self.choose is None:
+            return self.position
+        state = {"position": self.position, "turn": self.turn, "in_pass": self.in_pass}
+        return {**state, "ahead": self._ahead}
+
+    def load_state_dict(self, state: int | Mapping[str, Any]) -> None:
+        """Put back what `state_dict` gave, in a cursor that chooses or in one that does not."""
+        if self.choose is not None and isinstance(state, Mapping):
+            self.position, self.turn, self.in_pass = state["position"], state["turn"], state["in_pass"]
+            self._ahead = tuple(name for name in state["ahead"] if name in self.problems)
+            return
+        self.position = state["position"] if isinstance(state, Mapping) else state
+        before, done = divmod(self.position, len(self.problems))
+        self.turn, self.in_pass = before + 1, len(self.problems)
+        self._ahead = tuple(self._order(before)[done:])
 
 
 def prompts_to_sample(prompts: int, factor: float, num_generations: int, processes: int) -> int:

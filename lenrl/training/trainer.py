@@ -145,7 +145,9 @@ class SlottedGRPO(CheckpointedGRPO):
         self.stop.highest = self.group.max if self.group.processes > 1 else None
         self.sampling = SampledWork(self.stop, self._passes_are_collective, whole=self.use_vllm)
         self.order: EpochSampler | None = None
-        self.cursor = PromptCursor(list(problem_set.problems), self.args.seed)
+        columns = {problem.id: problem.columns for problem in problem_set.problems.values()}
+        choose = method.choose if method.sampling.chooses else None
+        self.cursor = PromptCursor(columns, self.args.seed, choose)
         self.clock, self.evaluation = Clock(), DevState()
         guards = Guards(parts.guard, best=self._best_kept)
         self.strategies = StrategyStates(method)

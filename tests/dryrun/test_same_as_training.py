@@ -106,7 +106,7 @@ def trainer_part(method: Method, rows: Sequence[Completion], form: Any, run_dir:
         monitor=LocalMonitor(run_dir, is_main=True),
         stop=StopSignal(),
         guards=Guards(compose("grpo").guard),
-        cursor=PromptCursor(list(problems), seed=0),
+        cursor=PromptCursor({name: {} for name in problems}, seed=0),
     )
 
 

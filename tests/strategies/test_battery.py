@@ -341,6 +341,7 @@ QUICK: dict[str, dict] = {  # options with which one batch is enough to see it
     "leash": {"target": 200, "lr": 1},
     "laconic": {"target": 200},
     "acoer": {"window": 1, "warmup": 0},
+    "pass_rate_band": {"revisit": 0},
 }
 
 
@@ -349,7 +350,7 @@ def use(rule: Strategy, batch: Rollouts, reward: RewardResult) -> object:
     if rule.slot == "budget":
         return rule(["q0", "q1"], [{}, {}], 0, RUN_INFO)  # type: ignore[operator]
     if rule.slot == "sampling":
-        return rule.factor()  # type: ignore[attr-defined]
+        return rule.factor(), rule.choose(["q1", "q0"], [{}, {}], 1)  # type: ignore[attr-defined]
     return rule(reward, batch).tolist() if rule.slot == "advantage" else apply(rule, batch).tolist()
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, RunFailed
 from lenrl.rollouts import RewardResult
+from lenrl.strategies import registry
 from lenrl.strategies.advantages.batch_whitened import BatchWhitened
 from lenrl.strategies.advantages.decoupled import Decoupled
 from lenrl.strategies.advantages.gfpo import Gfpo
@@ -21,12 +22,15 @@ from lenrl.strategies.budgets.palu import Palu
 from lenrl.strategies.budgets.stages import Stages
 from lenrl.strategies.examples import GROUP, groups, show
 from lenrl.strategies.objectives.kl_cov import KlCov
+from lenrl.strategies.prompt_rates import PromptRates
 from lenrl.strategies.rewards.budgeted import Budgeted
 from lenrl.strategies.rewards.dler import Dler
 from lenrl.strategies.rewards.lcpo_max import LcpoMax
 from lenrl.strategies.rewards.range import Range
 from lenrl.strategies.rewards.surrogate import Surrogate
 from lenrl.strategies.sampling.drop_flat import DropFlat
+from lenrl.strategies.sampling.easy_first import EasyFirst
+from lenrl.strategies.sampling.pass_rate_band import PassRateBand
 from lenrl.strategies.sampling.predictive import Predictive
 from lenrl.strategies.truncation.dot import Dot
 
@@ -227,3 +231,70 @@ def test_budgets_that_would_do_nothing_say_so():
     palu = Palu(tau=0.2)
     assert "inert" in palu.warnings(replace(RUN_INFO, visits=0.24))[0]
     assert not palu.warnings(replace(RUN_INFO, visits=3.0)) and not palu.warnings(RUN_INFO)
+
+
+def seen(rule: PromptRates, *verdicts: tuple[str, list[int]]) -> None:
+    """Groups of these prompts with these verdicts."""
+    batch = groups([[10] * len(right) for _, right in verdicts], [right for _, right in verdicts])
+    batch = batch.with_(prompt_ids=tuple(prompt for prompt, _ in verdicts))
+    rule.observe(batch, RewardResult(batch.correct_PG))
+
+
+ABC = (["a", "b", "c", "d"], [{}] * 4)
+
+
+def test_a_band_leaves_out_what_is_solved_or_hopeless_until_it_is_looked_at_again() -> None:
+    rule = PassRateBand(revisit=0)
+    seen(rule, ("a", [1, 1]), ("b", [0, 0]), ("c", [1, 0]))
+    assert rule.state_dict() == {"rates": {"a": 1.0, "b": 0.0, "c": 0.5}}
+    assert rule.choose(*ABC, 1) == ["c", "d"]
+    seen(rule, ("a", [1, 0]))
+    assert rule.choose(*ABC, 1) == ["a", "c", "d"], "0.75 after a memory of 0.5"
+    assert PassRateBand(revisit=0, memory=0).choose(*ABC, 0) == ABC[0]
+    again = PassRateBand(revisit=3, seed=1)
+    again.load_state_dict({"rates": {"a": 1.0}})
+    back = ["a" in again.choose(*ABC, turn) for turn in range(300)]
+    assert 70 < sum(back) < 130
+    assert back == ["a" in again.choose(*ABC, turn) for turn in range(300)]
+
+
+def test_a_band_goes_by_the_data_s_pass_rate_before_the_first_visit() -> None:
+    rule = PassRateBand(column="rate", revisit=0)
+    rows = [{"rate": rate} for rate in (1.0, 0.5, 0.0, None)]
+    assert rule.reads_columns == ("rate",)
+    assert rule.choose(ABC[0], rows, 0) == ["b", "d"]
+    seen(rule, ("a", [1, 0]), ("b", [1, 1]))
+    assert rule.choose(ABC[0], rows, 0) == ["a", "d"]
+    with pytest.raises(BadInput, match="'a' is 7, must be a pass rate from 0 to 1"):
+        PassRateBand(column="rate").choose(["a"], [{"rate": 7}], 0)
+
+
+def test_a_band_without_a_prompt_ends_the_run_with_the_rates() -> None:
+    rule = PassRateBand(revisit=0)
+    seen(rule, *((name, [1, 1]) for name in "abcd"))
+    with pytest.raises(RunFailed, match="all 4 prompts are outside, from 1 to 1, and pass 2"):
+        rule.choose(*ABC, 1)
+    assert PassRateBand(revisit=1, low=0.5, high=0.5).choose(*ABC, 1) == ABC[0]
+    with pytest.raises(BadInput, match="high=0.2 is below low=0.5"):
+        registry.build("sampling", {"name": "pass_rate_band", "low": 0.5, "high": 0.2})
+
+
+def test_easy_first_orders_by_pass_rate_or_by_a_difficulty() -> None:
+    rule = EasyFirst()
+    seen(rule, ("a", [0, 0]), ("b", [1, 1]), ("c", [1, 0]))
+    assert rule.choose(*ABC, 1) == ["b", "c", "d", "a"]
+    assert rule.choose(["d", "c"], [{}] * 2, 1) == ["d", "c"], "ties stay in the pass's order"
+    levels = [{"level": level} for level in (3, 1, 2, 1)]
+    assert EasyFirst(column="level").choose(ABC[0], levels, 0) == ["b", "d", "c", "a"]
+    assert EasyFirst(column="level", passes=1).choose(ABC[0], levels, 1) == ABC[0]
+    with pytest.raises(BadInput, match="'a' is 'hard', must be a number"):
+        EasyFirst(column="level").choose(["a"], [{"level": "hard"}], 0)
+
+
+def test_rules_that_choose_prompts_keep_all_groups_unless_told_otherwise() -> None:
+    signal = torch.tensor([True, False, True])
+    assert not EasyFirst().selects and EasyFirst().keep(signal, 3).tolist() == [0, 1, 2]
+    assert EasyFirst(drop_flat=True).selects
+    assert EasyFirst(drop_flat=True).keep(signal, 3).tolist() == [0, 2]
+    once = RunInfo(4, 100, visits=1.0)
+    assert "inert" in EasyFirst().warnings(once)[0] and not EasyFirst(column="level").warnings(once)

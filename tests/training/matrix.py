@@ -36,7 +36,10 @@ METHODS: dict[str, list[str]] = {
     "dot": ["trainer.num_generations=16", "trainer.per_device_train_batch_size=16", "truncation.margin=4"],
     "palu": ["budget.threshold=0.5"],
     "curriculum": ["budget.start=48", "budget.end=24", "budget.interval=3"],
-    "laser_d": ["reward.low=16", "reward.step=8", "reward.window=8", "reward.refresh=2"],
+    "laser_d": [
+        *["reward.low=16", "reward.step=8", "reward.window=8", "reward.refresh=2"],
+        "sampling={name: pass_rate_band, low: 0, high: 0.6, revisit: 2}",  # after each pass other prompts
+    ],
 }
 TIMES = ("time_", "tokens_per_s")  # of a line in metrics.jsonl: not the same twice
 

@@ -97,7 +97,7 @@ def scoring(method: Method, monitor: Any, group_size: int = 2, prompts: int = 4)
         monitor=monitor,
         stop=StopSignal(),
         guards=Guards(compose("grpo").guard),
-        cursor=PromptCursor(list(problems), seed=0),
+        cursor=PromptCursor({name: {} for name in problems}, seed=0),
     )
 
 

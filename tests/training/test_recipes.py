@@ -46,6 +46,8 @@ FIGURES = {
     "zmad": {"zmad_outlier_share"},
     "effort": {"effort_reference"},
     "lead_dynamic": {"lead_target", "lead_weight"},
+    "pass_rate_band": {"band_share", "prompts_in_pass"},
+    "easy_first": {"prompts_in_pass"},
     "drpo": {"drpo_mixed_share", "drpo_kl", "drpo_hinge"},
 }
 TABLE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text()

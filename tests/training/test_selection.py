@@ -1,26 +1,80 @@
 """Sampling more prompts than an update takes, and keeping the groups that teach something."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
+from typing import ClassVar
 
 import pyarrow.parquet as pq
 import pytest
 import torch
 
+from lenrl.config import compose
+from lenrl.strategies.faults import BadStrategy
+from lenrl.strategies.sampling.easy_first import EasyFirst
 from lenrl.training.selection import PromptCursor, filled, prompts_to_sample
 from tests.training.runs import small_run
 
+TEN = {f"q{i}": {} for i in range(10)}
+
 
 def test_the_cursor_passes_over_all_prompts_in_an_order_that_its_position_decides():
-    names = [f"q{i}" for i in range(10)]
-    cursor = PromptCursor(names, seed=3)
+    cursor = PromptCursor(TEN, seed=3)
     first, second = cursor.take(10), cursor.take(10)
-    assert sorted(first) == sorted(second) == names
+    assert sorted(first) == sorted(second) == sorted(TEN)
     assert first != second
-    assert cursor.epoch == 2.0
-    resumed = PromptCursor(names, seed=3)
-    resumed.position = 7
+    resumed = PromptCursor(TEN, seed=3)
+    resumed.load_state_dict(7)
     assert resumed.take(9) == (first + second)[7:16]
+
+
+def test_a_choice_holds_for_the_whole_pass_and_through_a_checkpoint():
+    """What is chosen for the second pass depends on a state that has changed when the run goes on."""
+
+    def chosen(least: int) -> Callable:
+        return lambda problems, turn: [name for name in problems if not turn or int(name[1:]) >= least]
+
+    cursor = PromptCursor(TEN, seed=3, choose=chosen(5))
+    plain = PromptCursor(TEN, seed=3)
+    first, second = cursor.take(10), cursor.take(3)
+    assert first == plain.take(10) and (cursor.position, cursor.in_pass) == (13, 5)
+    assert [*second, *cursor.take(2)] == [name for name in plain.take(10) if int(name[1:]) >= 5]
+    state = cursor.state_dict()
+    rest = cursor.take(9)
+    resumed = PromptCursor(TEN, seed=3, choose=chosen(9))
+    resumed.load_state_dict(json.loads(json.dumps(state)))
+    assert resumed.take(2) == ["q9", "q9"], "the third pass is chosen anew"
+    assert len(rest) == 9
+    cursor.load_state_dict({**state, "ahead": ["q1", "gone", "q2"]})
+    assert cursor.take(2) == ["q1", "q2"], "a prompt that the data has no more is left out"
+
+
+def test_a_changed_recipe_goes_on_from_the_other_kind_of_cursor():
+    chooses = PromptCursor(TEN, seed=3, choose=lambda problems, turn: list(problems))
+    plain = PromptCursor(TEN, seed=3)
+    expected = plain.take(20)
+    chooses.load_state_dict(7)
+    assert chooses.take(8) == expected[7:15]
+    plain.load_state_dict(chooses.state_dict())
+    assert plain.position == 15 and plain.take(5) == expected[15:]
+
+
+class Strangers(EasyFirst):
+    name: ClassVar[str] = "strangers"
+
+    def choose(self, prompt_ids, columns, turn):
+        columns[0]["of"] = "mine"
+        return ["nobody's"] if turn else []
+
+
+def test_a_choice_of_no_prompt_or_of_a_stranger_is_refused():
+    method = replace(compose("grpo").method, sampling=Strangers())
+    problems = {"q0": {"of": "ours"}}
+    with pytest.raises(BadStrategy, match="chose no prompt of 1 in pass 1"):
+        method.choose(problems, 0)
+    with pytest.raises(BadStrategy, match='chose "nobody\'s", which is no prompt of 1 in pass 2'):
+        method.choose(problems, 1)
+    assert problems == {"q0": {"of": "ours"}}
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,10 @@ RUNS = {
         "train: 9}}}",
     ],
     "laser_d": ["reward.refresh=1", "reward.low=10", "reward.step=10"],
-    "gfpo": ["advantage.keep=2"],
+    "gfpo": [
+        "advantage.keep=2",
+        "sampling={name: pass_rate_band, revisit: 0}",
+    ],  # the second pass has fewer prompts
     "dler": ["reward.cap=60"],
     "grpo": [
         "verifier.kind=lines",
