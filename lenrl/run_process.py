@@ -54,8 +54,9 @@ def main(
     for handler in logging.getLogger().handlers:
         handler.addFilter(Redacting())
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    # TRL's own default for gradient checkpointing goes by the name that transformers has begun to deprecate.
-    warnings.filterwarnings("ignore", message=".*checkpointing. is deprecated", category=FutureWarning)
+    # TRL calls them by names that transformers has begun to deprecate.
+    deprecated = ".(is_gradient_checkpointing|gradient_checkpointing_(enable|disable)). is deprecated"
+    warnings.filterwarnings("ignore", message=deprecated, category=FutureWarning)
     try:
         if options.multirun:
             raise BadInput(

@@ -1,6 +1,7 @@
 """Rules of the library's layout that no linter knows, read from its source."""
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -54,3 +55,8 @@ def test_functions_fit_a_screen_and_docstrings_begin_with_the_thing(path):
     texts = [ast.get_docstring(node) or "" for node in (tree, *classes, *functions)]
     questions = [text.split("\n")[0] for text in texts if text.startswith(tuple(f"{w} " for w in QUESTIONS))]
     assert (long, questions) == ({}, [])
+
+
+def test_the_one_warning_of_the_future_that_is_ignored_is_not_ours():
+    names = re.compile(r"\.(is_gradient_checkpointing|gradient_checkpointing_(enable|disable))\b")
+    assert [path.name for path in FILES if names.search(path.read_text(encoding="utf-8"))] == []
