@@ -116,7 +116,7 @@ def fine_tune(traces: Iterable[tuple[str, str]], out: Path, learning_rate: float
         output_dir=str(out.with_suffix(".sft")), per_device_train_batch_size=BATCH, num_train_epochs=1,
         learning_rate=learning_rate, lr_scheduler_type="cosine", warmup_steps=50, adam_beta2=0.98,
         max_length=512, train_sampling_strategy="group_by_length", save_strategy="no", logging_steps=50,
-        report_to=[], disable_tqdm=True, use_cpu=True, seed=0, bf16=False, gradient_checkpointing=False,
+        report_to=[], disable_tqdm=True, use_cpu=True, seed=0, bf16=False, activation_checkpointing=False,
     )  # fmt: skip
     model = AutoModelForCausalLM.from_pretrained(base, dtype="float32")
     generation = model.generation_config

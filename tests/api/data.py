@@ -16,7 +16,7 @@ SMALL: dict[str, Any] = {
     "per_device_train_batch_size": 8,
     "num_generations": 4,
     "max_completion_length": 64,
-    "gradient_checkpointing": False,
+    "activation_checkpointing": False,
     "learning_rate": 1e-3,
 }
 

@@ -57,7 +57,7 @@ def measure(checkpointed: bool) -> None:
     before = resident("VmRSS")
     model = Qwen2ForCausalLM(CONFIG)
     if checkpointed:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
     step(model, optimizer, rows=1, tokens=8)  # Adam's moments come with the first step
