@@ -39,6 +39,9 @@ EXPERIMENT = (
 )  # fmt: skip
 """Fields that a recipe sets for its model and machine rather than for its method."""
 MACHINE = ("use_cpu", "bf16", "fp16")  # without them TRL's defaults are refused on some machines
+NEWER = "activation_checkpointing"
+CHECKPOINTING = {NEWER: GRPO_FIELDS["gradient_checkpointing"].default} if NEWER in GRPO_FIELDS else {}
+"""TRL's own default under the name that transformers has for it now: of the former one it warns."""
 PLACES = (
     "hub_model_id",
     "hub_private_repo",
@@ -54,8 +57,8 @@ def default_config(model: Any) -> GRPOConfig:
     """TRL's configuration of a script that gives none, on a machine without a GPU too."""
     name = str(getattr(model, "name_or_path", model)).split("/")[-1]
     if torch.cuda.is_available():
-        return GRPOConfig(f"{name}-GRPO")
-    return GRPOConfig(f"{name}-GRPO", use_cpu=True, bf16=False)
+        return GRPOConfig(f"{name}-GRPO", **CHECKPOINTING)
+    return GRPOConfig(f"{name}-GRPO", use_cpu=True, bf16=False, **CHECKPOINTING)
 
 
 def refuse(**given: Any) -> None:
@@ -207,7 +210,10 @@ def trainer_fields(args: Config) -> dict[str, Any]:
         BadInput: a value out of bounds that TRL lets through.
     """
     machine = {name: getattr(args, name) for name in MACHINE}
-    default = {**GRPOConfig(str(args.output_dir), **machine).to_dict(), **dict.fromkeys(MACHINE)}
+    default = {
+        **GRPOConfig(str(args.output_dir), **machine, **CHECKPOINTING).to_dict(),
+        **dict.fromkeys(MACHINE),
+    }
     left_out = {*OWNED, *ADDRESSES, *PLACES}
     fields = {
         name: value

@@ -21,7 +21,7 @@ VERBS = {  # in the order of a user's day; each is lenrl/cli/VERB.py with `main(
     "score": "rewards and advantages of logged rollouts, no model needed",
     "check": "all that can be known of a recipe before a model loads",
     "attack": "reward hacks tried on a recipe: which of them pay",
-    "ls": "recipes, strategies, tasks, launches: what there is, and its options",
+    "ls": "recipes, strategies, tasks, launches; the options of each",
     "cp": "copy a recipe to edit",
     "merge": "an adapter put into its base",
     "get": "a small language model, without a hub",
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from lenrl.cli.completion import verb
 
         words = [str(verb(VERBS))]
-    if not words or words[0] in ("-h", "--help") or words == ["help"]:
+    if not words or words[0] in ("-h", "--help") or words in (["help"], ["help", "--help"]):
         sys.stdout.write(HELP)
         return 0 if words else 2
     if words[0] == "help":  # lenrl help train

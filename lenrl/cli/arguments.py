@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import textwrap
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,23 @@ from lenrl.errors import BadInput
 COMPLETING = "_ARGCOMPLETE"  # environment variable by which a shell asks argcomplete for the next word
 
 
+class Help(argparse.HelpFormatter):
+    """Lines filled to the terminal's width with the indent that they have; examples, to be copied, stay as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if text.startswith("examples:"):
+            return text
+        return "\n".join(
+            textwrap.fill(
+                line, width, subsequent_indent=" " * (len(line) - len(line.lstrip())), break_on_hyphens=False
+            )
+            for line in text.splitlines()
+        )
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return textwrap.wrap(" ".join(text.split()), width, break_on_hyphens=False)
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose faults are `BadInput`, whose help ends with examples, whose flags may stand anywhere."""
 
@@ -20,7 +38,7 @@ class Parser(argparse.ArgumentParser):
             prog=f"lenrl {verb}",
             description=description,
             epilog="examples:\n" + "\n".join(f"  {line}" for line in examples),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=Help,
             allow_abbrev=False,
         )
 

@@ -17,12 +17,12 @@ EXAMPLES = (
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "attack",
-        "Try reward hacks (empty thinking, many boxes, stalling, wrong but short, ...) on a recipe's verifier,\n"
-        "reward and advantage, without a model. Each stands in groups of honest completions of real problems:\n"
+        "Try reward hacks (empty thinking, many boxes, stalling, wrong but short, ...) on a recipe's verifier, "
+        "reward and advantage, without a model. Each stands in groups of honest completions of real problems: "
         "none, some or all of them right, all too long, or half the group hacks.\n\n"
-        "A hack pays if it is pushed up though wrong, or above an honest right answer; it leaks if it is pushed\n"
-        "down less than an honest wrong one, or may ignore what the prompt asked for at no cost. Differences\n"
-        "below 5 % of the gap between right and wrong are left out. Exit code 0 whatever is found, unless\n"
+        "A hack pays if it is pushed up though wrong, or above an honest right answer; it leaks if it is pushed "
+        "down less than an honest wrong one, or may ignore what the prompt asked for at no cost. Differences "
+        "below 5 % of the gap between right and wrong are left out. Exit code 0 whatever is found, unless "
         "--fail-on-pay.",
         EXAMPLES,
     )

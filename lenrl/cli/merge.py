@@ -8,7 +8,7 @@ from lenrl.cli.arguments import Parser
 from lenrl.errors import BadInput
 
 EXAMPLES = (
-    "lenrl merge outputs/drpo/NAME                  # writes outputs/drpo/NAME/merged",
+    "lenrl merge outputs/drpo/NAME    # writes outputs/drpo/NAME/merged",
     "lenrl merge path/to/adapter path/to/merged",
 )
 
@@ -16,8 +16,8 @@ EXAMPLES = (
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "merge",
-        "Put an adapter into its base. Weights keep the base's precision, in which the sum is rounded: greedy\n"
-        "completions can differ from the adapter's own in a few places, `lenrl eval` compares the two. On the CPU;\n"
+        "Put an adapter into its base. Weights keep the base's precision, in which the sum is rounded: greedy "
+        "completions can differ from the adapter's own in a few places, `lenrl eval` compares the two. On the CPU; "
         "an adapter of a quantised base (QLoRA) is put into that base as its author published it.",
         EXAMPLES,
     )

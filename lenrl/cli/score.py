@@ -19,8 +19,8 @@ CAP = ("trainer", "max_completion_length")
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "score",
-        "Rewards and advantages of logged completions, one JSON object a line: prompt, length, correct, ...\n"
-        "A file is one generation batch; lines with one prompt are a group of at least 2. Of a run's completions each\n"
+        "Rewards and advantages of logged completions, one JSON object a line: prompt, length, correct, ... "
+        "A file is one generation batch; lines with one prompt are a group of at least 2. Of a run's completions each "
         "file is a batch, and they are scored one after the other. Output: JSON lines, in order.",
         EXAMPLES,
     )

@@ -18,10 +18,10 @@ EXAMPLES = (
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "sweep",
-        "Train a recipe with several settings, each trial a launch and a folder of its own. The same command\n"
-        "again continues: trials that crashed or were interrupted go on, finished ones stay. Settings in Hydra's\n"
-        "grid grammar: key=a,b  key=choice(a,b)  key=range(0,1,0.25); with --trials also key=interval(0,1) and\n"
-        "key=tag(log,interval(1e-5,1e-3)); sweep=NAME for a ready one. name=, output_dir=: of the sweep's folder,\n"
+        "Train a recipe with several settings, each trial a launch and a folder of its own. The same command "
+        "again continues: trials that crashed or were interrupted go on, finished ones stay. Settings in Hydra's "
+        "grid grammar: key=a,b  key=choice(a,b)  key=range(0,1,0.25); with --trials also key=interval(0,1) and "
+        "key=tag(log,interval(1e-5,1e-3)); sweep=NAME for a ready one. name=, output_dir=: of the sweep's folder, "
         "by default outputs/sweeps/RECIPE/HASH. There: ledger.jsonl, sweep.json, sweep.csv, a folder a trial.",
         EXAMPLES,
     )

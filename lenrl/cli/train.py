@@ -16,7 +16,7 @@ EXAMPLES = (
 def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "train",
-        "Train a model as a recipe says. The run's folder is output_dir, by default outputs/RECIPE/NAME;\n"
+        "Train a model as a recipe says. The run's folder is output_dir, by default outputs/RECIPE/NAME; "
         "the same command again continues a run that was stopped.",
         EXAMPLES,
     )
