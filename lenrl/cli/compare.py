@@ -30,6 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--figures", type=Path, metavar="DIR", help="also CSV, SVG and PNG of every figure")
     options = parser.read(arguments)
 
+    from rich.padding import Padding
     from rich.text import Text
 
     from lenrl.api.verbs import compare
@@ -45,9 +46,10 @@ def main(arguments: Sequence[str]) -> int:
             Text(f"Best, {standing.decoding} (* in the table; ~ not told apart from it):", style="bold")
         )
         for card in standing.cards():
-            console.print(Text(f"  {card.label}: {card.name}, {card.figure}. {card.note}"), soft_wrap=True)
+            told = Text(f"{card.label}: {card.name}, {card.figure}. {card.note}")
+            console.print(Padding(told, (0, 0, 0, 2), expand=False))
     for warning in compared.warnings:
-        console.print(Text(f"not alike: {warning}"), soft_wrap=True)
+        console.print(Text(f"not alike: {warning}"))
     written = [options.out]
     if options.figures is not None:
         written += pictures.write(compared, options.figures)

@@ -139,9 +139,11 @@ def log(plan: Plan, trial: int) -> str:
 def _table(plan: Plan, trials: Sequence[Trial], best: Sequence[int]) -> Table:
     splits = " and ".join(sorted({t.measured_on for t in trials if t.measured_on}))
     title = f"{plan.first.recipe}: {splits} problems; * on the front" if splits else plan.first.recipe
-    table = Table(title=title, box=None)
-    for name in ("trial", *(axis.key for axis in plan.grid.axes)):
-        table.add_column(name, justify="right", overflow="fold")
+    table = Table(title=title, box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    short = [axis.key.rpartition(".")[2] for axis in plan.grid.axes]
+    table.add_column("trial", justify="right", no_wrap=True)
+    for axis, name in zip(plan.grid.axes, short, strict=True):
+        table.add_column(axis.key if short.count(name) > 1 else name, justify="right", overflow="fold")
     for name in ("accuracy", "tokens", "seconds"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")

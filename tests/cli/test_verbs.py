@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,20 @@ def test_help_ends_with_examples_and_loads_nothing_heavy(verb):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"  lenrl {verb}" in done.stdout.split("examples:")[1]
+
+
+@pytest.mark.parametrize("verb", ["", *VERBS])
+def test_help_fits_80_columns_and_breaks_no_option(verb, capsys, monkeypatch):
+    shown = {}
+    for columns in ("80", "400"):
+        monkeypatch.setenv("COLUMNS", columns)
+        with suppress(SystemExit):
+            main(["help", *filter(None, [verb])])
+        shown[columns] = capsys.readouterr().out
+    told, _ = shown["80"].split("examples:")  # those are there to be copied
+    assert max(map(len, told.splitlines())) <= 80
+    words = set(re.findall(r"--[a-z-]+|[A-Z/.a-z_]+=\S+", shown["400"].split("examples:")[0]))
+    assert [word for word in words if word not in told] == []
 
 
 def test_help_answers_within_a_second():
@@ -170,8 +186,10 @@ def test_eval_names_every_setting_in_its_help():
 
 def test_check_prints_the_resolved_recipe_and_what_was_found(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
     assert main(["check", "drpo", "task.train=64", "task.dev=8", "task.test=8"]) == 0
     text = capsys.readouterr().out
+    assert [line for line in text.splitlines() if len(line) > 80 and not line.startswith("warning: ")] == []
     for words in (
         "lam: 0.1",
         "prompts per rollout",

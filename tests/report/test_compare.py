@@ -87,10 +87,13 @@ def test_a_sweep_gives_its_finished_trials_and_one_base(tmp_path):
     assert drawn is not None and drawn["data"][1]["x"] == ["0.0", "0.2"]
 
 
-def test_the_verb_writes_the_page_and_every_figure(folders, tmp_path, capsys):
+def test_the_verb_writes_the_page_and_every_figure(folders, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     out, pictures = tmp_path / "out" / "r.html", tmp_path / "figures"
     assert main(["compare", *map(str, folders), "--out", str(out), "--figures", str(pictures)]) == 0
-    assert "written:" in capsys.readouterr().out and out.stat().st_size < 10 * 2**20
+    said, _, written = capsys.readouterr().out.partition("written:")
+    assert written and max(map(len, said.splitlines())) <= 80
+    assert out.stat().st_size < 10 * 2**20
     for name in ("front", "lengths", "curves"):
         assert (pictures / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
         assert "<svg" in (pictures / f"{name}.svg").read_text()

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from lenrl.cli import main
 from lenrl.report import figures, multiples, sources
 from lenrl.report.compare import Compared
 from lenrl.report.entries import Entry, Training
@@ -110,6 +111,14 @@ def test_many_runs_have_a_panel_each_and_no_two_the_same_colour():
         panels.setdefault(trace["xaxis"], []).append(trace["name"])
     assert panels["x2"] == ["median of all", "r1", "r1, development problems"] and len(panels) == 40
     assert sum(len(trace["x"]) for trace in tokens["data"]) < 40 * 200
+
+
+def test_the_verb_tells_the_best_in_80_columns(compared, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    folders = [str(tmp_path / name) for name in ("drpo/x", "grpo/x", "grpo/y")]
+    assert main(["compare", *folders, "--out", str(tmp_path / "page.html")]) == 0
+    said, _, _ = capsys.readouterr().out.partition("written:")
+    assert "  most accurate: drpo/x, " in said and max(map(len, said.splitlines())) <= 80
 
 
 def test_a_decoding_of_any_name_makes_no_path(tmp_path):

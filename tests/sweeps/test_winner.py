@@ -100,6 +100,17 @@ def test_the_end_repeats_settings_and_name(tmp_path):
     assert f"output_dir={folder}" in of.command
 
 
+def test_the_table_breaks_no_name_in_80_columns(tmp_path):
+    long = ("trainer.max_completion_length=100,200", "trainer.learning_rate=1e-6,2e-6", "seed=0,1")
+    of = plan(tmp_path, *long, "task.test=7")
+    of.settle()
+    said = io.StringIO()
+    conclude(of, Console(file=said, width=80))
+    table = said.getvalue().split("8 of 8 trials are not done")[0].splitlines()
+    assert max(map(len, table)) <= 80
+    assert table[1].split()[:4] == ["trial", "max_completion_length", "learning_rate", "seed"]
+
+
 def test_without_a_terminal_a_line_now_and_then_tells_steps_and_the_time_left(monkeypatch):
     now = [100.0]
     monkeypatch.setattr("lenrl.sweeps.progress.time.monotonic", lambda: now[0])
