@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Makes the two models on which methods are compared, from the embedded one, by supervised fine-tuning.
+"""Makes the models on which methods are compared, from the embedded one, by supervised fine-tuning.
 
-    scripts/make_testbeds.py                # both
+    scripts/make_testbeds.py                # all
     scripts/make_testbeds.py --only mixed
 
 `mixed` solves chains of 2 to 11 operands: two or three operands it often answers at once, and rightly; the longest
 truly need a line a step, and are not learned to the end. `sums` solves the sums of reasoning-gym's `chain_sum`, whose
 values leave one digit. Both re-check themselves too often, like the model they come from, and know the words that
 budgets put into prompts, without heeding them: a method that uses words should not begin by confusing its model.
+`heeding` solves chains as the embedded model does, and does not re-check itself where the system prompt says "Be
+brief.": a method that distils an instruction needs a model that heeds one, and the embedded one does not.
 Folders that stand are kept.
 """
 
@@ -37,6 +39,7 @@ BUDGETS = [
     ("interval", {"lo": 20, "hi": 60}), ("stages", {"caps": [150, 100, 60]}),
 ]  # fmt: skip
 PLAIN = ChainTask()  # a template of nothing but the prompt
+BRIEF = "Be brief."  # what `heeding` heeds
 TRAIN_SEED = 7  # of the sums: no test of the comparison draws from it
 
 
@@ -49,6 +52,15 @@ def mixed(rng: random.Random, count: int) -> Iterable[tuple[str, str]]:
     for operands in rng.choices(sorted(texts), weights, k=count):
         text = rng.choice(texts[operands])
         yield text, sft_trace(text, rng, direct=0.2 if operands <= 3 else 0.03)
+
+
+def heeding(rng: random.Random, count: int) -> Iterable[tuple[Messages, str]]:
+    """(messages, trace) of chains; half of them ask to be brief, and are answered in one pass."""
+    texts = [problem.prompt for problem in ChainTask().problems("sft", 20_000)]
+    for text in rng.choices(texts, k=count):
+        brief = rng.random() < 0.5
+        chat = with_system(messages(PLAIN, Problem(text, text, answer=None)), BRIEF if brief else None)
+        yield chat, sft_trace(text, rng, rechecks=not brief)
 
 
 def sums(rng: random.Random, count: int) -> Iterable[tuple[str, str]]:
@@ -97,7 +109,7 @@ def asked(prompt: str, rng: random.Random) -> Messages:
     )
 
 
-def fine_tune(traces: Iterable[tuple[str, str]], out: Path, learning_rate: float) -> None:
+def fine_tune(traces: Iterable[tuple[str | Messages, str]], out: Path, learning_rate: float) -> None:
     """TRL's own fine-tuning of the embedded model on (prompt, completion), the loss on completions only."""
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -108,7 +120,10 @@ def fine_tune(traces: Iterable[tuple[str, str]], out: Path, learning_rate: float
 
     rng = random.Random(1)
     rows = [
-        {"prompt": asked(prompt, rng), "completion": [{"role": "assistant", "content": text}]}
+        {
+            "prompt": asked(prompt, rng) if isinstance(prompt, str) else prompt,
+            "completion": [{"role": "assistant", "content": text}],
+        }
         for prompt, text in traces
     ]
     base = find("tiny")
@@ -129,7 +144,11 @@ def fine_tune(traces: Iterable[tuple[str, str]], out: Path, learning_rate: float
     trainer.save_model(str(out))
 
 
-TESTBEDS: dict[str, tuple[Callable, int, float]] = {"mixed": (mixed, 1000, 2e-3), "sums": (sums, 1200, 3e-3)}
+TESTBEDS: dict[str, tuple[Callable, int, float]] = {
+    "mixed": (mixed, 1000, 2e-3),
+    "sums": (sums, 1200, 3e-3),
+    "heeding": (heeding, 600, 1e-3),
+}
 """name -> (its traces, updates, peak learning rate)"""
 
 

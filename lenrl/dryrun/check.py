@@ -72,8 +72,8 @@ def check(recipe: Recipe) -> Figures:
         facts["verifier"] = timed.get("", timed)
     if recipe.method.functions:
         facts["reward_functions"] = function_trial.tried(checked_run.recipe.method, checked_run.task, train)
-    facts["penalty"], advantage = trial.penalty(checked_run, train, warnings)
-    facts["objective"] = try_objective(recipe.method.objective, advantage)
+    facts["penalty"], advantage, values = trial.penalty(checked_run, train, warnings)
+    facts["objective"] = try_objective(recipe.method.objective, advantage, values)
     facts["refusals"] = refusals(checked_run)
     return {**facts, "warnings": list(dict.fromkeys(warnings))}
 

@@ -22,8 +22,8 @@ MEAN_LOGP = -0.5  # of every completion
 
 def penalty(
     checked_run: CheckedRun, train: Sequence[Problem], warnings: list[str]
-) -> tuple[dict[str, object], Tensor]:
-    """The method's figures on made-up groups, and its advantages there.
+) -> tuple[dict[str, object], Tensor, dict[str, Tensor]]:
+    """The method's figures on made-up groups, and its advantages and what its objective reads of each row there.
 
     Lengths are spread from 0.1 to 0.9 of the cap, wrong ones longest. Reward functions are left out: their values say
     nothing of lengths.
@@ -39,7 +39,7 @@ def penalty(
         + ", ".join(f"{share:.0%}" for share in ACCURACIES),
         **{key: metrics[key] for key in ("penalty_leverage", "groups_with_signal", "correct_pushed_down")},
     }
-    return figures, advantage_PG
+    return figures, advantage_PG, method.row_values(reward, batch)
 
 
 def _made_up(checked_run: CheckedRun, train: Sequence[Problem]) -> Rollouts:

@@ -19,6 +19,7 @@ from lenrl.errors import RunFailed
 from lenrl.options import Options
 from lenrl.rollouts import READABLE, Readable, RewardResult, Rollouts
 from lenrl.strategies import groups
+from lenrl.strategies.micro_batch import BATCH_READABLE, BatchReadable, MicroBatch, StepTotals
 
 MAX_REWARD = 1e6  # above it a reward is a fault: it would drown its whole group
 
@@ -67,14 +68,7 @@ class Strategy(Options, abc.ABC):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         """Refuse a class whose `reads` is no tuple of names in `READABLE`."""
-        reads = cls.__dict__.get("reads", ())
-        if isinstance(reads, property):  # of a strategy that is made of others
-            return
-        unknown = [reads] if isinstance(reads, str) else [name for name in reads if name not in READABLE]
-        if unknown:
-            raise TypeError(
-                f"{cls.__name__}.reads = {reads!r}: must be a tuple of some of {READABLE}, such as ('text',)"
-            )
+        _require_names(cls, "reads", READABLE)
 
     @property
     def needs_equal_groups(self) -> bool:
@@ -110,6 +104,17 @@ class Strategy(Options, abc.ABC):
         """Put back what `state_dict` gave."""
         if state:
             raise ValueError(f"{self.slot} {self.name!r} keeps no state, found {sorted(state)}")
+
+
+def _require_names(kind: type[Strategy], attribute: str, among: tuple[str, ...]) -> None:
+    """Refuse a class whose own attribute is no tuple of some of these names."""
+    value = kind.__dict__.get(attribute, ())
+    if isinstance(value, property):  # of a strategy that is made of others
+        return
+    if isinstance(value, str) or any(name not in among for name in value):
+        raise TypeError(
+            f"{kind.__name__}.{attribute} = {value!r}: must be a tuple of some of {among}, such as ({among[-1]!r},)"
+        )
 
 
 @dataclass(frozen=True)
@@ -212,36 +217,39 @@ class Advantage(Strategy):
         """float64 (P, G) or (P, G, T); rows that are not valid get 0."""
 
 
-@dataclass(frozen=True)
-class MicroBatch:
-    """One micro-batch of the update: N rows, T completion tokens, right-padded."""
-
-    logp_NT: Tensor  # with gradient
-    old_logp_NT: (
-        Tensor  # under the policy at rollout time; equal to logp_NT.detach() with one update a rollout
-    )
-    mask_NT: Tensor  # bool, kept completion tokens
-    advantage_N: Tensor  # (N,) or (N, T)
-
-
-@dataclass(frozen=True)
-class StepTotals:
-    """Sums over the whole optimizer step and all processes, for an objective."""
-
-    rows: int  # rows of the optimizer step, all processes
-    tokens: float  # valid tokens of the optimizer step, all processes
-    kl_tokens: float  # sum over those tokens of old log-prob minus new log-prob, at the step's start
-    processes: int  # gradients are averaged over this many
-    extra: Mapping[str, float] = field(default_factory=dict)  # what the objective's `survey` returned
-
-
 class Objective(Strategy):
-    """The loss of one micro-batch, scaled so that the sum over the optimizer step's micro-batches, averaged
-    over processes, is the step's loss."""
+    """The loss of one micro-batch, or a term of it, scaled so that the sum over the optimizer step's micro-batches,
+    averaged over processes, is the step's."""
 
     slot: ClassVar[str] = "objective"
     refuses: ClassVar[tuple[str, ...]] = ()  # GRPOConfig fields that it makes meaningless
-    replaces_loss: ClassVar[bool] = True  # False: TRL's own loss is used and this object is never called
+    replaces_loss: ClassVar[bool] = True  # False: TRL's own loss is used
+    adds_loss: ClassVar[bool] = False  # its loss is added to TRL's, for which `replaces_loss` must be False
+    reads_batch: ClassVar[tuple[BatchReadable, ...]] = ()  # parts of the micro-batch, e.g. ("entropy",)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a class whose `reads_batch` is no tuple of names in `BATCH_READABLE`."""
+        super().__pydantic_init_subclass__(**kwargs)
+        _require_names(cls, "reads_batch", BATCH_READABLE)
+
+    @property
+    def computes_loss(self) -> bool:
+        """It is called: for the loss, or a term of it."""
+        return self.replaces_loss or self.adds_loss
+
+    def row_values(self, rollouts: Rollouts, reward: RewardResult) -> Mapping[str, Tensor]:
+        """Numbers of each row that the loss reads as `MicroBatch.rows`, by name, (P, G) or (P, G, T).
+
+        Taken once a generation batch, from whole groups: of columns, lengths, verdicts and whatever `reads` names.
+        """
+        return {}
+
+    def updated(self, totals: StepTotals) -> None:
+        """Update the state from an optimizer step that has ended; the same on every process.
+
+        The means of its figures, over micro-batches and processes, are in `totals.figures`.
+        """
 
     @property
     def surveys(self) -> Literal["nothing", "drift", "tokens"]:

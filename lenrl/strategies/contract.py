@@ -73,6 +73,20 @@ def check_tokens(where: str, value: Any, rollouts: Rollouts) -> None:
         raise BadStrategy(f"{where} returned {value.shape[2]} tokens a completion, the longest has {longest}")
 
 
+def of_rows_or_tokens(where: str, value: Any, rollouts: Rollouts) -> Tensor:
+    """Values (P, G), or (P, G, T) with 0 past the kept tokens, without gradient.
+
+    Raises:
+        BadStrategy: wrong type or shape.
+    """
+    if isinstance(value, Tensor) and value.dim() == 3:
+        check_tokens(where, value, rollouts)
+        value = value.masked_fill(~groups.inside(rollouts.length_PG, value.shape[2]), 0)
+    else:
+        check_shape(where, value, rollouts.length_PG.shape)
+    return value.detach()
+
+
 def objective_result(where: str, output: Any) -> tuple[Tensor, dict[str, float]]:
     """The loss and the figures that an objective returned.
 

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from lenrl.errors import BadInput
 from lenrl.rollouts import READABLE, RewardResult, Rollouts
-from lenrl.strategies import groups
 from lenrl.strategies.base import (
     MAX_REWARD,
     Advantage,
@@ -32,8 +31,8 @@ from lenrl.strategies.base import (
 from lenrl.strategies.contract import (
     added_at_end,
     check_shape,
-    check_tokens,
     copied,
+    of_rows_or_tokens,
     reward_copied,
     token_rewards,
 )
@@ -235,12 +234,7 @@ class Method:
             )
         with calling(self.advantage):
             advantage = self.advantage(reward_copied(reward), copied(rollouts, self.advantage))
-        if isinstance(advantage, Tensor) and advantage.dim() == 3:
-            check_tokens(where, advantage, rollouts)
-            advantage = advantage.masked_fill(~groups.inside(rollouts.length_PG, advantage.shape[2]), 0.0)
-        else:
-            check_shape(where, advantage, rollouts.length_PG.shape)
-        advantage = advantage.detach().to(torch.float64)
+        advantage = of_rows_or_tokens(where, advantage, rollouts).to(torch.float64)
         invalid = reward.total_PG.isnan()
         advantage = advantage.masked_fill(invalid if advantage.dim() == 2 else invalid[..., None], 0.0)
         if not advantage.isfinite().all():
@@ -261,6 +255,24 @@ class Method:
             found = f"chose {strangers[0]!r}, which is no" if strangers else "chose no"
             raise BadStrategy(f"{named(self.sampling)} {found} prompt of {len(problems)} in pass {turn + 1}")
         return chosen
+
+    def row_values(self, reward: RewardResult, rollouts: Rollouts) -> dict[str, Tensor]:
+        """Numbers that the objective reads of rows, by name, float32, (P, G) or (P, G, T) with 0 past the kept tokens.
+
+        Raises:
+            BadStrategy: wrong type or shape, or a number that is not finite.
+        """
+        where, values = named(self.objective), {}
+        if type(self.objective).row_values is Objective.row_values:
+            return {}
+        with calling(self.objective):
+            made = self.objective.row_values(copied(rollouts, self.objective), reward_copied(reward))
+        for name, value in made.items():
+            place = f"row value {name!r} of {where}"
+            values[name] = of_rows_or_tokens(place, value, rollouts).to(torch.float32)
+            if not values[name].isfinite().all():
+                raise BadStrategy(f"{place} is not finite: give rows that do not count a number, such as 0")
+        return values
 
     def signal(self, rollouts: Rollouts, reward: RewardResult) -> Tensor:
         """bool (P,): the groups that teach something, in the words of the sampling strategy.

@@ -29,6 +29,8 @@ def every_row_reason(objective: Objective, value_of: Callable[[str], Any]) -> st
 
     `value_of`: of a field of TRL's configuration.
     """
+    if objective.adds_loss:
+        return f"objective {objective.name!r} adds a term for every row"
     if objective.replaces_loss:
         needs = objective.needs_every_row(StepTotals(rows=1, tokens=1.0, kl_tokens=0.0, processes=1))
         return f"objective {objective.name!r} needs every row" if needs else None

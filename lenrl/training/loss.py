@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -11,12 +11,23 @@ from lenrl.errors import RunFailed
 from lenrl.strategies.base import MicroBatch, Objective, StepTotals
 from lenrl.strategies.contract import objective_result
 from lenrl.strategies.faults import calling, named
+from lenrl.strategies.scoring import carry
 from lenrl.training.distributed import ProcessGroup
 from lenrl.training.lean import Divisor, LeanRows
-from lenrl.training.trl_batch import TrlBatch, has_signal, loss_mask, masked_mean
+from lenrl.training.trl_batch import TrlBatch, has_signal, loss_mask, masked_mean, row_values
 
-LogProbs = Callable[[TrlBatch], tuple[Tensor, Tensor | None]]
+Scored = tuple[Tensor, Tensor | None]
 """Log-probs and, where they are asked for, entropies of a batch's completion tokens, both (N, T)."""
+LogProbs = Callable[[TrlBatch], Scored]
+
+
+@dataclass(frozen=True)
+class Forwards:
+    """Parts that a micro-batch's loss can be made of; nothing is computed that is not called."""
+
+    logps: LogProbs  # with gradient
+    trl: Callable[[], tuple[Tensor, Scored]]  # TRL's own loss of the batch, and what it was computed from
+    first_logits: Callable[[TrlBatch], Tensor]  # (N, V) with gradient
 
 
 @dataclass
@@ -31,6 +42,9 @@ class PolicyUpdate:
     begun: bool = field(default=False, init=False)  # the step has had its first micro-batch
     is_empty: bool = field(default=False, init=False)  # no group of the step is informative
     totals: StepTotals | None = field(default=None, init=False)
+    _figures: list[Mapping[str, float]] = field(
+        default_factory=list, init=False
+    )  # of the step's micro-batches
     _moved: bool = field(default=True, init=False)  # the policy has, since the rollout
     _row_scale: float = field(default=1.0, init=False)
     _left: int = field(default=0, init=False)  # micro-batches of the step that `next` has not given
@@ -41,7 +55,7 @@ class PolicyUpdate:
 
     def begin_step(self) -> None:
         """An optimizer step begins: with its first micro-batch, or the first of the rest of an epoch."""
-        self.begun, self.totals, self._lean = False, None, []
+        self.begun, self.totals, self._lean, self._figures = False, None, [], []
         self._tokens = torch.zeros(2, dtype=torch.float64)
 
     def begin(self, window: Sequence[TrlBatch], logps: LogProbs, *, moved: bool = True) -> None:
@@ -54,7 +68,7 @@ class PolicyUpdate:
                 own, exactly: those of another pass differ by rounding, and `kl_cov`'s `|logp - old|` by its sign.
         """
         self.begun, self._left, self._moved = True, len(window), moved
-        if self.objective.replaces_loss:
+        if self.objective.computes_loss:
             self.totals = self._totals(window, logps)
         weights = [batch["row_weight"] for batch in window if "row_weight" in batch]
         if not weights:
@@ -96,29 +110,56 @@ class PolicyUpdate:
         useful, computed = self.group.sum(self._tokens.to(self.group.device))
         return int(useful), int(computed)
 
-    def loss(
-        self, batch: TrlBatch, *, logps: LogProbs, trl: Callable[[], Tensor]
-    ) -> tuple[Tensor, Mapping[str, float]]:
-        """The loss of a micro-batch, a scalar with gradient, and figures averaged over the processes.
-
-        `logps` gives log-probs with gradient and entropies, `trl` TRL's own loss of the batch.
-        """
+    def loss(self, batch: TrlBatch, forwards: Forwards) -> tuple[Tensor, Mapping[str, float]]:
+        """The loss of a micro-batch, a scalar with gradient, and figures averaged over the processes."""
         if batch.get("is_blank"):  # nothing to average either
-            return logps(batch)[0].sum() * 0.0, {}
+            return forwards.logps(batch)[0].sum() * 0.0, {}
         tokens_N = batch["prompt_mask"].sum(1) + loss_mask(batch).sum(1)
         self._tokens[0] += tokens_N[has_signal(batch)].sum().cpu()
-        if not self.objective.replaces_loss:
-            return trl() * self._row_scale, {}
+        if self.objective.replaces_loss:
+            scored = forwards.logps(batch)
+            loss, figures = self._own(batch, scored, forwards)
+            assert scored[1] is not None
+            entropy_N = masked_mean(scored[1].detach(), loss_mask(batch))
+            return loss, self._averaged({"entropy": entropy_N.mean().item(), **figures})
+        loss, scored = forwards.trl()
+        loss = loss * self._row_scale
+        if not self.objective.adds_loss:
+            return loss, {}
+        term, figures = self._own(batch, scored, forwards)
+        return loss + term, self._averaged(figures)
+
+    def _own(self, batch: TrlBatch, scored: Scored, forwards: Forwards) -> tuple[Tensor, Mapping[str, float]]:
+        """The objective's loss or term of a micro-batch, and its figures on this process."""
         assert self.totals is not None
-        logp_NT, entropy_NT = logps(batch)
-        assert entropy_NT is not None
-        mask_NT = loss_mask(batch)
+        carried = carry(
+            self.objective.reads_batch,
+            entropy=lambda: scored[1],
+            token_ids=lambda: batch["completion_ids"],
+            ref_logps=lambda: batch["ref_per_token_logps"],  # pyright: ignore[reportTypedDictNotRequiredAccess]
+            first_logits=lambda: forwards.first_logits(batch),
+        )
         with calling(self.objective):
-            output = self.objective(self._micro_batch(batch, logp_NT), self.totals)
-        loss, metrics = objective_result(named(self.objective), output)
-        figures = {"entropy": masked_mean(entropy_NT.detach(), mask_NT).mean().item(), **metrics}
-        sums = self.group.sum(torch.tensor(list(figures.values()), dtype=torch.float64, device=loss.device))
-        return loss, {name: total / self.group.processes for name, total in zip(figures, sums, strict=True)}
+            output = self.objective(self._micro_batch(batch, scored[0], carried), self.totals)
+        return objective_result(named(self.objective), output)
+
+    def _averaged(self, figures: Mapping[str, float]) -> Mapping[str, float]:
+        """Figures averaged over the processes, and kept for the end of the step."""
+        values = torch.tensor(list(figures.values()), dtype=torch.float64, device=self.group.device)
+        sums = self.group.sum(values) if figures else []
+        means = {name: total / self.group.processes for name, total in zip(figures, sums, strict=True)}
+        self._figures.append(means)
+        return means
+
+    def ended(self) -> StepTotals | None:
+        """The totals of the step that has ended, with its mean figures; None: no objective has computed anything."""
+        if self.totals is None or not self._figures:
+            return None
+        names = dict.fromkeys(name for figures in self._figures for name in figures)
+        values = {name: [figures[name] for figures in self._figures if name in figures] for name in names}
+        return replace(
+            self.totals, figures={name: sum(of_name) / len(of_name) for name, of_name in values.items()}
+        )
 
     def _totals(self, window: Sequence[TrlBatch], logps: LogProbs) -> StepTotals:
         """Totals over an optimizer step, with one pass without gradient where the objective needs it."""
@@ -142,11 +183,14 @@ class PolicyUpdate:
             extra = objective.survey(surveyed, self.group.gather_flat) if surveyed else {}
         return StepTotals(max(1, int(rows)), tokens, kl_tokens, self.group.processes, extra)
 
-    def _micro_batch(self, batch: TrlBatch, logp_NT: Tensor) -> MicroBatch:
+    def _micro_batch(
+        self, batch: TrlBatch, logp_NT: Tensor, carried: Mapping[str, Tensor] | None = None
+    ) -> MicroBatch:
         """A strategy's view of a batch, whose log-probs were `logp_NT` if the policy has not moved."""
         old_NT = batch.get("old_per_token_logps") if self._moved else None
         old_NT = logp_NT.detach() if old_NT is None else old_NT
-        return MicroBatch(logp_NT, old_NT, loss_mask(batch).bool(), batch["advantages"])
+        mask_NT = loss_mask(batch).bool()
+        return MicroBatch(logp_NT, old_NT, mask_NT, batch["advantages"], row_values(batch), carried or {})
 
 
 def check_loss(loss: Tensor, step: int) -> Tensor:

@@ -240,6 +240,11 @@ def _seam_faults(recipe: Recipe, method: Method, layout: BatchLayout) -> list[st
                 f"trainer.{name}={trainer[name]!r} does nothing under `objective: {method.objective.name}`, which "
                 "replaces TRL's loss. Leave it out, or choose `objective: trl`."
             )
+    if "ref_logps" in method.objective.reads_batch and not value_of(trainer, "beta"):
+        faults.append(
+            f"objective {method.objective.name!r} reads log-probs under the reference model, and trainer.beta=0.0 "
+            "makes none: set trainer.beta above 0."
+        )
     for entry in method.forbids:
         idle = entry.field.startswith("vllm_") and not trainer.get("use_vllm")
         if not idle and value_of(trainer, entry.field) == entry.value:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from lenrl.generation.base import Batches, CausalLM, Completion
 from lenrl.generation.choice import TokenRule
@@ -14,7 +15,7 @@ from lenrl.generation.noise import rollout_keys
 from lenrl.generation.sampling import completion_text, sample_rows
 from lenrl.generation.token_ends import token_ends
 from lenrl.monitors.local import LocalMonitor
-from lenrl.rollouts import Rollouts, StepScore, Verdict
+from lenrl.rollouts import RewardResult, Rollouts, StepScore, Verdict
 from lenrl.strategies.base import PromptBudget, RunInfo
 from lenrl.strategies.diagnostics import diagnose
 from lenrl.strategies.faults import calling
@@ -32,6 +33,7 @@ from lenrl.training.run_state import StrategyStates
 from lenrl.training.selection import PromptCursor, keep_groups, prompts_to_sample
 from lenrl.training.signals import StopSignal
 from lenrl.training.trl_batch import (
+    ROW_VALUE,
     TrlBatch,
     TrlRow,
     as_wide_as,
@@ -253,14 +255,13 @@ class RolloutScoring:
         if method.needs_logp:
             rollouts = self._with_logps(batch, rollouts, logps)
         advantage = self._stage("advantage", lambda: method.advantages(reward, rollouts))
-        rows = advantage.reshape(rollouts.P * rollouts.G, *advantage.shape[2:])[local]
-        rows = rows.to(device=self.group.device, dtype=torch.float32)
-        batch["advantages"] = as_wide_as(batch["completion_ids"], rows)
+        batch["advantages"] = self._local(batch, advantage)
         metrics = self._stage("diagnosis", lambda: diagnose(method, reward, advantage, rollouts))
         self._stage("observation", lambda: self.strategies.observe(rollouts, reward))
         if rollouts.mean_logp_PG is None and self.monitor.wants(current.number):
             logp_NT = known(batch)
             rollouts = rollouts if logp_NT is None else self._with_mean_logp(batch, rollouts, logp_NT)
+        batch = self._with_objective_inputs(batch, rollouts, reward)
         kept = list(range(rollouts.P))
         if method.sampling.selects:
             batch, kept = self._selected(batch, method.signal(rollouts, reward))
@@ -275,6 +276,32 @@ class RolloutScoring:
             self.zeros.watch(rollouts, current.rows[0]["prompt"])
         self.guards.act(figures, is_main=self.monitor.is_main)
         return batch
+
+    def _with_objective_inputs(self, batch: TrlBatch, rollouts: Rollouts, reward: RewardResult) -> TrlBatch:
+        """The batch with what the objective reads of each row, and no more."""
+        method = self.method
+        if not method.objective.computes_loss:
+            return batch
+        values = self._stage("row values", lambda: method.row_values(reward, rollouts))
+        added = {ROW_VALUE + name: self._local(batch, value) for name, value in values.items()}
+        if "first_logits" in method.objective.reads_batch:
+            ids, mask = self._prompts([None] * len(self.current.rows))
+            added |= {"bare_prompt_ids": ids, "bare_prompt_mask": mask}
+        return cast(TrlBatch, {**batch, **added})
+
+    def _local(self, batch: TrlBatch, value: Tensor) -> Tensor:
+        """This process's rows of a value of all completions (P, G) or tokens (P, G, T), as wide as its batch."""
+        rows = value.flatten(0, 1)[self.group.local_slice(len(self.current.rows))]
+        return as_wide_as(batch["completion_ids"], rows.to(device=self.group.device, dtype=torch.float32))
+
+    def _prompts(self, budgets: Sequence[PromptBudget | None]) -> tuple[Tensor, Tensor]:
+        """Token ids and mask (N, S) of this process's prompts with these budgets' words, padded on the left."""
+        prompts = self.problem_set.prompts
+        asked = [self.problem_set.asked(row) for row in self.current.rows]
+        rows = [torch.tensor(prompts.ids(*pair)) for pair in zip(asked, budgets, strict=True)]
+        ids = pad_sequence(rows, batch_first=True, padding_value=self.pad_id, padding_side="left")
+        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side="left")
+        return ids.to(self.group.device), mask.to(self.group.device)
 
     def _selected(self, batch: TrlBatch, signal_P: Tensor) -> tuple[TrlBatch, list[int]]:
         """The batch of the groups that the sampling strategy keeps, and which groups those are."""

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from lenrl.measures import aes
 from lenrl.rollouts import RewardResult, Rollouts
+from lenrl.strategies.base import Objective, StepTotals
+from lenrl.strategies.faults import calling
 from lenrl.strategies.method import Method
 
 
@@ -31,7 +33,7 @@ class Part(Protocol):
 
 @dataclass
 class StrategyStates:
-    """The states of a method's strategies, which change in `observe` only."""
+    """The states of a method's strategies, which change in `observe` and, the objective's, in `updated` only."""
 
     method: Method
     version: int = 0
@@ -40,6 +42,15 @@ class StrategyStates:
         """Let every strategy update its state from a finished generation batch."""
         self.version += 1
         self.method.observe(rollouts, reward)
+
+    def updated(self, totals: StepTotals | None) -> None:
+        """Let an objective that does so update its state from an optimizer step; None: it has computed nothing."""
+        objective = self.method.objective
+        if totals is None or type(objective).updated is Objective.updated:
+            return
+        self.version += 1
+        with calling(objective):
+            objective.updated(totals)
 
     def state_dict(self) -> dict[str, Any]:
         """By slot; slots without state are left out."""

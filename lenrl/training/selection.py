@@ -15,9 +15,9 @@ from torch import Tensor
 from lenrl.strategies.base import Sampling
 from lenrl.strategies.faults import calling
 from lenrl.training.distributed import ProcessGroup
-from lenrl.training.trl_batch import TrlBatch
+from lenrl.training.trl_batch import ROW_VALUE, TrlBatch
 
-LEFT_PADDED = ("prompt_ids", "prompt_mask")
+LEFT_PADDED = ("prompt_ids", "prompt_mask", "bare_prompt_ids", "bare_prompt_mask")
 
 
 class PromptCursor:
@@ -132,10 +132,12 @@ def keep_groups(
     laid["row_weight"] = weight_N[local].to(group.device)
     empty_N = laid["row_weight"] == 0
     laid["completion_mask"] = laid["completion_mask"].masked_fill(empty_N[:, None], 0)
-    laid["advantages"] = laid["advantages"].masked_fill(
-        empty_N if laid["advantages"].dim() == 1 else empty_N[:, None], 0.0
-    )
-    return laid, kept
+    emptied = {
+        key: value.masked_fill(empty_N if value.dim() == 1 else empty_N[:, None], 0.0)
+        for key, value in laid.items()
+        if isinstance(value, Tensor) and (key == "advantages" or key.startswith(ROW_VALUE))
+    }
+    return cast(TrlBatch, {**laid, **emptied}), kept
 
 
 def relayout(

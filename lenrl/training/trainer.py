@@ -38,7 +38,7 @@ from lenrl.training.chunks import Chunks
 from lenrl.training.distributed import ProcessGroup
 from lenrl.training.guards import Guards
 from lenrl.training.lean import DIVISORS, every_row_reason, whole_batch_reason
-from lenrl.training.loss import PolicyUpdate, check_gradient, check_loss
+from lenrl.training.loss import Forwards, PolicyUpdate, Scored, check_gradient, check_loss
 from lenrl.training.problem_set import ProblemSet
 from lenrl.training.rollback import StepSnapshot
 from lenrl.training.rollout import RolloutScoring
@@ -164,6 +164,7 @@ class SlottedGRPO(CheckpointedGRPO):
         )
         self.chunks = self._chunks(parts.update)
         self.update = self._policy_update(method.objective)
+        self._scored: Scored | None = None  # of the newest forward with gradient, until its loss is known
         self._update_figures: tuple[str, ...] = ()  # what the step's update gives `_metrics`, by name
         self._useful_token_share: float | None = None  # of the step's update
         undone = {"guard": guards, "clock": self.clock, "journal": monitor}  # keys of a checkpoint
@@ -180,7 +181,7 @@ class SlottedGRPO(CheckpointedGRPO):
         hook: Any = torch.compiler.disable(lambda *_: self.sampling.forward())
         self.model.get_input_embeddings().register_forward_pre_hook(hook)
         self.add_callback(
-            StepCallback(self._epoch_begins, self._step_begins, self._update_begins, self.snapshot.take)
+            StepCallback(self._epoch_begins, self._step_begins, self._update_begins, self._step_ended)
         )
 
     def _chunks(self, settings: UpdateSettings) -> Chunks | None:
@@ -218,6 +219,10 @@ class SlottedGRPO(CheckpointedGRPO):
         useful, computed = self.update.step_tokens()
         self._useful_token_share = useful / computed if computed else None
         self.monitor.trained(useful)
+
+    def _step_ended(self, step: int) -> None:
+        self.strategies.updated(None if self.update.is_empty else self.update.ended())
+        self.snapshot.take(step)
 
     # --- the rollout ---------------------------------------------------------------------------------------
 
@@ -315,11 +320,18 @@ class SlottedGRPO(CheckpointedGRPO):
             self.update.begin(self._window(inputs), logps=self._frozen_logps, moved=moved)
         inputs = self.update.next(self._rest(inputs))
         trl = super()._compute_loss
-        loss, figures = self.update.loss(
-            inputs,
+
+        def of_trl() -> tuple[Tensor, Scored]:
+            loss, scored, self._scored = trl(model, inputs), self._scored, None
+            assert scored is not None
+            return loss, scored
+
+        forwards = Forwards(
             logps=lambda batch: self._logps(model, batch, compute_entropy=True),
-            trl=lambda: trl(model, inputs),
+            trl=of_trl,
+            first_logits=partial(self._first_logits, model),
         )
+        loss, figures = self.update.loss(inputs, forwards)
         for name, value in figures.items():
             self._metrics["train"][name].append(value)
         self._update_figures = tuple(figures) or self._update_figures
@@ -349,10 +361,23 @@ class SlottedGRPO(CheckpointedGRPO):
 
         if self.chunks is not None:
             rows = batch_size or len(input_ids)
-            return *self.chunks.score(forward, input_ids, attention_mask, logits_to_keep, rows), None
-        if torch.is_grad_enabled():
-            self.update.count(input_ids)
-        return score(model, input_ids, attention_mask, logits_to_keep, batch_size, **more)
+            scored = *self.chunks.score(forward, input_ids, attention_mask, logits_to_keep, rows), None
+        else:
+            if torch.is_grad_enabled():
+                self.update.count(input_ids)
+            scored = score(model, input_ids, attention_mask, logits_to_keep, batch_size, **more)
+        self._scored = scored[:2] if torch.is_grad_enabled() else None
+        return scored
+
+    def _first_logits(self, model: nn.Module, batch: TrlBatch) -> Tensor:
+        """Logits (N, V), with gradient, of the first token after each row's bare prompt, a group's computed once."""
+        both = torch.cat([batch["bare_prompt_ids"], batch["bare_prompt_mask"]], dim=1)
+        rows, place_N = both.unique(dim=0, return_inverse=True)
+        ids, mask = rows.chunk(2, dim=1)
+        self.update.count(ids)
+        with self.accelerator.autocast():
+            logits = model(input_ids=ids, attention_mask=mask, logits_to_keep=1, use_cache=False).logits
+        return logits[:, -1].float()[place_N]
 
     def _logps(self, model: nn.Module, batch: TrlBatch, **options: int) -> tuple[Tensor, Tensor | None]:
         """Log-probs and, if asked for, entropies (N, T), at the sampling temperature."""

@@ -30,6 +30,19 @@ class TrlBatch(TypedDict):
     tool_mask: NotRequired[Tensor]  # (N, T) int64, 0: a tool's token, not the policy's
     is_blank: NotRequired[bool]  # lenrl's: no process has a token in the loss
     row_weight: NotRequired[Tensor]  # (N,) float32, lenrl's: 0 for a row that fills the batch, else 1
+    bare_prompt_ids: NotRequired[
+        Tensor
+    ]  # (N, S) int64, lenrl's: prompts without the budget's words, as prompt_ids
+    bare_prompt_mask: NotRequired[Tensor]  # (N, S) int64
+
+
+ROW_VALUE = "row_value_"  # begins the key of what an objective reads of each row, (N,) or (N, T) float32
+
+
+def row_values(batch: TrlBatch) -> dict[str, Tensor]:
+    """Numbers that an objective reads of each row, by name."""
+    values = cast(dict[str, Tensor], batch)
+    return {key.removeprefix(ROW_VALUE): values[key] for key in values if key.startswith(ROW_VALUE)}
 
 
 def loss_mask(batch: TrlBatch) -> Tensor:

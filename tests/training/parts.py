@@ -60,6 +60,9 @@ class Asked:
     def text(self, problem, budget=None) -> str:
         return self.for_trl(problem, budget)
 
+    def ids(self, problem, budget=None) -> list[int]:
+        return ids(self.for_trl(problem, budget))
+
     def row(self, problem) -> dict[str, str]:
         return {"prompt_id": problem.id, "prompt": problem.prompt}
 

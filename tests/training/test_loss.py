@@ -1,16 +1,22 @@
 """Losses of an optimizer step's micro-batches, on plain dicts."""
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from pydantic import PrivateAttr
 
+from lenrl.config import compose
 from lenrl.errors import RunFailed
-from lenrl.strategies.base import MicroBatch, StepTotals
+from lenrl.rollouts import NotCarried
+from lenrl.strategies.base import MicroBatch, Objective, StepTotals
 from lenrl.strategies.objectives.drpo import DrpoObjective
 from lenrl.strategies.objectives.kl_cov import KlCov
 from lenrl.strategies.objectives.trl import Trl
-from lenrl.training.loss import PolicyUpdate, check_gradient, check_loss
+from lenrl.training.lean import every_row_reason
+from lenrl.training.loss import Forwards, PolicyUpdate, check_gradient, check_loss
+from lenrl.training.run_state import StrategyStates
 from tests.training.parts import one_process
 
 
@@ -34,6 +40,11 @@ def never(*_):
     raise AssertionError("not to be called")
 
 
+def of_trl(loss: torch.Tensor, first_logits: Any = never, **scored: torch.Tensor) -> Forwards:
+    """TRL's loss; `scored`: the log-probs and entropies that it was computed from."""
+    return Forwards(never, lambda: (loss, (scored.get("logp"), scored.get("entropy"))), first_logits)  # type: ignore[return-value, arg-type]
+
+
 def log_probs(value: float):
     """The same log-prob everywhere; entropy 2."""
     leaf = torch.tensor(value, requires_grad=True)
@@ -49,7 +60,7 @@ def test_trl_s_loss_passes_through():
     update = update_with(Trl(), "rows")
     update.begin_step()
     update.begin([micro_batch(4)], logps=never)
-    loss, figures = update.loss(micro_batch(4), logps=never, trl=lambda: torch.tensor(3.0))
+    loss, figures = update.loss(micro_batch(4), of_trl(torch.tensor(3.0)))
     assert loss == 3.0 and not figures
 
 
@@ -60,7 +71,7 @@ def test_rows_of_weight_0_are_no_rows_of_a_mean_over_rows(divisor, scale):
     half = micro_batch(4, weight=1.0)
     half["row_weight"][2:] = 0
     update.begin([half, micro_batch(4, weight=0.0)], logps=never)
-    assert update.loss(half, logps=never, trl=lambda: torch.tensor(3.0))[0] == 3.0 * scale
+    assert update.loss(half, of_trl(torch.tensor(3.0)))[0] == 3.0 * scale
     assert not update.is_empty
 
 
@@ -83,7 +94,7 @@ def test_an_objective_s_micro_batches_sum_up_to_the_whole_step():
     with torch.no_grad():
         update.begin(batches, logps=logps)
     for batch in batches:
-        loss, figures = update.loss(batch, logps=logps, trl=never)
+        loss, figures = update.loss(batch, Forwards(logps, never, never))
         loss.backward()
         assert figures == {"entropy": pytest.approx(2.0), "drpo_kl": 0.5, "drpo_hinge": 0.5}
     whole = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
@@ -123,7 +134,7 @@ def test_log_probs_of_a_policy_that_has_not_moved_are_its_own_whatever_another_p
         update = update_with(objective)
         update.begin_step()
         update.begin([micro_batch(4, old=old)], logps=never, moved=False)
-        update.loss(micro_batch(4, old=old), logps=logps, trl=never)[0].backward()
+        update.loss(micro_batch(4, old=old), Forwards(logps, never, never))[0].backward()
         gradients.append(leaf.grad)
     assert gradients[0] == gradients[1] == gradients[2] != 0
 
@@ -153,3 +164,85 @@ def test_what_is_not_finite_ends_the_run(value):
         with pytest.raises(RunFailed, match=rf"norm is (nan|inf) at optimizer step 3. {fate}"):
             check_gradient(value, 3, taken=taken)
     assert check_loss(torch.tensor(1.0), 3) == 1.0
+
+
+# --- objectives that add to TRL's loss -------------------------------------------------------------------------
+
+
+class Entropic(Objective):
+    """Adds a weight, which follows what it saw last, times the entropies of the rows that it is told of."""
+
+    name: ClassVar[str] = "entropic"
+    replaces_loss: ClassVar[bool] = False
+    adds_loss: ClassVar[bool] = True
+    reads_batch: ClassVar[Any] = ("entropy", "token_ids")
+    _weight: float = PrivateAttr(1.0)
+
+    def __call__(self, batch, totals):
+        counted = batch.mask_NT * batch.rows["told"][:, None]
+        loss = totals.processes * self._weight * (batch.entropy_NT * counted).sum() / totals.tokens
+        return loss, {"seen": batch.token_ids_NT.max().item(), "tokens": float(counted.sum())}
+
+    def updated(self, totals):
+        self._weight = totals.figures["seen"]
+
+    def state_dict(self):
+        return {"weight": self._weight}
+
+    def load_state_dict(self, state):
+        self._weight = state["weight"]
+
+
+def added_step(update: PolicyUpdate, leaf: torch.Tensor) -> list[tuple[torch.Tensor, Any]]:
+    """A step of two micro-batches, of TRL's loss 3 each; the second one's rows are not told of."""
+    batches = [micro_batch(2, seed=1), micro_batch(3, seed=2)]
+    for told, batch in enumerate(batches):
+        batch["completion_ids"] = torch.full((len(batch["advantages"]), 5), 4 * told)
+        batch["row_value_told"] = torch.full((len(batch["advantages"]),), 1.0 - told)
+    update.begin_step()
+    update.begin(batches, logps=never)
+    found = []
+    for batch in batches:
+        shape = batch["completion_mask"].shape
+        forwards = of_trl(torch.tensor(3.0), logp=torch.full(shape, -1.0), entropy=leaf.expand(shape))
+        found.append(update.loss(batch, forwards))
+    return found
+
+
+def test_a_term_is_added_to_trl_s_loss_and_made_of_what_that_was_computed_from():
+    leaf = torch.tensor(2.0, requires_grad=True)
+    update = update_with(Entropic(), "rows")
+    (first, figures), (second, _) = added_step(update, leaf)
+    counted = micro_batch(2, seed=1)["completion_mask"].sum().item()
+    tokens = counted + micro_batch(3, seed=2)["completion_mask"].sum().item()
+    assert first.item() == pytest.approx(3 + 2.0 * counted / tokens) and second == 3.0
+    (first + second).backward()
+    assert leaf.grad is not None and leaf.grad.item() == pytest.approx(counted / tokens)
+    assert figures == {"seen": 0, "tokens": counted}
+
+
+def test_a_state_moves_where_a_step_has_ended_by_the_means_of_its_figures():
+    objective = Entropic()
+    update = update_with(objective)
+    states = StrategyStates(replace(compose("grpo").method, objective=objective))
+    assert update.ended() is None
+    states.updated(update.ended())
+    assert (states.version, objective.state_dict()) == (0, {"weight": 1.0})
+    added_step(update, torch.tensor(2.0, requires_grad=True))
+    states.updated(update.ended())
+    assert (states.version, states.state_dict()) == (1, {"objective": {"weight": 2.0}})
+    still = StrategyStates(compose("grpo").method)
+    still.updated(update.ended())
+    assert still.version == 0, "TRL's loss has no state: nothing is to be noted anew"
+
+
+def test_what_an_objective_has_not_declared_is_not_carried():
+    batch = MicroBatch(*(torch.zeros(1, 1),) * 4)
+    with pytest.raises(NotCarried, match=r"no 'first_logits': declare reads_batch = \('first_logits',\)"):
+        batch.first_logit_NV  # noqa: B018
+    with pytest.raises(TypeError, match="reads_batch = .*must be a tuple of some of"):
+        type("Wrong", (Entropic,), {"reads_batch": ("logits",), "__module__": __name__})
+
+
+def test_no_row_is_left_out_of_a_step_with_a_term():
+    assert every_row_reason(Entropic(), {}.get) == "objective 'entropic' adds a term for every row"

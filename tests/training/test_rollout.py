@@ -11,6 +11,7 @@ from lenrl.errors import RunFailed
 from lenrl.monitors.local import LocalMonitor
 from lenrl.rollouts import NotCarried, StepScore
 from lenrl.strategies.base import Advantage, Budget, PromptBudget, Reward, Truncation
+from lenrl.strategies.objectives.mode_margin import ModeMargin
 from lenrl.strategies.sampling.drop_flat import DropFlat
 from tests.training.parts import END, L_MAX, PAD, Ends, batch_of, ids, scoring
 from tests.training.runs import rows_of
@@ -244,6 +245,38 @@ def test_groups_without_a_signal_give_their_place_to_others_or_weigh_nothing(mon
     assert batch["advantages"].tolist()[2:] == [0, 0]
     assert batch["num_items_in_batch"] == 4
     assert [row["in_update"] for row in rows_of(tmp_path)] == [True, True, *[False] * (len(names) - 2)]
+
+
+def test_an_objective_gets_values_of_rows_and_prompts_without_the_budget_s_words(monitor):
+    margin = ModeMargin(long_token=0, short_token=1)
+    part = scoring(method(budget=Hint(), objective=margin, sampling=DropFlat()), monitor)
+    names = [row["prompt_id"] for row in part.begin(rows("q9", "q9", "q9", "q9"), step=0, number=0)]
+    completions = [ids(f"{name[1:]}.") for name in names]
+    completions[0] = ids("x.")
+    part.score(completions)
+    batch = part.finish(batch_of(completions), logps=no_logps)
+    assert batch["row_value_short_is_good"].tolist() == [1, 1, 0, 0], "half is right, and two rows only fill"
+    assert batch["bare_prompt_ids"].tolist() == [ids(f"{name[1:]}?") for name in names[:4]]
+    assert batch["bare_prompt_mask"].tolist() == [[1, 1]] * 4
+    batch = finished(scoring(method(), monitor))
+    assert not [key for key in batch if "row_value" in key or "bare" in key], "nobody has asked"
+
+
+def finished(part):
+    part.begin(rows("q0", "q0"), step=0, number=0)
+    part.score([ids("0."), ids("x.")])
+    return part.finish(batch_of([ids("0."), ids("x.")]), logps=no_logps)
+
+
+def test_values_of_rows_are_checked(monitor):
+    class Odd(ModeMargin):
+        name: ClassVar[str] = "odd"
+
+        def row_values(self, rollouts, reward):
+            return {"odd": rollouts.correct_PG / 0}
+
+    with pytest.raises(RunFailed, match=r"row value 'odd' of objective 'odd' .* is not finite"):
+        finished(scoring(method(objective=Odd()), monitor))
 
 
 def test_nothing_is_left_between_two_batches(monitor):

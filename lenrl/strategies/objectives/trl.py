@@ -8,7 +8,7 @@ from lenrl.strategies.base import MicroBatch, Objective, StepTotals
 class Trl(Objective):
     """TRL's own loss, chosen by `trainer.loss_type`. A marker: it is never called.
 
-    >>> Trl().replaces_loss
+    >>> Trl().computes_loss
     False
     """
 
