@@ -1,28 +1,32 @@
 """Problems of reasoning-gym's generators, by name; scored by the generator's own rule."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lenrl.errors import BadInput, did_you_mean
 from lenrl.tasks.base import Task
+from lenrl.tasks.chain import split_of
 from lenrl.tasks.problem import Problem
 from lenrl.verify.gym_scorer import evaluates
 
 SEEDS_A_SPLIT = 2**28  # reasoning-gym seeds problem i with seed + i: ranges this far apart never meet
 SEED_STRIDE = 2**20  # between two values of `seed`
 MAX_SEED = SEEDS_A_SPLIT // SEED_STRIDE - 2
-ORDER = ("test", "dev", "train")  # an earlier split keeps a problem that a later one draws again
+ORDER = ("test", "dev", "train", "sft")  # an earlier split keeps a problem that a later one draws again
 TRIES_A_PROBLEM = 20  # draws before a generator counts as exhausted
+SHARES = 8  # times as many where a split takes only a share of the numbers
 
 
 class GymTask(Task, frozen=True):
     """A reasoning-gym generator, e.g. `generator="chain_sum"`, `config={"max_terms": 4}`.
 
     Splits draw from disjoint ranges of seeds, and a problem that an earlier split (test, dev, train) has
-    is skipped in a later one, so that no question is in two splits. The gold answer is JSON for the
+    is skipped in a later one, so that no question is in two splits. With `templates` the numbers of a problem decide
+    its split, so that no two share a template's numbers. The gold answer is JSON for the
     verifier kind `gym`: `{"dataset": ..., "config": ..., "entry": {question, answer, metadata}}`.
     """
 
@@ -32,17 +36,33 @@ class GymTask(Task, frozen=True):
     generator: str  # of reasoning-gym
     config: dict[str, Any] = Field(default_factory=dict)  # the generator's own settings
     difficulty: str | None = None  # a key of the entry's metadata
+    templates: tuple[
+        Annotated[int, Field(ge=0, le=99)], ...
+    ] = ()  # of gsm_symbolic: these only, taking turns; splits then share no numbers
     template: str = "{prompt}\n\nPut the final answer, and nothing else, into \\boxed{}."
     train: int = Field(default=4000, ge=0)  # problems
     dev: int = Field(default=200, ge=0)  # problems
     test: int = Field(default=500, ge=0)  # problems
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
 
+    @model_validator(mode="after")
+    def _has_templates(self) -> Self:
+        if self.templates and self.generator != "gsm_symbolic":
+            raise ValueError(
+                f"generator={self.generator!r} has no templates; set generator=gsm_symbolic, or drop templates"
+            )
+        if len(set(self.templates)) < len(self.templates):
+            raise ValueError(f"templates={self.templates} names one twice; they take turns in equal shares")
+        return self
+
     def problems(self, split: str, count: int | None = None) -> list[Problem]:
-        """`count` problems (default: the split's own number), without duplicates."""
-        needed = self.count(split) or 0 if count is None else count
+        """`count` problems (default: the split's own number), without duplicates.
+
+        With `templates` there is a further split, `sft`, of which `count` must be given.
+        """
+        needed = count if count is not None and (self.templates or split != "sft") else self.count(split) or 0
         taken: set[str] = set()
-        for earlier in ORDER[: ORDER.index(split)]:
+        for earlier in () if self.templates else ORDER[: ORDER.index(split)]:  # disjoint by numbers
             taken |= {entry["question"] for _, entry in self._draw(earlier, self.count(earlier) or 0, taken)}
         drawn = list(self._draw(split, needed, taken))
         if len(drawn) < needed:
@@ -57,12 +77,14 @@ class GymTask(Task, frozen=True):
         if not needed:
             return
         first = ORDER.index(split) * SEEDS_A_SPLIT + self.seed * SEED_STRIDE
-        tries = min(SEED_STRIDE, needed * TRIES_A_PROBLEM)
+        tries = min(SEED_STRIDE, needed * TRIES_A_PROBLEM * (SHARES if self.templates else 1))
         dataset = self._dataset(first, tries)
         seen = set(taken)
         for index in range(tries):
             entry = dataset[index]
-            if entry["question"] in seen:
+            if self.templates:
+                entry["metadata"]["template"] = dataset.task_indices[index]
+            if entry["question"] in seen or (self.templates and _split_of_numbers(entry) != split):
                 continue
             seen.add(entry["question"])
             yield first + index, entry
@@ -89,7 +111,10 @@ class GymTask(Task, frozen=True):
                 "lenrl has none of its own for it; choose another generator"
             )
         try:
-            return reasoning_gym.create_dataset(self.generator, seed=seed, size=size, **self.config)
+            dataset: Any = reasoning_gym.create_dataset(self.generator, seed=seed, size=size, **self.config)
+            if self.templates:
+                dataset.task_indices = _taking_turns(self.templates, size)
+            return dataset
         except (AssertionError, AttributeError, TypeError, ValueError) as error:
             raise BadInput(
                 f"task.config={self.config!r} is refused by generator {self.generator!r}: {error}; "
@@ -108,6 +133,25 @@ class GymTask(Task, frozen=True):
             answer=json.dumps(self._gold(entry), default=str),
             difficulty=grade if grade is None or isinstance(grade, str | int) else str(grade),
         )
+
+
+def _taking_turns(templates: tuple[int, ...], size: int) -> list[int]:
+    from reasoning_gym.arithmetic.gsm_symbolic.gsm_symbolic import (  # pyright: ignore[reportMissingImports]
+        tasks_ok,
+    )
+
+    if faulty := sorted(set(templates).difference(tasks_ok)):
+        raise BadInput(
+            f"task.templates: {faulty} are none of the {len(tasks_ok)} that reasoning-gym holds for right; choose of "
+            f"{', '.join(map(str, tasks_ok))}"
+        )
+    return [templates[index % len(templates)] for index in range(size)]
+
+
+def _split_of_numbers(entry: Mapping[str, Any]) -> str:
+    """The only split of a problem, by a hash of its template and the numbers in its question."""
+    numbers = re.findall(r"\d+(?:\.\d+)?", entry["question"])
+    return split_of(f"{entry['metadata']['template']}:{' '.join(numbers)}")
 
 
 def _with_tuples(value: Any) -> Any:

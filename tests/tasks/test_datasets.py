@@ -16,7 +16,7 @@ from lenrl.training.prepare import prepare
 from lenrl.verify.pool import Claim, Verifier
 from lenrl.verify.settings import VerifierSettings
 
-GENERATED = ("gym_letters", "gym_sums", "gym_symbolic")
+GENERATED = ("gsm_easy", "gsm_new", "gym_letters", "gym_sums", "gym_symbolic")
 
 # Name: rows with the columns of the data set, and the gold answers in them. Problems are made up.
 SHAPES = {
@@ -148,7 +148,14 @@ def verifier():
 
 
 def test_every_task_file_is_tested_here():
-    assert set(SHAPES) == set(group_choices("task")) - {"chain", "gym", "table", "mix", *GENERATED}
+    assert set(SHAPES) == set(group_choices("task")) - {
+        "algorithms",
+        "chain",
+        "gym",
+        "table",
+        "mix",
+        *GENERATED,
+    }
 
 
 @pytest.mark.parametrize("name", GENERATED)

@@ -73,6 +73,36 @@ def test_a_generator_is_evaluated_by_name():
     assert entry["fingerprint"]["verifier"]["kind"] == "gym"
 
 
+def test_chosen_templates_take_turns_and_splits_share_no_numbers():
+    task = GymTask(generator="gsm_symbolic", templates=(43, 31), difficulty="template", seed=3)
+    drawn = {split: task.problems(split, 40) for split in ("sft", "train", "dev", "test")}
+    numbers = {
+        split: {(p.difficulty, *re.findall(r"\d+", p.prompt)) for p in problems}
+        for split, problems in drawn.items()
+    }
+    assert all({p.difficulty for p in problems} == {43, 31} for problems in drawn.values())
+    assert not any(numbers[a] & numbers[b] for a in numbers for b in numbers if a < b)
+    assert drawn["test"] == task.problems("test", 60)[:40]
+    assert gym.score(json.loads(drawn["test"][0].answer)["entry"]["answer"], drawn["test"][0].answer) == (
+        True,
+        True,
+    )
+    assert "pencil" in "".join(p.prompt for p in drawn["train"])
+
+
+def test_templates_that_are_wrong_or_of_another_generator_are_refused():
+    with pytest.raises(BadInput, match=r"\[32\] are none of the 85 that reasoning-gym holds for right"):
+        GymTask(generator="gsm_symbolic", templates=(43, 32)).problems("test", 1)
+    for options in (
+        {"generator": "chain_sum", "templates": (43,)},
+        {"generator": "gsm_symbolic", "templates": (4, 4)},
+    ):
+        with pytest.raises(ValueError, match="templates"):
+            GymTask(**options)
+    with pytest.raises(ValueError, match="unknown"):
+        GymTask(generator="gsm_symbolic").problems("sft", 1)
+
+
 # --- nothing that a model or a file wrote is evaluated, and nothing pays that answers no question
 
 
