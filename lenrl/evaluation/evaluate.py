@@ -29,6 +29,7 @@ from lenrl.evaluation.results import (
     describe,
     mark_front,
     pairs,
+    reach_of,
     warnings,
 )
 from lenrl.evaluation.settings import EvalSettings
@@ -189,6 +190,7 @@ class _Bench:
         return results, {
             **describe(results, budget, settings.vote_width or measures.VOTE_WIDTH),
             **source,
+            **reach_of(results, self.task),
             "task": _task_name(self.task),
             "split": settings.split,
             "verifier": {name: count - before[name] for name, count in self.verifier.counts.items()},

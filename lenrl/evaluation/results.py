@@ -15,7 +15,7 @@ from lenrl.evaluation.fingerprint import unlike
 from lenrl.generation.base import Completion, Decoding
 from lenrl.measures.format import Figures, named
 from lenrl.rollouts import Verdict
-from lenrl.tasks import Problem, by_part
+from lenrl.tasks import Problem, Task, by_part
 from lenrl.verify.math.normalize import key
 
 WIDE = 0.05  # half width of an accuracy's interval; above, two settings of a method can't be told apart
@@ -138,6 +138,14 @@ def _by_length(results: ModelResults, grades: Mapping[Any, Sequence[int]]) -> Fi
     return figures
 
 
+def reach_of(results: ModelResults, task: Task) -> Figures:
+    """The block `reach`, where the task says up to which length was trained; a problem's difficulty is its length."""
+    if (train_max := getattr(task, "train_max", None)) is None:
+        return {}
+    lengths = [problem.difficulty for problem in results.problems]
+    return {"reach": measures.reach(results.correct_PS, results.tokens_PS, lengths, train_max)}
+
+
 def _headline(correct_PS: np.ndarray, tokens_PS: np.ndarray) -> Figures:
     accuracy, tokens = measures.accuracy(correct_PS), measures.mean_tokens(tokens_PS)
     return named("accuracy", accuracy) | named("tokens_mean", tokens)
@@ -207,9 +215,20 @@ def pairs(measured: Sequence[tuple[ModelResults, Figures]], seed: int) -> Iterat
             **named("tokens_ratio", comparison.tokens_ratio),
             "aes": comparison.aes,
             "aes_weights": {"rise": measures.AES_RISE, "fall": measures.AES_FALL},
+            **_reach_lost(base, results, entry),
             **named("over_controls", _lead(measured, base, results, entry, seed)),
             "differs": unlike(base_entry["fingerprint"], entry["fingerprint"]),
         }
+
+
+def _reach_lost(base: ModelResults, results: ModelResults, entry: Figures) -> Figures:
+    if "reach" not in entry:
+        return {}
+    (first, second), lengths = (
+        [(r.correct_PS, r.tokens_PS) for r in (base, results)],
+        [p.difficulty for p in base.problems],
+    )
+    return {"reach": measures.reach_lost(first, second, lengths, entry["reach"]["train_max"])}
 
 
 def _lead(

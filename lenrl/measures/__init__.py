@@ -13,6 +13,7 @@ from lenrl.measures.intervals import Estimate, accuracy, mean_tokens
 from lenrl.measures.length_curve import LEAST_SAMPLES, at_fixed_problem, by_length
 from lenrl.measures.lengths import loops, prompt_lengths
 from lenrl.measures.paired import AES_FALL, AES_RISE, Comparison, aes, compare
+from lenrl.measures.reach import reach, reach_lost
 from lenrl.measures.samples import pass_at_k, percentile, tokens_by_verdict
 from lenrl.measures.vote import (
     VOTE_WIDTH,

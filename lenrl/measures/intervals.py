@@ -70,3 +70,9 @@ def mean_interval(means_P: Array) -> Estimate:
         return Estimate(mean, max(0.0, mean - t * error), mean + t * error)
     low, high = (3 / skew * (np.cbrt(1 + skew * (z - skew / 6)) - 1) for z in (t, -t))
     return Estimate(mean, max(0.0, mean - float(low) * error), mean - float(high) * error)
+
+
+def of_resamples(values_R: Array) -> Estimate:
+    """The first value, with the interval of the others, which are those of bootstrap samples."""
+    value, (low, high) = float(values_R[0]), np.nanpercentile(values_R[1:], [2.5, 97.5])
+    return Estimate(value, min(value, float(low)), max(value, float(high)))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lenrl.measures.arrays import Array, table
-from lenrl.measures.intervals import Estimate
+from lenrl.measures.intervals import Estimate, of_resamples
 
 RESAMPLES = 1000
 LEAST_SAMPLES = 4  # a prompt; with fewer nothing can be said at a fixed problem
@@ -96,8 +96,8 @@ def at_fixed_problem(
     )
     weight_RP = np.random.default_rng(seed).multinomial(P, np.full(P, 1 / P), RESAMPLES)
     xy, xx, yy, wrong, right = (np.vstack([np.ones(P, dtype=int), weight_RP]) @ sums_P5).T
-    correlation = _estimate(xy / np.sqrt(xx * yy)) if xx[0] > 0 else None
-    return {"r_length": correlation, "icr": _estimate(wrong / right)}
+    correlation = of_resamples(xy / np.sqrt(xx * yy)) if xx[0] > 0 else None
+    return {"r_length": correlation, "icr": of_resamples(wrong / right)}
 
 
 def _edges(tokens_N: Array) -> list[float]:
@@ -129,8 +129,3 @@ def _centred(values_PS: Array, known_PS: Array) -> Array:
     """Known values minus their prompt's mean, 0 elsewhere."""
     mean_P1 = (values_PS * known_PS).sum(1, keepdims=True) / known_PS.sum(1, keepdims=True)
     return np.where(known_PS, values_PS - mean_P1, 0.0)
-
-
-def _estimate(values_R: Array) -> Estimate:
-    value, (low, high) = float(values_R[0]), np.nanpercentile(values_R[1:], [2.5, 97.5])
-    return Estimate(value, min(value, float(low)), max(value, float(high)))

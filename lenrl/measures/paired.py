@@ -62,6 +62,19 @@ def accuracy_difference(
         rng: of the resampling.
         level: of the interval, a share.
     """
+    both = resampled_difference(base_PS, model_PS, rng)
+    if both is None:
+        return None
+    value, means_R = both
+    tail = 50 * (1 - level)
+    low, high = np.percentile(means_R, [tail, 100 - tail])
+    return Estimate(value, max(-1.0, min(value, float(low))), min(1.0, max(value, float(high))))
+
+
+def resampled_difference(
+    base_PS: Array, model_PS: Array, rng: np.random.Generator
+) -> tuple[float, Array] | None:
+    """The difference of `accuracy_difference`, and those of its bootstrap samples."""
     if len(base_PS) != len(model_PS):
         raise ValueError(
             f"{len(base_PS)} prompts against {len(model_PS)}: a paired comparison needs the same prompts"
@@ -73,11 +86,7 @@ def accuracy_difference(
     model, samples = prompt_means(model_PS[known])
     diff = model - base
     pseudo = math.sqrt(0.5 / samples)
-    means = _resampled(rng, np.concatenate([diff, [pseudo, -pseudo]]))
-    tail = 50 * (1 - level)
-    low, high = np.percentile(means, [tail, 100 - tail])
-    value = float(diff.mean())
-    return Estimate(value, max(-1.0, min(value, float(low))), min(1.0, max(value, float(high))))
+    return float(diff.mean()), _resampled(rng, np.concatenate([diff, [pseudo, -pseudo]]))
 
 
 def aes(

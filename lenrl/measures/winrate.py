@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lenrl.measures.arrays import Array
-from lenrl.measures.intervals import Estimate
+from lenrl.measures.intervals import Estimate, of_resamples
 
 RESAMPLES = 1000
 RIDGE = 0.01  # of both weights (C = 100 in scikit-learn's terms): finite where one side always wins
@@ -46,11 +46,11 @@ def win_rate(preference_P: ArrayLike, length_P: ArrayLike, other_P: ArrayLike, s
     sd = float(difference.std(ddof=1)) if P > 1 else 0.0
     counts = np.random.default_rng(seed).multinomial(P, np.full(P, 1 / P), RESAMPLES).astype(np.float64)
     counts = np.vstack([np.ones(P), counts])  # the data themselves first
-    raw = _estimate(counts @ preference / P)
+    raw = of_resamples(counts @ preference / P)
     if sd == 0:
         return WinRate(raw, None if difference[0] else raw)
     constants = _constants(counts, preference, np.tanh(difference / sd))
-    return WinRate(raw, _estimate(1 / (1 + np.exp(-constants))))
+    return WinRate(raw, of_resamples(1 / (1 + np.exp(-constants))))
 
 
 def _constants(counts_BP: Array, preference_P: Array, term_P: Array) -> Array:
@@ -68,9 +68,3 @@ def _constants(counts_BP: Array, preference_P: Array, term_P: Array) -> Array:
         if np.abs(step).max() < 1e-9:
             break
     return weights[:, 0]
-
-
-def _estimate(values_B: Array) -> Estimate:
-    low, high = np.percentile(values_B[1:], [2.5, 97.5])
-    value = float(values_B[0])
-    return Estimate(value, min(value, float(low)), max(value, float(high)))

@@ -19,7 +19,14 @@ from lenrl.files import read_json, write_json
 from lenrl.measures.format import Evaluation, Figures
 from lenrl.monitors import artifacts as tracked
 from lenrl.report import page
-from lenrl.report.tables import before_after, before_after_table, models_table, more_table, pairs_table
+from lenrl.report.tables import (
+    before_after,
+    before_after_table,
+    models_table,
+    more_table,
+    pairs_table,
+    reach_table,
+)
 from lenrl.tasks import Task
 from lenrl.terminal import Terminal
 from lenrl.training.run_info import task_of
@@ -90,6 +97,8 @@ def show(result: Evaluation, console: Console, out_dir: Path | None = None) -> N
     """Print an evaluation: models, pairs, warnings, the files' folder."""
     console.print(models_table(result["models"]))
     console.print(more_table(result["models"]))
+    if "reach" in result["models"][0]:
+        console.print(reach_table(result["models"]))
     if result["pairs"]:
         console.print(pairs_table(result["pairs"]))
     _print_warnings(result, console)

@@ -73,6 +73,19 @@ def more_table(entries: Sequence[Figures]) -> Table:
     return table
 
 
+def reach_table(entries: Sequence[Figures]) -> Table:
+    """A line each model and decoding: accuracy up to the longest trained length and beyond it, the longest solved."""
+    title = Text(f"Trained up to length {entries[0]['reach']['train_max']}; the longest that is still solved")
+    table = _table(title, "model", ("accuracy to there", "beyond", "9 in 10", "1 in 2", "growth"))
+    for entry in entries:
+        found = entry["reach"]
+        cells = [_cell(found[n]["accuracy"], found[n]["accuracy_ci95"], share) for n in ("inside", "outside")]
+        shown = {"reach_90": "{:.0f}", "reach_50": "{:.0f}", "growth": "{:.2f}"}
+        cells += [_cell(found[n], found[f"{n}_ci95"], form.format) for n, form in shown.items()]
+        table.add_row(Text(f"{entry['model']}\n{decoding_name(entry)}"), *cells)
+    return table
+
+
 def pairs_table(pairs: Sequence[Figures]) -> Table:
     """A line each pair: difference of accuracy in points, ratio of tokens, AES."""
     weights = pairs[0]["aes_weights"]

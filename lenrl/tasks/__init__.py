@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from lenrl import plugins
 from lenrl.errors import BadInput, explain
+from lenrl.tasks.algorithms import AlgorithmsTask
 from lenrl.tasks.base import SPLITS, Task, digest
 from lenrl.tasks.chain import ChainTask
 from lenrl.tasks.gym import GymTask
@@ -16,7 +17,13 @@ from lenrl.tasks.problem import Problem
 from lenrl.tasks.prompts import encode, messages, render, think_prefilled
 from lenrl.tasks.table import SUFFIXES, TableTask
 
-TASKS: dict[str, type[Task]] = {"chain": ChainTask, "table": TableTask, "gym": GymTask, "mix": MixTask}
+TASKS: dict[str, type[Task]] = {
+    "chain": ChainTask,
+    "table": TableTask,
+    "gym": GymTask,
+    "mix": MixTask,
+    "algorithms": AlgorithmsTask,
+}
 
 
 def build(spec: Mapping[str, Any] | str) -> Task:

@@ -78,7 +78,7 @@ class ChainTask(Task, frozen=True):
         if count < 0:
             raise ValueError(f"count={count} is negative; ask for 0 or more problems")
         lengths = self.operands or range(self.min_operands, self.max_operands + 1)
-        drawn = list(itertools.islice(_alternate([_texts(n, split, self.seed) for n in lengths]), count))
+        drawn = list(itertools.islice(alternate([_texts(n, split, self.seed) for n in lengths]), count))
         if len(drawn) < count:
             raise ValueError(
                 f"count={count} problems asked of split {split!r}, but only {len(drawn)} exist with "
@@ -174,7 +174,7 @@ def _texts(operands: int, split: str, seed: int) -> Iterator[str]:
     yield from rest
 
 
-def _alternate(streams: list[Iterator[str]]) -> Iterator[str]:
+def alternate(streams: list[Iterator[str]]) -> Iterator[str]:
     """One element of each stream in turn, until all are exhausted."""
     while streams:
         alive = []
