@@ -61,7 +61,7 @@ class Teaching:
     lora: bool
 
 
-TEACHING = {"nothing": Teaching(32, 600, 3e-3, 25, False), "smollm2": Teaching(4, 600, 8e-4, 5, True)}
+TEACHING = {"nothing": Teaching(32, 600, 3e-3, 25, False), "smollm2": Teaching(4, 40, 8e-4, 5, True)}
 
 
 def wordy(question: str, solution: str, words: Words, rng: random.Random) -> str:
@@ -118,10 +118,9 @@ def taught(count: int, words: Words, templates: Sequence[int]) -> Iterator[tuple
 
 def from_nothing(texts: list[str], width: int, layers: int) -> tuple[Any, Any]:
     """A model of the architecture of the embedded one and its tokenizer, which knows the words of the texts."""
-    import torch
-    from make_tiny_model import CHAT_TEMPLATE, END, END_ID, PAD, PAD_ID, ROLES, WORDS
+    from make_tiny_model import CHAT_TEMPLATE, END, PAD, ROLES, WORDS
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+    from transformers import PreTrainedTokenizerFast
 
     core = Tokenizer(models.BPE())
     pieces = [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
@@ -140,6 +139,15 @@ def from_nothing(texts: list[str], width: int, layers: int) -> tuple[Any, Any]:
         clean_up_tokenization_spaces=False, model_max_length=1024,
     )  # fmt: skip
     tokenizer.chat_template = CHAT_TEMPLATE
+    return blank_model(tokenizer, width, layers), tokenizer
+
+
+def blank_model(tokenizer: Any, width: int, layers: int) -> Any:
+    """A model of the embedded one's architecture that knows nothing yet."""
+    import torch
+    from make_tiny_model import END_ID, PAD_ID
+    from transformers import GenerationConfig, Qwen3Config, Qwen3ForCausalLM
+
     torch.manual_seed(0)
     config = Qwen3Config(
         vocab_size=len(tokenizer), hidden_size=width, intermediate_size=3 * width, num_hidden_layers=layers,
@@ -153,7 +161,7 @@ def from_nothing(texts: list[str], width: int, layers: int) -> tuple[Any, Any]:
     model.generation_config = GenerationConfig(
         do_sample=True, temperature=1.0, top_k=0, top_p=1.0, eos_token_id=END_ID, pad_token_id=PAD_ID
     )
-    return model, tokenizer
+    return model
 
 
 def smollm2() -> tuple[Any, Any]:
@@ -197,7 +205,7 @@ def fine_tune(
         learning_rate=teaching.learning_rate, lr_scheduler_type="cosine", warmup_steps=0.05, adam_beta2=0.98,
         max_length=512, train_sampling_strategy="group_by_length", save_steps=teaching.save_steps, save_total_limit=1,
         logging_steps=teaching.save_steps, report_to=[], disable_tqdm=True, use_cpu=True, seed=0, bf16=False,
-        gradient_checkpointing=False,
+        activation_checkpointing=False,
     )  # fmt: skip
     lora = LoraConfig(r=32, lora_alpha=64, target_modules="all-linear", task_type="CAUSAL_LM")
     generation = model.generation_config
@@ -234,8 +242,8 @@ def main() -> None:
         return
     teaching = TEACHING[options.base]
     words = Words(*map(_share, (options.detour, options.check, options.second)))
-    keep_options(out.with_suffix(".sft"), {**vars(options), "out": str(out)})
     updates = options.updates or teaching.updates
+    keep_options(out.with_suffix(".sft"), {**vars(options), "out": str(out), "updates": updates})
     pairs = list(taught(updates * teaching.batch, words, options.templates))
     if options.base == "nothing":
         model, tokenizer = from_nothing(

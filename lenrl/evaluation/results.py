@@ -55,6 +55,11 @@ class ModelResults:
         return np.array([c.paid for c in self.completions], dtype=float).reshape(len(self.problems), -1)
 
     @property
+    def length_P(self) -> np.ndarray:
+        """Lengths of the problems' inputs, of a task whose difficulty they are."""
+        return np.array([int(problem.difficulty or 0) for problem in self.problems])
+
+    @property
     def truncated_PS(self) -> np.ndarray:
         """Cut by the cap, (P, S)."""
         return np.array([c.truncated for c in self.completions]).reshape(len(self.problems), -1)
@@ -142,8 +147,7 @@ def reach_of(results: ModelResults, task: Task) -> Figures:
     """The block `reach`, where the task says up to which length was trained; a problem's difficulty is its length."""
     if (train_max := getattr(task, "train_max", None)) is None:
         return {}
-    lengths = [problem.difficulty for problem in results.problems]
-    return {"reach": measures.reach(results.correct_PS, results.tokens_PS, lengths, train_max)}
+    return {"reach": measures.reach(results.correct_PS, results.tokens_PS, results.length_P, train_max)}
 
 
 def _headline(correct_PS: np.ndarray, tokens_PS: np.ndarray) -> Figures:
@@ -224,11 +228,8 @@ def pairs(measured: Sequence[tuple[ModelResults, Figures]], seed: int) -> Iterat
 def _reach_lost(base: ModelResults, results: ModelResults, entry: Figures) -> Figures:
     if "reach" not in entry:
         return {}
-    (first, second), lengths = (
-        [(r.correct_PS, r.tokens_PS) for r in (base, results)],
-        [p.difficulty for p in base.problems],
-    )
-    return {"reach": measures.reach_lost(first, second, lengths, entry["reach"]["train_max"])}
+    first, second = ((r.correct_PS, r.tokens_PS) for r in (base, results))
+    return {"reach": measures.reach_lost(first, second, base.length_P, entry["reach"]["train_max"])}
 
 
 def _lead(

@@ -8,12 +8,14 @@ import hashlib
 import itertools
 import random
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from lenrl.tasks.base import SPLITS, Task
 from lenrl.tasks.problem import Problem
+
+T = TypeVar("T")
 
 DIGITS = "0123456789"
 OPERATORS = "+-*"
@@ -174,7 +176,7 @@ def _texts(operands: int, split: str, seed: int) -> Iterator[str]:
     yield from rest
 
 
-def alternate(streams: list[Iterator[str]]) -> Iterator[str]:
+def alternate(streams: list[Iterator[T]]) -> Iterator[T]:
     """One element of each stream in turn, until all are exhausted."""
     while streams:
         alive = []
