@@ -23,7 +23,9 @@ from lenrl.verdicts import StepScore, Verdict
 
 __all__ = ["READABLE", "NotCarried", "Readable", "RewardResult", "Rollouts", "StepScore", "Verdict"]
 
-Readable = Literal["prompt", "text", "token_ids", "answer", "gold", "steps", "logps"]
+Readable = Literal[
+    "prompt", "text", "token_ids", "answer", "gold", "steps", "step_numbers", "logps", "teacher_logps"
+]
 """Parts of the record that are carried only where a strategy's `reads` names them: they cost memory and time."""
 
 READABLE: tuple[str, ...] = get_args(Readable)
@@ -40,8 +42,8 @@ class Rollouts:
     Strategies read it and never write to it. `columns` holds what a budget gave a row or what the data
     says of it (`target`, `lo`, `hi`, `level`, `mode`, ...): nested tuples (P, G) of plain values.
     `carried` holds, by its name in `READABLE`, what the strategies' `reads` name, of the kept part of each completion;
-    it is read through the properties `prompt_P`, `gold_P`, `text_PG`, `token_ids_PG`, `answer_PG`, `steps_PG` and
-    `logp_PGT`, which raise `NotCarried` for what nobody has declared.
+    it is read through the properties `prompt_P`, `gold_P`, `text_PG`, `token_ids_PG`, `answer_PG`, `steps_PG`,
+    `step_PGT`, `logp_PGT` and `teacher_logp_PGT`, which raise `NotCarried` for what nobody has declared.
     """
 
     prompt_ids: tuple[str, ...]  # P, stable across epochs and processes
@@ -151,6 +153,20 @@ class Rollouts:
     def logp_PGT(self) -> Tensor:
         """float32 (P, G, T): log-probs of the tokens under the sampling policy, T the longest; NaN past `length_PG`."""
         return self._read("logps")
+
+    @property
+    def step_PGT(self) -> Tensor:
+        """int16 (P, G, T): number of each token's step of thinking, from 0; -1 outside and past `length_PG`.
+
+        A step ends where the advantage's `step_end` does; a completion that is cut keeps the numbers of its kept part.
+        """
+        return self._read("step_numbers")
+
+    @property
+    def teacher_logp_PGT(self) -> Tensor:
+        """float32 (P, G, T): log-probs of the tokens under the advantage's teacher, at temperature 1; NaN past
+        `length_PG`, and in completions that do not fit the teacher's context."""
+        return self._read("teacher_logps")
 
     def _read(self, name: Readable) -> Any:
         if name not in self.carried:

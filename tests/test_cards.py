@@ -32,6 +32,9 @@ GIVEN = (
     "effort",
     "truncated",
     "mean_logp",
+    "logps",
+    "step_numbers",
+    "teacher_logps",
     "formatted",
 )  # a row's inputs apart from its verdict
 RESULTS = {"kept": "length", "verdict": "correct"} | {

@@ -18,6 +18,7 @@ from lenrl.training.prepare import CheckedRun
 
 ACCURACIES = (1.0, 0.75, 0.5, 0.25)  # of the groups
 MEAN_LOGP = -0.5  # of every completion
+MADE_UP_STEPS = 10  # of thinking, in every completion
 
 
 def penalty(
@@ -86,6 +87,8 @@ def _row(
             token_ids=lambda: completion.token_ids,
             answer=lambda: answer,
             steps=lambda: (score,),
+            step_numbers=lambda: [i * MADE_UP_STEPS // length for i in range(length)],
             logps=lambda: [MEAN_LOGP] * length,
+            teacher_logps=lambda: [MEAN_LOGP] * length,
         ),
     )

@@ -53,6 +53,12 @@ class LoggedRow(BaseModel):
     extracted: str | None = Field(None, description="a string, or null where the completion gives no answer")
     token_ids: Listed[Tokens] | None = Field(None, description="a list of `length` token ids")
     logps: Listed[float] | None = Field(None, description="a list of `length` numbers")
+    step_numbers: Listed[Annotated[int, Field(ge=-1)]] | None = Field(
+        None, description="a list of `length` numbers of steps, -1 outside of thinking"
+    )
+    teacher_logps: Listed[float | None] | None = Field(
+        None, description="a list of `length` numbers or nulls"
+    )
     steps: Listed[Step] | None = Field(
         None, description="a list of [score, tokens up to the step's end], ends rising"
     )
@@ -60,7 +66,7 @@ class LoggedRow(BaseModel):
     @model_validator(mode="after")
     def _fits(self) -> LoggedRow:
         """A value a token; steps inside the completion."""
-        for name in ("token_ids", "logps"):
+        for name in ("token_ids", "logps", "step_numbers", "teacher_logps"):
             values = getattr(self, name)
             if values is not None and len(values) != self.length:
                 raise ValueError(f"field {name!r} has {len(values)} values, and `length` is {self.length}")

@@ -200,7 +200,11 @@ def _row(
             token_ids=lambda: (logged.token_ids or ())[:length],
             answer=lambda: verdict.answer,
             steps=lambda: tuple(StepScore(*step) for step in logged.steps or () if step[1] <= length),
+            step_numbers=lambda: (logged.step_numbers or ())[:length],
             logps=lambda: (logged.logps or ())[:length],
+            teacher_logps=lambda: [
+                math.nan if n is None else n for n in (logged.teacher_logps or ())[:length]
+            ],
         ),
     )
 

@@ -212,6 +212,11 @@ class Advantage(Strategy):
     scales_by_group_std: ClassVar[bool] = False
     reads_token_rewards: ClassVar[bool] = False  # reads `RewardResult.token_PGT`, and not the totals alone
 
+    @property
+    def step_end(self) -> str:
+        """Text that ends a step of thinking, where `reads` names `step_numbers`."""
+        return "\n\n"
+
     @abc.abstractmethod
     def __call__(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         """float64 (P, G) or (P, G, T); rows that are not valid get 0."""

@@ -24,8 +24,7 @@ def copied(rollouts: Rollouts, strategy: Strategy) -> Rollouts:
     }
     parts = {name: part_PG.clone() for name, part_PG in rollouts.parts.items()}
     carried = {name: value for name, value in rollouts.carried.items() if name in strategy.reads}
-    if "logps" in carried:
-        carried["logps"] = carried["logps"].clone()
+    carried |= {name: value.clone() for name, value in carried.items() if isinstance(value, Tensor)}
     return rollouts.with_(**tensors, columns=columns, parts=parts, carried=carried)
 
 

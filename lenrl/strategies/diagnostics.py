@@ -12,7 +12,9 @@ AS_LONG = {
     "text",
     "token_ids",
     "steps",
+    "step_numbers",
     "logps",
+    "teacher_logps",
 }  # of `READABLE`: what a completion of another length has more of
 
 
@@ -65,24 +67,24 @@ def parts_cancel(reward: RewardResult, moved_PG: Tensor) -> float | None:
 def penalty_figures(
     method: Method, advantage: Tensor, reward: RewardResult, rollouts: Rollouts
 ) -> dict[str, float | None]:
-    """`penalty_leverage` and `penalty_idle`, None for rewards of tokens, whose places other lengths would not have.
+    """`penalty_leverage` and `penalty_idle`, None for rewards or advantages of tokens, which other lengths lack.
 
     Lengths are replaced in the record, and its rewards and advantages computed anew. The cut is not repeated, verdicts
-    stay as they are, advantages a token are averaged over each completion first.
+    stay as they are.
 
     `penalty_leverage`: mean absolute change of the advantages when every length is taken as its group's mean. 0:
     lengths do not matter to this method on this batch. `penalty_idle`: of the groups in which lengths of 1 and L_max in
     turn would matter, the share in which those that there are do not; None: in none, or a strategy reads texts or
     tokens, which would not be as long.
     """
-    if reward.token_PGT is not None:
+    if reward.token_PGT is not None or advantage.dim() > 2:
         return {"penalty_leverage": None, "penalty_idle": None}
     everything = torch.ones_like(rollouts.length_PG, dtype=torch.bool)
     mean_PG = groups.mean(rollouts.tokens_PG, everything).expand(rollouts.P, rollouts.G)
     level_PG = _with_lengths(method, rollouts, mean_PG)
-    change_PG = (groups.token_mean(advantage, rollouts.length_PG) - level_PG).abs()
+    change_PG = (advantage - level_PG).abs()
     leverage = change_PG.mean().item()
-    if advantage.dim() > 2 or AS_LONG & set(method.reads):
+    if AS_LONG & set(method.reads):
         return {"penalty_leverage": leverage, "penalty_idle": None}
     # In turn among the right ones and among the others, so that a single one is long.
     places = torch.where(rollouts.right_PG, rollouts.right_PG.cumsum(1), (~rollouts.right_PG).cumsum(1))

@@ -338,11 +338,12 @@ class Method:
                 "gives none; choose budget=curriculum or budget=column"
             )
         for slot, strategy in self.slots.items():
-            if slot in ("budget", "truncation", "reward") and "logps" in strategy.reads:
-                faults.append(
-                    f"{slot} {strategy.name!r} reads 'logps', which are known once rewards have been given; only an "
-                    "advantage can read them"
-                )
+            for name in {"logps", "teacher_logps"}.intersection(strategy.reads):
+                if slot in ("budget", "truncation", "reward"):
+                    faults.append(
+                        f"{slot} {strategy.name!r} reads {name!r}, which are known once rewards have been given; only "
+                        "an advantage can read them"
+                    )
         if known.columns is not None:
             faults += [
                 f"{function.place} reads the column {name!r}; the data has {sorted(known.columns)} and `answer`"

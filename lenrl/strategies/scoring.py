@@ -31,6 +31,13 @@ Carried = (
     tuple[Any, ...] | Tensor
 )  # P values of prompts, (P, G) nested ones of completions, (P, G, T) of tokens
 OF_PROMPTS = ("prompt", "gold")  # of `READABLE`: a value a prompt
+OF_TOKENS: dict[
+    str, tuple[torch.dtype, float]
+] = {  # tensors (P, G, T), and what fills them past the kept tokens
+    "logps": (torch.float32, float("nan")),
+    "teacher_logps": (torch.float32, float("nan")),
+    "step_numbers": (torch.int16, -1),
+}
 
 NAN = float("nan")
 
@@ -79,9 +86,10 @@ def build_rollouts(rows: Sequence[Row], num_generations: int, max_length: int, s
         return torch.tensor(values, dtype=dtype).reshape(len(groups), num_generations)
 
     def nested(name: str) -> Carried:
-        if name == "logps":
-            values = [torch.tensor(row.carried[name], dtype=torch.float32) for row in rows]
-            return pad_sequence(values, batch_first=True, padding_value=NAN).unflatten(0, length_PG.shape)
+        if name in OF_TOKENS:
+            dtype, fill = OF_TOKENS[name]
+            values = [torch.tensor(row.carried[name], dtype=dtype) for row in rows]
+            return pad_sequence(values, batch_first=True, padding_value=fill).unflatten(0, length_PG.shape)
         table = tuple(tuple(row.carried[name] for row in group) for group in groups)
         return tuple(row[0] for row in table) if name in OF_PROMPTS else table
 
@@ -163,7 +171,7 @@ def cut(rollouts: Rollouts, kept_PG: Tensor, judge: Judge, *, caps: bool) -> Rol
         if name in OF_PROMPTS:
             return table
         if isinstance(table, Tensor):
-            return table.masked_fill(~inside(kept_PG, table.shape[2]), NAN)
+            return table.masked_fill(~inside(kept_PG, table.shape[2]), OF_TOKENS[name][1])
         flat = [value for group in table for value in group]
         for i, row in zip(rows, again, strict=True):
             flat[i] = row.carried[name]

@@ -13,6 +13,7 @@ from lenrl.generation.choice import TokenRule
 from lenrl.generation.decoder import PromptRow
 from lenrl.generation.noise import rollout_keys
 from lenrl.generation.sampling import completion_text, sample_rows
+from lenrl.generation.thinking_steps import ThinkingSteps
 from lenrl.generation.token_ends import token_ends
 from lenrl.monitors.local import LocalMonitor
 from lenrl.rollouts import RewardResult, Rollouts, StepScore, Verdict
@@ -64,6 +65,7 @@ class RolloutScoring:
 
     def __post_init__(self) -> None:
         self.zeros = ZeroRewards(self.method)
+        self._thinking = ThinkingSteps(self.problem_set.prompts.tokenizer, self.method.advantage.step_end)
 
     @property
     def method(self) -> Method:
@@ -229,6 +231,7 @@ class RolloutScoring:
                 token_ids=lambda: tuple(ids),
                 answer=lambda: verdict.answer,
                 steps=steps,
+                step_numbers=lambda: self._thinking.of(ids),
             ),
         )
 

@@ -37,6 +37,7 @@ BATCHES = {
     "shorter_better_r1_distill_qwen_7b": (128, 8, 8),
     "smart_thinker_r1_distill_qwen_1_5b": (64, 8, 4),
     "lead_dynamic_r1_distill_qwen_1_5b": (128, 8, 8),
+    "sas_deepscaler_1_5b": (128, 8, 2),
 }
 
 # Sets that the paper names, of which recipes/task/ has a file, by method.

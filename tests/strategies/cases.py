@@ -9,6 +9,7 @@ from torch import Tensor
 from lenrl.rollouts import Rollouts
 from lenrl.strategies.columns import LEVELS, MODES
 from lenrl.strategies.examples import groups
+from lenrl.strategies.groups import inside
 
 MAX_LENGTH = 4096
 NEUTRAL = {  # each slot's choice that does nothing of its own
@@ -63,6 +64,17 @@ def batches(draw: st.DrawFn, uniform: bool = False, known: bool = False) -> Roll
         values = torch.zeros(p, g, dtype=torch.int64) if uniform else pick(0, len(among))
         return tuple(tuple(among[i] for i in row) for row in values.tolist())
 
+    def of_tokens(fill: float, low: float, high: float) -> Tensor:
+        """Values of the kept tokens of each completion; all the lowest where rows are alike."""
+        width = int(length.max())
+        values = low + (high - low) * torch.rand(p, g, width, generator=noise) * (not uniform)
+        return values.masked_fill(~inside(length, width), fill)
+
+    carried = {
+        "logps": of_tokens(float("nan"), -3, 0),
+        "teacher_logps": of_tokens(float("nan"), -3, 0),
+        "step_numbers": of_tokens(-1, -1, 5).ceil().to(torch.int16),
+    }
     lo = 500 if uniform else int(pick(1, 2000)[0, 0])
     return groups(
         length.tolist(),
@@ -75,6 +87,7 @@ def batches(draw: st.DrawFn, uniform: bool = False, known: bool = False) -> Roll
         grade_PG=grade,
         budget_PG=torch.full((p, g), 900.0).double(),
         mean_logp_PG=-5 * torch.rand(p, g, generator=noise).double(),
+        carried=carried,
         columns={
             "target": ((1200,) * g,) * p,
             "lo": ((lo,) * g,) * p,
@@ -100,7 +113,12 @@ def taken(batch: Rollouts, prompts: list[int] | None = None, order: Tensor | Non
         name: tuple(tuple(table[p][g] for g in rows[i].tolist()) for i, p in enumerate(chosen))
         for name, table in batch.columns.items()
     }
-    return batch.with_(prompt_ids=tuple(batch.prompt_ids[p] for p in chosen), columns=columns, **tensors)
+    carried = {
+        name: value[chosen].gather(1, rows[..., None].expand(-1, -1, value.shape[2]))
+        for name, value in batch.carried.items()
+    }
+    ids = tuple(batch.prompt_ids[p] for p in chosen)
+    return batch.with_(prompt_ids=ids, columns=columns, carried=carried, **tensors)
 
 
 def frozen(batch: Rollouts) -> list[Tensor]:

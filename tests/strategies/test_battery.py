@@ -36,9 +36,9 @@ def make(slot: str, name: str):
 
 
 def apply(rule: Strategy, batch: Rollouts) -> torch.Tensor:
-    """What a rule gives the rows of a batch; advantages of the 0/1 reward."""
+    """What a rule gives the rows of a batch; advantages of the 0/1 reward, of tokens their mean."""
     if rule.slot == "advantage":
-        return rule(RewardResult(batch.correct_PG.clone()), batch)  # type: ignore[operator]
+        return groups.token_mean(rule(RewardResult(batch.correct_PG.clone()), batch), batch.length_PG)  # type: ignore[operator]
     given_ = rule(batch)  # type: ignore[operator]
     return as_reward(given_).total_PG if isinstance(rule, Reward) else given_
 
@@ -233,9 +233,11 @@ def test_advantage(name: str, batch: Rollouts, seed: int, plain: bool) -> None:
     else:
         order = torch.stack([torch.randperm(batch.G, generator=noise) for _ in range(batch.P)])
         parts = {part: value.gather(1, order) for part, value in reward.parts.items()}
-        moved = rule(RewardResult(total.gather(1, order), parts), taken(batch, order=order))
+        other = taken(batch, order=order)
+        moved = groups.token_mean(rule(RewardResult(total.gather(1, order), parts), other), other.length_PG)
         if "permute_completions" not in rule.declares:
-            assert close(moved, pushed.gather(1, order)), "parts and rows go apart"
+            expected = groups.token_mean(pushed, batch.length_PG).gather(1, order)
+            assert close(moved, expected), "parts and rows go apart"
 
 
 @pytest.mark.parametrize("name", names("advantage"))

@@ -32,6 +32,38 @@ HALF_RIGHT = groups([[800, 1000, 1100, 1300, 2500, 3000]], [[1, 1, 1, 1, 0, 0]])
 ALL_RIGHT = groups([[1000, 2000, 3000, 4000]], [[1, 1, 1, 1]])
 
 
+def confident(n: int, *, right: float) -> Rollouts:
+    """Two completions of n steps of one token each, the later the surer, and an answer of one token."""
+    steps = torch.tensor([[[*range(n), -1]] * 2])
+    logps = torch.tensor([[[*(0.1 * i - 3 for i in range(n)), 0.0]] * 2])
+    return groups([[n + 1] * 2], [[right, 1 - right]], carried={"step_numbers": steps, "logps": logps})
+
+
+@pytest.mark.parametrize(
+    ("options", "n", "right", "wrong"),
+    [
+        ({}, 10, [0, 1, 2], [7, 8, 9]),
+        ({"ratio": 0.5}, 3, [0, 1], [2]),
+        ({"ratio": 1}, 3, [0, 1], [0, 1, 2]),
+        ({"ratio": 0}, 3, [], []),
+        ({"apply": "correct"}, 10, [0, 1, 2], []),
+        ({"apply": "wrong"}, 10, [], [7, 8, 9]),
+        (
+            {"rank": "std"},
+            10,
+            [0, 1, 2],
+            [0, 1, 2],
+        ),  # steps of one token deviate by 0: the earlier ones first
+        ({}, 1, [], []),
+    ],
+)
+def test_sas_loses_steps(options: dict, n: int, right: list[int], wrong: list[int]) -> None:
+    batch = confident(n, right=1)
+    advantage = made("advantage", "sas", options)(RewardResult(batch.correct_PG), batch)[0]
+    assert [row.eq(0).nonzero().flatten().tolist() for row in advantage] == [right, wrong]
+    assert (advantage[0] >= 0).all() and (advantage[1] <= 0).all()
+
+
 def made(slot: str, name: str, options: dict[str, Any], state: dict[str, Any] | None = None) -> Any:
     rule = registry.build(slot, {"name": name, **options})
     rule.load_state_dict(state or {})

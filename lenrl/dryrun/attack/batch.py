@@ -198,7 +198,9 @@ class AttackGroups:
                 steps=lambda: tuple(
                     replace(step, end=-(-step.end // CHARS_A_TOKEN)) for step in verdict.steps
                 ),
+                step_numbers=lambda: [0] * completion.tokens,
                 logps=lambda: [MEAN_LOGP] * completion.tokens,
+                teacher_logps=lambda: [MEAN_LOGP] * completion.tokens,
             ),
         )
 
