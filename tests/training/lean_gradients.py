@@ -114,7 +114,7 @@ class EveryStep(Capture):
         for parameter in self.trainer.model.parameters():
             if parameter.requires_grad:
                 with opened(parameter) as held:
-                    held.add_(MOVE * torch.randn(held.shape, generator=generator))
+                    held.add_(MOVE * torch.randn(held.shape, generator=generator).to(held))
 
 
 @contextmanager

@@ -20,9 +20,12 @@ ENV = {
 }
 CAP = 120
 
-pytestmark = pytest.mark.skipif(
-    find_spec("vllm") is None, reason="vLLM has an environment of its own: scripts/test_vllm"
-)
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(
+        find_spec("vllm") is None, reason="vLLM has an environment of its own: scripts/test_vllm"
+    ),
+]
 
 
 def trained(recipe, out, *more):
