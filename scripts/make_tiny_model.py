@@ -12,7 +12,7 @@ import itertools
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from lenrl.tasks.chain import ChainTask, sft_trace
 from lenrl.tasks.prompts import encode
 
 Batch = tuple[torch.Tensor, torch.Tensor, float]
+Pairs = list[tuple[list[int], list[int]]]  # ids and labels of a trace each
 
 WORDS = ["<think>", "</think>", "Wait", "\\boxed{"]  # one token each, kept by skip_special_tokens
 PAD, END = "<|pad|>", "<|im_end|>"
@@ -36,6 +37,7 @@ CHAT_TEMPLATE = """\
 {%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}
 """
 BATCH = 32  # traces an update
+TOGETHER = 16 * BATCH  # traces that are drawn together
 SFT_PROBLEMS = 20_000
 CAP = 256  # sampled tokens a completion
 PEAK_LR = 5e-3
@@ -97,24 +99,35 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
 
 
 def batches(tokenizer: PreTrainedTokenizerFast, seed: int, rechecks: bool) -> Iterator[Batch]:
-    """Endless batches of (ids, labels, tokens), drawn afresh and alike in length within a batch.
-
-    `ids` and `labels` are (BATCH, T), padded right; labels are -100 on the prompt and on the padding.
-    `tokens` is the mean number of labels a batch, over the batches drawn together: the divisor of the
-    loss. Divided by its own number instead, a batch of short traces would teach them far above their share.
-    """
+    """Endless batches of traces, see `grouped`."""
     rng = random.Random(seed)
     # By operand count: only about 120 problems have two, and they are asked as often as the others.
     prompts: dict[int, list[str]] = {}
     for problem in ChainTask(seed=seed).problems("sft", SFT_PROBLEMS):
         prompts.setdefault(int(problem.difficulty or 0), []).append(problem.prompt)
-    while True:
+
+    def draw() -> Pairs:
         pairs = []
-        for operands in rng.choices(sorted(prompts), k=16 * BATCH):
+        for operands in rng.choices(sorted(prompts), k=TOGETHER):
             text = rng.choice(prompts[operands])
             head = encode(tokenizer, [{"role": "user", "content": text}])
             tail = tokenizer.encode(sft_trace(text, rng, rechecks) + END)
             pairs.append((head + tail, [-100] * len(head) + tail))
+        return pairs
+
+    return grouped(draw, rng)
+
+
+def grouped(draw: Callable[[], Pairs], rng: random.Random) -> Iterator[Batch]:
+    """Endless batches of (ids, labels, tokens), drawn afresh and alike in length within a batch.
+
+    `ids` and `labels` are (BATCH, T), padded right; labels are -100 on the prompt and on the padding.
+    `tokens` is the mean number of labels a batch, over the batches drawn together: the divisor of the
+    loss. Divided by its own number instead, a batch of short traces would teach them far above their share.
+    `draw` gives the ids and labels of `TOGETHER` traces.
+    """
+    while True:
+        pairs = draw()
         pairs.sort(key=lambda pair: len(pair[0]))
         tokens = sum(label != -100 for _, labels in pairs for label in labels) * BATCH / len(pairs)
         groups = [pairs[i : i + BATCH] for i in range(0, len(pairs), BATCH)]
