@@ -89,6 +89,19 @@ def resampled_difference(
     return float(diff.mean()), _resampled(rng, np.concatenate([diff, [pseudo, -pseudo]]))
 
 
+def ratio(base_PS: Array, model_PS: Array, rng: np.random.Generator) -> Estimate | None:
+    """Mean of the model's over the base's, of prompts that both have a known value of; None: the base's is 0."""
+    known = ~np.isnan(base_PS).all(axis=1) & ~np.isnan(model_PS).all(axis=1)
+    means_P2 = np.stack([prompt_means(each[known])[0] for each in (base_PS, model_PS)], axis=1)
+    P = len(means_P2)
+    if not P or not means_P2[:, 0].any():
+        return None
+    drawn_R2 = rng.multinomial(P, np.full(P, 1 / P), RESAMPLES) @ means_P2
+    value = float(means_P2[:, 1].sum() / means_P2[:, 0].sum())
+    low, high = np.percentile(drawn_R2[:, 1] / np.maximum(drawn_R2[:, 0], 1e-12), [2.5, 97.5])
+    return Estimate(value, min(value, float(low)), max(value, float(high)))
+
+
 def aes(
     base_accuracy: float | None,
     model_accuracy: float | None,

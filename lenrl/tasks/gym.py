@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -11,6 +12,7 @@ from lenrl.errors import BadInput, did_you_mean
 from lenrl.tasks.base import Task
 from lenrl.tasks.chain import split_of
 from lenrl.tasks.problem import Problem
+from lenrl.tasks.rounds import lengthened
 from lenrl.verify.gym_scorer import evaluates
 
 SEEDS_A_SPLIT = 2**28  # reasoning-gym seeds problem i with seed + i: ranges this far apart never meet
@@ -44,6 +46,17 @@ class GymTask(Task, frozen=True):
     dev: int = Field(default=200, ge=0)  # problems
     test: int = Field(default=500, ge=0)  # problems
     seed: int = Field(default=0, ge=0, le=MAX_SEED)
+    # Of `gsm_symbolic`: every problem comes this many times more, longer told each time; splits count problems.
+    rounds: int = Field(default=0, ge=0, le=4)
+
+    @model_validator(mode="after")
+    def _has_sentences(self) -> Self:
+        if self.rounds and self.generator != "gsm_symbolic":
+            raise ValueError(
+                f"rounds={self.rounds} tells stories longer, and generator={self.generator!r} tells none: "
+                "leave rounds out, or choose generator=gsm_symbolic"
+            )
+        return self
 
     @model_validator(mode="after")
     def _has_templates(self) -> Self:
@@ -70,7 +83,20 @@ class GymTask(Task, frozen=True):
                 f"task.{split}={needed} problems asked, but generator {self.generator!r} gave {len(drawn)} "
                 f"different ones; ask for fewer, or widen task.config"
             )
-        return [self._problem(index, entry) for index, entry in drawn]
+        if not self.rounds:
+            return [self._problem(index, entry) for index, entry in drawn]
+        return [
+            replace(
+                problem,
+                id=f"{problem.id}:{number}",
+                prompt=lengthened(problem.prompt, number, index),
+                difficulty=number,
+                columns={"base": index, "round": number},
+            )
+            for index, entry in drawn
+            for problem in [self._problem(index, entry)]
+            for number in range(self.rounds + 1)
+        ]
 
     def _draw(self, split: str, needed: int, taken: set[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
         """Up to `needed` entries whose questions are new, with the seeds they came from."""
