@@ -70,7 +70,9 @@ def batches(draw: st.DrawFn, uniform: bool = False, known: bool = False) -> Roll
         values = low + (high - low) * torch.rand(p, g, width, generator=noise) * (not uniform)
         return values.masked_fill(~inside(length, width), fill)
 
+    ids = range(60) if uniform else [0, 1] * 30
     carried = {
+        "token_ids": tuple(tuple(tuple(ids[:n]) for n in row) for row in length.tolist()),
         "logps": of_tokens(float("nan"), -3, 0),
         "teacher_logps": of_tokens(float("nan"), -3, 0),
         "step_numbers": of_tokens(-1, -1, 5).ceil().to(torch.int16),
@@ -115,6 +117,8 @@ def taken(batch: Rollouts, prompts: list[int] | None = None, order: Tensor | Non
     }
     carried = {
         name: value[chosen].gather(1, rows[..., None].expand(-1, -1, value.shape[2]))
+        if isinstance(value, Tensor)
+        else tuple(tuple(value[p][g] for g in rows[i].tolist()) for i, p in enumerate(chosen))
         for name, value in batch.carried.items()
     }
     ids = tuple(batch.prompt_ids[p] for p in chosen)
