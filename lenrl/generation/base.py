@@ -14,6 +14,7 @@ from lenrl.generation.pretrained import TokenizerInfo
 if TYPE_CHECKING:  # it loads torch
     from transformers import LogitsProcessor
 
+TOP = 20  # log-probs of a token that servers give; the margin of what is not among them is infinite
 CausalLM = Any  # a model of transformers, or PEFT's around one: `generate` is in no type that they share
 Count = Annotated[StrictInt, Field(ge=1)]
 
@@ -29,6 +30,11 @@ class Completion:
     )
     spent: int | None = None  # tokens, with those that were thrown away; None: as many as ids
     forced: int = 0  # of the ids: written by a control
+    margin: float | None = (
+        None  # nats, of a stage's first token: the largest log-prob over that of `margin_of`
+    )
+    # `lenrl.measures.SUMMARIES` of log-probs at temperature 1 before any control; None: not asked for
+    confidence: tuple[float, ...] | None = None
 
     @property
     def paid(self) -> int:
@@ -46,7 +52,9 @@ class Stage:
     goes_on: bool = False  # its first token is none that ends it
     greedy: bool = False  # whatever the decoding
     logps: bool = False  # comes with log-probs at temperature 1; of greedy stages
-    bias: tuple[int, float] | None = None  # an id, and nats on its logit: for engines that can't shape them
+    # For engines that can't shape logits: an id, and nats on its logit; an id whose `margin` is asked for.
+    bias: tuple[int, float] | None = None
+    margin_of: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,7 @@ class Batches:
     keep: Callable[[Mapping[int, Completion]], object] = lambda completions: None
     # Takes completions by row as they end, where the engine knows; `keep` gets them too.
     ended: Callable[[Mapping[int, Completion]], object] = lambda completions: None
+    logps: bool = False  # completions come with log-probs at temperature 1, before any control
 
 
 class SamplingOptions(BaseModel):
@@ -123,6 +132,10 @@ class Engine(abc.ABC):
     ) -> list[Completion]:
         """`sample` with a batch's logits changed by what `control` makes; of engines that shape logits."""
         raise NotImplementedError
+
+    def no_logps(self) -> str | None:
+        """The reason why completions come without log-probs; None: they come where they are asked for."""
+        return None
 
     def no_stages(self) -> str | None:
         """The reason why the engine takes no stages; None: it does."""

@@ -36,6 +36,7 @@ class TokenRule:
     top_p: float = 1.0  # 1 keeps everything
     min_p: float | None = None  # of the largest probability
     repetition_penalty: float = 1.0
+    raw_logps: bool = False  # log-probs are those at temperature 1
     control: Callable[[], LogitsProcessor] | None = None  # makes what changes a batch's logits first of all
 
     @classmethod

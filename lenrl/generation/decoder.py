@@ -94,7 +94,8 @@ def decode(
     for place in range(width - most, width):
         of_N = torch.tensor([row.prefix for row in rows], device=device)
         token_N = choose(prefixes.ids_UT[:, :place], logits_UV, of_N)
-        _append(rows, token_N, _logp(logits_UV / rule.temperature, of_N, token_N) if logps else None)
+        scale = 1.0 if rule.raw_logps else rule.temperature
+        _append(rows, token_N, _logp(logits_UV / scale, of_N, token_N) if logps else None)
         some = {row.place: done for row in rows if (done := row.completion(ends, logps)) is not None}
         if some:
             completions |= some

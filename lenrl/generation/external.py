@@ -17,6 +17,7 @@ class Request:
     seed: int  # of its sampling, below 2^31
     most: int  # new tokens
     stage: Stage | None = None  # of a completion; None: all of it
+    logps: bool = False
 
 
 class ExternalEngine(Engine):
@@ -28,7 +29,7 @@ class ExternalEngine(Engine):
         """See `Engine`."""
         keys = noise_keys(prompt_ids, decoding.seed)
         requests = [
-            Request(row, list(ids), keys[row] % 2**31, decoding.max_new_tokens)
+            Request(row, list(ids), keys[row] % 2**31, decoding.max_new_tokens, logps=batches.logps)
             for row, ids in enumerate(prompt_ids)
             if row not in batches.done
         ]
@@ -49,7 +50,7 @@ class ExternalEngine(Engine):
         """See `Engine`."""
         # A completion's noise is the engine's own; the seed moves on with the place.
         requests = [
-            Request(row, [*ids, *stage.ids], (key + len(stage.ids)) % 2**31, stage.most, stage)
+            Request(row, [*ids, *stage.ids], (key + len(stage.ids)) % 2**31, stage.most, stage, stage.logps)
             for row, (ids, key, stage) in enumerate(zip(prompt_ids, keys, stages, strict=True))
         ]
         found: dict[int, Completion] = {}

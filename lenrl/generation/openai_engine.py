@@ -14,7 +14,7 @@ import httpx
 from pebble import ThreadPool
 
 from lenrl.errors import BadInput, RunFailed
-from lenrl.generation.base import Completion, Decoding, Stage
+from lenrl.generation.base import TOP, Completion, Decoding, Stage
 from lenrl.generation.external import ExternalEngine, Request
 from lenrl.generation.pretrained import ModelOptions, TokenizerInfo, load_tokenizer_info
 from lenrl.redact import printable
@@ -76,15 +76,18 @@ class OpenAIEngine(ExternalEngine):
         }
         if self._extended:
             body["top_k"] = decoding.top_k if decoding.top_k and not greedy else -1
+        if request.logps:
+            body["logprobs"] = 0
         if stage is not None:
             body["stop_token_ids"] = sorted(stage.stops)
             body |= {"min_tokens": 1} if stage.goes_on else {}
-            body |= {"logprobs": 0} if stage.logps else {}
+            if stage.margin_of is not None:
+                body |= {"logprobs": TOP, "return_tokens_as_token_ids": True}
             body |= {"logit_bias": {str(token): nats for token, nats in [stage.bias]}} if stage.bias else {}
         answer = self._post(request.prompt, body)
         if answer.status_code != 200:
             raise RunFailed(f"{self._client.base_url} refuses a request: {_message(answer)}")
-        return self._read(answer, request.most, stage)
+        return self._read(answer, request.most, stage, logps=request.logps)
 
     def no_stages(self) -> str | None:
         """See `Engine`: stops are vLLM's field, and token ids must come back."""
@@ -92,22 +95,28 @@ class OpenAIEngine(ExternalEngine):
             return None
         return f"{self._client.base_url} sends no token ids or knows no stop_token_ids, as vLLM's server does"
 
-    def _read(self, answer: httpx.Response, cap: int, stage: Stage | None = None) -> Completion:
+    def no_logps(self) -> str | None:
+        """See `Engine`."""
+        return None if self._ids_back else f"{self._client.base_url} sends no token ids"
+
+    def _read(
+        self, answer: httpx.Response, cap: int, stage: Stage | None = None, *, logps: bool = False
+    ) -> Completion:
         try:
             choice = answer.json()["choices"][0]
             text, truncated = str(choice["text"]), choice["finish_reason"] == "length"
             ids = choice.get("token_ids")
             ids = None if ids is None else [int(token) for token in ids]
-            asked = stage is not None and stage.logps
-            logps = [float(logp) for logp in choice["logprobs"]["token_logprobs"]] if asked else None
-        except (ValueError, KeyError, IndexError, TypeError) as fault:
+            margin = None if stage is None else _margin(stage, choice)
+            known = [float(logp) for logp in choice["logprobs"]["token_logprobs"]] if logps else None
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as fault:
             raise RunFailed(f"{self._client.base_url} sent no completion: {_message(answer)}") from fault
         if ids is None:
             ids = self.info.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         ends = {*self.info.eos_ids, *(stage.stops if stage else ())}
         if not truncated and self.info.eos_ids and (not ids or ids[-1] not in ends):
             ids = [*ids, self.info.eos_ids[0]]  # a completion ends with it
-        return Completion(ids[:cap], truncated, logps)
+        return Completion(ids[:cap], truncated, known, margin=margin)
 
     def _post(self, ids: list[int], body: Mapping[str, Any]) -> httpx.Response:
         """The answer; tried again where the server is busy or does not answer."""
@@ -167,6 +176,14 @@ def connect(name: str, url: str, options: ModelOptions, *, first_wait_s: float =
         base_url=url, timeout=SECONDS, headers={"Authorization": f"Bearer {key}"} if key else {}
     )
     return OpenAIEngine(name, info, client, first_wait_s)
+
+
+def _margin(stage: Stage, choice: Mapping[str, Any]) -> float | None:
+    """The stage's margin, where it was asked for, of log-probs by `token_id:5`."""
+    if stage.margin_of is None:
+        return None
+    logps = {str(token): float(logp) for token, logp in choice["logprobs"]["top_logprobs"][0].items()}
+    return max(logps.values()) - logps.get(f"token_id:{stage.margin_of}", float("-inf"))
 
 
 def _message(answer: httpx.Response) -> str:

@@ -63,8 +63,8 @@ def sample(
         eos_ids = end_ids(tokenizer, model.config, model.generation_config)
     keys = noise_keys(prompt_ids, decoding.seed)
     rows = [PromptRow(ids, decoding.max_new_tokens, key) for ids, key in zip(prompt_ids, keys, strict=True)]
-    rule = replace(token_rule(decoding), control=control)
-    return sample_rows(model, rows, rule, eos_ids, batches)
+    rule = replace(token_rule(decoding), control=control, raw_logps=True)
+    return sample_rows(model, rows, rule, eos_ids, batches, logps=batches.logps)
 
 
 def sample_rows(

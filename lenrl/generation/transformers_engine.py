@@ -13,6 +13,7 @@ from lenrl.files import digest
 from lenrl.generation.base import Batches, CausalLM, Completion, Decoding, Engine, Stage
 from lenrl.generation.choice import GoesOn, TokenRule
 from lenrl.generation.decoder import PromptRow
+from lenrl.generation.key_values import divisible_cache
 from lenrl.generation.pretrained import (
     ModelOptions,
     TokenizerInfo,
@@ -42,6 +43,11 @@ class TransformersEngine(Engine):
     def weights(self) -> str:
         """Short hash of the parameters."""
         return weights_hash(self.model)
+
+    def no_logps(self) -> str | None:
+        """See `Engine`."""
+        cache = divisible_cache(self.model)
+        return f"transformers' generate decodes it ({cache})" if isinstance(cache, str) else None
 
     def sample(
         self, prompt_ids: Sequence[Sequence[int]], decoding: Decoding, batches: Batches

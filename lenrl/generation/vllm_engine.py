@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lenrl.errors import BadInput
-from lenrl.generation.base import Completion, Decoding
+from lenrl.generation.base import TOP, Completion, Decoding
 from lenrl.generation.external import ExternalEngine, Request
 from lenrl.generation.pretrained import ModelOptions, TokenizerInfo, find, load_tokenizer_info
 
@@ -49,7 +49,10 @@ class VllmEngine(ExternalEngine):
             )
             yield {
                 request.row: Completion(
-                    list(answer.token_ids), answer.finish_reason == "length", _logps(request, answer)
+                    list(answer.token_ids),
+                    answer.finish_reason == "length",
+                    _logps(request, answer),
+                    margin=_margin(request, answer),
                 )
                 for request, answer in zip(some, (output.outputs[0] for output in outputs), strict=True)
             }
@@ -57,21 +60,30 @@ class VllmEngine(ExternalEngine):
     def _own(self, request: Request) -> dict[str, object]:
         """Parameters of one request."""
         own: dict[str, object] = {"max_tokens": request.most, "stop_token_ids": self.info.eos_ids}
+        own |= {"logprobs": 0} if request.logps else {}
         if (stage := request.stage) is None:
             return own
         own["stop_token_ids"] = sorted({*self.info.eos_ids, *stage.stops})
         own |= {"min_tokens": 1} if stage.goes_on else {}
+        own |= {} if stage.margin_of is None else {"logprobs": TOP}
         own |= {"temperature": 0.0} if stage.greedy else {}
-        own |= {"logprobs": 0} if stage.logps else {}
         return own | ({"logit_bias": dict([stage.bias])} if stage.bias else {})
 
 
 def _logps(request: Request, answer: Any) -> list[float] | None:
-    """Log-probs of the answer's tokens, where they were asked for."""
-    if request.stage is None or not request.stage.logps:
+    """Log-probs of the answer's tokens, where they were asked for; vLLM's are of the model's own distribution."""
+    if not request.logps:
         return None
     pairs = zip(answer.token_ids, answer.logprobs, strict=True)
     return [some[token].logprob for token, some in pairs]
+
+
+def _margin(request: Request, answer: Any) -> float | None:
+    """The stage's margin, where it was asked for."""
+    if request.stage is None or request.stage.margin_of is None:
+        return None
+    logps = {token: some.logprob for token, some in answer.logprobs[0].items()}
+    return max(logps.values()) - logps.get(request.stage.margin_of, float("-inf"))
 
 
 def load(name: str, options: ModelOptions) -> VllmEngine:

@@ -9,7 +9,7 @@ from typing import Literal
 
 Format = Literal["boxed", "answer_tag"]
 
-_OPEN, _CLOSE = "<think>", "</think>"
+_OPEN, CLOSE = "<think>", "</think>"
 BOX = re.compile(r"\\(?:boxed|fbox)(?![A-Za-z])")
 _BRACE = re.compile(r"[{}\\]")
 _BLANK = re.compile(r"(?:[\s$~]|\\[\s,;:!])+")
@@ -18,8 +18,8 @@ _BLANK = re.compile(r"(?:[\s$~]|\\[\s,;:!])+")
 def answer_part(text: str, *, think_prefilled: bool = False, read_unfinished: bool = False) -> str | None:
     """The text in which an answer counts: after the last `</think>`; None if the thinking never ended, and that is
     not to be read (`read_unfinished`)."""
-    closed = text.rfind(_CLOSE)
-    part = text if closed < 0 else text[closed + len(_CLOSE) :]
+    closed = text.rfind(CLOSE)
+    part = text if closed < 0 else text[closed + len(CLOSE) :]
     unfinished = _OPEN in part or closed < 0 and think_prefilled
     return None if unfinished and not read_unfinished else part
 
@@ -61,7 +61,7 @@ def tag_report(
     Think tags: exactly one block that starts the text, its opening tag given by the template if prefilled.
     Answer tags: exactly one box (or one pair) after the thinking, complete and not empty.
     """
-    opened, closed = text.count(_OPEN), text.count(_CLOSE)
+    opened, closed = text.count(_OPEN), text.count(CLOSE)
     if think_prefilled:
         think = opened == 0 and closed == 1
     else:

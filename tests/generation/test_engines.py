@@ -12,6 +12,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from lenrl.errors import BadInput, RunFailed
 from lenrl.evaluation.evaluate import evaluate
@@ -87,6 +88,13 @@ class Handler(BaseHTTPRequestHandler):
             choice["token_ids"] = found.ids
         if "logprobs" in body:
             choice["logprobs"] = {"token_logprobs": found.logps}
+        if body.get("logprobs"):
+            logits_V = loaded.model(torch.tensor([body["prompt"]])).logits[0, -1]
+            values, ids = logits_V.log_softmax(-1).topk(body["logprobs"])
+            top = {
+                f"token_id:{token}": logp for token, logp in zip(ids.tolist(), values.tolist(), strict=True)
+            }
+            choice["logprobs"]["top_logprobs"] = [top]
         self.answer(200, {"choices": [choice]})
 
     def answer(self, status: int, content: Any) -> None:
@@ -160,9 +168,17 @@ def test_a_server_gives_the_figures_that_transformers_gives(fake, extended, tmp_
     assert again["models"][0]["resumed"] == 12 and len(fake.asked) == count + (1 if extended else 2)
 
 
-def test_controls_in_stages_on_a_server_are_those_of_transformers(fake):
-    controls = ("force@8", "force@16", "wait@1", "exit@0.5", "stop@2", "nothink")
-    words = {"answer": "\n\\boxed{", "trial": "\\boxed{", "at": "any", "text": ""}
+@pytest.mark.parametrize(
+    ("controls", "at"),
+    [
+        (("force@8", "force@16", "wait@1", "exit@0.5", "stop@2", "nothink"), "any"),
+        (("stop@2", "brake@5"), "step"),
+    ],
+)
+def test_controls_in_stages_on_a_server_are_those_of_transformers(fake, controls, at):
+    words = {"at": at}
+    if at == "any":
+        words |= {"answer": "\n\\boxed{", "trial": "\\boxed{", "text": ""}
     options: dict[str, Any] = {"greedy": True, "max_new_tokens": 120, "tokenizer": str(TINY)}
     options |= {"controls": controls, "control": words}
     task = {"name": "chain", "test": 5}
@@ -178,17 +194,24 @@ def test_controls_in_stages_on_a_server_are_those_of_transformers(fake):
 @pytest.mark.parametrize(
     ("extended", "control", "words"),
     [
-        (True, "brake@1", "only engine=transformers"),
-        (True, "stop@1", "control.at=any"),
-        (False, "force@8", "stop_token_ids"),
+        (True, ("brake@1", {"at": "any"}), "once a token"),
+        (True, ("stop@1", {"by": "scale"}), "control.by=bias"),
+        (False, ("force@8", {}), "stop_token_ids"),
+        (False, ("brake@1", {}), "stop_token_ids"),
     ],
 )
 def test_controls_that_a_server_can_not_do_are_refused_before_anything_is_sampled(
     fake, extended, control, words
 ):
     fake.extended = extended
+    label, options = control
     settings = EvalSettings(
-        engine="server", server_url=fake.url, tokenizer=str(TINY), max_new_tokens=60, controls=(control,)
+        engine="server",
+        server_url=fake.url,
+        tokenizer=str(TINY),
+        max_new_tokens=60,
+        controls=(label,),
+        control=options,
     )
     with pytest.raises(BadInput, match=words):
         evaluate(["tiny"], TASK, settings)

@@ -63,6 +63,42 @@ class _Logits(Control, abc.ABC):
         """See `Control`."""
         return partial(WhileThinking, self, thinking)
 
+    def stages(self, thinking: Thinking, row: ControlledRow) -> Stages:
+        """See `Control`: where the engine shapes no logits itself, a line, then the token that begins the next one."""
+        close, ids = thinking.one_id(self.label, thinking.close), list[int]()
+        if not thinking.prefilled:
+            opened = thinking.one_id(self.label, thinking.open)
+            found = yield Stage([], row.cap, frozenset({opened}))
+            if found.truncated or found.ids[-1] != opened:
+                return found
+            ids = found.ids
+        anywhere = self.resolved(thinking)["at"] == "any"
+        lines = frozenset(thinking.ends_line_V.nonzero().flatten().tolist())
+        while len(ids) < row.cap:
+            left = row.cap - len(ids)
+            begins = anywhere or len(ids) >= FIRST and ids[-1] in lines
+            if begins:
+                found = yield self.at_place(ids, left if anywhere else 1, close)
+            else:
+                found = yield Stage(ids, left, lines | {close})
+            if begins and self.ends(found):
+                found = Completion([close], False, forced=1)
+            ids = [*ids, *found.ids]
+            if not found.ids or ids[-1] in thinking.info.eos_ids:
+                return Completion(ids, not found.ids)
+            if ids[-1] == close:
+                answer = yield Stage(ids, row.cap - len(ids))
+                return Completion([*ids, *answer.ids], answer.truncated, forced=found.forced)
+        return Completion(ids, True)
+
+    def ends(self, found: Completion) -> bool:
+        """Thinking ends in place of the token that a stage gave."""
+        return False
+
+    @abc.abstractmethod
+    def at_place(self, ids: list[int], most: int, close: int) -> Stage:
+        """The stage of the next tokens where thinking may be ended."""
+
     @abc.abstractmethod
     def changed(self, scores_UV: Tensor, close: int) -> Tensor:
         """Logits while thinking may be ended; `close` is the token that ends it."""
@@ -77,9 +113,9 @@ class Stop(_Logits):
     def check(self, thinking: Thinking, cap: int, *, shapes_logits: bool) -> None:
         """See `Control`."""
         super().check(thinking, cap, shapes_logits=shapes_logits)
-        if not shapes_logits and (self.options.by == "scale" or self.options.at != "any"):
+        if not shapes_logits and self.options.by == "scale":
             raise BadInput(
-                f"{self.label}: a server adds a bias at all places; give control.at=any and control.by=bias, or "
+                f"{self.label}: a server adds to a logit and can't divide it; give control.by=bias, or "
                 "engine=transformers"
             )
         if self.options.by == "scale" and self.dial <= 0:
@@ -96,22 +132,9 @@ class Stop(_Logits):
             changed_UV[:, close] += self.dial
         return changed_UV
 
-    def stages(self, thinking: Thinking, row: ControlledRow) -> Stages:
-        """See `Control`: a bias at all places, where the engine shapes no logits itself."""
-        close = thinking.one_id(self.label, thinking.close)
-        ids: list[int] = []
-        if not thinking.prefilled:
-            opened = thinking.one_id(self.label, thinking.open)
-            found = yield Stage([], row.cap, frozenset({opened}))
-            if found.truncated or found.ids[-1] != opened:
-                return found
-            ids = found.ids
-        thought = yield Stage(ids, row.cap - len(ids), frozenset({close}), bias=(close, float(self.dial)))
-        ids = [*ids, *thought.ids]
-        if thought.truncated or ids[-1] != close:
-            return Completion(ids, thought.truncated)
-        answer = yield Stage(ids, row.cap - len(ids))
-        return Completion([*ids, *answer.ids], answer.truncated)
+    def at_place(self, ids: list[int], most: int, close: int) -> Stage:
+        """See `_Logits`."""
+        return Stage(ids, most, frozenset({close}), bias=(close, float(self.dial)))
 
 
 class Brake(_Logits):
@@ -123,11 +146,19 @@ class Brake(_Logits):
     def check(self, thinking: Thinking, cap: int, *, shapes_logits: bool) -> None:
         """See `Control`."""
         super().check(thinking, cap, shapes_logits=shapes_logits)
-        if not shapes_logits:
+        if not shapes_logits and self.options.at == "any":
             raise BadInput(
-                f"{self.label} compares logits at each line, which only engine=transformers shows; choose that engine, "
-                "or exit"
+                f"{self.label}: control.at=any would ask the server once a token; leave it out, or give "
+                "engine=transformers"
             )
+
+    def at_place(self, ids: list[int], most: int, close: int) -> Stage:
+        """See `_Logits`."""
+        return Stage(ids, 1, frozenset({close}), margin_of=close)
+
+    def ends(self, found: Completion) -> bool:
+        """See `_Logits`."""
+        return found.margin is not None and found.margin < self.dial
 
     def changed(self, scores_UV: Tensor, close: int) -> Tensor:
         """See `_Logits`."""
