@@ -75,7 +75,7 @@ def made(tokenizer, layers: int, updates: int, seed: int) -> Qwen3ForCausalLM:
     """A model that follows the word."""
     config = maker.make_model(tokenizer).config
     config.num_hidden_layers = layers
-    config.layer_types = config.layer_types[:1] * layers
+    config.layer_types = ["full_attention"] * layers
     torch.manual_seed(seed)
     model = Qwen3ForCausalLM(config)
     maker.train(model, batches(tokenizer, seed), updates)

@@ -34,13 +34,15 @@ def main(arguments: Sequence[str]) -> int:
     from rich.text import Text
 
     from lenrl.api.verbs import compare
-    from lenrl.report import pictures
-    from lenrl.report.tables import compared_tables
+    from lenrl.report import cascades, pictures
+    from lenrl.report.tables import cascades_table, compared_tables
 
     compared = compare(options.runs, options.out)
     console = Terminal()
     for table in compared_tables(compared.tables()):
         console.print(table)
+    if rows := cascades.rows(compared.cascades):
+        console.print(cascades_table(rows, cascades.HEADER, cascades.CAPTION))
     for standing in compared.standings:
         console.print(
             Text(f"Best, {standing.decoding} (* in the table; ~ not told apart from it):", style="bold")
@@ -48,6 +50,8 @@ def main(arguments: Sequence[str]) -> int:
         for card in standing.cards():
             told = Text(f"{card.label}: {card.name}, {card.figure}. {card.note}")
             console.print(Padding(told, (0, 0, 0, 2), expand=False))
+    for sentence in compared.leads():
+        console.print(Text(sentence))
     for warning in compared.warnings:
         console.print(Text(f"not alike: {warning}"))
     written = [options.out]

@@ -32,8 +32,8 @@ EXAMPLES = (
 # The fields of `lenrl.evaluation.settings.EvalSettings` that have no section: help must not load pydantic.
 OPTIONS = (
     "samples", "greedy", "max_new_tokens", "temperature", "top_p", "top_k", "batch_size", "seed", "budget",
-    "vote_width", "split", "controls", "device", "dtype", "revision", "tokenizer", "chat_template", "think_prefilled",
-    "trust_remote_code", "engine", "server_url",
+    "vote_width", "split", "controls", "logps", "sft_pick", "device", "dtype", "revision", "tokenizer",
+    "chat_template", "think_prefilled", "trust_remote_code", "engine", "server_url",
 )  # fmt: skip
 SECTIONS = ("task", "verifier", "control")
 
@@ -59,7 +59,7 @@ def _parser() -> Parser:
         "--sft",
         type=Path,
         metavar="NEW.jsonl",
-        help="write the shortest correct completions, for fine-tuning",
+        help="write the shortest correct completions, for fine-tuning (sft_pick=longest, first)",
     )
     parser.add_argument(
         "--answers",

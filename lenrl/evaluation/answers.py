@@ -2,18 +2,20 @@
 
 A row is an answer: `answer` (text) and, if it is to be told apart, `model`. What else it has says what is
 measured: `baseline` (the shortest answer that is enough) and `category`: YapIndex; `target` (words asked for,
-one of the Ruler's): Ruler; `preference` (0 to 1: the judge prefers this answer) and `other` (the other's
+one of the Ruler's): Ruler; `asked` (words) and `constraint` (`about 1000`, `at least 1000`, `at most 1000`) or `lo`
+and `hi`: scores of the length; `preference` (0 to 1: the judge prefers this answer) and `other` (the other's
 answer): win rates. Sources: `lenrl.measures`.
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, field_validator, model_validator
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -25,8 +27,22 @@ from lenrl.files import write_json
 from lenrl.measures.format import Figures, named, share, with_interval
 from lenrl.tasks.rows import Row, read_rows
 
-NEEDS = {"yap": "baseline", "ruler": "target", "wins": "preference"}
+NEEDS = {
+    "yap": "baseline",
+    "ruler": "target",
+    "length": "asked",
+    "constraint": "limits",
+    "wins": "preference",
+}
 ALL = "all"  # where rows name no category
+SHARES = (  # columns of the table: title, measure, figure
+    ("Ruler, precise", "ruler", "precise"),
+    ("flexible", "ruler", "flexible"),
+    ("length score", "length", "score"),
+    ("constraint score", "constraint", "score"),
+    ("wins", "wins", "rate"),
+    ("at equal length", "wins", "length_controlled"),
+)
 
 
 class Answer(BaseModel):
@@ -41,6 +57,30 @@ class Answer(BaseModel):
     model: str | None = None
     target: str | None = None
     preference: float | None = None
+    asked: PositiveInt | None = None
+    constraint: str | None = None
+    lo: PositiveInt | None = None
+    hi: PositiveInt | None = None
+
+    @property
+    def kind(self) -> str:
+        """The kind of its constraint."""
+        return "range" if self.constraint is None else self.constraint.rsplit(" ", 1)[0]
+
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Words that fulfil its constraint."""
+        if self.constraint is not None:
+            return measures.constraint_limits(self.kind, int(self.constraint.rsplit(" ", 1)[1]))
+        return None if self.lo is None or self.hi is None else (self.lo, self.hi)
+
+    @field_validator("constraint")
+    @classmethod
+    def _of_a_kind(cls, value: str | None) -> str | None:
+        if value is None or re.fullmatch(rf"({'|'.join(measures.CONSTRAINTS)}) [1-9]\d{{0,8}}", value):
+            return value
+        kinds = ", ".join(f"{kind} 1000" for kind in measures.CONSTRAINTS)
+        raise ValueError(f"is none of {kinds}; a range goes into the columns lo and hi")
 
     @field_validator("target", mode="before")
     @classmethod
@@ -65,6 +105,10 @@ class Answer(BaseModel):
     def _has_the_others_length(self) -> Answer:
         if self.preference is not None and self.other is None:
             raise ValueError("has a preference, but no `other`: add the other's answer, for its length")
+        if (self.lo is None) != (self.hi is None) or self.lo is not None and self.constraint is not None:
+            raise ValueError("has lo, hi and constraint in part: give lo and hi, or constraint alone")
+        if self.lo is not None and self.hi is not None and self.hi < self.lo:
+            raise ValueError(f"has hi={self.hi} below lo={self.lo}; a range needs lo <= hi")
         return self
 
     @classmethod
@@ -94,8 +138,8 @@ def measure(path: Path, out_dir: Path | None = None) -> dict[str, Figures]:
     figures = {name: _figures(rows) for name, rows in models.items()}
     if not any(entry.keys() & NEEDS.keys() for entry in figures.values()):
         raise BadInput(
-            f"{path}: no row has {', '.join(NEEDS.values())}; add baseline for the YapIndex, target for the "
-            "Ruler, preference and other for win rates"
+            f"{path}: no row says what to measure by; add baseline for the YapIndex, target for the Ruler, asked, "
+            "constraint or lo and hi for lengths, preference and other for win rates"
         )
     if out_dir is not None:
         try:
@@ -110,24 +154,20 @@ def show(figures: Mapping[str, Figures], console: Console) -> None:
     """Print a line each model."""
     table = Table(box=box.SIMPLE_HEAD, title="95 % intervals over prompts", title_justify="left")
     table.add_column("model")
-    for column in (
-        "answers",
-        "YapIndex, characters",
-        "Ruler, precise",
-        "flexible",
-        "wins",
-        "at equal length",
-    ):
+    shown = [column for column in SHARES if any(column[1] in entry for entry in figures.values())]
+    yap = any("yap" in entry for entry in figures.values())
+    for column in ("answers", *(["YapIndex, characters"] if yap else []), *(title for title, *_ in shown)):
         table.add_column(column, justify="right")
     for name, entry in figures.items():
-        yap, ruler, wins = (entry.get(key, {}) for key in NEEDS)
-        index = yap.get("index")
-        shares = ((ruler, "precise"), (ruler, "flexible"), (wins, "rate"), (wins, "length_controlled"))
+        index = entry.get("yap", {}).get("index")
         table.add_row(
             Text(name),
             str(entry["answers"]),
-            "-" if index is None else f"{index:.1f}",
-            *(with_interval(of.get(key), of.get(f"{key}_ci95"), share) for of, key in shares),
+            *(["-" if index is None else f"{index:.1f}"] if yap else []),
+            *(
+                with_interval(entry.get(of, {}).get(key), entry.get(of, {}).get(f"{key}_ci95"), share)
+                for _, of, key in shown
+            ),
         )
     console.print(table)
 
@@ -136,7 +176,7 @@ def _figures(rows: Sequence[Answer]) -> Figures:
     measured = {
         name: [row for row in rows if getattr(row, field) is not None] for name, field in NEEDS.items()
     }
-    ways = {"yap": _yap, "ruler": _ruler, "wins": _wins}
+    ways = {"yap": _yap, "ruler": _ruler, "length": _length, "constraint": _constraint, "wins": _wins}
     return {"answers": len(rows)} | {name: ways[name](some) for name, some in measured.items() if some}
 
 
@@ -149,6 +189,18 @@ def _yap(rows: Sequence[Any]) -> Figures:
 
 
 def _ruler(rows: Sequence[Any]) -> Figures:
+    """Over all answers together, and of each level and each target."""
+    levels = {
+        level: [row for row in rows if row.target in own] for level, own in measures.RULER_LEVELS.items()
+    }
+    targets = {target: [row for row in rows if row.target == target] for target in measures.RULER_RANGES}
+    of_each = {"levels": levels, "targets": targets}
+    return _hits(rows) | {
+        name: {key: _hits(some) for key, some in groups.items() if some} for name, groups in of_each.items()
+    }
+
+
+def _hits(rows: Sequence[Any]) -> Figures:
     figures: Figures = {"answers": len(rows)}
     for place, name in enumerate(("precise", "flexible")):
         hits = [
@@ -157,6 +209,24 @@ def _ruler(rows: Sequence[Any]) -> Figures:
         ]
         figures |= named(name, measures.accuracy([[hit] for hit in hits]))
     return figures
+
+
+def _length(rows: Sequence[Any]) -> Figures:
+    scores = [measures.length_score(row.asked, measures.words_or_signs(row.answer)) for row in rows]
+    return {"answers": len(rows), **named("score", measures.mean_share(scores))}
+
+
+def _constraint(rows: Sequence[Any]) -> Figures:
+    """Of all, and of each kind of constraint."""
+    kinds: dict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        kinds[row.kind].append(measures.constraint_score(row.limits, measures.words_or_signs(row.answer)))
+    by_kind = {
+        kind: {"answers": len(scores), **named("score", measures.mean_share(scores))}
+        for kind, scores in kinds.items()
+    }
+    every = [score for scores in kinds.values() for score in scores]
+    return {"answers": len(rows), **named("score", measures.mean_share(every)), "by_kind": by_kind}
 
 
 def _wins(rows: Sequence[Any]) -> Figures:

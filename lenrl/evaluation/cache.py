@@ -1,15 +1,18 @@
 """Completions on disk as they are sampled, so that an interrupted evaluation continues where it stopped."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 
 from lenrl.errors import BadInput
 from lenrl.evaluation.fingerprint import differences
 from lenrl.generation.base import Completion
+from lenrl.measures import SUMMARIES
 
+LOGPS = tuple(f"logp_{name}" for name in SUMMARIES)  # columns, where they were asked for
 KEY = b"lenrl"  # in the parquet file's metadata: what its completions were sampled from
 
 
@@ -24,12 +27,21 @@ class CompletionCache:
         stem: names the files.
         source: fingerprint and weights.
         replace: start anew if the folder holds completions of another source.
+        logps: completions without summaries of their log-probs are none.
 
     Raises:
         BadInput: the folder holds completions of another source, or can't be written.
     """
 
-    def __init__(self, folder: Path | None, stem: str, source: Mapping[str, object], replace: bool) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        stem: str,
+        source: Mapping[str, object],
+        replace: bool,
+        *,
+        logps: bool = False,
+    ) -> None:
         self.source = json.loads(json.dumps(source))  # as it reads back
         self.done: dict[int, Completion] = {}
         self._part = None if folder is None else folder / f"completions-{stem}.part.jsonl"
@@ -40,13 +52,15 @@ class CompletionCache:
             self.done = dict(enumerate(_completions(whole)))
         elif self._part.exists():
             self._continue(replace)
+        if logps:
+            self.done = {row: c for row, c in self.done.items() if c.confidence is not None}
 
     def add(self, completions: Mapping[int, Completion]) -> None:
         """Keep a batch of completions, by row; on disk when this returns."""
         if self._part is None:
             return
         lines = [] if self._part.exists() else [json.dumps(self.source)]
-        lines += [json.dumps([row, c.truncated, c.ids, *_control(c)]) for row, c in completions.items()]
+        lines += [json.dumps([row, c.truncated, c.ids, *_more(c)]) for row, c in completions.items()]
         try:
             self._part.parent.mkdir(parents=True, exist_ok=True)
             with self._part.open("a", encoding="utf-8") as file:
@@ -66,9 +80,7 @@ class CompletionCache:
             self._part.unlink()
             return
         self._part.write_text(text, "utf-8")
-        self.done = {
-            row: Completion(ids, truncated, None, *control) for row, truncated, ids, *control in lines[1:]
-        }
+        self.done = {row: _read(ids, truncated, *more) for row, truncated, ids, *more in lines[1:]}
 
     def _same(self, source: Mapping[str, object], path: Path, replace: bool) -> bool:
         if source == self.source or replace:
@@ -82,16 +94,33 @@ class CompletionCache:
         )
 
 
-def _control(completion: Completion) -> list[int | None]:
-    """Additions of a control, where there was one."""
-    return [completion.spent, completion.forced] if completion.spent or completion.forced else []
+def _more(completion: Completion) -> list[Any]:
+    """Additions of a control, and the summaries of log-probs, as far as there are any."""
+    control = [completion.spent, completion.forced]
+    if completion.confidence is not None:
+        return [*control, completion.confidence]
+    return control if completion.spent or completion.forced else []
 
 
 def _completions(path: Path) -> list[Completion]:
     """The completions of a parquet file."""
-    names = [name for name in ("ids", "truncated", "tokens", "forced") if name in pq.read_schema(path).names]
-    rows = pq.read_table(path, columns=names).to_pylist()
-    return [Completion(r["ids"], r["truncated"], None, r["tokens"], r.get("forced", 0)) for r in rows]
+    wanted = ("ids", "truncated", "tokens", "forced", *LOGPS)
+    names = [name for name in wanted if name in pq.read_schema(path).names]
+    table = pq.read_table(path, columns=names).to_pydict()
+    control = table["tokens"], table.get("forced") or [0] * len(table["ids"])
+    summaries = [zip(*(table[name] for name in LOGPS), strict=True)] if LOGPS[0] in table else []
+    return [_read(*row) for row in zip(table["ids"], table["truncated"], *control, *summaries, strict=True)]
+
+
+def _read(
+    ids: list[int],
+    truncated: bool,
+    spent: int | None = None,
+    forced: int = 0,
+    summaries: Sequence[float] | None = None,
+) -> Completion:
+    confidence = None if summaries is None else tuple(summaries)
+    return Completion(ids, truncated, spent=spent, forced=forced, confidence=confidence)
 
 
 def _source_of(path: Path) -> dict[str, object]:

@@ -33,6 +33,11 @@ class Controlled:
         tokenizer = self.thinking.info.tokenizer
         return [*encode(tokenizer, self.control.chat(messages(task, problem), tokenizer)), *self.prefill]
 
+    def in_one_piece(self, engine: Engine) -> bool:
+        """Completions are sampled as one, not in stages, so that all their tokens have log-probs."""
+        shaped = engine.shapes_logits and self.control.logits(self.thinking) is not None
+        return self.control.in_prompt or shaped
+
     def sampler(self, engine: Engine) -> Sampler:
         """Sampling under the control."""
         return partial(_sample, self, engine)

@@ -75,7 +75,7 @@ def evaluate(
     Raises:
         BadInput: a model, the task or an option can't be used, or `out_dir` holds something else.
     """
-    _check_names(models, settings)
+    _check(models, settings, sft)
     decodings = settings.each_decoding()
     controls = [controls_of(settings, first=place == 0) for place in range(len(models))]
     ways = sum(1 + len(own) for own in controls)
@@ -104,7 +104,7 @@ def evaluate(
     if folder is not None:
         write(folder, result, [results for results, _ in measured])
     if sft is not None and tokenizer is not None:
-        sft_rows.write(sft, task, measured[0][0], tokenizer)
+        sft_rows.write(sft, task, measured[0][0], tokenizer, settings.sft_pick or "shortest")
     return result
 
 
@@ -126,6 +126,10 @@ class _Bench:
     ) -> Iterator[tuple[ModelResults, Figures]]:
         """Results and entry under each decoding, without a control and under each; `number`: of the first."""
         answers = self.verifier.settings.format
+        if self.settings.logps and (reason := engine.no_logps()):
+            raise BadInput(
+                f"logps=true: {engine.name!r} gives no log-probs: {reason}; leave it out, or choose another engine"
+            )
         thinking = thinking_of(engine, controls, answers, self.settings.max_new_tokens)
         for decoding in decodings:
             free, entry = self.run(engine, decoding, number)
@@ -165,7 +169,9 @@ class _Bench:
             ),
             "weights": engine.weights(),
         }
-        cache = CompletionCache(self.folder, stem(number, decoding.name, name), source, self.replace_other)
+        logps = settings.logps and (controlled is None or controlled.in_one_piece(engine))
+        file = stem(number, decoding.name, name)
+        cache = CompletionCache(self.folder, file, source, self.replace_other, logps=logps)
         self.bar(engine.name, decoding.name, len(cache.done))
 
         def keep(completions: Mapping[int, Completion]) -> None:
@@ -173,19 +179,10 @@ class _Bench:
             self.bar(engine.name, decoding.name, len(completions.keys() - cache.done.keys()))
 
         before = dict(self.verifier.counts)
-        batches = Batches(settings.batch_size, cache.done, keep)
-        results = measure(
-            engine,
-            self.problems,
-            prompt_ids,
-            decoding,
-            self.verifier,
-            batches=batches,
-            sample=sample,
-            prefill=prefill,
-        )
-        results = replace(results, control=name)
-        results = replace(results, verdicts=self._judged(engine, results))
+        batches = Batches(settings.batch_size, cache.done, keep, logps=logps)
+        asked = engine, self.problems, prompt_ids, decoding, self.verifier
+        results = measure(*asked, batches=batches, sample=sample, prefill=prefill)
+        results = replace(results, control=name, verdicts=self._judged(engine, results))
         budget = settings.budget or settings.max_new_tokens
         return results, {
             **describe(results, budget, settings.vote_width or measures.VOTE_WIDTH),
@@ -213,7 +210,11 @@ class _Bench:
         return judged(self.judge, inputs, results.verdicts)
 
 
-def _check_names(models: Sequence[str], settings: EvalSettings) -> None:
+def _check(models: Sequence[str], settings: EvalSettings, sft: Path | None) -> None:
+    if settings.sft_pick and sft is None:
+        raise BadInput(
+            f"sft_pick={settings.sft_pick} does nothing without --sft NEW.jsonl; give both or neither"
+        )
     if not models:
         raise BadInput("no model given; name at least one: tiny, a folder, a run's folder or a hub id")
     for name in models:

@@ -6,9 +6,12 @@ from dataclasses import replace
 
 from lenrl.evaluation.results import ModelResults
 from lenrl.generation.base import Batches, Completion, Decoding, Engine
+from lenrl.generation.pretrained import TokenizerInfo
 from lenrl.generation.sampling import completion_text
+from lenrl.measures import summarise
 from lenrl.tasks import Problem
 from lenrl.verify.claims import AnyVerifier, Claim
+from lenrl.verify.extract import CLOSE
 
 Sampler = Callable[[Sequence[Sequence[int]], Decoding, Batches], list[Completion]]
 """As `Engine.sample`."""
@@ -54,7 +57,7 @@ def measure(
             }
         )
 
-    completions = (sample or engine.sample)(rows, decoding, replace(batches, ended=judge))
+    completions = _sampled(sample or engine.sample, rows, decoding, replace(batches, ended=judge), info)
     judge({row: completion for row, completion in enumerate(completions) if row not in texts})
     sampled = time.perf_counter()
     by_row = pending.verdicts()
@@ -74,3 +77,30 @@ def measure(
         prompt_tokens=[len(ids) for ids in prompt_ids],
         prefill=prefill,
     )
+
+
+def _sampled(
+    sample: Sampler,
+    rows: Sequence[Sequence[int]],
+    decoding: Decoding,
+    batches: Batches,
+    info: TokenizerInfo,
+) -> list[Completion]:
+    """Completions of `sample` with summaries in place of log-probs, those that are kept on the way as well."""
+
+    def keep(some: Mapping[int, Completion]) -> None:
+        batches.keep({row: _summarised(completion, info) for row, completion in some.items()})
+
+    return [
+        _summarised(completion, info) for completion in sample(rows, decoding, replace(batches, keep=keep))
+    ]
+
+
+def _summarised(completion: Completion, info: TokenizerInfo) -> Completion:
+    """The completion with summaries in place of its log-probs, where it has some."""
+    if completion.logps is None:
+        return completion
+    close = info.tokenizer(CLOSE, add_special_tokens=False)["input_ids"]
+    ended = len(close) == 1 and close[0] in completion.ids
+    after = len(completion.ids) - completion.ids[::-1].index(close[0]) if ended else 0
+    return replace(completion, logps=None, confidence=summarise(completion.logps, after))

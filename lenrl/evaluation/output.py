@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lenrl.errors import BadInput
-from lenrl.evaluation.cache import KEY
+from lenrl.evaluation.cache import KEY, LOGPS
 from lenrl.evaluation.results import NONE, ModelResults
 from lenrl.files import write_json, write_whole
 from lenrl.measures.format import Evaluation
@@ -78,10 +78,17 @@ def _columns(results: ModelResults) -> dict[str, list | pa.Array]:
         "truncated": [completion.truncated for completion in results.completions],
         "difficulty": [None if p.difficulty is None else str(p.difficulty) for p in problems],
         **({"part": [p.part for p in problems]} if any(p.part for p in problems) else {}),
+        **({} if results.confidence_PSK is None else _confidence(results)),
         **({} if results.control == NONE else {"forced": [c.forced for c in results.completions]}),
         "model": [results.model] * len(problems),
         "decoding": [results.decoding.name] * len(problems),
     }
+
+
+def _confidence(results: ModelResults) -> dict[str, list | pa.Array]:
+    """Summaries of the log-probs, a column each."""
+    rows = [completion.confidence for completion in results.completions]
+    return dict(zip(LOGPS, map(list, zip(*rows, strict=True)), strict=True))  # pyright: ignore[reportArgumentType]
 
 
 def _utf8(text: str) -> str:

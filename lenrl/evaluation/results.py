@@ -14,6 +14,7 @@ from lenrl import measures
 from lenrl.evaluation.fingerprint import unlike
 from lenrl.generation.base import Completion, Decoding
 from lenrl.measures.format import Figures, named
+from lenrl.measures.paired import accuracy_difference
 from lenrl.rollouts import Verdict
 from lenrl.tasks import Problem, Task, by_part
 from lenrl.verify.math.normalize import key
@@ -24,7 +25,6 @@ MAX_GRADES = 20  # different difficulties; more are no breakdown
 PASS_AT = (1, 2, 4, 8, 16, 32, 64)
 VOTERS = 3  # samples a prompt; with fewer a vote is the first answer
 NONE = "none"  # the control that is none
-FIRST_BUDGET = 16  # tokens; accuracies are given within it, twice it, four times it, ...
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,21 @@ class ModelResults:
     def truncated_PS(self) -> np.ndarray:
         """Cut by the cap, (P, S)."""
         return np.array([c.truncated for c in self.completions]).reshape(len(self.problems), -1)
+
+    @cached_property
+    def confidence_PSK(self) -> np.ndarray | None:
+        """Summaries of the completions' log-probs; None: there are none, or not of all."""
+        known = [c.confidence for c in self.completions if c.confidence is not None]
+        if not known or len(known) < len(self.completions):
+            return None
+        return np.array(known).reshape(len(self.problems), -1, len(measures.SUMMARIES))
+
+    @property
+    def answers_PS(self) -> list[list[str | None]]:
+        """Answers, equal ones in one spelling."""
+        spelled = [None if v.answer is None else key(v.answer) for v in self.verdicts]
+        S = len(spelled) // len(self.problems)
+        return [spelled[row * S : (row + 1) * S] for row in range(len(self.problems))]
 
     @property
     def degenerate_PS(self) -> np.ndarray:
@@ -117,12 +132,47 @@ def describe(results: ModelResults, budget: int, vote_width: int = measures.VOTE
             for grade, rows in sorted(grades.items(), key=lambda item: (isinstance(item[0], str), item[0]))
         },
         "by_length": _by_length(results, grades) if S >= measures.LEAST_SAMPLES else None,
+        "rounds": _rounds(results),
         "by_part": {
             name: _headline(correct[rows], tokens[rows]) | {"prompts": len(rows)}
             for name, rows in places.items()
         },
         "seconds": results.seconds,
     }
+
+
+def rounds_of(problems: Sequence[Problem]) -> np.ndarray | None:
+    """(B, R) places of the problems that are told in every round, by their columns; None: they have no rounds."""
+    told: dict[Any, dict[int, int]] = defaultdict(dict)
+    for place, problem in enumerate(problems):
+        number = problem.columns.get("round")
+        if type(number) is int and "base" in problem.columns:
+            told[problem.columns["base"]][number] = place
+    numbers = sorted({number for places in told.values() for number in places})
+    whole = [[places[n] for n in numbers] for places in told.values() if len(places) == len(numbers)]
+    return np.array(whole) if len(numbers) > 1 and whole else None
+
+
+def _rounds(results: ModelResults) -> Figures | None:
+    """Accuracy and tokens by round, of the problems that are told in all; `left_out`: rows of others."""
+    places_BR = rounds_of(results.problems)
+    if places_BR is None:
+        return None
+    left_out = len(results.problems) - places_BR.size
+    return measures.figures_of_rounds(results.correct_PS[places_BR], results.tokens_PS[places_BR]) | {
+        "left_out": left_out
+    }
+
+
+def _rounds_against(base: ModelResults, results: ModelResults, seed: int) -> Figures | None:
+    """The difference of CoLeG-E, and how tokens grow from the first round to the last: base, model."""
+    places_BR = rounds_of(results.problems)
+    if places_BR is None:
+        return None
+    before, after = (measures.every_round(each.correct_PS[places_BR]) for each in (base, results))
+    gain = accuracy_difference(before, after, np.random.default_rng(seed))
+    ends = [each.tokens_PS[places_BR[:, [0, -1]]].mean(axis=(0, 2)) for each in (base, results)]
+    return {**named("coleg_e_diff", gain), "tokens_growth": [float(last / first) for first, last in ends]}
 
 
 def _by_length(results: ModelResults, grades: Mapping[Any, Sequence[int]]) -> Figures:
@@ -158,10 +208,10 @@ def _headline(correct_PS: np.ndarray, tokens_PS: np.ndarray) -> Figures:
 def _within(results: ModelResults, budget: int) -> Figures:
     """Accuracy of what is finished within budgets of tokens, doubling up to the last one, and the area."""
     table = results.correct_PS, results.tokens_PS, results.truncated_PS
-    budgets = [FIRST_BUDGET * 2**n for n in range(64) if FIRST_BUDGET * 2**n < budget]
-    within = {str(t): measures.accuracy_within(*table, t) for t in [*budgets, budget]}
+    budgets = measures.doubling(budget)
+    within = {str(t): measures.accuracy_within(*table, t) for t in budgets}
     return {
-        "tokens_within": {str(t): float(np.minimum(table[1], t).mean()) for t in [*budgets, budget]},
+        "tokens_within": {str(t): float(np.minimum(table[1], t).mean()) for t in budgets},
         "accuracy_within": {t: accuracy and accuracy.value for t, accuracy in within.items()},
         "accuracy_within_ci95": {t: accuracy and accuracy.ci95 for t, accuracy in within.items()},
         **named("area", measures.area_within(*table, budget)),
@@ -171,11 +221,8 @@ def _within(results: ModelResults, budget: int) -> Figures:
 
 def _votes(results: ModelResults, width: int) -> Figures:
     """Accuracy of the majority's answer and of the length-filtered one's; answers equal up to spelling."""
-    P = len(results.problems)
-    spelled = [None if v.answer is None else key(v.answer) for v in results.verdicts]
-    S = len(spelled) // P
-    answers_PS = [spelled[row * S : (row + 1) * S] for row in range(P)]
-    steps_PS = np.array([measures.steps(text) for text in results.texts]).reshape(P, -1)
+    answers_PS = results.answers_PS
+    steps_PS = np.array([measures.steps(text) for text in results.texts]).reshape(len(answers_PS), -1)
     ways = {
         "majority": lambda row, answers: measures.majority_vote(answers),
         "length_filtered": lambda row, answers: measures.length_filtered_vote(
@@ -221,6 +268,8 @@ def pairs(measured: Sequence[tuple[ModelResults, Figures]], seed: int) -> Iterat
             "aes_weights": {"rise": measures.AES_RISE, "fall": measures.AES_FALL},
             **_reach_lost(base, results, entry),
             **named("over_controls", _lead(measured, base, results, entry, seed)),
+            "cascade": _cascade(base, results, seed),
+            "rounds": _rounds_against(base, results, seed),
             "differs": unlike(base_entry["fingerprint"], entry["fingerprint"]),
         }
 
@@ -230,6 +279,21 @@ def _reach_lost(base: ModelResults, results: ModelResults, entry: Figures) -> Fi
         return {}
     first, second = ((r.correct_PS, r.tokens_PS) for r in (base, results))
     return {"reach": measures.reach_lost(first, second, base.length_P, entry["reach"]["train_max"])}
+
+
+def _cascade(base: ModelResults, results: ModelResults, seed: int) -> Figures | None:
+    """The model asked first, the base where it is unsure; None: completions came without log-probs."""
+    if results.confidence_PSK is None:
+        return None
+    answers = results.answers_PS
+    first = measures.FirstAnswers(
+        results.correct_PS,
+        results.tokens_PS,
+        results.truncated_PS,
+        results.confidence_PSK,
+        measures.agreement(answers) if len(answers[0]) >= VOTERS else None,
+    )
+    return measures.cascade(first, base.correct_PS, base.tokens_PS, seed)
 
 
 def _lead(
@@ -244,20 +308,12 @@ def _lead(
     controlled = [r for r, _ in measured if r.control != NONE and (r.model, r.decoding.name) == like]
     if not controlled or results.control != NONE:
         return None
-    points = [*_caps(base, [int(t) for t in entry["tokens_within"]]), *map(_point, controlled)]
-    return measures.above_front(points, _point(results), seed)
+    cut = measures.cuts(base.correct_PS, base.tokens_PS, base.truncated_PS, entry["area_tokens"])
+    return measures.above_front([*cut, *map(_point, controlled)], _point(results), seed)
 
 
 def _point(results: ModelResults) -> measures.Point:
     return measures.Point(results.correct_PS, results.tokens_PS)
-
-
-def _caps(base: ModelResults, budgets: Sequence[int]) -> Iterator[measures.Point]:
-    """The base as it is, and cut at each number of tokens."""
-    yield _point(base)
-    finished_PS = base.correct_PS * ~base.truncated_PS
-    for budget in budgets:
-        yield measures.Point(finished_PS * (base.tokens_PS <= budget), np.minimum(base.tokens_PS, budget))
 
 
 def control_warnings(results: ModelResults, free: ModelResults) -> list[str]:

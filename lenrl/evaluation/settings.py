@@ -26,6 +26,10 @@ class EvalSettings(SamplingOptions, EngineOptions):
     # NAME or NAME@DIAL each: training-free ways to think shorter, beside `none`, which is always measured.
     controls: tuple[str, ...] = ()
     control: dict[str, object] = {}  # for `ControlOptions`
+    # Of each prompt's correct completions, for --sft; None: the shortest.
+    sft_pick: Literal["shortest", "longest", "first"] | None = None
+    # Completions come with summaries of their log-probs, and pairs with `cascade`.
+    logps: Flag = False
     verifier: dict[str, object] = {}  # for `VerifierSettings`, whose kind is the task's by default
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Shortest correct completions as a data set for supervised fine-tuning (arXiv 2502.18080)."""
+"""Shortest (longest, first) correct completions as a data set for supervised fine-tuning (arXiv 2502.18080)."""
 
 import json
 from pathlib import Path
@@ -29,8 +29,12 @@ def refuse(path: Path, models: int, decodings: int) -> None:
         raise BadInput(f"--sft {path}: no folder {path.parent}; make it first")
 
 
-def write(path: Path, task: Task, results: ModelResults, tokenizer: PreTrainedTokenizerBase) -> int:
+def write(
+    path: Path, task: Task, results: ModelResults, tokenizer: PreTrainedTokenizerBase, pick: str = "shortest"
+) -> int:
     """Write a row for each prompt that was solved, its shortest correct completion; returns their number.
+
+    `pick`: one of `measures.PICKS` in place of the shortest.
 
     `prompt` is the text that the model read, template included, and `completion` what it wrote, without
     end-of-text token: chat templates drop the thinking from an assistant's message. TRL's `SFTTrainer`
@@ -39,7 +43,7 @@ def write(path: Path, task: Task, results: ModelResults, tokenizer: PreTrainedTo
     correct, tokens = results.correct_PS, results.tokens_PS
     S = tokens.shape[1]
     rows = []
-    for number, chosen in enumerate(measures.shortest_correct(correct, tokens, results.truncated_PS)):
+    for number, chosen in enumerate(measures.pick_correct(correct, tokens, results.truncated_PS, pick)):
         if chosen is None:
             continue
         problem = results.problems[number]

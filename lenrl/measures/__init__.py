@@ -7,19 +7,35 @@ kind, not of new samples of the same problems. Definitions and sources: docs/mea
 
 from lenrl.measures.best import Ranking, certainty, rank
 from lenrl.measures.budget import accuracy_within, area_within, pareto_front, right_within
-from lenrl.measures.excess import RULER_RANGES, in_range, words, yap_index, yap_score
-from lenrl.measures.frontier import Point, above_front, mixture
-from lenrl.measures.intervals import Estimate, accuracy, mean_tokens
+from lenrl.measures.coleg import every_round, figures_of_rounds
+from lenrl.measures.deferral import SUMMARIES, FirstAnswers, cascade, summarise
+from lenrl.measures.excess import (
+    CONSTRAINTS,
+    RULER_LEVELS,
+    RULER_RANGES,
+    constraint_limits,
+    constraint_score,
+    in_range,
+    length_score,
+    words,
+    words_or_signs,
+    yap_index,
+    yap_score,
+)
+from lenrl.measures.frontier import Point, above_front, cuts, doubling, mixture
+from lenrl.measures.intervals import Estimate, accuracy, mean_share, mean_tokens
 from lenrl.measures.length_curve import LEAST_SAMPLES, at_fixed_problem, by_length
 from lenrl.measures.lengths import loops, prompt_lengths
 from lenrl.measures.paired import AES_FALL, AES_RISE, Comparison, aes, compare
 from lenrl.measures.reach import reach, reach_lost
 from lenrl.measures.samples import pass_at_k, percentile, tokens_by_verdict
 from lenrl.measures.vote import (
+    PICKS,
     VOTE_WIDTH,
+    agreement,
     length_filtered_vote,
     majority_vote,
-    shortest_correct,
+    pick_correct,
     steps,
     vote_verdicts,
 )

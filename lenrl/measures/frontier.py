@@ -11,6 +11,7 @@ from lenrl.measures.arrays import Array, table
 from lenrl.measures.intervals import Estimate
 
 RESAMPLES = 4000
+FIRST_BUDGET = 16  # tokens
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,23 @@ class Point:
 
     correct_PS: ArrayLike
     tokens_PS: ArrayLike
+
+
+def cuts(correct_PS: ArrayLike, tokens_PS: ArrayLike, truncated_PS: ArrayLike, most: float) -> list[Point]:
+    """A model as it is, and cut at `FIRST_BUDGET` tokens, twice as many, ..., below `most`, and at `most`."""
+    correct, tokens = table(correct_PS), table(tokens_PS)
+    finished_PS = correct * (1 - table(truncated_PS))
+    cut = [Point(finished_PS * (tokens <= t), np.minimum(tokens, t)) for t in doubling(most)]
+    return [Point(correct, tokens), *cut]
+
+
+def doubling(most: float) -> list[float]:
+    """Budgets of tokens: `FIRST_BUDGET`, twice, four times it, ..., below `most`, and `most`.
+
+    >>> doubling(100)
+    [16, 32, 64, 100]
+    """
+    return [*(FIRST_BUDGET * 2**n for n in range(64) if FIRST_BUDGET * 2**n < most), most]
 
 
 def mixture(tokens_K: ArrayLike, accuracy_K: ArrayLike, budget: float) -> float:

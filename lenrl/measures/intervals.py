@@ -54,6 +54,16 @@ def mean_tokens(tokens_PS: ArrayLike) -> Estimate:
     return mean_interval(table(tokens_PS).mean(axis=1))
 
 
+def mean_share(values_P: ArrayLike) -> Estimate:
+    """Mean of values from 0 to 1, with a t interval that is clipped to these."""
+    values = np.asarray(values_P, dtype=np.float64)
+    mean = float(values.mean())
+    half = (
+        quantile(len(values)) * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 1.0
+    )
+    return Estimate(mean, max(0.0, mean - half), min(1.0, mean + half))
+
+
 def mean_interval(means_P: Array) -> Estimate:
     """Mean of values that are 0 or above; the interval is Hall's, a t interval corrected for skewness.
 

@@ -96,7 +96,8 @@ def at_fixed_problem(
     )
     weight_RP = np.random.default_rng(seed).multinomial(P, np.full(P, 1 / P), RESAMPLES)
     xy, xx, yy, wrong, right = (np.vstack([np.ones(P, dtype=int), weight_RP]) @ sums_P5).T
-    correlation = of_resamples(xy / np.sqrt(xx * yy)) if xx[0] > 0 else None
+    with np.errstate(invalid="ignore"):  # a resample without a spread of lengths
+        correlation = of_resamples(xy / np.sqrt(xx * yy)) if xx[0] > 0 else None
     return {"r_length": correlation, "icr": of_resamples(wrong / right)}
 
 

@@ -71,16 +71,34 @@ def vote_verdicts(
     return np.array(verdicts)[:, None]
 
 
-def shortest_correct(
-    correct_PS: ArrayLike, tokens_PS: ArrayLike, truncated_PS: ArrayLike
-) -> list[int | None]:
-    """For each prompt its shortest correct sample that was not cut, of equals the first; None if there is none.
+def agreement(answers_PS: Sequence[Answers]) -> Array:
+    """(P, S) share of a prompt's samples that give the same answer; 0 where there is none.
 
-    Source: Yang et al., arXiv 2502.18080, who fine-tune on these.
+    >>> agreement([["7", None, "8", "8"]]).tolist()
+    [[0.25, 0.0, 0.5, 0.5]]
+    """
+    return np.array(
+        [[(a is not None) * row.count(a) / len(row) for a in row] for row in map(list, answers_PS)]
+    )
+
+
+def pick_correct(
+    correct_PS: ArrayLike, tokens_PS: ArrayLike, truncated_PS: ArrayLike, pick: str = "shortest"
+) -> list[int | None]:
+    """For each prompt its shortest (longest, first) correct sample that was not cut, of equals the first; None: none.
+
+    Source: Yang et al., arXiv 2502.18080, who fine-tune on the shortest.
     """
     usable = (table(correct_PS) == 1) & (table(truncated_PS) == 0)
-    tokens = np.where(usable, table(tokens_PS), np.inf)
-    return [int(row.argmin()) if math.isfinite(row.min()) else None for row in tokens]
+    worth = np.where(usable, PICKS[pick](table(tokens_PS)), np.inf)
+    return [int(row.argmin()) if math.isfinite(row.min()) else None for row in worth]
+
+
+PICKS: dict[str, Callable[[Array], Array]] = {
+    "shortest": lambda tokens_N: tokens_N,
+    "longest": lambda tokens_N: -tokens_N,
+    "first": np.zeros_like,
+}
 
 
 def steps(text: str) -> int:

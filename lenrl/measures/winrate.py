@@ -5,12 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lenrl.measures.arrays import Array
 from lenrl.measures.intervals import Estimate, of_resamples
+from lenrl.measures.logistic import coefficients
 
 RESAMPLES = 1000
-RIDGE = 0.01  # of both weights (C = 100 in scikit-learn's terms): finite where one side always wins
-STEPS = 100  # of Newton's method; it takes about ten
 
 
 @dataclass(frozen=True)
@@ -49,22 +47,6 @@ def win_rate(preference_P: ArrayLike, length_P: ArrayLike, other_P: ArrayLike, s
     raw = of_resamples(counts @ preference / P)
     if sd == 0:
         return WinRate(raw, None if difference[0] else raw)
-    constants = _constants(counts, preference, np.tanh(difference / sd))
+    design = np.stack([np.ones(P), np.tanh(difference / sd)], axis=1)
+    constants = coefficients(counts, preference, design)[:, 0]
     return WinRate(raw, of_resamples(1 / (1 + np.exp(-constants))))
-
-
-def _constants(counts_BP: Array, preference_P: Array, term_P: Array) -> Array:
-    """The constant of the model fitted to each of B weightings of the prompts."""
-    weights = np.zeros((len(counts_BP), 2))
-    design = np.stack([np.ones_like(term_P), term_P], axis=1)
-    for _ in range(STEPS):
-        predicted = 1 / (1 + np.exp(-weights @ design.T))
-        gradient = (counts_BP * (preference_P - predicted)) @ design - RIDGE * weights
-        spread = counts_BP * predicted * (1 - predicted)
-        curvature = np.einsum("bp,pi,pj->bij", spread, design, design, optimize=True) + RIDGE * np.eye(2)
-        step = np.linalg.solve(curvature, gradient[..., None])[..., 0]
-        step /= np.maximum(1, np.abs(step).max(axis=1, keepdims=True))  # no overshoot when separable
-        weights = weights + step
-        if np.abs(step).max() < 1e-9:
-            break
-    return weights[:, 0]

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from lenrl.measures import Comparison
 from lenrl.measures.format import Figures, change, points, share, tokens, with_interval
-from lenrl.report import conditions, figures
+from lenrl.report import conditions, figures, leads
+from lenrl.report.cascades import cascade_of
 from lenrl.report.entries import Entry, Training, paired, varied
 from lenrl.report.panels import Figure
 from lenrl.report.standings import standings
@@ -38,9 +39,10 @@ class Compared:
         self.bases = [self._base(entry) for entry in self.entries]
         self.pairs = {n: paired(base, self.entries[n]) if base else None for n, base in enumerate(self.bases)}
         swept = dict.fromkeys(key for entry in self.entries for key in entry.swept)
+        both = list(zip(self.entries, self.bases, strict=True))
+        self.cascades = [c for entry, base in both if base and (c := cascade_of(entry, base))]
         self.swept = sorted(swept, key=lambda key: key == "seed")
         self.header = ("model", "decoding", *self.swept, *MEASURED)
-        both = list(zip(self.entries, self.bases, strict=True))
         own = [(entry, base) for entry, base in both if base and not entry.control]
         self.standings, unranked = standings(own)
         first = {entry.decoding: entry for entry, _ in reversed(own)}
@@ -59,7 +61,7 @@ class Compared:
         return len({entry.name for entry in self.entries if not entry.control}) == 2
 
     def figures(self) -> dict[str, Figure]:
-        return figures.all_figures(self.entries, self.bases, self.trainings)
+        return figures.all_figures(self.entries, self.bases, self.trainings, self.cascades)
 
     def rows(self) -> list[list[Cell]]:
         """The table: a row an entry, in the order of `header`."""
@@ -108,6 +110,10 @@ class Compared:
             length = [tokens(f["tokens_mean"]) for f in both]
             cards.append({"label": f"tokens, {name}", "both": length, "note": _saved(both, pair)})
         return cards
+
+    def leads(self) -> list[str]:
+        """`over_controls` of each model whose base was controlled, in a sentence."""
+        return leads.leads(self.entries, self.bases)
 
     def lead(self) -> str:
         """The measured models, problems and base in a sentence."""

@@ -13,13 +13,16 @@ import numpy as np
 
 from lenrl.config.yaml_files import read_yaml
 from lenrl.errors import BadInput
+from lenrl.evaluation.cache import LOGPS
 from lenrl.evaluation.results import NONE
 from lenrl.files import read_json_lines
 from lenrl.measures import Comparison, compare
 from lenrl.measures.format import Figures
 from lenrl.report.eval_files import read_columns
 
-ROWS = ("prompt_id", "prompt", "rendered", "completion", "verdict", "tokens", "truncated", "difficulty")
+ROWS = (
+    "prompt_id", "prompt", "rendered", "completion", "answer", "verdict", "tokens", "truncated", "difficulty", *LOGPS
+)  # fmt: skip
 UNSHOWN = ("name", "output_dir", "launch", "logging", "resume", "resume_with_changes")  # of a recipe
 Columns = Mapping[str, Sequence[Any]]
 Key = tuple[str, str, str]

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from lenrl.errors import BadInput, explain
+from lenrl.evaluation.cache import LOGPS
 from lenrl.measures.format import Figures
 
 AGAIN = "measure again with lenrl eval"
@@ -31,6 +32,29 @@ class Headline(BaseModel):
     prompts: int = Field(ge=1)
 
 
+class Bin(BaseModel):
+    """Completions of about a length."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
+
+    tokens: Tokens
+    accuracy: Share
+    accuracy_ci95: Annotated[tuple[Share, Share], Strict(False)]
+
+
+class Curve(BaseModel):
+    """Accuracy by length."""
+
+    bins: list[Bin] = Field(min_length=1, max_length=100)
+
+
+class Curves(BaseModel):
+    """Accuracy by length of all problems and of each difficulty; null: too few completions."""
+
+    all: Curve | None
+    by_difficulty: Annotated[dict[str, Curve | None], Field(max_length=100)]
+
+
 class ModelFigures(Headline):
     """Figures of one model under one decoding."""
 
@@ -50,6 +74,7 @@ class ModelFigures(Headline):
     completions: Name | None = None
     by_part: dict[str, Headline] | None = None
     by_difficulty: dict[str, Headline] | None = None
+    by_length: Curves | None = None
 
 
 class EvalFile(BaseModel):
@@ -97,6 +122,7 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, list[Any]]:
                 f"{path}: the column {name!r} is {table.column(name).type}, no text; measure again with lenrl eval"
             )
     kinds = {"prompt_id": pa.types.is_string, "verdict": pa.types.is_boolean, "tokens": pa.types.is_integer}
+    kinds |= {name: pa.types.is_floating for name in table.column_names if name in LOGPS}
     for name, of_kind in kinds.items():
         column = table.column(name) if name in table.column_names else None
         right = column is not None and (

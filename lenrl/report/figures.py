@@ -5,7 +5,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lenrl.measures import pareto_front
-from lenrl.report import multiples
+from lenrl.report import cascades, leads, length_curves, multiples
+from lenrl.report.cascades import Cascade
 from lenrl.report.entries import Entry, Training, varied
 from lenrl.report.panels import PERCENT, Figure, Panel, Part, axes, error, layout, line
 
@@ -15,7 +16,10 @@ MAX_OPTIONS = 6  # swept options whose effect is drawn
 
 
 def all_figures(
-    entries: Sequence[Entry], bases: Sequence[Entry | None], trainings: Mapping[str, Training]
+    entries: Sequence[Entry],
+    bases: Sequence[Entry | None],
+    trainings: Mapping[str, Training],
+    asked: Sequence[Cascade] = (),
 ) -> dict[str, Figure]:
     """Every figure that there is something to draw of, by its name; `lengths`, `lengths-2` are of two decodings.
 
@@ -23,14 +27,17 @@ def all_figures(
         entries: what was measured.
         bases: of each entry the one that it is compared with; None: it is such a one itself.
         trainings: what was trained, by the name of its entries.
+        asked: cascades of entries with their bases.
     """
     names = dict.fromkeys([*(entry.name for entry in entries), *trainings])
     palette = colours(list(names), {entry.name for entry in bases if entry})
     drawn: dict[str, Figure] = {}
     for kind, found in (
-        ("front", [front(entries, palette)]),
+        ("front", [front(entries, bases, palette)]),
         ("budgets", multiples.budgets(entries, bases, palette)),
         ("lengths", multiples.lengths(entries, bases, palette)),
+        ("by_length", length_curves.figures(entries, bases, palette)),
+        ("cascades", cascades.figures(asked)),
         ("effects", [effects(entries, palette)]),
         ("curves", multiples.curves(trainings, palette)),
     ):
@@ -67,8 +74,13 @@ def shapes(entries: Iterable[Entry]) -> dict[str, str]:
     return {name: SHAPES[number % len(SHAPES)] for number, name in enumerate(decodings)}
 
 
-def front(entries: Sequence[Entry], palette: Mapping[str, str]) -> Figure | None:
-    """Accuracy over tokens with 95 % intervals, a panel a decoding; joined: two models, else the Pareto front."""
+def front(
+    entries: Sequence[Entry], bases: Sequence[Entry | None], palette: Mapping[str, str]
+) -> Figure | None:
+    """Accuracy over tokens with 95 % intervals, a panel a decoding; joined: two models, else the Pareto front.
+
+    Under the points of a base that was controlled goes the line of the most that mixtures of its controls reach.
+    """
     known = [entry for entry in entries if entry.figures["accuracy"] is not None]
     if not known:
         return None
@@ -81,6 +93,11 @@ def front(entries: Sequence[Entry], palette: Mapping[str, str]) -> Figure | None
             tokens, accuracy = ([e.figures[key] for e in joined] for key in ("tokens_mean", "accuracy"))
             drawn = line(f"front, {decoding}", tokens, accuracy, "text", panel, width=1, dash="dot")
             traces.append(drawn | {"hoverinfo": "skip", "showlegend": False})
+        for base in {
+            id(b): b for b in (*bases, *same) if b and b.decoding == decoding and not b.control
+        }.values():
+            if points := leads.reached(base, entries):
+                traces.append(leads.line_of(base, points, panel) | {"showlegend": panel == 0})
         for entry in same:
             traces.append(_point(entry, palette[entry.name], shape[decoding], panel, legend))
     panels = [Panel("tokens (mean)", "accuracy", decoding, y_more=PERCENT) for decoding in shape]

@@ -28,7 +28,7 @@ def lengths(
     """Share of completions by tokens and verdict: a figure a decoding, a panel a run, its base behind it."""
     return [
         _lengths(decoding, pairs, palette)
-        for decoding, pairs in _by_decoding(entries, bases, lambda entry: bool(entry.columns.get("tokens")))
+        for decoding, pairs in by_decoding(entries, bases, lambda entry: bool(entry.columns.get("tokens")))
     ]
 
 
@@ -49,7 +49,7 @@ def _lengths(decoding: str, pairs: Sequence[Pair], palette: Mapping[str, str]) -
                 traces.append(
                     line(f"{entry.name}, {name}", middles, shares, palette[entry.name], panel, **style)
                 )
-    return _small(traces, pairs, Panel("tokens", "completions", y_more=PERCENT), decoding)
+    return small(traces, pairs, Panel("tokens", "completions", y_more=PERCENT), decoding)
 
 
 def budgets(
@@ -61,7 +61,7 @@ def budgets(
     """
     return [
         _budgets(decoding, pairs, palette)
-        for decoding, pairs in _by_decoding(entries, bases, lambda entry: entry.answers is not None)
+        for decoding, pairs in by_decoding(entries, bases, lambda entry: entry.answers is not None)
     ]
 
 
@@ -81,7 +81,7 @@ def _budgets(decoding: str, pairs: Sequence[Pair], palette: Mapping[str, str]) -
                 traces.append(
                     line(one.name, grid.tolist(), curve[id(one)].tolist(), palette[one.name], panel, width=2)
                 )
-    return _small(traces, pairs, Panel("budget, tokens", "right within it", y_more=PERCENT), decoding)
+    return small(traces, pairs, Panel("budget, tokens", "right within it", y_more=PERCENT), decoding)
 
 
 def _within(answers: Answers, grid: np.ndarray) -> np.ndarray:
@@ -158,7 +158,7 @@ def _points(lines: Sequence[Mapping[str, object]], key: str) -> tuple[list[float
     return [number(line.get("step")) for line in lines], [number(line.get(key)) for line in lines]
 
 
-def _by_decoding(entries, bases, known) -> list[tuple[str, list[Pair]]]:
+def by_decoding(entries, bases, known) -> list[tuple[str, list[Pair]]]:
     """Each decoding with its runs and their bases, as far as they are known; of bases alone with themselves."""
     pairs = [pair for pair in zip(entries, bases, strict=True) if known(pair[0])]
     found = []
@@ -168,7 +168,7 @@ def _by_decoding(entries, bases, known) -> list[tuple[str, list[Pair]]]:
     return found
 
 
-def _small(traces: Sequence[Part], pairs: Sequence[Pair], panel: Panel, label: str) -> Figure:
+def small(traces: Sequence[Part], pairs: Sequence[Pair], panel: Panel, label: str) -> Figure:
     """A figure of small panels under the runs' names; of one run a large one with a legend."""
     many = len(pairs) > 1
     panels = [Panel(panel.x, panel.y, e.name if many else "", panel.x_more, panel.y_more) for e, _ in pairs]

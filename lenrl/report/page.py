@@ -10,7 +10,7 @@ from lenrl import __version__
 from lenrl.errors import BadInput
 from lenrl.files import write_text
 from lenrl.redact import visible
-from lenrl.report import reader
+from lenrl.report import cascades, reader
 from lenrl.report.compare import Compared
 from lenrl.report.entries import Training
 from lenrl.report.panels import Figure, in_words
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 CAPTIONS = {  # of each kind of figure: title, and what is to be seen
-    "front": ("Accuracy and tokens", "Accuracy over tokens of every model, with 95 % intervals"),
+    "front": (
+        "Accuracy and tokens",
+        "Accuracy over tokens of every model, with 95 % intervals; grey line: the most that mixtures of the base's "
+        "controls at decoding reach, where there are any",
+    ),
     "budgets": (
         "Right within a budget",
         "Share of completions that are right and no longer than a budget; grey: the base, dotted: the best of all "
@@ -30,6 +34,16 @@ CAPTIONS = {  # of each kind of figure: title, and what is to be seen
     "lengths": (
         "Lengths by verdict",
         "Share of completions by length: right ones solid, wrong ones dotted; grey: the base",
+    ),
+    "by_length": (
+        "Accuracy by length",
+        "Accuracy of completions of about a length, of all with 95 % intervals, thin: of a difficulty each; star: the "
+        "best length. Length is not set by anyone here: easy problems are short",
+    ),
+    "cascades": (
+        "First short, then long",
+        "Accuracy over tokens of a cascade: the model is asked first, its base where a score says that the first is "
+        "least sure, from never to always; grey: at random, dotted: by one who knows the verdicts",
     ),
     "effects": (
         "Effect of the settings",
@@ -72,6 +86,8 @@ def write(
         others=others,
         plots=_groups(drawn),
         figures=_inert(drawn),
+        cascades=cascades,
+        asked=cascades.rows(compared.cascades),
         answers=reader.side_by_side(compared.entries),
         plotly_js=plotly_js,
     )

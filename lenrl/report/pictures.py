@@ -68,6 +68,8 @@ def _drawn(figure: Figure, stem: Path) -> list[Path]:
         axes = all_axes[panel] = canvas.add_subplot(rows, columns, number + 1, sharex=like, sharey=like)
         axes.set_title(headings.get(panel, ""), fontsize=8, loc="left")
         axes.set_xlabel(layout[f"xaxis{panel}"].get("title", {}).get("text", ""))
+        if layout[f"xaxis{panel}"].get("type") == "log":
+            axes.set_xscale("log")
         axes.set_ylabel(layout[f"yaxis{panel}"].get("title", {}).get("text", ""))
         axes.grid(alpha=0.3)
     for trace in figure["data"]:

@@ -18,10 +18,11 @@ from lenrl.evaluation.settings import EvalSettings
 from lenrl.files import read_json, write_json
 from lenrl.measures.format import Evaluation, Figures
 from lenrl.monitors import artifacts as tracked
-from lenrl.report import page
+from lenrl.report import cascades, page
 from lenrl.report.tables import (
     before_after,
     before_after_table,
+    cascades_table,
     models_table,
     more_table,
     pairs_table,
@@ -101,6 +102,8 @@ def show(result: Evaluation, console: Console, out_dir: Path | None = None) -> N
         console.print(reach_table(result["models"]))
     if result["pairs"]:
         console.print(pairs_table(result["pairs"]))
+    if asked := cascades.rows(cascades.of_pairs(result["pairs"])):
+        console.print(cascades_table(asked, cascades.HEADER, cascades.CAPTION))
     _print_warnings(result, console)
     if out_dir is not None:
         console.print(Text(f"Figures: {out_dir / 'eval.json'}; completions beside it"))

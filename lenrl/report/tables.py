@@ -106,6 +106,21 @@ def pairs_table(pairs: Sequence[Figures]) -> Table:
     return table
 
 
+def cascades_table(rows: Sequence[Sequence[str]], header: Sequence[str], caption: str) -> Table:
+    """A line each model and score of `lenrl.report.cascades`."""
+    table = _table(Text(caption), header[0], header[1:])
+    for row in rows:
+        table.add_row(
+            *(
+                Text(cell.replace(" [", "\n").replace(", ", " to ").rstrip("]"))
+                if " [" in cell
+                else Text(cell)
+                for cell in row
+            )
+        )
+    return table
+
+
 def before_after_table(result: Evaluation) -> Table:
     """A line each decoding: accuracy and tokens of the first model and of the second one."""
     columns = ("accuracy before", "after", "tokens before", "after", "saved")

@@ -129,13 +129,22 @@ def test_pairs_are_against_the_model_without_a_control(done):
 def test_a_trained_models_lead_over_the_controls_of_its_base(tmp_path):
     shutil.copytree(TINY, tmp_path / "trained")
     settings = EvalSettings(controls=("stop@0", "force@24"), max_new_tokens=100, verifier={"kind": "exact"})
-    result = evaluate(["tiny", str(tmp_path / "trained")], TASK, settings)
+    result = evaluate(["tiny", str(tmp_path / "trained")], TASK, settings, out_dir=tmp_path / "out")
     assert [(e["model"] == "tiny", e["control"]) for e in result["models"]] == [
         (True, "none"), (True, "stop@0"), (True, "force@24"), (False, "none"),
     ]  # fmt: skip
     lead = result["pairs"][-1]
     assert lead["over_controls"] <= 0, "a copy of the base is among the points that it is measured by"
     assert lead["over_controls_ci95"][0] < 0 <= lead["over_controls_ci95"][1]
+    compared = Compared(read_entries([tmp_path / "out"]))
+    (said,) = compared.leads()
+    assert said.startswith("trained (sampled) leads the best mixture of tiny's controls")
+    assert f"{100 * lead['over_controls']:+.1f} [" in said
+    traces = {trace["name"]: trace for trace in compared.figures()["front"]["data"]}
+    line = traces["tiny's controls, mixed"]
+    assert line["line"]["color"] == "before" and line["y"] == sorted(line["y"])
+    tokens, accuracy = (result["models"][2][key] for key in ("tokens_mean", "accuracy"))
+    assert line["y"][line["x"].index(tokens)] >= accuracy - 1e-9, "no point lies above it"
     both = EvalSettings(controls=("force@24",), control={"on": "all"}, max_new_tokens=100)
     entries = evaluate(["tiny", str(tmp_path / "trained")], {"name": "chain", "test": 3}, both)["models"]
     assert [entry["control"] for entry in entries] == ["none", "force@24"] * 2

@@ -20,6 +20,8 @@ from lenrl.evaluation.settings import EvalSettings
 from lenrl.generation import transformers_engine as models
 from lenrl.generation.pretrained import TINY, ModelOptions, find
 from lenrl.generation.transformers_engine import weights_hash
+from lenrl.report.compare import Compared
+from lenrl.report.sources import read as read_entries
 from lenrl.report.summary import show
 from lenrl.tasks.chain import ChainTask
 from lenrl.tasks.chain import evaluate as value_of
@@ -308,19 +310,42 @@ def test_the_documented_fields_are_there(done):
     for title, found in (("One model", result["models"][0]), ("A model against another", result["pairs"][0])):
         section = text.split(f"## {title}\n")[1].split("\n## ")[0]
         rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
-        names = [name for cell in rows for name in re.findall(r"`(\w+)`", cell)]
+        names = {name for cell in rows for name in re.findall(r"`(\w+)`", cell)} - {"reach"}  # of some tasks
         assert len(names) > 3 and not [name for name in names if name not in found]
 
 
-def test_accuracy_by_length_from_four_samples_on(done):
+def test_accuracy_by_length_from_four_samples_on(done, tmp_path):
     _, _, two = done
     assert two["models"][0]["by_length"] is None
     settings = EvalSettings(samples=4, max_new_tokens=120, verifier=EXACT)
-    (entry,) = evaluate(["tiny"], {"name": "chain", "test": 28}, settings)["models"]
+    (entry,) = evaluate(["tiny"], {"name": "chain", "test": 28}, settings, out_dir=tmp_path)["models"]
     curve = entry["by_length"]["all"]
     assert sum(b["completions"] for b in curve["bins"]) + curve["left_out"] == 4 * 28
     assert curve["optimum"] in [b["tokens"] for b in curve["bins"]]
     assert set(entry["by_length"]["by_difficulty"]) == set(entry["by_difficulty"])
     assert entry["by_length"]["r_length_ci95"] and entry["by_length"]["icr"] > 0
+    traces = {t["name"]: t for t in Compared(read_entries([tmp_path])).figures()["by_length"]["data"]}
+    assert traces["tiny"]["y"] == [b["accuracy"] for b in curve["bins"]]
+    assert traces["tiny, best"]["x"] == [curve["optimum"]]
+    assert len(traces["tiny, intervals"]["error_y"]["array"]) == len(curve["bins"])
     rank = entry["by_length"]["optimum_by_difficulty"]
     assert rank is None or -1 <= rank <= 1
+
+
+def test_a_table_with_rounds_is_measured_by_them(tmp_path):
+    """Three problems in two rounds; one has no second round."""
+    rows = [
+        {"prompt": p.prompt, "answer": p.answer, "base": number, "round": told}
+        for number, p in enumerate(ChainTask().problems("dev", 3))
+        for told in (0, 1)
+    ][:-1]
+    (tmp_path / "told.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shutil.copytree(TINY, tmp_path / "model")
+    task = {"name": "table", "path": str(tmp_path / "told.jsonl"), "split": "all"}
+    settings = EvalSettings(greedy=True, max_new_tokens=120, verifier=EXACT)
+    result = evaluate(["tiny", str(tmp_path / "model")], task, settings)
+    found = result["models"][0]["rounds"]
+    assert (found["problems"], found["left_out"], len(found["accuracy"])) == (2, 1, 2)
+    assert found["coleg_e"] == found["accuracy"][1] and found["drop"] == 0, "the same prompt twice"
+    assert result["pairs"][0]["rounds"]["coleg_e_diff"] == 0
+    assert result["pairs"][0]["rounds"]["tokens_growth"] == [1, 1]

@@ -138,7 +138,10 @@ def test_the_shortest_correct_sample_that_is_finished():
     correct = [[1, 1, 1, 0], [0, 0, 0, nan], [1, 1, 0, 0]]
     tokens = [[9, 7, 5, 1], [1, 2, 3, 4], [6, 6, 2, 2]]
     cut = [[0, 0, 1, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
-    assert measures.shortest_correct(correct, tokens, cut) == [1, None, 0]
+    assert measures.pick_correct(correct, tokens, cut) == [1, None, 0]
+    assert measures.pick_correct(correct, tokens, cut, "longest") == [0, None, 0]
+    assert measures.pick_correct(correct, tokens, cut, "first") == [0, None, 0]
+    assert measures.pick_correct([[0, 1, 1]], [[1, 2, 3]], [[0, 0, 0]], "longest") == [2]
 
 
 def test_steps_are_lines_with_something_in_them():

@@ -16,7 +16,7 @@ from lenrl.training.prepare import prepare
 from lenrl.verify.pool import Claim, Verifier
 from lenrl.verify.settings import VerifierSettings
 
-GENERATED = ("gsm_easy", "gsm_new", "gym_letters", "gym_sums", "gym_symbolic")
+GENERATED = ("gsm_easy", "gsm_long", "gsm_new", "gym_letters", "gym_sums", "gym_symbolic")
 
 # Name: rows with the columns of the data set, and the gold answers in them. Problems are made up.
 SHAPES = {
@@ -163,7 +163,7 @@ def test_a_generator_brings_its_verifier(name):
     checked_run = prepare(compose("grpo", [f"task={name}", "task.train=8", "task.dev=0", "task.test=4"]))
     assert checked_run.verifier.kind == "gym"
     problems = checked_run.task.problems("train")
-    assert len({problem.prompt for problem in problems}) == 8
+    assert len({problem.prompt for problem in problems}) == 8 * (1 + getattr(checked_run.task, "rounds", 0))
     with Verifier(checked_run.verifier) as verifier:
         golds = [problem.answer or "" for problem in problems]
         assert verifier.readable(golds) == [True] * 8

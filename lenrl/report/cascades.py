@@ -1,0 +1,160 @@
+"""Cascades of a comparison: a model asked first, and its base where it is unsure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lenrl.evaluation.cache import LOGPS
+from lenrl.evaluation.output import plain
+from lenrl.evaluation.results import NONE, VOTERS
+from lenrl.measures import FirstAnswers, agreement, cascade
+from lenrl.measures.deferral import ORACLE
+from lenrl.measures.format import Figures, change, share, with_interval
+from lenrl.report.entries import Entry
+from lenrl.report.panels import PERCENT, Figure, Panel, axes, layout, line
+from lenrl.verify.math.normalize import key
+
+HEADER = (
+    "first",
+    "score",
+    "area against random",
+    "accuracy at the base's tokens",
+    "its accuracy for, of its tokens",
+)
+CAPTION = (
+    "Asked first, then the base where the score is lowest; of several scores the best is so partly by chance"
+)
+COLOURS = {
+    "sum": "#0072b2",
+    "mean": "#d55e00",
+    "quantile": "#009e73",
+    "answer": "#cc79a7",
+    "length": "#e69f00",
+    "vote": "#56b4e9",
+    "learned": "#8a6fd1",
+    ORACLE: "before",
+}
+
+
+@dataclass(frozen=True)
+class Cascade:
+    """A model asked first, and its base behind it."""
+
+    name: str
+    base: str
+    decoding: str
+    figures: Figures  # of `lenrl.measures.cascade`
+
+    def shown(self) -> Iterator[tuple[str, Figures, str]]:
+        """Score, figures and colour; of the quantiles the best one."""
+        scores = self.figures["scores"]
+        best = max((name for name in scores if name[1:].isdigit()), key=lambda name: scores[name]["auc"])
+        for kind, colour in COLOURS.items():
+            name = best if kind == "quantile" else kind
+            if name in scores:
+                yield name, scores[name], colour
+
+
+def cascade_of(entry: Entry, base: Entry) -> Cascade | None:
+    """The cascade of a model and its base; None: no log-probs, or other problems."""
+    answers, other, columns = entry.answers, base.answers, entry.columns
+    if not answers or not other or LOGPS[0] not in columns or answers.rows.keys() != other.rows.keys():
+        return None
+    P, S = answers.correct_PS.shape
+    order = np.argsort([answers.rows[name] for name in columns["prompt_id"]], kind="stable")
+    summaries_NK = np.array([columns[name] for name in LOGPS], dtype=float).T[order]
+    spelled: list[Any] = [None if a is None else key(a) for a in (columns["answer"][n] for n in order)]
+    first = FirstAnswers(
+        answers.correct_PS,
+        answers.tokens_PS,
+        answers.truncated_PS,
+        summaries_NK.reshape(P, S, -1),
+        agreement([spelled[row * S : (row + 1) * S] for row in range(P)]) if S >= VOTERS else None,
+    )
+    other = other.in_order_of(answers)
+    found = cascade(first, other.correct_PS, other.tokens_PS)
+    return None if found is None else Cascade(entry.name, base.name, entry.decoding, plain(found))
+
+
+def figures(cascades: Sequence[Cascade]) -> list[Figure]:
+    """Accuracy over tokens of each cascade by each score: a figure a decoding, a panel a model."""
+    return [
+        _figure(decoding, [one for one in cascades if one.decoding == decoding])
+        for decoding in dict.fromkeys(one.decoding for one in cascades)
+    ]
+
+
+def _figure(decoding: str, cascades: Sequence[Cascade]) -> Figure:
+    traces = []
+    for panel, asked in enumerate(cascades):
+        first, base = asked.figures["first"], asked.figures["base"]
+        tokens, accuracy = (
+            [first["tokens"], first["tokens"] + base["tokens"]],
+            [first["accuracy"], base["accuracy"]],
+        )
+        drawn = [line("at random", tokens, accuracy, "before", panel, width=1)]
+        for name, score, colour in asked.shown():
+            style = {"dash": "dot", "width": 1} if name == ORACLE else {}
+            drawn.append(line(name, score["tokens"], score["accuracy"], colour, panel, **style))
+        for trace in drawn:
+            group = "quantile" if trace["name"][1:].isdigit() else trace["name"]
+            traces.append(trace | {"legendgroup": group, "showlegend": panel == 0})
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": "base alone",
+                "x": [base["tokens"]],
+                "y": [base["accuracy"]],
+                "marker": {"size": 9, "symbol": "diamond", "color": "text"},
+                "legendgroup": "base alone",
+                "showlegend": panel == 0,
+                **axes(panel),
+            }
+        )
+    many = len(cascades) > 1
+    panels = [
+        Panel("tokens (mean)", "accuracy", c.name if many else "", y_more=PERCENT | {"rangemode": "normal"})
+        for c in cascades
+    ]
+    return {"data": traces, "layout": layout(panels), "label": decoding}
+
+
+def rows(cascades: Sequence[Cascade]) -> list[list[str]]:
+    """Rows of `HEADER`."""
+    found = []
+    for one in cascades:
+        for name, score, _ in one.shown():
+            best = ", the best here" if name == one.figures["best"] else ""
+            pairs = [
+                (score[key], score[f"{key}_ci95"]) for key in ("gain", "accuracy_within", "share_at_parity")
+            ]
+            gain, (within, within_ci95), parity = pairs
+            found.append(
+                [
+                    f"{one.name} ({one.decoding})",
+                    f"{name}{best}",
+                    with_interval(*gain, lambda gain: change(1 + gain)),
+                    with_interval(within[-1], within_ci95[-1], share),
+                    with_interval(*parity, share),
+                ]
+            )
+    return found
+
+
+def of_pairs(pairs: Sequence[Figures]) -> list[Cascade]:
+    """Cascades of an `eval.json`."""
+    return [
+        Cascade(
+            f"{pair['model']}{'' if pair['control'] == NONE else ', ' + pair['control']}",
+            pair["base"],
+            pair["decoding"],
+            pair["cascade"],
+        )
+        for pair in pairs
+        if pair.get("cascade")
+    ]
