@@ -159,15 +159,15 @@ def test_all_faults_are_named_at_once(ask):
 @pytest.mark.parametrize(
     ("overrides", "arithmetic", "remedies"),
     [
-        (["trainer.num_generations=1"], "= 128 rows", ["trainer.num_generations to 2 or 4"]),
+        (["trainer.num_generations=1"], "has 128 rows", ["trainer.num_generations to 2 or 4"]),
         (
             ["trainer.num_generations=7", "trainer.per_device_train_batch_size=128"],
-            "128 rows a process x 1 processes x 1",
+            "128 a process, processes: 1, micro-batches: 1",
             ["to 4 or 8", "to 126 or 133"],
         ),
         (
             ["trainer.per_device_train_batch_size=3", "launch=cpu2"],
-            "3 rows a process x 2 processes x 1 micro-batches = 6 rows",
+            "6 rows (3 a process, processes: 2, micro-batches: 1)",
             ["trainer.num_generations to 3 or 6", "trainer.per_device_train_batch_size to 4 or 8"],
         ),
         (

@@ -76,11 +76,12 @@ def listing(plugins: Sequence[Path] = (), what: str | None = None) -> dict[str, 
         BadInput: `what` is none of these, or a file of `plugins` is refused.
     """
     from lenrl.config import RECIPES, SLOTS, recipe_files
-    from lenrl.errors import BadInput
+    from lenrl.errors import BadInput, did_you_mean
 
     kinds = (*SLOTS, *OTHERS)
     if what is not None and what not in ("recipes", *kinds, *FILES):
-        raise BadInput(f"{what!r} can't be listed; there are recipes, {', '.join((*kinds, *FILES, *PLAIN))}.")
+        known = ("recipes", *kinds, *FILES, *PLAIN)
+        raise BadInput(f"{what!r} can't be listed; there are {', '.join(known)}.{did_you_mean(what, known)}")
     if what in FILES:
         return {what: {path.stem: _comment(path) for path in sorted((RECIPES / what).glob("*.yaml"))}}
     names: dict[str, dict[str, str]] = {}

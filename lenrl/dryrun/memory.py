@@ -37,8 +37,8 @@ def measure(checked_run: CheckedRun, warnings: list[str]) -> tuple[Figures, Toke
     need = saved * (kept + 1) + of.trained * size / MIB
     if need > free:
         warnings.append(
-            f"the run's folder needs about {need:.0f} MiB for {kept + 1} checkpoints and the model, "
-            f"{free:.0f} MiB are free. Lower trainer.save_total_limit, or set output_dir to a larger disk."
+            f"the run's folder needs about {need / 1024:.1f} GiB for {kept + 1} checkpoints and the model, and "
+            f"{free / 1024:.1f} GiB are free. Lower trainer.save_total_limit, or set output_dir to a larger disk."
         )
     sizes = {
         "path": settings.path,

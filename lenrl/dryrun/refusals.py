@@ -57,7 +57,12 @@ def refusals(
 def _packages(recipe: Recipe, has: Callable[[str], bool]) -> Iterator[str]:
     trainer, attention = recipe.trainer, recipe.model.attn_implementation
     if recipe.launch.get("distributed_type") == "DEEPSPEED" and not has("deepspeed"):
-        yield _missing("launch", "DeepSpeed", "lenrl[deepspeed]", "launch=fsdp2 shards without it")
+        yield _missing(
+            "launch.distributed_type=DEEPSPEED",
+            "DeepSpeed",
+            "lenrl[deepspeed]",
+            "launch=fsdp2 shards without it",
+        )
     if value_of(trainer, "use_vllm") and not has("vllm"):
         yield _missing(
             "trainer.use_vllm=true", "vLLM", "trl[vllm]", "trainer.use_vllm=false samples without it"
@@ -88,7 +93,8 @@ def _gpus(recipe: Recipe, machine: Machine) -> Iterator[str]:
     processes = int(recipe.launch.get("num_processes", 1)) // machines
     if asks_for_gpus(recipe.launch) and 0 < machine.gpus < processes:
         yield (
-            f"launch starts {processes} processes on a machine, and this one has {machine.gpus} GPUs. "
+            f"launch.num_processes={processes * machines} starts {processes} a machine, and this one has "
+            f"{machine.gpus} GPUs. "
             f"Set launch.num_processes={machine.gpus * machines}."
         )
 

@@ -20,8 +20,8 @@ def refuse(path: Path, models: int, decodings: int) -> None:
     """
     if models * decodings > 1:
         raise BadInput(
-            f"--sft takes the completions of one model under one decoding, {models} models and {decodings} "
-            "decodings are given: which tokens are shorter, if they are not the same kind? Give one"
+            f"--sft takes the completions of one model under one decoding, and here are {models} models and "
+            f"{decodings} decodings, whose lengths do not compare; give one model, and samples=N or greedy=true"
         )
     if path.exists():
         raise BadInput(f"--sft {path}: is there already and is not overwritten; give a new name")

@@ -182,7 +182,8 @@ def _value(
         number = float("text" if isinstance(value, str) else value)
     except (TypeError, ValueError):
         raise PluginFailed(
-            f"{function.place} returned {shown(value)} for completion {row}: a number, or None where it does not apply"
+            f"{function.place} returned {shown(value)} for completion {row}: must be a number, or None where it "
+            "does not apply"
         ) from None
     if function.verdict:
         if number in (0.0, 1.0):

@@ -56,8 +56,8 @@ class BatchLayout:
 def batch_faults(layout: BatchLayout) -> list[str]:
     """Faults of numbers that cannot work: the arithmetic, and the nearest ones that do. Empty: they can."""
     rows = (
-        f"a rollout has {layout.rows_per_process} rows a process x {layout.processes} processes x "
-        f"{layout.steps_per_generation} micro-batches = {layout.rows_per_rollout} rows"
+        f"a rollout has {layout.rows_per_rollout} rows ({layout.rows_per_process} a process, processes: "
+        f"{layout.processes}, micro-batches: {layout.steps_per_generation})"
     )
     if layout.rows_per_rollout > MAX_ROWS:
         return [f"{rows}; at most {MAX_ROWS} can be held. Lower one of them."]

@@ -135,6 +135,6 @@ def fallbacks(launch: Mapping[str, Any], machine: Machine) -> list[str]:
     }
     falls_back_to = kinds.get(str(launch.get("distributed_type")), copies)
     return [
-        f"launch is meant for GPUs and this machine has none. It falls back to the CPU: {falls_back_to}; in the "
+        f"this launch is meant for GPUs and this machine has none. It falls back to the CPU: {falls_back_to}; in the "
         "precision of model.dtype. launch=cpu or launch=cpu2 is there for that."
     ]

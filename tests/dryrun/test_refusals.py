@@ -29,7 +29,11 @@ def test_what_can_start_is_not_refused():
 @pytest.mark.parametrize(
     ("options", "package", "words"),
     [
-        (["launch=zero2"], "deepspeed", ["launch needs DeepSpeed", "'lenrl[deepspeed]'", "launch=fsdp2"]),
+        (
+            ["launch=zero2"],
+            "deepspeed",
+            ["DEEPSPEED needs DeepSpeed", "'lenrl[deepspeed]'", "launch=fsdp2"],
+        ),
         ([*GPU, "trainer.use_vllm=true"], "vllm", ["'trl[vllm]'", "trainer.use_vllm=false"]),
         ([*GPU, "model.attn_implementation=flash_attention_2"], "flash_attn", ["flash-attn", "null"]),
         (["logging.report_to=tensorboard"], "tensorboard", ["'lenrl[tensorboard]'"]),

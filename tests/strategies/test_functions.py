@@ -90,7 +90,7 @@ async def raising_later(completions):
     [
         (lambda completions: [1.0], "1 values for 2 completions"),
         (lambda completions: 3, "returned 3: it must return a list"),
-        (lambda completions: ["1", "2"], "'1' for completion 0: a number, or None"),
+        (lambda completions: ["1", "2"], "'1' for completion 0: must be a number, or None"),
         (lambda completions: [1.0, [2.0]], r"\[2.0\] for completion 1"),
         (raising, "ValueError: no such scale"),
         (raising_later, "ValueError: no such scale"),
