@@ -11,10 +11,12 @@ What the library's does, and ours does not:
     complex_arithmetic                                            takes `nan` for every number
     coin_flip                                                     takes any beginning of the answer, `0` too
     game_of_life_halting                                          takes any text
+    gsm_symbolic                                                  takes the first digits, whatever their sign
 """
 
 import ast
 import json
+import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
@@ -23,6 +25,7 @@ from lenrl.verify.expressions import algebra, arithmetic
 
 Entry = Mapping[str, Any]
 FEWEST_PLACES = Fraction(1, 10_000)  # error that coin_flip allows ...
+_NUMBER = re.compile(r"[$€£]? ?([-−]?\d[\d,]*(?:\.\d+)?)(?: ?[A-Za-z]+)?\.?")
 SHARE = Fraction(1, 100)  # ... but no more than this share of the probability
 
 
@@ -85,6 +88,12 @@ def halts(answer: str, entry: Entry) -> bool:
     return answer.strip().casefold() == str(entry["answer"]).strip().casefold()
 
 
+def one_number(answer: str, entry: Entry) -> bool:
+    """gsm_symbolic: the number with its sign, a sign of money before it or a unit of one word behind it."""
+    given = _NUMBER.fullmatch(answer.strip())
+    return given is not None and float(given[1].replace(",", "").replace("−", "-")) == float(entry["answer"])
+
+
 def sorted_numbers(answer: str, entry: Entry) -> bool:
     """number_sorting: a JSON list of the numbers, in order."""
     given = json.loads(answer.replace("'", '"'))
@@ -110,6 +119,7 @@ OWN: dict[str, Callable[[str, Entry], bool]] = {
     "complex_arithmetic": complex_number,
     "countdown": countdown,
     "game_of_life_halting": halts,
+    "gsm_symbolic": one_number,
     "intermediate_integration": antiderivative,
     "n_queens": one_of_the_boards,
     "number_sorting": sorted_numbers,
