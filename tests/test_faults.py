@@ -75,6 +75,14 @@ def refusal(ask, verb, *arguments):
         (["task.trian=3"], ["task.trian=3", "Did you mean task.train?"]),
         (["verifier.timeout=3"], ["verifier.timeout=3", "Did you mean verifier.timeout_s?"]),
         (["model.peft={lora_alhpa: 3}"], ["model.peft.lora_alhpa=3", "Did you mean model.peft.lora_alpha?"]),
+        *(
+            (["launch=cpu2", f"launch.{k}={v}"], [f"launch.{k}={v!r}", "whole number of at least 1"])
+            for k, v in (
+                ("num_machines", "x"),
+                ("num_processes", 0),
+                ("num_processes", "b"),
+            )
+        ),
         (["launch.num_proceses=2"], ["launch.num_proceses=2", "Did you mean launch.num_processes?"]),
         # options of a strategy that is not selected
         (["reward=kimi", "reward.alpha=1"], ["reward.alpha=1", "'kimi'", "weight"]),

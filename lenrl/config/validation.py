@@ -23,6 +23,10 @@ def checked(plain: Mapping[str, Any]) -> Recipe:
     Raises:
         BadInput: every fault on a line of its own: key, value found, rule, nearest key.
     """
+    launch = plain.get("launch")
+    for key in ("num_processes", "num_machines") if isinstance(launch, Mapping) else ():
+        if type(count := launch.get(key, 1)) is not int or count < 1:
+            raise BadInput(f"launch.{key}={shown(count)}: a run needs a whole number of at least 1.")
     try:
         return Recipe.model_validate({**dict.fromkeys(OPTIONAL, {}), **plain})
     except ValidationError as fault:

@@ -51,8 +51,12 @@ def check(launch: Mapping[str, Any]) -> None:
             faults.append(f"launch.{key}={value!r}: accelerate has no such field.{hint}")
     processes = launch.get("num_processes", 1)
     single = str(launch.get("distributed_type", "NO")).upper() == "NO"
-    if isinstance(processes, bool) or not isinstance(processes, int) or processes < 1:
-        faults.append(f"launch.num_processes={processes!r}: a run needs a whole number of at least 1.")
+    machines = launch.get("num_machines", 1)
+    if processes < machines:
+        faults.append(
+            f"launch.num_processes={processes} with launch.num_machines={machines}: they are those of all machines, "
+            f"and each has at least one. Set launch.num_processes={machines} or more."
+        )
     elif single and processes > 1:
         faults.append(
             f"launch.num_processes={processes}: this launch starts one process only. Choose one for several: "

@@ -71,8 +71,8 @@ class RowTask(Task, abc.ABC, frozen=True):
         problems = [problem for problem in problems if self.belongs(problem, split)]
         if count is not None and len(problems) < count:
             raise BadInput(
-                f"task.{split}={count} problems asked, but {self.source_name(split)} has {len(problems)}; "
-                f"ask for fewer, or leave task.{split} out to take all"
+                f"task.{split}={count} problems asked, but {self.source_name(split)} has {len(problems)} of them, in "
+                f"{len(rows)} rows; ask for fewer, or leave task.{split} out to take all"
             )
         return problems[:count]
 

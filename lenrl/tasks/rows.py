@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, shown
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 MAX_FIELD_CHARS = 1_000_000  # longer fields are accidents (a whole file in a cell) and fill the memory
@@ -103,13 +103,24 @@ def _decoded(where: str, data: bytes) -> str:
 
 def _parsed(where: str, text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once)
+    except KeyError as error:
+        raise BadInput(f"{where}: the field {error} stands twice; leave one of them out") from None
     except json.JSONDecodeError as error:
         raise BadInput(f"{where}: not JSON ({error.msg} at column {error.colno}); one object a row") from None
     except RecursionError:
         raise BadInput(f"{where}: JSON nested too deeply; a row is a flat object") from None
     except ValueError as error:  # an integer beyond Python's limit of digits
         raise BadInput(f"{where}: not readable ({error}); write long numbers as text") from None
+
+
+def _once(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of which no field stands twice: JSON would take the last, in silence."""
+    values = dict(fields)
+    if len(values) < len(fields):
+        names = [name for name, _ in fields]
+        raise KeyError(next(name for name in names if names.count(name) > 1))
+    return values
 
 
 def checked(row: Row) -> Row:
@@ -119,7 +130,7 @@ def checked(row: Row) -> Row:
         BadInput: it is no mapping, holds NaN or infinity, or a text in it is too long, holds a NUL, or is not Unicode.
     """
     if not isinstance(row.values, dict):
-        raise BadInput(f"{row.where}: a {type(row.values).__name__}, expected an object with named fields")
+        raise BadInput(f"{row.where}: found {shown(row.values, 60)}, expected an object with named fields")
     for name, value in row.values.items():
         if (number := _endless(value)) is not None:
             raise BadInput(

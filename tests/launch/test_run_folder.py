@@ -132,7 +132,7 @@ def test_finished_means_all_steps_a_model_and_a_summary(tmp_path):
 @pytest.mark.parametrize(
     ("launch", "words"),
     [
-        ({"num_processes": 0}, "at least 1"),
+        ({"num_processes": 1, "num_machines": 2}, "those of all machines"),
         ({"num_processes": 2, "distributed_type": "NO"}, "cpu2"),
         ({"num_processes": 2, "distributed_type": "MULTI_CPU"}, "cpu2"),
         ({"num_proceses": 2}, "num_processes"),

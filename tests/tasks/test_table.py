@@ -275,7 +275,11 @@ GOOD = b'{"prompt": "p", "answer": "1"}\n'
         ),
         (GOOD + b'{"prompt": "p", "answer": "1", "x": "' + b"x" * 1_000_001 + b'"}\n', r"line 2: field 'x'"),
         (GOOD + b"\n{oops}\n", r"line 3: not JSON"),
-        (GOOD + b"[1]\n", r"line 2: a list"),
+        (
+            GOOD + b'\n{"prompt": "a", "prompt": "b", "answer": "1"}\n',
+            r"line 3: the field 'prompt' stands twice",
+        ),
+        (GOOD + b"[1]\n", r"line 2: found \[1\], expected"),
         (GOOD + b"[" * 100_000 + b"\n", r"line 2: .*(nested|JSON)"),
         (GOOD + b'{"answer": "1"}\n', r"line 2: no column 'prompt'"),
         (GOOD + b'{"prompt": " ", "answer": "1"}\n', r"line 2: 'prompt' is ' '"),

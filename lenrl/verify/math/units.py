@@ -17,6 +17,12 @@ _NAMES = {
     "m/s": "mps", "km/h": "kmh kph kmph", "mph": "mi/h",
     "": "unit units square_units cubic_units sq_units unit^2 unit^3",
 }  # fmt: skip
+# Words of a second value or of a calculation: `7 or eight`, `7 minus two`, `7 squared` are no 7 with a unit.
+_NO_UNIT = frozenset(
+    "or plus minus negative not squared cubed factorial half zero one two three four five six seven eight nine ten "  # noqa: SIM905
+    "eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty "
+    "seventy eighty ninety".split()
+)
 _ALIASES = {
     alias.replace("_", " "): name for name, all_ in _NAMES.items() for alias in [*all_.split(), name] if alias
 }
@@ -53,9 +59,9 @@ def _split_once(text: str) -> tuple[str, str]:
         return match.group(1), f"base {match.group(2)}"
     if (match := _DEGREES.search(text)) and not re.search(r"\\?(?:sin|cos|tan|cot|sec|csc)", text):
         return text[: match.start()].rstrip(), "degree" + (match.group(1) or match.group(2) or "").lower()
-    if match := _TEXT_UNIT.search(text):
+    if (match := _TEXT_UNIT.search(text)) and _names_a_unit(match.group(1)):
         return text[: match.start()].rstrip(), unit_name(match.group(1) + _power(match.group(2)))
-    if match := _WORD_UNIT.search(text):
+    if (match := _WORD_UNIT.search(text)) and _names_a_unit(match.group(2)):
         space, word = match.group(1), match.group(2).lower()
         first = word.split()[0].split("/")[0]
         if first not in FUNCTIONS and (
@@ -65,6 +71,10 @@ def _split_once(text: str) -> tuple[str, str]:
     if match := _TRAILING_SIGN.search(text):
         return text[: match.start()], _ALIASES[match.group().strip()[-1]]
     return text, ""
+
+
+def _names_a_unit(words: str) -> bool:
+    return _NO_UNIT.isdisjoint(re.findall("[a-z]+", words.lower()))
 
 
 def _has_digits_of(base: str, number: str) -> bool:
