@@ -61,7 +61,7 @@ class Teaching:
     lora: bool
 
 
-TEACHING = {"nothing": Teaching(32, 600, 3e-3, 25, False), "smollm2": Teaching(4, 40, 8e-4, 5, True)}
+TEACHING = {"nothing": Teaching(32, 600, 3e-3, 25, False), "smollm2": Teaching(4, 500, 8e-4, 10, True)}
 
 
 def wordy(question: str, solution: str, words: Words, rng: random.Random) -> str:

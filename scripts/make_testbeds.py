@@ -12,7 +12,7 @@ budgets put into prompts, without heeding them: a method that uses words should 
 brief.": a method that distils an instruction needs a model that heeds one, and the embedded one does not.
 `algorithms` learns the parity of 2 to 8 bits (`task=algorithms`) from nothing, in steps that fetch their operand by its
 index, in steps with indices only, and in bare ones; most traces are written twice or thrice. It is made where it is
-named alone (`--only algorithms`), in `--updates` that continue after a stop: 1.2 million parameters, hours of a CPU.
+named alone (`--only algorithms`), in `--updates` that continue after a stop: 1.3 million parameters, hours of a CPU.
 Folders that stand are kept.
 """
 
