@@ -10,6 +10,7 @@ from lenrl.cli.arguments import Parser
 EXAMPLES = (
     "lenrl score drpo batch.jsonl advantage.max_length=1000 advantage.lam=0.1",
     "lenrl score kimi outputs/grpo/first reward.weight=0.4",
+    "lenrl score kimi outputs/grpo/first --figures",
     "lenrl score palu visit1.jsonl --save-state state.json",
     "lenrl score palu visit2.jsonl --state state.json --step 8",
 )
@@ -38,6 +39,11 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--state", type=Path, metavar="IN.json", help="the strategies' state before")
     parser.add_argument("--save-state", type=Path, metavar="OUT.json", help="write their state after")
+    parser.add_argument(
+        "--figures",
+        action="store_true",
+        help="of each batch, as in metrics.jsonl, instead of a line a completion",
+    )
     options = parser.read(arguments)
 
     from lenrl.config import compose, sets
@@ -51,6 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         state_in=options.state,
         state_out=options.save_state,
         max_length=recipe.trainer["max_completion_length"] if sets(options.overrides, CAP) else None,
+        figures=options.figures,
     )
     sys.stdout.write("".join(json.dumps(row) + "\n" for row in rows))
     return 0

@@ -36,6 +36,7 @@ class LoggedRow(BaseModel):
     score: float | None = Field(None, ge=0, le=1, description="a number from 0 to 1, beside `correct`")
     truncated: Flag = None
     answer_length: Tokens | None = Field(None, description="an integer number of tokens, at least 0")
+    thinking_tokens: Tokens | None = Field(None, description="an integer number of tokens, at least 0")
     mean_logp: float | None = Field(None, description="a finite number")
     think_tags: Flag = None
     answer_tags: Flag = None

@@ -14,7 +14,16 @@ from lenrl.errors import BadInput
 from lenrl.monitors.completion_table import COMPLETION_CHARS
 
 NEEDED = ("step", "prompt_id", "prompt", "completion", "verdict", "tokens", "kept_tokens", "truncated")
-TAKEN = ("mean_logp", "target", "lo", "hi", "level", "mode", "effort")  # under their own names
+TAKEN = (
+    "mean_logp",
+    "target",
+    "lo",
+    "hi",
+    "level",
+    "mode",
+    "effort",
+    "thinking_tokens",
+)  # under their own names
 PART = "part_"  # begins the name of a reward function's column
 
 

@@ -22,6 +22,8 @@ from lenrl.errors import BadInput
 from lenrl.rollouts import StepScore, Verdict
 from lenrl.strategies import groups, scoring
 from lenrl.strategies.base import PromptBudget, RunInfo
+from lenrl.strategies.diagnostics import diagnose
+from lenrl.strategies.length_figures import thinking_figures
 from lenrl.strategies.method import Method
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def score(
     state_in: Path | None = None,
     state_out: Path | None = None,
     max_length: int | None = None,
+    figures: bool = False,
 ) -> list[Entry]:
     """Score logged generation batches, one after the other: the strategies' state goes on from each to the next.
 
@@ -53,6 +56,7 @@ def score(
         step: completed optimizer steps; None: as a run's completions say, else 0.
         state_in, state_out: files of the strategies' state, read before and written after.
         max_length: L_max, tokens; None: that of the run whose completions they are, else 4096.
+        figures: of each batch, and of its groups of each size, instead of a row a completion.
 
     Returns:
         A row for each completion, in the log's order: prompt, length (kept), correct, budget, reward, advantage; of a
@@ -74,7 +78,8 @@ def score(
         known = batch.step if step is None else step
         longest = max_length or batch.max_length or DEFAULT_MAX_LENGTH
         of_run = {} if batch.step is None else {"step": batch.step + 1}
-        entries += [of_run | entry for entry in _score_batch(recipe, method, batch, known or 0, longest)]
+        found = _score_batch(recipe, method, batch, known or 0, longest, figures)
+        entries += [of_run | entry for entry in found]
     if state_out is not None:
         write_state(state_out, method.state_dict())
     return entries
@@ -87,7 +92,9 @@ def _require_counts(step: int | None, max_length: int | None) -> None:
         raise BadInput(f"trainer.max_completion_length={max_length!r}: needs a whole number of at least 1.")
 
 
-def _score_batch(recipe: Recipe, method: Method, batch: Batch, step: int, max_length: int) -> list[Entry]:
+def _score_batch(
+    recipe: Recipe, method: Method, batch: Batch, step: int, max_length: int, figures: bool
+) -> list[Entry]:
     """Rows of the output, in the batch's order. Groups of one size are scored together, those of others apart."""
     sizes = batch.by_size()
     if len(sizes) > 1:
@@ -101,10 +108,31 @@ def _score_batch(recipe: Recipe, method: Method, batch: Batch, step: int, max_le
     entries: dict[int, Entry] = {}
     for size, members in sizes.items():
         places = [place for group in members for place in group]
-        entries |= zip(
-            places, _score_groups(recipe, method, batch, verdicts, places, step, infos[size]), strict=True
-        )
-    return [entries[place] for place in range(len(batch.rows))]
+        scored, advantage = _score_groups(recipe, method, batch, verdicts, places, step, infos[size])
+        if figures:
+            rows = [batch.rows[place] for place in places]
+            entries[size] = {
+                "groups": len(members),
+                "size": size,
+                **_figures(method, scored, advantage, rows),
+            }
+        else:
+            entries |= zip(places, _entries(scored, advantage), strict=True)
+        method.observe(scored.rollouts, scored.reward)
+    return [entries[place] for place in sorted(entries)]
+
+
+def _figures(
+    method: Method, scored: scoring.Scored, advantage: Tensor, rows: Sequence[LoggedRow]
+) -> dict[str, float | None]:
+    """Those of a training run's log that are of rewards, advantages and lengths."""
+    kept = scored.rollouts.length_PG.flatten().tolist()
+    thinking = [
+        (min(row.thinking_tokens, length), max(0, length - row.thinking_tokens))
+        for row, length in zip(rows, kept, strict=True)
+        if row.thinking_tokens is not None
+    ]
+    return diagnose(method, scored.reward, advantage, scored.rollouts) | thinking_figures(thinking)
 
 
 def _require_groups_apart(method: Method, sizes: Collection[int]) -> None:
@@ -130,8 +158,8 @@ def _score_groups(
     places: Sequence[int],
     step: int,
     run_info: RunInfo,
-) -> list[Entry]:
-    """Entries of groups of one size, whose rows stand at `places` of the batch, groups adjacent."""
+) -> tuple[scoring.Scored, Tensor]:
+    """Rewards and advantages of groups of one size, whose rows stand at `places` of the batch, groups adjacent."""
     assert run_info.num_generations is not None
     logged = [batch.rows[i] for i in places]
     columns = [method.budget.visible(row.given, prompt=row.asked, gold=row.answer) for row in logged]
@@ -150,9 +178,7 @@ def _score_groups(
         recipe.guard.nonfinite,
         parts=lambda: parts,
     )
-    advantage = method.advantages(scored.reward, scored.rollouts)
-    method.observe(scored.rollouts, scored.reward)
-    return _entries(scored, advantage)
+    return scored, method.advantages(scored.reward, scored.rollouts)
 
 
 def _run_info(recipe: Recipe, group_size: int, max_length: int) -> RunInfo:

@@ -40,3 +40,20 @@ def token_ends(
             )
         places.append(place)
     return places
+
+
+def tokens_at_end(
+    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], eos_ids: Sequence[int], characters: int
+) -> int:
+    """The last tokens of a completion that hold that many characters of its text, and an EOS; 0 for no character.
+
+    Decodes the end only, which after the thinking is short.
+    """
+
+    def held(tokens: int) -> int:
+        return len(completion_text(tokenizer, ids[len(ids) - tokens :], eos_ids))
+
+    reach = 16
+    while reach < len(ids) and held(reach) < characters:
+        reach *= 2
+    return bisect_left(range(min(reach, len(ids))), characters, key=held)

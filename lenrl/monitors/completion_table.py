@@ -23,6 +23,7 @@ def completion_table(
     *,
     kept: Sequence[int],
     extras: Sequence[Mapping[str, object]] = (),
+    thinking: Sequence[int | None] = (),
 ) -> pa.Table:
     """A row a completion, in batch order.
 
@@ -33,6 +34,7 @@ def completion_table(
         reward: its rewards.
         advantage: (P, G) or (P, G, T); of the latter the mean over kept tokens is written.
         kept: groups that the update uses.
+        thinking: kept tokens up to the end of the thinking, a row; None: it has none.
         extras: further columns a row: rendered prompt, gold answer, and what reward functions logged.
     """
     groups = [p for p in range(rollouts.P) for _ in range(rollouts.G)]
@@ -54,6 +56,8 @@ def completion_table(
         "budget": _numbers(rollouts.budget_PG),
         "score": _numbers(rollouts.grade_PG),
     }
+    if thinking:
+        flat["thinking_tokens"] = pa.array(thinking, pa.int64())
     if rollouts.mean_logp_PG is not None:
         flat["mean_logp"] = _numbers(rollouts.mean_logp_PG)
     budgets = [budget for *_, budget in texts]

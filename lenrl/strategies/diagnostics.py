@@ -5,17 +5,8 @@ from torch import Tensor
 
 from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
+from lenrl.strategies.length_figures import ROUNDING, length_accuracy, penalty_figures
 from lenrl.strategies.method import Method
-
-ROUNDING = 1e-9  # of an advantage, which is of the order of 1; of a sum, as a share of its parts
-AS_LONG = {
-    "text",
-    "token_ids",
-    "steps",
-    "step_numbers",
-    "logps",
-    "teacher_logps",
-}  # of `READABLE`: what a completion of another length has more of
 
 
 def diagnose(
@@ -42,6 +33,7 @@ def diagnose(
         "parts_cancel": parts_cancel(reward, moved),
         "correct_pushed_down": groups.average(advantage_PG < 0, rollouts.right_PG),
         "correct_advantage": groups.average(advantage_PG, rollouts.right_PG),
+        **length_accuracy(rollouts),
         **penalty_figures(method, advantage, reward, rollouts),
     }
 
@@ -62,39 +54,3 @@ def parts_cancel(reward: RewardResult, moved_PG: Tensor) -> float | None:
     widest_P1 = torch.cat(parts_P1, dim=1).amax(dim=1, keepdim=True)
     cancel_P1 = (widest_P1 > 0) & (total_P1 <= ROUNDING * widest_P1)
     return (cancel_P1.squeeze(1) & ~moved_PG.any(dim=1)).double().mean().item()
-
-
-def penalty_figures(
-    method: Method, advantage: Tensor, reward: RewardResult, rollouts: Rollouts
-) -> dict[str, float | None]:
-    """`penalty_leverage` and `penalty_idle`, None for rewards or advantages of tokens, which other lengths lack.
-
-    Lengths are replaced in the record, and its rewards and advantages computed anew. The cut is not repeated, verdicts
-    stay as they are.
-
-    `penalty_leverage`: mean absolute change of the advantages when every length is taken as its group's mean. 0:
-    lengths do not matter to this method on this batch. `penalty_idle`: of the groups in which lengths of 1 and L_max in
-    turn would matter, the share in which those that there are do not; None: in none, or a strategy reads texts or
-    tokens, which would not be as long.
-    """
-    if reward.token_PGT is not None or advantage.dim() > 2:
-        return {"penalty_leverage": None, "penalty_idle": None}
-    everything = torch.ones_like(rollouts.length_PG, dtype=torch.bool)
-    mean_PG = groups.mean(rollouts.tokens_PG, everything).expand(rollouts.P, rollouts.G)
-    level_PG = _with_lengths(method, rollouts, mean_PG)
-    change_PG = (advantage - level_PG).abs()
-    leverage = change_PG.mean().item()
-    if AS_LONG & set(method.reads):
-        return {"penalty_leverage": leverage, "penalty_idle": None}
-    # In turn among the right ones and among the others, so that a single one is long.
-    places = torch.where(rollouts.right_PG, rollouts.right_PG.cumsum(1), (~rollouts.right_PG).cumsum(1))
-    extreme_PG = torch.where(places % 2 == 1, float(rollouts.max_length), 1.0)
-    could_P = (_with_lengths(method, rollouts, extreme_PG) - level_PG).abs().amax(dim=1) > ROUNDING
-    does_P = change_PG.amax(dim=1) > ROUNDING
-    return {"penalty_leverage": leverage, "penalty_idle": groups.average(~does_P, could_P)}
-
-
-def _with_lengths(method: Method, rollouts: Rollouts, length_PG: Tensor) -> Tensor:
-    """(P, G): the advantages if completions had these lengths."""
-    other = rollouts.with_(length_PG=length_PG, sampled_length_PG=length_PG)
-    return groups.token_mean(method.advantages(method.rewards(other, "drop"), other), length_PG)

@@ -272,7 +272,7 @@ class RolloutScoring:
         metrics["sampler_logp_gap"] = self._logp_gap(batch)
         if method.sampling.chooses:
             metrics["prompts_in_pass"] = self.cursor.in_pass
-        log = RolloutLog(method, self.problem_set, self.group, self.monitor, self.guards)
+        log = RolloutLog(method, self.problem_set, self.eos_ids, self.group, self.monitor, self.guards)
         figures = log.record(replace(current, scored=Scored(rollouts, reward)), advantage, metrics, kept)
         self._current = None
         if self.monitor.is_main:

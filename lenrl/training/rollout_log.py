@@ -7,15 +7,18 @@ from typing import Any
 
 from torch import Tensor
 
+from lenrl.generation.token_ends import tokens_at_end
 from lenrl.monitors.completion_table import completion_table
 from lenrl.monitors.local import LocalMonitor, verifier_metrics
 from lenrl.rollouts import Rollouts
 from lenrl.strategies.groups import average
+from lenrl.strategies.length_figures import thinking_figures
 from lenrl.strategies.method import Method
 from lenrl.training.distributed import ProcessGroup
 from lenrl.training.guards import Guards
 from lenrl.training.in_progress import InProgress
 from lenrl.training.problem_set import ProblemSet
+from lenrl.verify.extract import thinking_end
 from lenrl.verify.shortcuts import HACKS, counted
 
 
@@ -25,6 +28,7 @@ class RolloutLog:
 
     method: Method
     problem_set: ProblemSet
+    eos_ids: Sequence[int]  # end a completion
     group: ProcessGroup
     monitor: LocalMonitor
     guards: Guards
@@ -56,7 +60,8 @@ class RolloutLog:
                 "prompts_kept": len(kept),
                 "prompts_filled": batch.prompts - len(kept),
             }
-        figures |= self._counted(batch, rollouts.P * rollouts.G)
+        thinking = self._thinking(batch)
+        figures |= self._counted(batch, rollouts.P * rollouts.G) | self._apart(batch, thinking)
         figures |= self.guards.count(figures, rollouts.P * rollouts.G)
         self.monitor.rollout(figures, sampled_tokens=int(rollouts.sampled_length_PG.sum()))
         if self.monitor.wants(batch.number):
@@ -65,7 +70,8 @@ class RolloutLog:
             own = list(zip(prompts, batch.texts, answers, batch.prompt_budgets, strict=True))
             texts, extras = self.group.gather(own), self.group.gather(self._extras(batch))
             what = (batch.step, texts, rollouts, reward, advantage)
-            self.monitor.completions(batch.step, lambda: completion_table(*what, kept=kept, extras=extras))
+            more = {"kept": kept, "extras": extras, "thinking": self.group.gather(thinking)}
+            self.monitor.completions(batch.step, lambda: completion_table(*what, **more))
         return figures
 
     def _counted(self, batch: InProgress, completions: int) -> dict[str, float | None]:
@@ -84,6 +90,23 @@ class RolloutLog:
             **{name: total[name] / completions for name in HACKS},
             "copied_share": total["copied"] / total["shown"] if total["shown"] else None,
         }
+
+    def _thinking(self, batch: InProgress) -> list[int | None]:
+        """Kept tokens of this process's completions up to the end of their thinking; None: one has none."""
+        assert batch.calls is not None
+        tokenizer, found = self.problem_set.prompts.tokenizer, []
+        for ids, text in zip(batch.calls.ids, batch.texts, strict=True):
+            end = thinking_end(text, think_prefilled=self.problem_set.think_prefilled)
+            after = 0 if end is None else tokens_at_end(tokenizer, ids, self.eos_ids, len(text) - end)
+            found.append(None if end is None else len(ids) - after)
+        return found
+
+    def _apart(self, batch: InProgress, thinking: Sequence[int | None]) -> dict[str, float | None]:
+        """Mean tokens of thinking and of what comes after it, of all completions that have a thinking."""
+        assert batch.calls is not None
+        lengths = map(len, batch.calls.ids)
+        own = [(n, length - n) for n, length in zip(thinking, lengths, strict=True) if n is not None]
+        return thinking_figures(self.group.gather(own))
 
     def _read(self, batch: InProgress) -> list[str]:
         """All messages of each row's prompt, as one text."""

@@ -24,6 +24,19 @@ def answer_part(text: str, *, think_prefilled: bool = False, read_unfinished: bo
     return None if unfinished and not read_unfinished else part
 
 
+def thinking_end(text: str, *, think_prefilled: bool = False) -> int | None:
+    """The characters of a completion that are thinking: up to its last `</think>`, all where the thinking never ended;
+    None: it has no thinking.
+
+    >>> thinking_end("<think>1+1</think>2"), thinking_end("<think>1+"), thinking_end("2")
+    (18, 9, None)
+    """
+    if answer_part(text, think_prefilled=think_prefilled) is None:
+        return len(text)
+    closed = text.rfind(_CLOSE)
+    return None if closed < 0 else closed + len(_CLOSE)
+
+
 def extract_answer(
     text: str, *, format: Format = "boxed", think_prefilled: bool = False, read_unfinished: bool = False
 ) -> str | None:

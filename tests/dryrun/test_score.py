@@ -281,6 +281,21 @@ def test_standard_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert "standard input is empty" in capsys.readouterr().err
 
 
+def test_figures_are_those_of_a_training_run(tmp_path: Path) -> None:
+    """Of groups of each size: 2 and 1000 tokens right, 3000 wrong, then two of one length."""
+    rows = [
+        {"prompt": "a", "length": length, "correct": right, "thinking_tokens": 600}
+        for length, right in ((2000, True), (1000, True), (3000, False))
+    ]
+    rows += [{"prompt": "b", "length": 10, "correct": right} for right in (True, False)]
+    three, two = run("kimi", rows, tmp_path / "rows.jsonl", figures=True)
+    assert (three["groups"], three["size"], three["accuracy"]) == (1, 3, pytest.approx(2 / 3))
+    assert three["length_accuracy_corr"] == pytest.approx(-(0.75**0.5))
+    assert (three["tokens_thinking_mean"], three["tokens_answer_mean"]) == (600, 1400)
+    assert three["penalty_applied_share"] > 0 and three["correct_wiped_share"] == 0
+    assert two["length_accuracy_corr"] is None and two["tokens_thinking_mean"] is None
+
+
 def test_groups_need_not_be_adjacent(tmp_path: Path) -> None:
     other = [row | {"prompt": "p", "length": 10} for row in GROUP]
     mixed = [row for pair in zip(GROUP, other, strict=True) for row in pair]

@@ -12,8 +12,9 @@ from lenrl.errors import BadInput
 from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import registry
 from lenrl.strategies.base import Reward, RunInfo
-from lenrl.strategies.diagnostics import diagnose, penalty_figures
+from lenrl.strategies.diagnostics import diagnose
 from lenrl.strategies.examples import GROUP, groups
+from lenrl.strategies.length_figures import length_accuracy, penalty_figures
 from lenrl.strategies.method import BadStrategy, Method, NonfiniteReward
 from tests.strategies.cases import NEUTRAL
 
@@ -187,8 +188,10 @@ def test_leverage_is_the_change_when_lengths_are_levelled() -> None:
     a = m.advantages(m.rewards(batch), batch)
     level = batch.with_(length_PG=torch.tensor([[200] * 3, [50] * 3]))
     expected = (a - m.advantages(m.rewards(level), level)).abs().mean()
-    assert penalty(m, batch) == {"penalty_leverage": pytest.approx(expected.item()), "penalty_idle": 0.5}
-    assert penalty(method(), batch) == {"penalty_leverage": 0, "penalty_idle": None}
+    found = penalty(m, batch)
+    assert found["penalty_leverage"] == pytest.approx(expected.item()) and found["penalty_idle"] == 0.5
+    found = penalty(method(), batch)
+    assert found["penalty_leverage"] == 0 and found["penalty_idle"] is None
 
 
 def penalty(m, batch):
@@ -203,6 +206,39 @@ def test_a_penalty_is_idle_where_its_lengths_are_none_that_it_sees() -> None:
     )
     assert penalty(method(reward={"name": "laser", "target": 150}), batch)["penalty_idle"] == 0
     assert penalty(method(reward="kimi"), batch)["penalty_idle"] == 0
+
+
+def test_length_and_correctness_are_correlated_within_groups() -> None:
+    """Of four groups one has no variance of verdicts, one none of lengths; unknown verdicts are out."""
+    batch = groups(
+        [[100, 200, 300, 400], [100, 200, 300, 900], [50, 60, 70, 80], [7, 7, 7, 7]],
+        [[1, 1, 0, 0], [0, 1, 1, math.nan], [1, 1, 1, 1], [1, 0, 0, 1]],
+    )
+    found = length_accuracy(batch)
+    expected = (-0.8944271909999159 + 0.8660254037844387) / 2  # numpy.corrcoef of the first two
+    assert found["length_accuracy_corr"] == pytest.approx(expected)
+    assert found["length_accuracy_left_out"] == 0.5
+    assert length_accuracy(groups([[5, 6]], [[1, 1]]))["length_accuracy_corr"] is None
+
+
+@pytest.mark.parametrize(
+    ("reward", "lengths", "verdicts", "applied", "wiped"),
+    [
+        ("correctness", [100, 300, 200], [1, 1, 0], 0, 0),
+        # 1, 0, 0: the long right one is paid as the wrong one is, and would not be at 200 tokens
+        ({"name": "dler", "cap": 250}, [100, 300, 200], [1, 1, 0], 1 / 3, 1 / 2),
+        # all right ones over the cap, the group's mean too: at one token they would be paid
+        ({"name": "dler", "cap": 50}, [100, 300, 200], [1, 1, 0], 2 / 3, 1),
+        ({"name": "dler", "cap": 50}, [100, 300, 200], [1, 1, 1], 1, 0),  # no wrong one to be held against
+        ("kimi", [100, 300, 200], [1, 1, 0], 1 / 3, 0),  # right ones alone lose, and stay above the wrong one
+    ],
+)
+def test_what_a_penalty_takes_and_from_whom(reward, lengths, verdicts, applied, wiped) -> None:
+    found = penalty(method(reward=reward), groups([lengths], [verdicts]))
+    assert found["penalty_applied_share"] == pytest.approx(applied)
+    assert found["correct_wiped_share"] == pytest.approx(wiped)
+    unknown = penalty(method(reward=reward), groups([lengths], [[math.nan] * len(lengths)]))
+    assert unknown["correct_wiped_share"] is None
 
 
 def test_parts_that_cancel_are_seen_where_nothing_else_moves() -> None:

@@ -279,6 +279,21 @@ def test_values_of_rows_are_checked(monitor):
         finished(scoring(method(objective=Odd()), monitor))
 
 
+def test_tokens_of_thinking_and_answer_are_told_apart(monitor, tmp_path):
+    part = scoring(method(), monitor)
+    part.begin(rows("q0", "q0"), step=0, number=0)
+    completions = [ids("<think>1</think>0 or 0."), ids("0.")]
+    part.score(completions)
+    part.finish(batch_of(completions), logps=no_logps)
+    assert [row["thinking_tokens"] for row in rows_of(tmp_path)] == [16, None]
+    part.problem_set = replace(part.problem_set, think_prefilled=True)
+    part.begin(rows("q0", "q0"), step=1, number=1)
+    completions = [ids("a long thought</think>" + 60 * "0" + "."), ids("0000")]
+    part.score(completions)
+    part.finish(batch_of(completions), logps=no_logps)
+    assert [row["thinking_tokens"] for row in rows_of(tmp_path)][2:] == [22, 4]
+
+
 def test_nothing_is_left_between_two_batches(monitor):
     part = scoring(method(), monitor)
     with pytest.raises(AssertionError):
