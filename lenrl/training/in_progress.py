@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from lenrl.rollouts import Verdict
 from lenrl.strategies.base import PromptBudget
 from lenrl.strategies.scoring import Scored
+from lenrl.training.forced import ForcedTokens
 from lenrl.training.reward_calls import RewardCalls
 from lenrl.training.trl_batch import TrlRow
 from lenrl.verify.claims import PendingVerdicts
@@ -24,6 +25,7 @@ class InProgress:
     factor: float  # prompts sampled over prompts kept, as the sampling strategy has it
     prompts: int  # that the update takes, over all processes
     keys: Sequence[int]  # of the rows' sampling noise
+    forced: ForcedTokens  # that the rows' completions begin with
     pending: PendingVerdicts | None = None  # of completions that were judged as they ended
     texts: Sequence[str] = ()  # as they were judged last
     verdicts: Sequence[Verdict] = ()

@@ -25,6 +25,7 @@ from lenrl.strategies.method import Method
 from lenrl.strategies.scoring import Row, Scored, build_rollouts, carry, score
 from lenrl.tasks.problem import Problem
 from lenrl.training.distributed import ProcessGroup, outcome
+from lenrl.training.forced import ForcedTokens
 from lenrl.training.guards import Guards
 from lenrl.training.in_progress import InProgress
 from lenrl.training.problem_set import ProblemSet
@@ -106,9 +107,12 @@ class RolloutScoring:
         longest = self.run_info.max_length
         cap = min(longest, max(longest if budget.cap is None else budget.cap for budget in budgets))
         local = budgets[self.group.local_slice(len(rows))]
+        encode, prefilled = self.problem_set.prompts.tokenizer, self.problem_set.think_prefilled
+        forced = ForcedTokens.of(local, encode, think_prefilled=prefilled)
+        local = forced.counted(local)
         rows = [self._hinted(row, budget) for row, budget in zip(rows, local, strict=True)]
         keys = rollout_keys(everyone, self.cursor.seed, number)[self.group.local_slice(len(rows))]
-        self._current = InProgress(step, number, rows, local, cap, counts, factor, prompts, keys)
+        self._current = InProgress(step, number, rows, local, cap, counts, factor, prompts, keys, forced)
         return rows
 
     def _drawn(self, prompts: int, factor: float) -> list[TrlRow]:
@@ -134,20 +138,23 @@ class RolloutScoring:
         Verification of a completion begins when it ends; `score` takes the verdicts.
         """
         current, asked = self.current, self.problem_set
-        rows = [PromptRow(*row) for row in zip(prompt_ids, self.caps, current.keys, strict=True)]
+        forced, rooms = current.forced, current.forced.rooms(self.caps)
+        rows = zip(forced.begun(prompt_ids), rooms, current.keys, map(len, forced.ids), strict=True)
+        rows = [PromptRow(*row) for row in rows]
         pending, texts = asked.verifier.begin(), [""] * len(rows)
 
         def ended(completions: Mapping[int, Completion]) -> None:
             for place, completion in completions.items():
-                texts[place] = self._text(completion.ids)
+                texts[place] = self._text([*forced.ids[place], *completion.ids])
             pending.submit({i: asked.claim(texts[i], asked.asked(current.rows[i])) for i in completions})
 
         batches = Batches(size=len(rows), ended=ended)
-        needs_logp = self.method.needs_logp
+        # Of forced tokens nobody has computed a log-prob: a pass of its own does.
+        needs_logp = self.method.needs_logp and not forced.wanted
         completions = sample_rows(model, rows, rule, self.eos_ids, batches, logps=needs_logp)
         self._current = replace(current, pending=pending, texts=texts)
         logps = [completion.logps or [] for completion in completions] if needs_logp else None
-        return [completion.ids for completion in completions], logps
+        return forced.whole([completion.ids for completion in completions], logps)
 
     # --- after sampling ------------------------------------------------------------------------------------
 
@@ -165,8 +172,7 @@ class RolloutScoring:
 
     def capped(self, values: Sequence[Sequence[T]]) -> list[list[T]]:
         """Rows' tokens, or what belongs to them, up to each row's cap: what sampling with that cap would have given."""
-        budgets = self.current.prompt_budgets
-        return [list(row[: budget.cap]) for row, budget in zip(values, budgets, strict=True)]
+        return [list(row[:cap]) for row, cap in zip(values, self.caps, strict=True)]
 
     def score(self, completion_ids: Sequence[Sequence[int]], trainer_state: Any = None) -> Tensor:
         """Rewards, float32 (rows of all processes, 1), NaN where a row is not valid, of this process's completions.

@@ -267,7 +267,7 @@ class SlottedGRPO(CheckpointedGRPO):
     def _capped(self, cap: int) -> Iterator[None]:
         engine = self.vllm_generation if self.use_vllm else None
         if engine is not None and engine.mode == "colocate" and engine.tensor_parallel_size == 1:
-            with row_caps(engine.llm, self.rollout.caps):
+            with row_caps(engine.llm, self.rollout.current.forced.rooms(self.rollout.caps)):
                 yield
             return
         if cap >= self.max_completion_length:
@@ -287,7 +287,10 @@ class SlottedGRPO(CheckpointedGRPO):
 
         def work() -> tuple[list[list[int]], list[list[float]] | None]:
             if rule is None or images or multimodal_fields:
-                return generate(prompt_ids, images, multimodal_fields, *args, **kwargs)
+                forced = self.rollout.current.forced
+                return forced.whole(
+                    *generate(forced.begun(prompt_ids), images, multimodal_fields, *args, **kwargs)
+                )
             with self._for_generation() as model:
                 return self.rollout.sample(model, prompt_ids, rule)
 

@@ -41,6 +41,9 @@ class Characters:
 
     pad_token_id = PAD
 
+    def __call__(self, text: str, **_: Any) -> dict[str, list[int]]:
+        return {"input_ids": [ord(character) for character in text]}
+
     def decode(self, ids, **_: Any) -> str:
         return "".join(chr(token) for token in ids if token not in (END, PAD))
 

@@ -10,7 +10,7 @@ from lenrl.config import compose, recipe_files
 from lenrl.training.build import build
 from lenrl.training.grpo_config import grpo_config
 from lenrl.training.prepare import prepare
-from tests.training.runs import METRICS, lines_of
+from tests.training.runs import METRICS, lines_of, rows_of
 
 SMALL = [
     "task.train=64",
@@ -75,5 +75,9 @@ def test_a_recipe_trains_two_steps(name, tmp_path):
         assert METRICS | FIGURES.get(name, set()) <= names <= DOCUMENTED
         json.dumps(line, allow_nan=False)
     assert all(line["grad_norm"] is not None and line["grad_norm"] >= 0 for line in lines)
+    if name == "adapt_think":
+        for row in rows_of(tmp_path):
+            assert row["completion"].startswith("<think>\n</think>") == (row["mode"] == "short"), row
+            assert row["completion"].startswith("<think>\n") and row["tokens"] <= 180
     moved = any(not (a == b).all() for a, b in zip(before, trainer.model.parameters(), strict=True))
     assert moved == any(line["groups_with_signal"] for line in lines)

@@ -1,5 +1,6 @@
 """The way of a generation batch from budgets to advantages, on plain dicts."""
 
+import math
 from dataclasses import replace
 from typing import ClassVar
 
@@ -11,8 +12,11 @@ from lenrl.errors import RunFailed
 from lenrl.monitors.local import LocalMonitor
 from lenrl.rollouts import NotCarried, StepScore
 from lenrl.strategies.base import Advantage, Budget, PromptBudget, Reward, Truncation
+from lenrl.strategies.budgets.prefill import Prefill
 from lenrl.strategies.objectives.mode_margin import ModeMargin
+from lenrl.strategies.objectives.sequence_ratio import SequenceRatio
 from lenrl.strategies.sampling.drop_flat import DropFlat
+from lenrl.training.trl_batch import row_values
 from tests.training.parts import END, L_MAX, PAD, Ends, batch_of, ids, scoring
 from tests.training.runs import rows_of
 
@@ -277,6 +281,27 @@ def test_values_of_rows_are_checked(monitor):
 
     with pytest.raises(RunFailed, match=r"row value 'odd' of objective 'odd' .* is not finite"):
         finished(scoring(method(objective=Odd()), monitor))
+
+
+def test_completions_begin_with_forced_tokens_that_count(monitor, tmp_path):
+    """Even rows with `ab`, odd ones with `c`, sampled after the prompt; caps, texts and log-probs are of the whole."""
+    part = scoring(
+        method(budget=Prefill(long="ab", short="c", short_cap=4), objective=SequenceRatio()), monitor
+    )
+    part.begin(rows("q0", "q0"), step=0, number=0)
+    forced = part.current.forced
+    assert forced.begun([[7], [7]]) == [[7, *ids("ab")], [7, *ids("c")]]
+    assert forced.rooms(part.caps) == [L_MAX - 2, 3]
+    completions, logps = forced.whole([ids("0."), ids("000")], [[-1.0, -2.0], [-3.0] * 3])
+    assert completions == [ids("ab0."), ids("c000")]
+    half = math.log(0.5)
+    assert logps == [[half, 0.0, -1.0, -2.0], [half, -3.0, -3.0, -3.0]]
+    part.score(completions)
+    batch = part.finish(batch_of(completions), logps=no_logps)
+    assert [row["completion"] for row in rows_of(tmp_path)] == ["ab0", "c000"]
+    assert [row["forced_tokens"] for row in rows_of(tmp_path)] == [2, 1]
+    values = row_values(batch)
+    assert values["forced"].tolist() == [2, 1] and values["forced_logp"].tolist() == pytest.approx([half] * 2)
 
 
 def test_tokens_of_thinking_and_answer_are_told_apart(monitor, tmp_path):
