@@ -50,7 +50,8 @@ class PromptRates(Sampling):
         accuracy = groups.mean(rollouts.correct_PG, known).squeeze(1).tolist()
         for prompt, p in zip(rollouts.prompt_ids, accuracy, strict=True):
             if not math.isnan(p):
-                rates[prompt] = self.memory * rates.get(prompt, p) + (1 - self.memory) * p
+                former = rates.get(prompt)
+                rates[prompt] = p if former is None else self.memory * former + (1 - self.memory) * p
         self._rates = rates
 
     def state_dict(self) -> dict[str, Any]:

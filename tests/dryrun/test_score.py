@@ -288,7 +288,7 @@ def test_figures_are_those_of_a_training_run(tmp_path: Path) -> None:
         for length, right in ((2000, True), (1000, True), (3000, False))
     ]
     rows += [{"prompt": "b", "length": 10, "correct": right} for right in (True, False)]
-    three, two = run("kimi", rows, tmp_path / "rows.jsonl", figures=True)
+    two, three = run("kimi", rows, tmp_path / "rows.jsonl", figures=True)
     assert (three["groups"], three["size"], three["accuracy"]) == (1, 3, pytest.approx(2 / 3))
     assert three["length_accuracy_corr"] == pytest.approx(-(0.75**0.5))
     assert (three["tokens_thinking_mean"], three["tokens_answer_mean"]) == (600, 1400)
