@@ -35,7 +35,14 @@ QWEN3 = dict(
     hidden_size=4096, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8, head_dim=128,
     intermediate_size=12288, vocab_size=151936, tie_word_embeddings=False,
 )  # fmt: skip
-CONFIGS = {
+QWEN3_4B = dict(QWEN3, hidden_size=2560, intermediate_size=9728, tie_word_embeddings=True)
+QWEN3_SMALL = dict(
+    QWEN3, hidden_size=2048, num_hidden_layers=28, num_attention_heads=16, intermediate_size=6144,
+    tie_word_embeddings=True,
+)  # fmt: skip
+CONFIGS = {  # by the end of a recipe's name, the longest first
+    "4b_thinking": Qwen3Config.from_dict(QWEN3_4B),
+    "1_7b": Qwen3Config.from_dict(QWEN3_SMALL),
     "1_5b": Qwen2Config.from_dict(SMALL),
     "7b": Qwen2Config.from_dict(LARGE),
     "8b": Qwen3Config.from_dict(QWEN3),

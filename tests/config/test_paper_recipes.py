@@ -38,6 +38,9 @@ BATCHES = {
     "smart_thinker_r1_distill_qwen_1_5b": (64, 8, 4),
     "lead_dynamic_r1_distill_qwen_1_5b": (128, 8, 8),
     "sas_deepscaler_1_5b": (128, 8, 2),
+    "short_rl_r1_distill_qwen_1_5b": (128, 8, 2),
+    "leash_qwen3_4b_thinking": (64, 8, 2),
+    "acoer_qwen3_1_7b": (4, 16, 1),
 }
 
 # Sets that the paper names, of which recipes/task/ has a file, by method.
