@@ -32,7 +32,7 @@ EXAMPLES = (
 # The fields of `lenrl.evaluation.settings.EvalSettings` that have no section: help must not load pydantic.
 OPTIONS = (
     "samples", "greedy", "max_new_tokens", "temperature", "top_p", "top_k", "batch_size", "seed", "budget",
-    "vote_width", "split", "controls", "logps", "sft_pick", "device", "dtype", "revision", "tokenizer",
+    "vote_width", "split", "controls", "hints", "logps", "sft_pick", "device", "dtype", "revision", "tokenizer",
     "chat_template", "think_prefilled", "trust_remote_code", "engine", "server_url",
 )  # fmt: skip
 SECTIONS = ("task", "verifier", "control")
@@ -48,6 +48,7 @@ def _parser() -> Parser:
         f"  {', '.join(OPTIONS)}\n"
         "  verifier.X=...\n"
         "  controls=[force@512, stop@2, ...]: ways to think shorter without training; control.X=...\n"
+        "  hints=true: models of runs also with the words of their own budget\n"
         "engine=vllm samples with vLLM, engine=server server_url=http://HOST:PORT/v1 asks a server.\n"
         "The same command with the same --out continues an evaluation that was stopped.",
         EXAMPLES,

@@ -188,6 +188,7 @@ class FinalEvaluation(Settings):
 
     controls: tuple[str, ...] = ()
     control: dict[str, Any] = {}
+    hints: bool = False
 
 
 class Recipe(Settings):

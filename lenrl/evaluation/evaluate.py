@@ -20,6 +20,7 @@ from lenrl.evaluation.by_function import columns_of, judged
 from lenrl.evaluation.cache import CompletionCache
 from lenrl.evaluation.controlled import Controlled, controls_of, search_warnings, thinking_of
 from lenrl.evaluation.fingerprint import fingerprint
+from lenrl.evaluation.hinted import Ways, hinted, hints_of
 from lenrl.evaluation.measure import measure
 from lenrl.evaluation.output import plain, stem, write
 from lenrl.evaluation.results import (
@@ -78,21 +79,22 @@ def evaluate(
     _check(models, settings, sft)
     decodings = settings.each_decoding()
     controls = [controls_of(settings, first=place == 0) for place in range(len(models))]
-    ways = sum(1 + len(own) for own in controls)
-    if sft is not None:
-        sft_rows.refuse(sft, ways, len(decodings))
     task = task if isinstance(task, Task) else build(task)
     folder = None if out_dir is None else Path(out_dir)
     measured: list[tuple[ModelResults, Figures]] = []
     tokenizer = None  # the last model's
     with verifier_of(task.verifier_settings(settings.verifier)) as verifier:
         problems, audit = load(task, settings.split, verifier=verifier)
+        hints = hints_of(models, problems, settings)
+        ways = sum(1 + len(own) + len(words) for own, words in zip(controls, hints, strict=True))
+        if sft is not None:
+            sft_rows.refuse(sft, ways, len(decodings))
         total = ways * len(problems) * sum(decoding.samples for decoding in decodings)
         with _progress(console, total) as bar:
             bench = _Bench(task, settings, problems, verifier, judge, bar, folder, replace_other)
-            for name, own in zip(models, controls, strict=True):
+            for name, own, words in zip(models, controls, hints, strict=True):
                 engine = load_engine(name, settings)
-                for results, entry in bench.of_model(engine, decodings, own, len(measured)):
+                for results, entry in bench.of_model(engine, decodings, own, words, len(measured)):
                     entry["warnings"] = [*audit.warnings, *entry["warnings"], *warnings(entry)]
                     measured.append((results, entry))
                 tokenizer = engine.info.tokenizer
@@ -122,9 +124,17 @@ class _Bench:
     replace_other: bool
 
     def of_model(
-        self, engine: Engine, decodings: Sequence[Decoding], controls: Sequence[Control], number: int
+        self,
+        engine: Engine,
+        decodings: Sequence[Decoding],
+        controls: Sequence[Control],
+        hints: Ways,
+        number: int,
     ) -> Iterator[tuple[ModelResults, Figures]]:
-        """Results and entry under each decoding, without a control and under each; `number`: of the first."""
+        """Results and entry under each decoding: as it is, under each control, with each of its budget's words.
+
+        `number`: of the first.
+        """
         answers = self.verifier.settings.format
         if self.settings.logps and (reason := engine.no_logps()):
             raise BadInput(
@@ -135,11 +145,13 @@ class _Bench:
             free, entry = self.run(engine, decoding, number)
             entry["warnings"] += search_warnings(self.settings) if controls else []
             yield free, entry
-            for place, control in enumerate(controls, number + 1):
-                results, entry = self.run(engine, decoding, place, Controlled(control, thinking, free))
+            ways = [Controlled(control, thinking, free) for control in controls]
+            ways += hinted(hints, self.problems, thinking, free)
+            for place, way in enumerate(ways, number + 1):
+                results, entry = self.run(engine, decoding, place, way)
                 entry["warnings"] += control_warnings(results, free)
                 yield results, entry
-            number += 1 + len(controls)
+            number += 1 + len(ways)
 
     def run(
         self, engine: Engine, decoding: Decoding, number: int, controlled: Controlled | None = None

@@ -25,6 +25,7 @@ class EvalSettings(SamplingOptions, EngineOptions):
     split: str = "test"  # of the task's problems
     # NAME or NAME@DIAL each: training-free ways to think shorter, beside `none`, which is always measured.
     controls: tuple[str, ...] = ()
+    hints: Flag = False  # a model of a run is asked with the words of the run's budget too
     control: dict[str, object] = {}  # for `ControlOptions`
     # Of each prompt's correct completions, for --sft; None: the shortest.
     sft_pick: Literal["shortest", "longest", "first"] | None = None

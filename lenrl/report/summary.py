@@ -125,6 +125,7 @@ def _evaluate(
                 "verifier": recipe.verifier,
                 "controls": recipe.eval.controls,
                 "control": recipe.eval.control,
+                "hints": recipe.eval.hints,
             }
         )
         models = [recipe.model.path, str(run_dir / "model")]

@@ -159,6 +159,13 @@ class Budget(Strategy):
         """Budgets of rows outside training: none, unless the rule says otherwise."""
         return [PromptBudget() for _ in prompt_ids]
 
+    def ways(
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], run_info: RunInfo
+    ) -> dict[str, list[PromptBudget]]:
+        """What evaluations with the budget's words ask, by name, a prompt budget a row: as at the end of training, or
+        each of the words that a rule chooses from."""
+        return {"words": self(prompt_ids, columns, run_info.max_steps or 0, run_info)}
+
     def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
         """The budget in force, and the share of completions that ended within theirs."""
         if not self.gives_budget:

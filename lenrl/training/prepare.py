@@ -15,6 +15,7 @@ from lenrl.evaluation.settings import EvalSettings
 from lenrl.generation import controls
 from lenrl.generation.pretrained import HUB_ID, find
 from lenrl.strategies.base import RunInfo
+from lenrl.strategies.faults import calling
 from lenrl.strategies.method import Method
 from lenrl.training.batching import BatchLayout, batch_faults
 from lenrl.training.evaluation import FIGURES
@@ -139,6 +140,7 @@ def checked(
     run_info = run_info_of(sizes, layout.updates_per_rollout)
     run_info = replace(run_info, micro_batch_rows=layout.rows_per_process)
     faults = method.errors(run_info) + _seam_faults(recipe, method, layout) + unlabelled
+    faults += _hint_faults(recipe, run_info)
     if faults:
         raise BadInput("\n".join(faults))
     warnings = [
@@ -162,6 +164,18 @@ def _control_faults(recipe: Recipe) -> list[str]:
     except BadInput as fault:
         return [f"eval.{fault}"]
     return []
+
+
+def _hint_faults(recipe: Recipe, run_info: RunInfo) -> list[str]:
+    """The last evaluation is to ask with words that there are not."""
+    budget = recipe.method.budget
+    if not recipe.eval.hints or budget.reads_columns:
+        return []
+    with calling(budget):
+        ways = budget.ways(["q"], [budget.visible({}, prompt="", gold=None)], run_info)
+    if any(row.hint or row.system for rows in ways.values() for row in rows):
+        return []
+    return [f"eval.hints=true: budget {budget.name!r} puts no words into prompts; leave it out"]
 
 
 def _name_faults(task: tasks.Task, others: Sequence[CheckedOther]) -> list[str]:

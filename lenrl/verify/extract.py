@@ -33,8 +33,8 @@ def thinking_end(text: str, *, think_prefilled: bool = False) -> int | None:
     """
     if answer_part(text, think_prefilled=think_prefilled) is None:
         return len(text)
-    closed = text.rfind(_CLOSE)
-    return None if closed < 0 else closed + len(_CLOSE)
+    closed = text.rfind(CLOSE)
+    return None if closed < 0 else closed + len(CLOSE)
 
 
 def extract_answer(

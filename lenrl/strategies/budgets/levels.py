@@ -34,3 +34,8 @@ class Levels(Budget):
     ) -> list[PromptBudget]:
         drawn = [LEVELS[hints.draw(len(LEVELS), self.seed, prompt, step)] for prompt in prompt_ids]
         return [PromptBudget(hint=getattr(self, level) or None, columns={"level": level}) for level in drawn]
+
+    def ways(
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], run_info: RunInfo
+    ) -> dict[str, list[PromptBudget]]:
+        return {word: [PromptBudget(hint=getattr(self, word) or None)] * len(prompt_ids) for word in LEVELS}

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lenrl.strategies.base import Budget, Forbidden, PromptBudget, RunInfo
+from lenrl.strategies.columns import MODES
 
 
 class Modes(Budget):
@@ -34,3 +35,8 @@ class Modes(Budget):
         size = run_info.num_generations or len(prompt_ids)
         modes = ["long" if row % size % 2 == 0 else "short" for row in range(len(prompt_ids))]
         return [PromptBudget(hint=getattr(self, mode) or None, columns={"mode": mode}) for mode in modes]
+
+    def ways(
+        self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], run_info: RunInfo
+    ) -> dict[str, list[PromptBudget]]:
+        return {word: [PromptBudget(hint=getattr(self, word) or None)] * len(prompt_ids) for word in MODES}
