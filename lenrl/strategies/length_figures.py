@@ -57,7 +57,7 @@ def penalty_figures(
     tokens, which would not be as long. Both None for advantages of tokens, and all for rewards of tokens, which other
     lengths lack. `penalty_applied_share`, `correct_wiped_share`: see `_paid_less`.
     """
-    figures = dict.fromkeys(PENALTY)
+    figures: dict[str, float | None] = dict.fromkeys(PENALTY)
     if reward.token_PGT is not None:
         return figures
     everything = torch.ones_like(rollouts.length_PG, dtype=torch.bool)
