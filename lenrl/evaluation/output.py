@@ -70,8 +70,9 @@ def _columns(results: ModelResults) -> dict[str, list | pa.Array]:
         "rendered": [_utf8(text) for text in results.rendered for _ in range(results.decoding.samples)],
         "gold": [problem.answer for problem in problems],
         "completion": [_utf8(text) for text in results.texts],
-        "answer": [verdict.answer for verdict in results.verdicts],
-        "verdict": [verdict.correct for verdict in results.verdicts],
+        # A column of nothing has no type.
+        "answer": pa.array([verdict.answer for verdict in results.verdicts], pa.string()),
+        "verdict": pa.array([verdict.correct for verdict in results.verdicts], pa.bool_()),
         "outcome": [verdict.outcome for verdict in results.verdicts],
         "tokens": [completion.paid for completion in results.completions],
         "ids": pa.array([completion.ids for completion in results.completions], pa.list_(pa.int32())),
