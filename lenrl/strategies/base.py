@@ -162,8 +162,8 @@ class Budget(Strategy):
     def ways(
         self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], run_info: RunInfo
     ) -> dict[str, list[PromptBudget]]:
-        """What evaluations with the budget's words ask, by name, a prompt budget a row: as at the end of training, or
-        each of the words that a rule chooses from."""
+        """Ways of asking in evaluations with the budget's words, by name, a prompt budget a row: as at the end of
+        training, or each of the words that a rule chooses from."""
         return {"words": self(prompt_ids, columns, run_info.max_steps or 0, run_info)}
 
     def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:

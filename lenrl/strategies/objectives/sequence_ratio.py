@@ -37,7 +37,7 @@ class SequenceRatio(Objective):
     eps: float = Field(default=0.2, gt=0, lt=1)
 
     def row_values(self, rollouts: Rollouts, reward: RewardResult) -> Mapping[str, Tensor]:
-        """How many tokens were forced, and the log-prob of having been."""
+        """The number of forced tokens, and the log-prob of having been forced."""
         if not {"forced_tokens", "forced_share"} <= rollouts.columns.keys():
             return {
                 "forced": torch.zeros_like(rollouts.tokens_PG),
