@@ -40,7 +40,9 @@ EXPERIMENT = (
 """Fields that a recipe sets for its model and machine rather than for its method."""
 MACHINE = ("use_cpu", "bf16", "fp16")  # without them TRL's defaults are refused on some machines
 NEWER = "activation_checkpointing"
-CHECKPOINTING = {NEWER: GRPO_FIELDS["gradient_checkpointing"].default} if NEWER in GRPO_FIELDS else {}
+CHECKPOINTING: dict[str, Any] = (
+    {NEWER: GRPO_FIELDS["gradient_checkpointing"].default} if NEWER in GRPO_FIELDS else {}
+)
 """TRL's own default under the name that transformers has for it now: of the former one it warns."""
 PLACES = (
     "hub_model_id",

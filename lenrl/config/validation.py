@@ -23,8 +23,8 @@ def checked(plain: Mapping[str, Any]) -> Recipe:
     Raises:
         BadInput: every fault on a line of its own: key, value found, rule, nearest key.
     """
-    launch = plain.get("launch")
-    for key in ("num_processes", "num_machines") if isinstance(launch, Mapping) else ():
+    launch = section if isinstance(section := plain.get("launch"), Mapping) else {}
+    for key in ("num_processes", "num_machines"):
         if type(count := launch.get(key, 1)) is not int or count < 1:
             raise BadInput(f"launch.{key}={shown(count)}: a run needs a whole number of at least 1.")
     try:
