@@ -37,6 +37,7 @@ class RunInfo:
     max_steps: int | None = None  # optimizer steps
     updates_per_rollout: int = 1
     micro_batch_rows: int | None = None  # of one process; None: not known
+    temperature: float | None = None  # of the sampling; None: not known
     scaled_by_group_std: bool = False  # the advantage divides by the group's standard deviation
     training: bool = True  # False in `lenrl score`: lengths come from a file, nothing is sampled
     columns: frozenset[str] | None = None  # row fields that the data has; None: not known
@@ -214,6 +215,14 @@ class Reward(Strategy):
         (`RewardResult.of_tokens`)."""
 
 
+@dataclass(frozen=True)
+class TeacherRule:
+    """An earlier copy of the policy, told more than the policy is, whose log-probs an advantage reads."""
+
+    words: str  # added to the system prompt
+    every: int  # optimizer steps between copies; 0: the start policy for good
+
+
 class Advantage(Strategy):
     """Turns rewards into the weight that each completion, or each token, has in the policy gradient."""
 
@@ -221,11 +230,17 @@ class Advantage(Strategy):
     needs_logp: ClassVar[bool] = False  # reads `mean_logp_PG`
     scales_by_group_std: ClassVar[bool] = False
     reads_token_rewards: ClassVar[bool] = False  # reads `RewardResult.token_PGT`, and not the totals alone
+    needs_flat_groups: ClassVar[bool] = False  # groups of one reward teach as others do: none may be left out
 
     @property
     def step_end(self) -> str:
         """Text that ends a step of thinking, where `reads` names `step_numbers`."""
         return "\n\n"
+
+    @property
+    def teacher(self) -> TeacherRule | None:
+        """The teacher, where `reads` names `teacher_logps`."""
+        return None
 
     @abc.abstractmethod
     def __call__(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:

@@ -344,6 +344,16 @@ class Method:
                         f"{slot} {strategy.name!r} reads {name!r}, which are known once rewards have been given; only "
                         "an advantage can read them"
                     )
+        if self.advantage.needs_flat_groups and self.sampling.selects:
+            faults.append(
+                f"sampling {self.sampling.name!r} leaves out groups of one reward, and advantage "
+                f"{self.advantage.name!r} learns from all; choose sampling=uniform"
+            )
+        if "teacher_logps" in self.reads and known.training and self.advantage.teacher is None:
+            faults.append(
+                f"advantage {self.advantage.name!r} has no teacher whose log-probs could be read: give its class a "
+                "property `teacher`"
+            )
         if known.columns is not None:
             faults += [
                 f"{function.place} reads the column {name!r}; the data has {sorted(known.columns)} and `answer`"

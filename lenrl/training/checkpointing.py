@@ -25,10 +25,12 @@ from lenrl.training.rollback import StepSnapshot
 from lenrl.training.run_state import DevState, Part, StrategyStates
 from lenrl.training.selection import PromptCursor
 from lenrl.training.signals import StopSignal
+from lenrl.training.teacher import Teacher
 
 log = logging.getLogger("lenrl")
 
 REFERENCE = "reference.safetensors"  # in a checkpoint: the reference model, where it moves
+TEACHER = "teacher.safetensors"  # in a checkpoint: what the advantage's teacher has of its own
 
 OVERRIDES = {
     "_run_epoch": (
@@ -61,6 +63,7 @@ class CheckpointedGRPO(GRPOTrainer):
     stateful: Mapping[str, Part]  # what else goes into a checkpoint
     stop: StopSignal
     strategies: StrategyStates
+    teacher: Teacher | None  # of the advantage; None: it has none
     recipe_changed = False  # since the checkpoint that is continued
     saved_step: int | None = None  # of this process's newest checkpoint
 
@@ -179,6 +182,8 @@ class CheckpointedGRPO(GRPOTrainer):
             tensors.write_batches(self._of_rank(folder, "rollout"), self._buffered_inputs)
         if self.args.sync_ref_model and self.accelerator.is_main_process:
             tensors.write_model(folder / REFERENCE, self.accelerator.unwrap_model(self.ref_model))
+        if self.teacher and self.teacher.weights is not None and self.accelerator.is_main_process:
+            tensors.write_tensors(folder / TEACHER, self.teacher.weights)
 
     def _of_rank(self, folder: Path, what: str) -> Path:
         return folder / f"{what}-{self.accelerator.process_index}.safetensors"
@@ -245,6 +250,8 @@ class CheckpointedGRPO(GRPOTrainer):
             part.load_state_dict(state["stateful"][name])
         if self.args.sync_ref_model:
             tensors.read_model(folder / REFERENCE, self.accelerator.unwrap_model(self.ref_model))
+        if self.teacher and (folder / TEACHER).exists():
+            self.teacher.load(tensors.read_tensors(folder / TEACHER))
         if state["geometry"] == self._geometry:
             self._step = state["micro_step"]
             if state["rollout"]:

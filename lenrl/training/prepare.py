@@ -138,7 +138,8 @@ def checked(
         raise BadInput("\n".join(faults + unlabelled))
     sizes = {**trainer, "num_generations": layout.num_generations}
     run_info = run_info_of(sizes, layout.updates_per_rollout)
-    run_info = replace(run_info, micro_batch_rows=layout.rows_per_process)
+    temperature = float(value_of(trainer, "temperature"))
+    run_info = replace(run_info, micro_batch_rows=layout.rows_per_process, temperature=temperature)
     faults = method.errors(run_info) + _seam_faults(recipe, method, layout) + unlabelled
     faults += _hint_faults(recipe, run_info)
     if faults:
@@ -273,6 +274,12 @@ def _seam_faults(recipe: Recipe, method: Method, layout: BatchLayout) -> list[st
             f"sampling={sampling.name!r} leaves groups out of a whole optimizer step, and here a step of "
             f"{layout.accumulation} micro-batches spans several rollouts of {layout.micro_steps_per_rollout}. Set "
             f"trainer.steps_per_generation={layout.accumulation}, or sampling=uniform."
+        )
+    sharded = (recipe.launch.get("deepspeed_config") or {}).get("zero_stage") == 3
+    if "teacher_logps" in method.reads and (sharded or recipe.launch.get("distributed_type") == "FSDP"):
+        faults.append(
+            f"advantage {method.advantage.name!r} puts its teacher's weights in the place of the policy's, and this "
+            "launch shards those. Use launch=multi_gpu or launch=zero2."
         )
     if trainer.get("sync_ref_model") and recipe.launch.get("distributed_type") in ("DEEPSPEED", "FSDP"):
         faults.append(

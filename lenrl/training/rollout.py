@@ -246,6 +246,7 @@ class RolloutScoring:
         batch: TrlBatch,
         logps: Callable[[TrlBatch], Tensor],
         known: Callable[[TrlBatch], Tensor | None] = lambda _: None,
+        teacher: Callable[[TrlBatch], Tensor] | None = None,
     ) -> TrlBatch:
         """The batch to train on: cut, with the method's advantages, of the groups that are kept.
 
@@ -253,6 +254,7 @@ class RolloutScoring:
             batch: TRL's, of this process's rows.
             logps: (N, T) log-probs under the policy that sampled.
             known: the same where they cost no pass of the model, on every process or on none; only logged.
+            teacher: the same of the advantage's teacher, of a batch with its prompts, if it has one.
         """
         current, method = self.current, self.method
         assert current.scored is not None
@@ -263,6 +265,9 @@ class RolloutScoring:
             batch = self._counted(cut(batch, kept_N, self.pad_id))
         if method.needs_logp:
             rollouts = self._with_logps(batch, rollouts, logps)
+        if "teacher_logps" in method.reads:
+            assert teacher is not None
+            rollouts = self._with_teacher(batch, rollouts, teacher)
         advantage = self._stage("advantage", lambda: method.advantages(reward, rollouts))
         batch["advantages"] = self._local(batch, advantage)
         metrics = self._stage("diagnosis", lambda: diagnose(method, reward, advantage, rollouts))
@@ -337,13 +342,30 @@ class RolloutScoring:
         with self.monitor.timed("logp"):
             logp_NT = logps(batch)
             rollouts = self._with_mean_logp(batch, rollouts, logp_NT)
-            if "logps" not in self.method.reads:
-                return rollouts
-            logp_NT = self.group.gather_padded(logp_NT.to(torch.float32), 0, left=False).cpu()
+            return self._carrying("logps", logp_NT, rollouts) if "logps" in self.method.reads else rollouts
+
+    def _with_teacher(
+        self, batch: TrlBatch, rollouts: Rollouts, teacher: Callable[[TrlBatch], Tensor]
+    ) -> Rollouts:
+        """The record with log-probs under the teacher, which reads the prompts with its own words added."""
+        rule = self.method.advantage.teacher
+        assert rule is not None
+        budgets = [
+            replace(budget, system="\n\n".join(filter(None, [budget.system, rule.words])))
+            for budget in self.current.prompt_budgets
+        ]
+        ids, mask = self._prompts(budgets)
+        with self.monitor.timed("logp"):
+            logp_NT = teacher(cast(TrlBatch, {**batch, "prompt_ids": ids, "prompt_mask": mask}))
+            return self._carrying("teacher_logps", logp_NT, rollouts)
+
+    def _carrying(self, name: str, logp_NT: Tensor, rollouts: Rollouts) -> Rollouts:
+        """The record with log-probs of all processes' tokens under that name, NaN past the kept ones."""
+        logp_NT = self.group.gather_padded(logp_NT.to(torch.float32), 0, left=False).cpu()
         logp_PGT = logp_NT[:, : int(rollouts.length_PG.max())].unflatten(0, (rollouts.P, rollouts.G))
         kept = inside(rollouts.length_PG, logp_PGT.shape[2])
-        logp_PGT = logp_PGT.masked_fill(~kept, float("nan"))
-        return rollouts.with_(carried={**rollouts.carried, "logps": logp_PGT})
+        carried = {**rollouts.carried, name: logp_PGT.masked_fill(~kept, float("nan"))}
+        return rollouts.with_(carried=carried)
 
     def _with_mean_logp(self, batch: TrlBatch, rollouts: Rollouts, logp_NT: Tensor) -> Rollouts:
         mean_N = self.group.gather_tensor(masked_mean(logp_NT, loss_mask(batch)))

@@ -51,6 +51,7 @@ from lenrl.training.run_state import (
 )
 from lenrl.training.selection import PromptCursor
 from lenrl.training.signals import UPDATE_S, SampledWork, StopSignal
+from lenrl.training.teacher import Teacher
 from lenrl.training.trl_batch import TrlBatch, TrlRow
 
 log = logging.getLogger("lenrl")
@@ -151,6 +152,8 @@ class SlottedGRPO(CheckpointedGRPO):
         self.clock, self.evaluation = Clock(), DevState()
         guards = Guards(parts.guard, best=self._best_kept)
         self.strategies = StrategyStates(method)
+        rule = method.advantage.teacher if "teacher_logps" in method.reads else None
+        self.teacher = Teacher(self.model, rule) if rule else None
         self.rollout = RolloutScoring(
             self.strategies,
             parts.run_info,
@@ -222,6 +225,8 @@ class SlottedGRPO(CheckpointedGRPO):
 
     def _step_ended(self, step: int) -> None:
         self.strategies.updated(None if self.update.is_empty else self.update.ended())
+        if self.teacher:
+            self.teacher.step_ended(step)
         self.snapshot.take(step)
 
     # --- the rollout ---------------------------------------------------------------------------------------
@@ -241,7 +246,9 @@ class SlottedGRPO(CheckpointedGRPO):
         number = self._step // self._micro_steps_per_rollout
         rows: Any = self.rollout.begin(inputs, step=self.state.global_step, number=number)
         batch: Any = super()._generate_and_score_completions(rows)
-        return self.rollout.finish(batch, logps=self._rollout_logps, known=self._known_logps)
+        return self.rollout.finish(
+            batch, self._rollout_logps, known=self._known_logps, teacher=self._teacher_logps
+        )
 
     def _calculate_rewards(self, inputs, prompts, completions, completion_ids_list) -> Tensor:
         return self.rollout.score(completion_ids_list, self.state)
@@ -403,6 +410,15 @@ class SlottedGRPO(CheckpointedGRPO):
         if known is not None:
             return known
         return self._frozen_logps(batch, batch_size=self.args.per_device_train_batch_size)[0]
+
+    def _teacher_logps(self, batch: TrlBatch) -> Tensor:
+        """Of the teacher, of a batch with its prompts; NaN in rows that do not fit its context."""
+        assert self.teacher is not None
+        with self.teacher.in_place():
+            logp_NT = self._frozen_logps(batch, batch_size=self.args.per_device_train_batch_size)[0]
+        context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        tokens_N = batch["prompt_mask"].sum(1) + batch["completion_mask"].sum(1)
+        return logp_NT if context is None else logp_NT.masked_fill((tokens_N > context)[:, None], math.nan)
 
     def _get_grad_norm(self, model, grad_norm=None):
         """TRL's; a gradient that is not finite ends the run before it reaches the weights.

@@ -72,12 +72,22 @@ def flat_group(rule: Strategy, batch: Rollouts, noise: torch.Generator) -> bool:
     return not apply(rule, batch)[flat].any()
 
 
+def right_above_wrong(rule: Strategy, batch: Rollouts, noise: torch.Generator) -> bool:
+    """Under the 0/1 reward no token of a wrong completion is above one of a right one of its group."""
+    pushed = rule(RewardResult(batch.correct_PG.clone()), batch)  # type: ignore[operator]
+    for a, right, wrong in zip(pushed, batch.right_PG, batch.wrong_PG, strict=True):
+        if right.any() and wrong.any() and a[right].min() < a[wrong].max() - 1e-12:
+            return False
+    return True
+
+
 PROPERTIES = {
     "permute_completions": permute_completions,
     "permute_prompts": permute_prompts,
     "groups_leak": groups_leak,
     "monotone_length": monotone_length,
     "flat_group": flat_group,
+    "right_above_wrong": right_above_wrong,
 }
 ON_BATCHES = [
     (slot, name, kept)
@@ -85,7 +95,7 @@ ON_BATCHES = [
     for kept in PROPERTIES
     if slot in ("truncation", "reward", "advantage")
     and not (slot == "truncation" and kept == "monotone_length")
-    and not (slot != "advantage" and kept == "flat_group")
+    and not (slot != "advantage" and kept in ("flat_group", "right_above_wrong"))
 ]
 
 
@@ -226,11 +236,7 @@ def test_advantage(name: str, batch: Rollouts, seed: int, plain: bool) -> None:
     assert pushed.dtype == torch.float64
     assert pushed.isfinite().all()
     assert (pushed[total.isnan()] == 0).all(), "a row that is not valid is pushed"
-    if plain:
-        for a, right, wrong in zip(pushed, batch.right_PG, batch.wrong_PG, strict=True):
-            if right.any() and wrong.any():
-                assert a[right].min() >= a[wrong].max() - 1e-12, "wrong above correct"
-    else:
+    if not plain:
         order = torch.stack([torch.randperm(batch.G, generator=noise) for _ in range(batch.P)])
         parts = {part: value.gather(1, order) for part, value in reward.parts.items()}
         other = taken(batch, order=order)

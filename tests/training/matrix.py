@@ -36,6 +36,10 @@ METHODS: dict[str, list[str]] = {
     "dot": ["trainer.num_generations=16", "trainer.per_device_train_batch_size=16", "truncation.margin=4"],
     "palu": ["budget.threshold=0.5"],
     "curriculum": ["budget.start=48", "budget.end=24", "budget.interval=3"],
+    "crisp": [  # a teacher that moves, and a term beside TRL's loss
+        *["advantage.every=3", "advantage.instruction=short"],
+        "objective={name: mode_margin, long_token: 261, short_token: 264, margin: 9}",
+    ],
     "laser_d": [
         *["reward.low=16", "reward.step=8", "reward.window=8", "reward.refresh=2"],
         "sampling={name: pass_rate_band, low: 0, high: 0.6, revisit: 2}",  # after each pass other prompts

@@ -49,13 +49,13 @@ class Characters:
 
 
 class Asked:
-    """Prompts as text, the budget's hint after the problem's."""
+    """Prompts as text, the budget's words for the system before the problem's and its hint after it."""
 
     tokenizer = Characters()
     task = ChainTask(name="chain")
 
     def for_trl(self, problem, budget=None) -> str:
-        return problem.prompt + ((budget and budget.hint) or "")
+        return ((budget and budget.system) or "") + problem.prompt + ((budget and budget.hint) or "")
 
     def chat(self, problem, budget=None) -> list[dict[str, str]]:
         return [{"role": "user", "content": self.for_trl(problem, budget)}]

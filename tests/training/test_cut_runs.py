@@ -16,6 +16,7 @@ SUBSET = [
     (Cell("drpo", 4, 2), (5, 7)),
     (Cell("dot", 4, 1, lora=True), (7,)),
     (Cell("laser_d", 1, 1), (8,)),
+    pytest.param(Cell("crisp", 4, 1), (7,), marks=pytest.mark.slow),
 ]
 
 

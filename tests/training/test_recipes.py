@@ -48,6 +48,7 @@ FIGURES = {
     "lead_dynamic": {"lead_target", "lead_weight"},
     "pass_rate_band": {"band_share", "prompts_in_pass"},
     "easy_first": {"prompts_in_pass"},
+    "crisp": {"crisp_kl", "crisp_untaught_share"},
     "sas": {"sas_steps", "sas_masked_share"},
     "mode_margin": {"mode_margin", "mode_short_share"},
     "drpo": {"drpo_mixed_share", "drpo_kl", "drpo_hinge"},

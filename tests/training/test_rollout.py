@@ -11,6 +11,7 @@ from lenrl.config import compose
 from lenrl.errors import RunFailed
 from lenrl.monitors.local import LocalMonitor
 from lenrl.rollouts import NotCarried, StepScore
+from lenrl.strategies.advantages.crisp import Crisp
 from lenrl.strategies.base import Advantage, Budget, PromptBudget, Reward, Truncation
 from lenrl.strategies.budgets.prefill import Prefill
 from lenrl.strategies.objectives.mode_margin import ModeMargin
@@ -233,6 +234,25 @@ def test_log_probs_are_asked_for_where_the_advantage_reads_them(monitor):
     logps = torch.tensor([[-1.0, -2.0, -6.0], [-1.0, -2.0, float("nan")]])
     batch = part.finish(batch_of(completions), logps=lambda batch: logps)
     assert batch["advantages"].tolist() == [-3.0, -1.5]
+
+
+def test_a_teacher_reads_the_prompt_with_its_words_and_the_budget_s(monitor):
+    part = scoring(method(budget=Hint(), advantage=Crisp(instruction="brief: ")), monitor)
+    part.begin(rows("q0", "q0"), step=3, number=0)
+    completions = [ids("a0."), ids("b.")]
+    part.score(completions)
+    asked = []
+
+    def teacher(batch):
+        for row, mask in zip(batch["prompt_ids"], batch["prompt_mask"], strict=True):
+            asked.append(row[mask.bool()].tolist())
+        return torch.tensor([[-1.0, -1.0, -1.0], [float("nan")] * 3])
+
+    logps = torch.tensor([[-2.0, -1.0, -4.0]] * 2)
+    batch = part.finish(batch_of(completions), lambda _: logps, teacher=teacher)
+    assert asked == [ids("brief: 0?"), ids("brief: 0? in 3")]
+    assert batch["advantages"].tolist() == [[1.0, 0.0, 3.0], [0.0, 0.0, 0.0]], "the second one has no teacher"
+    assert batch["prompt_ids"].tolist() == [[7], [7]], "the policy learns on its own prompt"
 
 
 def test_groups_without_a_signal_give_their_place_to_others_or_weigh_nothing(monitor, tmp_path):

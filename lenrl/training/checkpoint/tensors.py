@@ -63,6 +63,16 @@ def read_batches(path: Path, device: torch.device) -> list[dict[str, Any]]:
     return batches
 
 
+def write_tensors(path: Path, named: Mapping[str, Tensor]) -> None:
+    """Tensors by name."""
+    _write(path, named, None)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors that `write_tensors` wrote, on the CPU."""
+    return _read(path)[0]
+
+
 def write_model(path: Path, model: torch.nn.Module) -> None:
     """A whole model's tensors, shared ones once."""
     save_model(model, str(path))
