@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     console = Terminal()
     for table in compared_tables(compared.tables()):
         console.print(table)
-    if rows := cascades.rows(compared.cascades):
+    if rows := cascades.rows(compared.cascades, few=True):
         console.print(cascades_table(rows, cascades.HEADER, cascades.CAPTION))
     for standing in compared.standings:
         console.print(

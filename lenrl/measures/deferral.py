@@ -196,7 +196,7 @@ def _figures(rows_N4: Array, ends_K: Places, weight_BN: Array) -> Iterator[dict[
             "gain": 2 * area_B[b] / (c + base) - 1 if c + base else np.nan,
             "tokens_at_parity": parity,
             "share_at_parity": parity / long,
-            "accuracy_within": within if long >= t else np.full(len(BUDGETS), np.nan),
+            "accuracy_within": within if long >= t - 1e-9 else np.full(len(BUDGETS), np.nan),
             "accuracy": np.interp(SHARES, deferred_BK[b], accuracy_K),
             "tokens": np.interp(SHARES, deferred_BK[b], tokens_K),
         }

@@ -12,7 +12,7 @@ from lenrl.evaluation.cache import LOGPS
 from lenrl.evaluation.output import plain
 from lenrl.evaluation.results import NONE, VOTERS
 from lenrl.measures import FirstAnswers, agreement, cascade
-from lenrl.measures.deferral import ORACLE
+from lenrl.measures.deferral import LEARNED, ORACLE
 from lenrl.measures.format import Figures, change, share, with_interval
 from lenrl.report.entries import Entry
 from lenrl.report.panels import PERCENT, Figure, Panel, axes, layout, line
@@ -22,11 +22,11 @@ HEADER = (
     "first",
     "score",
     "area against random",
-    "accuracy at the base's tokens",
-    "its accuracy for, of its tokens",
+    "right at the base's tokens",
+    "as right, of its tokens",
 )
 CAPTION = (
-    "Asked first, then the base where the score is lowest; of several scores the best is so partly by chance"
+    "Asked first, then the base where the score is lowest; the best of several scores is so partly by chance"
 )
 COLOURS = {
     "sum": "#0072b2",
@@ -35,7 +35,7 @@ COLOURS = {
     "answer": "#cc79a7",
     "length": "#e69f00",
     "vote": "#56b4e9",
-    "learned": "#8a6fd1",
+    LEARNED: "#8a6fd1",
     ORACLE: "before",
 }
 
@@ -62,12 +62,18 @@ class Cascade:
 def cascade_of(entry: Entry, base: Entry) -> Cascade | None:
     """The cascade of a model and its base; None: no log-probs, or other problems."""
     answers, other, columns = entry.answers, base.answers, entry.columns
-    if not answers or not other or LOGPS[0] not in columns or answers.rows.keys() != other.rows.keys():
+    if (
+        not answers
+        or not other
+        or answers.rows.keys() != other.rows.keys()
+        or not columns.keys() >= set(LOGPS)
+    ):
         return None
     P, S = answers.correct_PS.shape
     order = np.argsort([answers.rows[name] for name in columns["prompt_id"]], kind="stable")
     summaries_NK = np.array([columns[name] for name in LOGPS], dtype=float).T[order]
-    spelled: list[Any] = [None if a is None else key(a) for a in (columns["answer"][n] for n in order)]
+    given = columns.get("answer") or [None] * len(order)
+    spelled: list[Any] = [None if a is None else key(a) for a in (given[n] for n in order)]
     first = FirstAnswers(
         answers.correct_PS,
         answers.tokens_PS,
@@ -124,12 +130,14 @@ def _figure(decoding: str, cascades: Sequence[Cascade]) -> Figure:
     return {"data": traces, "layout": layout(panels), "label": decoding}
 
 
-def rows(cascades: Sequence[Cascade]) -> list[list[str]]:
-    """Rows of `HEADER`."""
+def rows(cascades: Sequence[Cascade], *, few: bool = False) -> list[list[str]]:
+    """Rows of `HEADER`; `few`: of each cascade the best score and the one that is learned."""
     found = []
     for one in cascades:
         for name, score, _ in one.shown():
             best = ", the best here" if name == one.figures["best"] else ""
+            if few and not best and name != LEARNED:
+                continue
             pairs = [
                 (score[key], score[f"{key}_ci95"]) for key in ("gain", "accuracy_within", "share_at_parity")
             ]

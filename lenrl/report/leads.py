@@ -49,15 +49,15 @@ def leads(entries: Sequence[Entry], bases: Sequence[Entry | None]) -> list[str]:
         if entry.answers.rows.keys() != base.answers.rows.keys():
             continue
         lead = above_front(points, _point(entry.answers.in_order_of(base.answers)))
-        said.append(f"{entry.name} ({entry.decoding}) {_words(lead, base.name)}")
+        said.append(f"{entry.name} ({entry.decoding}), over_controls: {_words(lead, base.name)}")
     return said
 
 
 def _words(lead: Estimate | None, base: str) -> str:
     if lead is None:
-        return f"has no over_controls: it pays fewer tokens than {base} under every control"
+        return f"none, as it pays fewer tokens than {base} under every control"
     figure = with_interval(lead.value, lead.ci95, in_points)
-    return f"leads the best mixture of {base}'s controls at equal tokens by {figure} points (over_controls)"
+    return f"{figure} points against the best mixture of {base}'s controls at equal tokens"
 
 
 def _point(answers: Answers) -> Point:

@@ -53,6 +53,7 @@ def _pictures(figure: Figure, stem: Path) -> list[Path]:
 def _drawn(figure: Figure, stem: Path) -> list[Path]:
     """The figure's panels in two columns, drawn by matplotlib."""
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.ticker import ScalarFormatter
 
     layout = figure["layout"]
     panels = [key.removeprefix("yaxis") for key in layout if key.startswith("yaxis")]
@@ -69,7 +70,8 @@ def _drawn(figure: Figure, stem: Path) -> list[Path]:
         axes.set_title(headings.get(panel, ""), fontsize=8, loc="left")
         axes.set_xlabel(layout[f"xaxis{panel}"].get("title", {}).get("text", ""))
         if layout[f"xaxis{panel}"].get("type") == "log":
-            axes.set_xscale("log")
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.set_ylabel(layout[f"yaxis{panel}"].get("title", {}).get("text", ""))
         axes.grid(alpha=0.3)
     for trace in figure["data"]:

@@ -102,7 +102,7 @@ def show(result: Evaluation, console: Console, out_dir: Path | None = None) -> N
         console.print(reach_table(result["models"]))
     if result["pairs"]:
         console.print(pairs_table(result["pairs"]))
-    if asked := cascades.rows(cascades.of_pairs(result["pairs"])):
+    if asked := cascades.rows(cascades.of_pairs(result["pairs"]), few=True):
         console.print(cascades_table(asked, cascades.HEADER, cascades.CAPTION))
     _print_warnings(result, console)
     if out_dir is not None:
