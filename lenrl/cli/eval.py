@@ -33,7 +33,8 @@ EXAMPLES = (
 OPTIONS = (
     "samples", "greedy", "max_new_tokens", "temperature", "top_p", "top_k", "batch_size", "seed", "budget",
     "vote_width", "split", "controls", "hints", "logps", "sft_pick", "device", "dtype", "revision", "tokenizer",
-    "chat_template", "think_prefilled", "trust_remote_code", "engine", "server_url",
+    "chat_template", "think_prefilled", "trust_remote_code", "engine", "server_url", "structure", "judge_url",
+    "judge_model", "judge_prompts", "judge_samples", "judge_tokens",
 )  # fmt: skip
 SECTIONS = ("task", "verifier", "control")
 

@@ -34,6 +34,7 @@ from lenrl.evaluation.results import (
     warnings,
 )
 from lenrl.evaluation.settings import EvalSettings
+from lenrl.evaluation.structured import check_structure, with_structure
 from lenrl.generation.base import Batches, Completion, Decoding, Engine
 from lenrl.generation.controls import Control
 from lenrl.generation.engines import load_engine
@@ -80,6 +81,7 @@ def evaluate(
     decodings = settings.each_decoding()
     controls = [controls_of(settings, first=place == 0) for place in range(len(models))]
     task = task if isinstance(task, Task) else build(task)
+    check_structure(settings, task)
     folder = None if out_dir is None else Path(out_dir)
     measured: list[tuple[ModelResults, Figures]] = []
     tokenizer = None  # the last model's
@@ -195,11 +197,15 @@ class _Bench:
         asked = engine, self.problems, prompt_ids, decoding, self.verifier
         results = measure(*asked, batches=batches, sample=sample, prefill=prefill)
         results = replace(results, control=name, verdicts=self._judged(engine, results))
+        structure = None
+        if settings.structure != "off":
+            results, structure = with_structure(results, self.task, settings, tokenizer, self.folder)
         budget = settings.budget or settings.max_new_tokens
         return results, {
             **describe(results, budget, settings.vote_width or measures.VOTE_WIDTH),
             **source,
             **reach_of(results, self.task),
+            **({} if structure is None else {"structure": structure}),
             "task": _task_name(self.task),
             "split": settings.split,
             "verifier": {name: count - before[name] for name, count in self.verifier.counts.items()},

@@ -16,6 +16,8 @@ from lenrl.evaluation.results import NONE, ModelResults
 from lenrl.files import write_json, write_whole
 from lenrl.measures.format import Evaluation
 
+STRUCTURE = ("think_chars", "steps", "failed", "review")  # columns, where a thinking was read
+
 
 def stem(number: int, decoding: str, control: str = NONE) -> str:
     """Common part of the file names of the n-th model, decoding and control."""
@@ -81,6 +83,11 @@ def _columns(results: ModelResults) -> dict[str, list | pa.Array]:
         **({"part": [p.part for p in problems]} if any(p.part for p in problems) else {}),
         **({} if results.confidence_PSK is None else _confidence(results)),
         **({} if results.control == NONE else {"forced": [c.forced for c in results.completions]}),
+        **{
+            name: [getattr(s, name, None) for s in results.structure]
+            for name in STRUCTURE
+            if results.structure
+        },
         "model": [results.model] * len(problems),
         "decoding": [results.decoding.name] * len(problems),
     }

@@ -21,6 +21,7 @@ from lenrl.verify.math.normalize import key
 
 WIDE = 0.05  # half width of an accuracy's interval; above, two settings of a method can't be told apart
 MUCH_TRUNCATED = 0.1  # share; above, lengths and accuracies say more of the cap than of the model
+MANY_UNKNOWN = 0.05  # share of a judge's replies
 MAX_GRADES = 20  # different difficulties; more are no breakdown
 PASS_AT = (1, 2, 4, 8, 16, 32, 64)
 VOTERS = 3  # samples a prompt; with fewer a vote is the first answer
@@ -42,6 +43,9 @@ class ModelResults:
     prompt_tokens: Sequence[int]  # of each of the P
     prefill: str = ""  # text at the prompts' end that is the completion's for whoever judges it
     control: str = NONE  # at decoding
+    structure: Sequence[
+        measures.Structure | None
+    ] = ()  # of each thinking; None: unknown; empty: not asked for
 
     @property
     def correct_PS(self) -> np.ndarray:
@@ -344,4 +348,9 @@ def warnings(entry: Figures) -> list[str]:
         )
     if entry["unknown"]:
         messages.append(f"{entry['unknown']} verdicts are unknown and left out of the accuracy")
+    judged = entry.get("structure", {})
+    if judged.get("unknown", 0) > MANY_UNKNOWN * judged.get("judged", 0):
+        messages.append(
+            f"{judged['unknown']} of the judge's {judged['judged']} replies have no graph with steps"
+        )
     return messages

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 
 from lenrl.errors import BadInput, explain
 from lenrl.generation.base import Count, Decoding, SamplingOptions
@@ -31,7 +31,20 @@ class EvalSettings(SamplingOptions, EngineOptions):
     sft_pick: Literal["shortest", "longest", "first"] | None = None
     # Completions come with summaries of their log-probs, and pairs with `cascade`.
     logps: Flag = False
+    structure: Literal["off", "cues", "exact", "judge"] = "off"  # of the thinking: who reads it
+    judge_url: str | None = None  # of an OpenAI-compatible server, for structure=judge
+    judge_model: str | None = None  # what the server calls it
+    judge_prompts: Count = 100  # of which completions are judged, the first ones
+    judge_samples: Count = 4  # of each
+    judge_tokens: Count = 2_000_000  # that a model's judgement may cost, as estimated
     verifier: dict[str, object] = {}  # for `VerifierSettings`, whose kind is the task's by default
+
+    @model_validator(mode="after")
+    def _has_a_judge(self) -> EvalSettings:
+        named = self.judge_url is not None and self.judge_model is not None
+        if (self.structure == "judge") != named:
+            raise ValueError("structure=judge needs judge_url and judge_model; no other one has a judge")
+        return self
 
     @classmethod
     def read(cls, options: Mapping[str, Any]) -> EvalSettings:

@@ -86,7 +86,7 @@ class OpenAIEngine(ExternalEngine):
             body |= {"logit_bias": {str(token): nats for token, nats in [stage.bias]}} if stage.bias else {}
         answer = self._post(request.prompt, body)
         if answer.status_code != 200:
-            raise RunFailed(f"{self._client.base_url} refuses a request: {_message(answer)}")
+            raise RunFailed(f"{self._client.base_url} refuses a request: {said(answer)}")
         return self._read(answer, request.most, stage, logps=request.logps)
 
     def no_stages(self) -> str | None:
@@ -110,7 +110,7 @@ class OpenAIEngine(ExternalEngine):
             margin = None if stage is None else _margin(stage, choice)
             known = [float(logp) for logp in choice["logprobs"]["token_logprobs"]] if logps else None
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as fault:
-            raise RunFailed(f"{self._client.base_url} sent no completion: {_message(answer)}") from fault
+            raise RunFailed(f"{self._client.base_url} sent no completion: {said(answer)}") from fault
         if ids is None:
             ids = self.info.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         ends = {*self.info.eos_ids, *(stage.stops if stage else ())}
@@ -119,24 +119,9 @@ class OpenAIEngine(ExternalEngine):
         return Completion(ids[:cap], truncated, known, margin=margin)
 
     def _post(self, ids: list[int], body: Mapping[str, Any]) -> httpx.Response:
-        """The answer; tried again where the server is busy or does not answer."""
         extra = {"return_token_ids": True, "add_special_tokens": False} if self._extended else {}
         request = {"model": self.name, "prompt": ids, **body, **extra}
-        for attempt in range(TRIES):
-            if attempt:
-                time.sleep(self._first_wait_s * 2 ** (attempt - 1))
-            try:
-                answer = self._client.post("completions", json=request)
-            except httpx.TransportError as fault:
-                message = f"{type(fault).__name__}: {fault}"
-                continue
-            if answer.status_code not in BUSY:
-                return answer
-            message = _message(answer)
-        raise RunFailed(
-            f"{self._client.base_url} does not answer after {TRIES} tries ({printable(message, 1000)}). What was "
-            "sampled is kept: the same command continues."
-        )
+        return post(self._client, "completions", request, self._first_wait_s)
 
     def _probe(self) -> tuple[bool, bool]:
         """Two facts of the server: it takes fields that vLLM adds to OpenAI's; token ids come back."""
@@ -151,7 +136,7 @@ class OpenAIEngine(ExternalEngine):
                 return self._extended, "token_ids" in answer.json()["choices"][0]
             if answer.status_code not in (400, 422):
                 break
-        raise BadInput(f"server_url={self._client.base_url} does not serve {self.name!r}: {_message(answer)}")
+        raise BadInput(f"server_url={self._client.base_url} does not serve {self.name!r}: {said(answer)}")
 
 
 def connect(name: str, url: str, options: ModelOptions, *, first_wait_s: float = 1.0) -> OpenAIEngine:
@@ -168,14 +153,45 @@ def connect(name: str, url: str, options: ModelOptions, *, first_wait_s: float =
     """
     if options.device or options.dtype:
         raise BadInput("device and dtype are the server's business: leave them out with engine=server")
+    client = client_of(url, "server_url", os.environ.get(KEY))
+    return OpenAIEngine(name, load_tokenizer_info(name, options), client, first_wait_s)
+
+
+def client_of(url: str, option: str, key: str | None) -> httpx.Client:
+    """A client of a server whose address an option gave.
+
+    Raises:
+        BadInput: it is no address.
+    """
     if not url.startswith(("http://", "https://")):
-        raise BadInput(f"server_url={url!r} is no address; give one like http://localhost:8000/v1")
-    info = load_tokenizer_info(name, options)
-    key = os.environ.get(KEY)
-    client = httpx.Client(
-        base_url=url, timeout=SECONDS, headers={"Authorization": f"Bearer {key}"} if key else {}
+        raise BadInput(f"{option}={url!r} is no address; give one like http://localhost:8000/v1")
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return httpx.Client(base_url=url, timeout=SECONDS, headers=headers)
+
+
+def post(
+    client: httpx.Client, path: str, request: Mapping[str, Any], first_wait_s: float = 1.0
+) -> httpx.Response:
+    """The answer; tried again where the server is busy or does not answer.
+
+    Raises:
+        RunFailed: not after several tries either.
+    """
+    for attempt in range(TRIES):
+        if attempt:
+            time.sleep(first_wait_s * 2 ** (attempt - 1))
+        try:
+            answer = client.post(path, json=request)
+        except httpx.TransportError as fault:
+            message = f"{type(fault).__name__}: {fault}"
+            continue
+        if answer.status_code not in BUSY:
+            return answer
+        message = said(answer)
+    raise RunFailed(
+        f"{client.base_url} does not answer after {TRIES} tries ({printable(message, 1000)}). What was "
+        "sampled is kept: the same command continues."
     )
-    return OpenAIEngine(name, info, client, first_wait_s)
 
 
 def _margin(stage: Stage, choice: Mapping[str, Any]) -> float | None:
@@ -186,5 +202,6 @@ def _margin(stage: Stage, choice: Mapping[str, Any]) -> float | None:
     return max(logps.values()) - logps.get(f"token_id:{stage.margin_of}", float("-inf"))
 
 
-def _message(answer: httpx.Response) -> str:
+def said(answer: httpx.Response) -> str:
+    """Status and text, shortened."""
     return printable(f"{answer.status_code} {answer.text.strip()}", 300)

@@ -22,6 +22,7 @@ from lenrl.measures.excess import (
     yap_index,
     yap_score,
 )
+from lenrl.measures.failed_steps import Structure, by_attempts, by_cues, by_graph, chosen_by, paragraphs
 from lenrl.measures.frontier import Point, above_front, cuts, doubling, mixture
 from lenrl.measures.intervals import Estimate, accuracy, mean_share, mean_tokens
 from lenrl.measures.length_curve import LEAST_SAMPLES, at_fixed_problem, by_length

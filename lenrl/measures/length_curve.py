@@ -73,11 +73,13 @@ def at_fixed_problem(
 ) -> Mapping[str, Estimate | None]:
     """`r_length`: correlation of tokens and verdict within prompts; `icr`: tokens of wrong over right completions.
 
-    Of prompts with right and wrong completions; `icr` averages both within these. None: there is no such prompt.
+    Of prompts with right and wrong completions; `icr` averages both within these. None: there is no such prompt. Any
+    other values may take the tokens' place, NaN where a completion has none.
     """
     correct, tokens = table(correct_PS), table(tokens_PS)
-    known_PS = ~np.isnan(correct)
-    right_PS, wrong_PS = correct == 1, correct == 0
+    known_PS: np.ndarray = ~np.isnan(correct) & ~np.isnan(tokens)
+    tokens = np.where(known_PS, tokens, 0.0)
+    right_PS, wrong_PS = (correct == 1) & known_PS, (correct == 0) & known_PS
     mixed_P = right_PS.any(1) & wrong_PS.any(1)
     if not mixed_P.any():
         return {"r_length": None, "icr": None}
@@ -96,9 +98,9 @@ def at_fixed_problem(
     )
     weight_RP = np.random.default_rng(seed).multinomial(P, np.full(P, 1 / P), RESAMPLES)
     xy, xx, yy, wrong, right = (np.vstack([np.ones(P, dtype=int), weight_RP]) @ sums_P5).T
-    with np.errstate(invalid="ignore"):  # a resample without a spread of lengths
+    with np.errstate(invalid="ignore", divide="ignore"):  # a resample of equal values; no value above 0
         correlation = of_resamples(xy / np.sqrt(xx * yy)) if xx[0] > 0 else None
-    return {"r_length": correlation, "icr": of_resamples(wrong / right)}
+        return {"r_length": correlation, "icr": of_resamples(wrong / right) if right[0] > 0 else None}
 
 
 def _edges(tokens_N: Array) -> list[float]:

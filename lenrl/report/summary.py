@@ -27,6 +27,7 @@ from lenrl.report.tables import (
     more_table,
     pairs_table,
     reach_table,
+    structure_table,
 )
 from lenrl.tasks import Task
 from lenrl.terminal import Terminal
@@ -100,6 +101,8 @@ def show(result: Evaluation, console: Console, out_dir: Path | None = None) -> N
     console.print(more_table(result["models"]))
     if "reach" in result["models"][0]:
         console.print(reach_table(result["models"]))
+    if structured := [entry for entry in result["models"] if "structure" in entry]:
+        console.print(structure_table(structured))
     if result["pairs"]:
         console.print(pairs_table(result["pairs"]))
     if asked := cascades.rows(cascades.of_pairs(result["pairs"]), few=True):

@@ -86,6 +86,23 @@ def reach_table(entries: Sequence[Figures]) -> Table:
     return table
 
 
+def structure_table(entries: Sequence[Figures]) -> Table:
+    """A line each: shares of the thinking, what they say of being right, and accuracy of the shortest sample."""
+    title = Text("Structure of the thinking; its correlation (r) with being right; shortest taken")
+    shares, ways = ("review", "failed"), ("length", "review", "failed")
+    table = _table(title, "model", (*shares, *(f"r {name}" for name in ways), "shortest"))
+    for entry in entries:
+        found = entry["structure"]
+        r, picked = found["correlation"], found["selection"]
+        table.add_row(
+            Text(f"{entry['model']}\n{decoding_name(entry)}"),
+            *(share(found[f"{name}_share"]) for name in shares),
+            *(_cell(r.get(name), r.get(f"{name}_ci95"), "{:+.2f}".format) for name in ways),
+            _cell(picked.get("shortest"), picked.get("shortest_ci95"), share),
+        )
+    return table
+
+
 def pairs_table(pairs: Sequence[Figures]) -> Table:
     """A line each pair: difference of accuracy in points, ratio of tokens, AES."""
     weights = pairs[0]["aes_weights"]

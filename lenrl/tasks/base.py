@@ -93,6 +93,10 @@ class Task(
             BadInput or ValueError: the split does not exist, has fewer problems, or its data are bad.
         """
 
+    def attempts(self, problem: Problem, thinking: str, answer: str | None) -> list[tuple[list[str], bool]]:
+        """Steps of each attempt in a thinking, and whether it failed to reach the answer; of tasks that can read it."""
+        raise NotImplementedError
+
     def count(self, split: str) -> int | None:
         """Number of problems that a split gives; None: all there are."""
         if split not in SPLITS:

@@ -7,6 +7,7 @@ of steps grows with the number of operands, and an answer without steps is mostl
 import hashlib
 import itertools
 import random
+import re
 from collections.abc import Iterator
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -26,6 +27,8 @@ RECHECK_WEIGHTS = (1, 2, 4, 4, 2)  # of 0, 1, ... repetitions of the whole compu
 MAX_TRACE_STEPS = 28  # over all passes of one trace; bounds its length in tokens
 DIRECT_SHARE = 0.04  # traces without steps
 MERGED_SHARE = 0.05  # traces with two steps a line
+AGAIN = "Wait"  # a line, before a repetition
+LINE = re.compile(r"([0-9])((?:[-+*][0-9]){1,16})=([0-9])")  # of a pass: value, operators with digits, result
 SLIP_SHARE = 0.008  # chance of a wrong result, a line
 
 
@@ -91,6 +94,28 @@ class ChainTask(Task, frozen=True):
             for text in drawn
         ]
 
+    def attempts(self, problem: Problem, thinking: str, answer: str | None) -> list[tuple[list[str], bool]]:
+        """Passes, between lines that say `Wait`; a line that does not go on from the one before breaks its pass."""
+        passes = [list[str]()]
+        for line in filter(None, map(str.strip, thinking.split("\n"))):
+            if line == AGAIN:
+                passes.append([])
+            else:
+                passes[-1].append(line)
+        return [
+            (lines, answer is None or _result(problem.prompt, lines) != answer) for lines in passes if lines
+        ]
+
+
+def _result(text: str, lines: list[str]) -> str | None:
+    """The digit that a pass ends with; None: it is broken, or not at the chain's end."""
+    value, rest = text[0], text[1:]
+    for match in map(LINE.fullmatch, lines):
+        if match is None or match[1] != value or not rest.startswith(match[2]):
+            return None
+        value, rest = match[3], rest[len(match[2]) :]
+    return None if rest else value
+
 
 def split_of(text: str) -> str:
     """The only split a problem belongs to, by a hash of its text; independent of every seed."""
@@ -130,7 +155,7 @@ def sft_trace(text: str, rng: random.Random, rechecks: bool = True, direct: floa
     weights = RECHECK_WEIGHTS[: MAX_TRACE_STEPS // len(steps(text))]
     repeats = rng.choices(range(len(weights)), weights)[0] if rechecks else 0
     passes = [_compute(text, steps_a_line, rng) for _ in range(1 + repeats)]
-    body = "\nWait\n".join("\n".join(lines) for lines in passes)
+    body = f"\n{AGAIN}\n".join("\n".join(lines) for lines in passes)
     return f"<think>\n{body}\n</think>\n\\boxed{{{passes[-1][-1][-1]}}}"
 
 
