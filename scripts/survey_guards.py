@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Recipes trained on the embedded model, and how near the guards came to speaking (docs/guards.md).
 
-    scripts/survey_guards.py                              # all that need no download, 12 rollouts each: 15 minutes
+    scripts/survey_guards.py                              # all without a download, 12 rollouts: 15 minutes of a core
     scripts/survey_guards.py grpo dot drpo --rollouts 0   # these, for as many as their recipes say
 
 Of each run: a counter at its highest, with the rollouts in a row at which its guard speaks. Exit code 1: one spoke.
