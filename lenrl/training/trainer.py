@@ -381,6 +381,7 @@ class SlottedGRPO(CheckpointedGRPO):
 
     def _first_logits(self, model: nn.Module, batch: TrlBatch) -> Tensor:
         """Logits (N, V), with gradient, of the first token after each row's bare prompt, a group's computed once."""
+        assert "bare_prompt_ids" in batch and "bare_prompt_mask" in batch
         both = torch.cat([batch["bare_prompt_ids"], batch["bare_prompt_mask"]], dim=1)
         rows, place_N = both.unique(dim=0, return_inverse=True)
         ids, mask = rows.chunk(2, dim=1)

@@ -37,6 +37,7 @@ EXPECTED: dict[str, tuple[set[str], set[str]]] = {  # pays, leaks; all others: n
     "lcpo_exact": (FAR | {"format_only", "wrong_on_target", "repetition", "cut_off"}, set()),
     "range": ({"format_only", "wrong_on_target", "stall_to_target", "hidden_answer"}, set()),
     "adaptive_thinking": (set(), {"ignored_ask"}),  # it reads modes, never lengths
+    "mode_margin": (set(), {"ignored_ask"}),
     "gfpo": (set(), {"format_only", "repetition", "cut_off"}),  # long ones are left out, wrong or not
     "drpo": ({"lucky_guess"}, set()),
     "pass_rate": (set(), SHORT - {"wrong_short"}),
