@@ -32,6 +32,10 @@ RUNS = {
         "sampling={name: pass_rate_band, revisit: 0}",
     ],  # the second pass has fewer prompts
     "dler": ["reward.cap=60"],
+    "crisp": [
+        *["advantage.instruction=short", "budget=modes"],
+        "objective={name: mode_margin, long_token: 261, short_token: 264, margin: 9}",
+    ],
     "grpo": [
         "verifier.kind=lines",
         "truncation=short",
