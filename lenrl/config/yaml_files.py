@@ -43,12 +43,12 @@ def checked_text(path: Path) -> str:
     return text
 
 
-def _size_fault(text: str) -> str | None:
+def _size_fault(text: str, loader: Any = _Loader) -> str | None:
     """Too many values, or too deep; a text that is no YAML is left to who parses it."""
     sizes: list[list[Any]] = [[0, None]]  # of the open collections: values so far, anchor
     known: dict[str, int] = {}
     try:
-        for event in yaml.parse(text, Loader=_Loader):
+        for event in yaml.parse(text, Loader=loader):
             if isinstance(event, yaml.CollectionStartEvent):
                 sizes.append([1, event.anchor])
                 if len(sizes) > MAX_NESTING:
@@ -69,8 +69,8 @@ def _size_fault(text: str) -> str | None:
             sizes[-1][0] += more
             if sizes[-1][0] > MAX_VALUES:
                 return f"holds more than {MAX_VALUES} values"
-    except (yaml.YAMLError, ValueError):
-        return None
+    except (yaml.YAMLError, ValueError):  # libyaml's may be that it looks ahead into more depth than it allows
+        return None if loader is yaml.SafeLoader else _size_fault(text, yaml.SafeLoader)
     return None
 
 
