@@ -69,7 +69,10 @@ def _size_fault(text: str, loader: Any = _Loader) -> str | None:
             sizes[-1][0] += more
             if sizes[-1][0] > MAX_VALUES:
                 return f"holds more than {MAX_VALUES} values"
-    except (yaml.YAMLError, ValueError):  # libyaml's may be that it looks ahead into more depth than it allows
+    except (
+        yaml.YAMLError,
+        ValueError,
+    ):  # libyaml's may be that it looks ahead into more depth than it allows
         return None if loader is yaml.SafeLoader else _size_fault(text, yaml.SafeLoader)
     return None
 

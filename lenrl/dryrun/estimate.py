@@ -20,15 +20,17 @@ REACHED_BYTES = 0.5  # assumed
 def estimate(of: Shape, checked_run: CheckedRun) -> Figures:
     """Sizes in GiB a process, operations of the whole run, hours; None: cannot be said.
 
-    `memory_gib` is the sum of what is held always (weights, gradients, Adam, a reference) and the greater of what
-    sampling (keys and values) and the update (activations, logits) take in turn. Beside it stand CUDA's own
+    `memory_gib` is the sum of what is held always (weights, gradients, Adam, a reference or teacher) and the greater of
+    what sampling (keys and values) and the update (activations, logits) take in turn. Beside it stand CUDA's own
     workspaces and fragments, some GiB.
     """
     recipe, layout, tokens = checked_run.recipe, checked_run.layout, checked_run.run_info.max_length
     size = BYTES[recipe.model.dtype]
     beta = float(value_of(recipe.trainer, "beta") or 0)
+    peft, dtype = recipe.model.peft, recipe.model.dtype
+    teacher = recipe.method.keeps_teacher(adapters=bool(peft))
     states, reference = held_bytes(
-        of, recipe.launch, recipe.model.dtype, recipe.model.peft, processes=layout.processes, beta=beta
+        of, recipe.launch, dtype, peft, processes=layout.processes, beta=beta, teacher=teacher
     )
     vllm = bool(value_of(recipe.trainer, "use_vllm"))
     rows = layout.rows_per_process
@@ -78,4 +80,7 @@ def _operations(of: Shape, checked_run: CheckedRun, tokens: int) -> float:
     passes += bool(value_of(trainer, "gradient_checkpointing"))
     passes *= layout.num_iterations
     old = layout.updates_per_rollout > 1 or bool(value_of(trainer, "use_vllm"))  # log-probs before the update
-    return forward * (passes + old + (float(value_of(trainer, "beta") or 0) > 0))
+    others = (float(value_of(trainer, "beta") or 0) > 0) + (
+        "teacher_logps" in checked_run.recipe.method.reads
+    )
+    return forward * (passes + old + others)

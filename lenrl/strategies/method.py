@@ -256,6 +256,11 @@ class Method:
             raise BadStrategy(f"{named(self.sampling)} {found} prompt of {len(problems)} in pass {turn + 1}")
         return chosen
 
+    def keeps_teacher(self, *, adapters: bool) -> bool:
+        """Weights of a teacher are held beside the policy's: the start policy of an adapter is the model without it."""
+        rule = self.advantage.teacher if "teacher_logps" in self.reads else None
+        return rule is not None and not (adapters and rule.every == 0)
+
     def row_values(self, reward: RewardResult, rollouts: Rollouts) -> dict[str, Tensor]:
         """Numbers that the objective reads of rows, by name, float32, (P, G) or (P, G, T) with 0 past the kept tokens.
 

@@ -140,10 +140,11 @@ class _Choice:
         self._learning_rate()
         self.size = BYTES[plain["model"]["dtype"]]
         beta = float(value_of(self.trainer, "beta") or 0)
+        peft = recipe.model.peft
+        teacher = recipe.method.keeps_teacher(adapters=bool(peft))
+        dtype = plain["model"]["dtype"]
         self.held = sum(
-            held_bytes(
-                of, self.launch, plain["model"]["dtype"], recipe.model.peft, processes=processes, beta=beta
-            )
+            held_bytes(of, self.launch, dtype, peft, processes=processes, beta=beta, teacher=teacher)
         )
         self._sampler()
         self._micro_batch()

@@ -93,8 +93,12 @@ def held_bytes(
     *,
     processes: int,
     beta: float,
+    teacher: bool,
 ) -> tuple[float, float]:
-    """Bytes that a process holds always: of weights, gradients and Adam's moments; of the reference model."""
+    """Bytes that a process holds always: of weights, gradients and Adam's moments; of reference and teacher.
+
+    A teacher has what is trained, in the weights' precision and whole.
+    """
     size = BYTES[dtype]
     stage = (launch.get("deepspeed_config") or {}).get("zero_stage")
     sharded = stage == 3 or bool(launch.get("fsdp_config"))
@@ -110,4 +114,5 @@ def held_bytes(
     quantized = (peft or {}).get(QUANTIZATION) or {}
     each = 0.5 if quantized.get("load_in_4bit") else 1 if quantized.get("load_in_8bit") else size
     reference = not peft and beta > 0
-    return of.trained * trained + max(0, frozen) * each * of_base, of.parameters * size * of_base * reference
+    copies = of.parameters * size * of_base * reference + of.trained * size * teacher
+    return of.trained * trained + max(0, frozen) * each * of_base, copies

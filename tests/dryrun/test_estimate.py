@@ -45,6 +45,15 @@ def test_states_of_a_process(launch, each):
     assert checkpoint_bytes(of, checked_run) == N * (6 if launch == "multi_gpu" else 14)
 
 
+def test_a_teacher_is_held_beside_the_policy():
+    plain, taught = estimated()[2], estimated("advantage=crisp")[2]
+    assert plain["reference_gib"] == 0
+    assert taught["reference_gib"] == pytest.approx(N * 2 / GIB, abs=0.006)
+    assert taught["teraflop_of_updates"] > plain["teraflop_of_updates"]
+    base = ["advantage={name: crisp, every: 0}", "model.peft={r: 8, target_modules: all-linear}"]
+    assert estimated(*base)[2]["reference_gib"] == 0, "it is the model without its adapter"
+
+
 @pytest.fixture(scope="module")
 def steps():
     """(plain, checkpointed): memory and operations of a step that a process of its own takes."""
