@@ -8,6 +8,7 @@ import pytest
 
 from lenrl.cli import main
 from lenrl.config import OtherData
+from lenrl.recipe_paths import group_choices
 from lenrl.tasks import MixTask, TableTask
 from lenrl.tasks.mix import Part
 
@@ -36,4 +37,5 @@ def test_the_tables_name_every_option_of_an_entry_and_options_that_there_are():
         *Part.model_fields,
         *TableTask.model_fields,
         *MixTask.model_fields,
+        *group_choices("task"),
     }

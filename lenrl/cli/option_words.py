@@ -68,7 +68,7 @@ def strategies(slot: str) -> dict[str, list[str]]:
                 and isinstance(statement.value, ast.Constant)
                 and "name" in map(ast.unparse, _targets(statement))
             ]
-            found |= {str(name): _fields(node) for name in names}
+            found |= {str(name): _fields_with_bases(node) for name in names}
     return found
 
 
@@ -141,6 +141,18 @@ def _fields_of(files: str) -> list[str]:
         for field in _fields(node)
     }
     return sorted(found - {"name"})
+
+
+def _fields_with_bases(node: ast.ClassDef) -> list[str]:
+    """Fields of a strategy's class, those first that it has from classes beside the slots' folders."""
+    bases = filter(None, (_base_class(ast.unparse(base)) for base in node.bases))
+    return list(dict.fromkeys([*(n for base in bases for n in _fields_with_bases(base)), *_fields(node)]))
+
+
+@cache
+def _base_class(name: str) -> ast.ClassDef | None:
+    files = sorted((PACKAGE / "strategies").glob("*.py"))
+    return next((node for path in files for node in _classes(path) if node.name == name), None)
 
 
 def _fields(node: ast.ClassDef) -> list[str]:

@@ -40,7 +40,7 @@ def test_bash_completes_verbs_recipes_keys_and_values(tmp_path):
         "lenrl sweep drpo trainer.learning_r": {"trainer.learning_rate="},
         "lenrl check drpo --plug": {"--plugin"},
         "lenrl eval tiny max_n": {"max_new_tokens="},
-        "lenrl eval tiny task=gsm": {"gsm8k"},
+        "lenrl eval tiny task=gsm8": {"gsm8k"},
     }
     folder = Path(sys.executable).parent
     done = subprocess.run(
