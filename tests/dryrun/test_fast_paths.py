@@ -12,6 +12,7 @@ from lenrl.dryrun import check
 from lenrl.dryrun.fast_paths import fast_paths
 from lenrl.generation.pretrained import TINY
 from lenrl.training import build, grpo_config, hardware, prepare
+from lenrl.training.forced import ForcedTokens
 from lenrl.training.hardware import Machine, attention, fallbacks, mixed_precision
 from lenrl.training.rollout import RolloutScoring
 from lenrl.training.trainer import SlottedGRPO
@@ -178,9 +179,10 @@ def test_vllm_gets_a_cap_for_each_row():
     scoring: Any = SimpleNamespace(
         current=SimpleNamespace(cap=9, prompt_budgets=[SimpleNamespace(cap=cap) for cap in (3, None, 5)])
     )
-    rollout = SimpleNamespace(caps=RolloutScoring.caps.fget(scoring))
+    current = SimpleNamespace(forced=ForcedTokens([[], [], [7]], [1.0] * 3, wanted=True))
+    rollout = SimpleNamespace(caps=RolloutScoring.caps.fget(scoring), current=current)
     trainer: Any = SimpleNamespace(use_vllm=True, vllm_generation=engine, rollout=rollout)
     with SlottedGRPO._capped(trainer, 9):
         llm.generate(["a", "b", "c"], sampling_params=shared, use_tqdm=False)
-    assert [(p.max_tokens, p.temperature) for p in seen[0]] == [(3, 1.0), (9, 1.0), (5, 1.0)]
+    assert [(p.max_tokens, p.temperature) for p in seen[0]] == [(3, 1.0), (9, 1.0), (4, 1.0)]
     assert shared.max_tokens == 9 and llm.generate is own

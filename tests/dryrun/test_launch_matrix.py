@@ -230,7 +230,7 @@ OTHERS = [
         (["trainer.sync_ref_model=true"], ["trainer.beta=0", "Set trainer.beta"]),
         (["trainer.sync_ref_model=true", "trainer.beta=0.1", "model.peft={r: 4}"], ["model.peft", "base"]),
         (["model.peft={r: 4, target_modules: [q_proj, lm_head]}"], ["holds lm_head", "all-linear"]),
-        (["launch=multi_gpu", "launch.num_processes=16"], ["16 processes", "8 GPUs", "launch.num_processes=8"]),
+        (["launch=multi_gpu", "launch.num_processes=16"], ["16 a machine", "8 GPUs", "launch.num_processes=8"]),
         (
             [
                 "launch=fsdp2",

@@ -19,7 +19,10 @@ ADVANTAGE_PG = torch.tensor([[0.5, -0.5, 1.0, 0.0], [-1.0, 0.2, 0.3, 0.4]], dtyp
 @pytest.mark.parametrize("name", sorted(registry.available("objective")))
 def test_ours_pass_with_advantages_of_rows_and_of_tokens(name: str, tokens: int | None) -> None:
     advantage = ADVANTAGE_PG if tokens is None else ADVANTAGE_PG[..., None].expand(-1, -1, tokens)
-    figures = try_objective(registry.build("objective", {"name": name}), advantage)  # type: ignore[arg-type]
+    modes = {"long_token": 5, "short_token": 6} if name == "mode_margin" else {}
+    objective: Any = registry.build("objective", {"name": name, **modes})
+    values = {"short_is_good": ADVANTAGE_PG.sign()} if modes else {}
+    figures = try_objective(objective, advantage, values)
     assert figures["name"] == name
     assert all(isinstance(value, str | float) for value in figures.values())
 

@@ -16,6 +16,8 @@ import torch
 
 from lenrl.config import Recipe, compose
 from lenrl.dryrun.score import FIELDS, score
+from lenrl.errors import BadInput
+from lenrl.generation.thinking_steps import step_numbers
 from lenrl.monitors.local import LocalMonitor
 from lenrl.rollouts import Rollouts, Verdict
 from lenrl.strategies.base import PromptBudget, RunInfo
@@ -35,6 +37,7 @@ from tests.training.parts import END, Asked, batch_of, one_process
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted({path.stem for path in (ROOT / "recipes").glob("*.yaml")} - {"base"})
 G, CAP, VISITS, STEPS = 16, 700, 3, 60
+TEACHER = 0.8  # of a token's log-prob
 COLUMNS = {"target": 300, "lo": 100, "hi": 200}  # what the data say of every prompt
 GOLDS = {"solved": "4", "mixed": "5", "unreadable": None}  # of the prompts; without one nobody can tell
 CUTTING = {"dot", "palu", "thinkprune"}  # recipes that cut, here inside the thinking
@@ -119,24 +122,31 @@ def in_training(
     scored = part.current.scored
     assert scored is not None
     logps = [torch.full((max(map(len, tokens)),), row.mean_logp, dtype=torch.float64) for row in rows]
-    batch: Any = part.finish(batch_of(tokens), logps=lambda _: torch.stack(logps))  # type: ignore[arg-type]
+    batch: Any = part.finish(
+        batch_of(tokens),  # type: ignore[arg-type]
+        logps=lambda _: torch.stack(logps),
+        teacher=lambda _: TEACHER * torch.stack(logps),
+    )
     return scored.rollouts, scored.reward.total_PG, batch["advantages"]
 
 
-def logged(row: Completion, budget: PromptBudget, form: Any) -> dict[str, Any]:
+def logged(row: Completion, budget: PromptBudget, form: Any, step_end: str) -> dict[str, Any]:
     """The line that a log holds of it: nothing is cut off yet."""
-    verdict = judged(row, form)
+    verdict, length = judged(row, form), len(row.text) + row.ended
     closing = "</answer>" if form == "answer_tag" else "}"
     columns = COLUMNS | dict(budget.columns)
     return {
         "prompt": row.prompt,
-        "length": len(row.text) + row.ended,
+        "length": length,
         "truncated": not row.ended,
         "correct": verdict.correct,
         "formatted": verdict.formatted,
         "think_tags": verdict.think_tags,
         "answer_tags": verdict.answer_tags,
         "mean_logp": row.mean_logp,
+        "logps": [row.mean_logp] * length,
+        "teacher_logps": [TEACHER * row.mean_logp] * length,
+        "step_numbers": step_numbers([*row.text, *["</s>"] * row.ended], step_end),
         "answer_length": row.text.find(closing) + len(closing)
         if closing in row.text
         else len(row.text) + row.ended,
@@ -177,7 +187,7 @@ def test_score_says_what_training_does(name: str, tmp_path: Path) -> None:
         part.begin([{"prompt_id": row.prompt, "prompt": row.prompt} for row in rows], step=step, number=visit)
         budgets = part.current.prompt_budgets
         file = tmp_path / f"{visit}.jsonl"
-        lines = (logged(*pair, form) for pair in zip(rows, budgets, strict=True))
+        lines = (logged(*pair, form, method.advantage.step_end) for pair in zip(rows, budgets, strict=True))
         file.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
         rollouts, reward_PG, advantage_PG = in_training(part, rows)
@@ -195,12 +205,18 @@ def test_score_says_what_training_does(name: str, tmp_path: Path) -> None:
         assert correct == known(rollouts.correct_PG)
         assert [entry["budget"] for entry in entries] == known(rollouts.budget_PG)
         assert [entry["reward"] for entry in entries] == known(reward_PG)
+        if advantage_PG.dim() == 2:  # of tokens: a line says their mean
+            advantage_PG = advantage_PG.sum(1) / rollouts.length_PG.flatten().clamp(min=1)
         expected = pytest.approx(advantage_PG.flatten().tolist(), rel=1e-5, abs=1e-6)  # in float32
         assert [entry["advantage"] for entry in entries] == expected
         assert json.loads(state.read_text()) == json.loads(json.dumps(method.state_dict()))
         kept = rollouts.length_PG.flatten().tolist()
         inside += sum(k < row.text.find("</think>") for k, row in zip(kept, rows, strict=True))
     assert (inside > 0) == (name in CUTTING)
+    if "logps" in method.reads:  # a run's files hold no numbers of tokens
+        with pytest.raises(BadInput, match="is missing; a strategy's reads name"):
+            score(recipe, tmp_path, max_length=CAP)
+        return
     again = score(recipe, tmp_path, max_length=CAP, state_out=tmp_path / "again.json")
     logged_rows = [
         row for path in sorted(tmp_path.rglob("*.parquet")) for row in pq.read_table(path).to_pylist()
@@ -228,7 +244,7 @@ def test_a_cut_inside_the_thinking_costs_the_think_tags(tmp_path: Path) -> None:
     rows = [replace(row, prompt="solved") for row in completions(0, "boxed")[:G]]
     budgets = [PromptBudget()] * G
     file = tmp_path / "rows.jsonl"
-    lines = (logged(*pair, "boxed") for pair in zip(rows, budgets, strict=True))
+    lines = (logged(*pair, "boxed", "\n\n") for pair in zip(rows, budgets, strict=True))
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     part = trainer_part(recipe.method, rows, "boxed", tmp_path)
     part.begin([{"prompt_id": "solved", "prompt": "solved"}] * G, step=0, number=0)

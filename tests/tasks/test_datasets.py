@@ -166,7 +166,7 @@ def test_a_generator_brings_its_verifier(name):
     assert len({problem.prompt for problem in problems}) == 8 * (1 + getattr(checked_run.task, "rounds", 0))
     with Verifier(checked_run.verifier) as verifier:
         golds = [problem.answer or "" for problem in problems]
-        assert verifier.readable(golds) == [True] * 8
+        assert verifier.readable(golds) == [True] * len(golds)
         answers = [json.loads(answer)["entry"]["answer"] for answer in golds]
         claims = [Claim(f"so \\boxed{{{right}}}", g) for right, g in zip(answers, golds, strict=True)]
         assert all(verdict.correct for verdict in verifier.verify(claims))

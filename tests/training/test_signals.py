@@ -82,7 +82,7 @@ def owners():
     return {
         "generation": (rollout, "sample_rows", 4, True, 3),
         "scoring": (PendingVerdicts, "verdicts", 6, True, 3),
-        "reward": (Method, "rewards", 10, True, 3),  # three times a rollout, twice for the figures
+        "reward": (Method, "rewards", 13, True, 3),  # four times a rollout, three of them for the figures
         "update": (trainer.SlottedGRPO, "_get_grad_norm", 4, False, 4),
         "save": (checkpoint, "write_state", 1, False, 2),
         "evaluation": (engine, "sample", 2, True, 3),

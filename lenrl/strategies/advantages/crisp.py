@@ -29,6 +29,7 @@ class Crisp(Advantage):
     teach as others do, which breaks `flat_group`; right and wrong ones are not told apart (`right_above_wrong`).
 
     >>> from lenrl.strategies.examples import groups, show
+    >>> import torch
     >>> carried = {"logps": torch.tensor([[[-.2, -1.5, -.1]]]), "teacher_logps": torch.tensor([[[-.5, -1., -.1]]])}
     >>> show(Crisp()(RewardResult(torch.zeros(1, 1)), groups([[3]], [[1]], carried=carried)))
     [[[-0.3, 0.5, 0.0]]]
