@@ -90,10 +90,9 @@ def comparison(data: bytes) -> None:
     answer, gold = text_of(data[1:]), GOLDS[data[0] % len(GOLDS)]
     if data[0] >= 128:
         gold, _, answer = answer.partition("\0")
-    worker.no_execution._state["refused"] = ""  # whatever this process did before
     correct, formatted, outcome = worker.judge(answer, gold, TIMEOUT_S)
-    refused, worker.no_execution._state["refused"] = worker.no_execution.refused(), ""
-    assert not refused, f"{answer!r} against {gold!r}: a library was about to run something"
+    refused, worker.no_execution._state["refused"] = worker.no_execution._state["refused"], ""
+    assert not refused, f"{answer!r} against {gold!r}: a library was about to run something ({refused})"
     assert outcome != "error", f"{answer!r} against {gold!r}: the comparison raised"
     assert correct in (True, False, None) and isinstance(formatted, bool)
     if outcome == "ok" and worker.gold_readable(gold, TIMEOUT_S):
