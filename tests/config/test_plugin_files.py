@@ -102,7 +102,7 @@ def test_they_are_listed(file):
     names = listing([file])
     assert names["task"]["sums_k"] == "Sums of two digits." and "chain" in names["task"]
     assert names["verifier"]["digits_k"].startswith("Right where") and "math" in names["verifier"]
-    assert names["reward_function"] == {"brevity_k": "Short is good."}
+    assert names["reward_function"]["brevity_k"] == "Short is good."
     assert listing([file], "reward")["reward"]["shape_k"] == "Half of the verdict."
 
 
