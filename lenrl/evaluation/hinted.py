@@ -8,7 +8,7 @@ from pathlib import Path
 from lenrl.config.yaml_files import read_yaml
 from lenrl.errors import BadInput
 from lenrl.evaluation.controlled import Controlled
-from lenrl.evaluation.results import ModelResults
+from lenrl.evaluation.results import HINT, ModelResults
 from lenrl.evaluation.settings import EvalSettings
 from lenrl.generation.controls import Control, ControlOptions, Thinking
 from lenrl.generation.pretrained import find
@@ -87,6 +87,8 @@ def hinted(ways: Ways, problems: Sequence[Problem], thinking: Thinking, free: Mo
     """A model whose results without words are `free`, in each of its ways, which `hint@NAME` labels."""
     ids = [problem.id for problem in problems]
     return [
-        Hinted(Hint(f"hint@{name}", nan, ControlOptions()), thinking, free, dict(zip(ids, rows, strict=True)))
+        Hinted(
+            Hint(f"{HINT}{name}", nan, ControlOptions()), thinking, free, dict(zip(ids, rows, strict=True))
+        )
         for name, rows in ways.items()
     ]

@@ -26,6 +26,7 @@ MAX_GRADES = 20  # different difficulties; more are no breakdown
 PASS_AT = (1, 2, 4, 8, 16, 32, 64)
 VOTERS = 3  # samples a prompt; with fewer a vote is the first answer
 NONE = "none"  # the control that is none
+HINT = "hint@"  # begins the words of a budget that a model was trained with
 
 
 @dataclass(frozen=True)
@@ -309,11 +310,18 @@ def _lead(
 ) -> measures.Estimate | None:
     """A model's lead over the best mixture of what the base reaches under its controls and caps; None: it has none."""
     like = (base.model, base.decoding.name)
-    controlled = [r for r, _ in measured if r.control != NONE and (r.model, r.decoding.name) == like]
+    controlled = [
+        r for r, _ in measured if of_training_free(r.control) and (r.model, r.decoding.name) == like
+    ]
     if not controlled or results.control != NONE:
         return None
     cut = measures.cuts(base.correct_PS, base.tokens_PS, base.truncated_PS, entry["area_tokens"])
     return measures.above_front([*cut, *map(_point, controlled)], _point(results), seed)
+
+
+def of_training_free(control: str | None) -> bool:
+    """A label names a way to think shorter that any model has, unlike the words that one was trained with."""
+    return control not in (None, NONE) and not str(control).startswith(HINT)
 
 
 def _point(results: ModelResults) -> measures.Point:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lenrl.evaluation.results import of_training_free
 from lenrl.measures import Estimate, Point, above_front, accuracy, cuts, mixture
 from lenrl.measures.format import points as in_points
 from lenrl.measures.format import with_interval
@@ -22,7 +23,10 @@ def reached(base: Entry, entries: Sequence[Entry]) -> list[Point] | None:
     controlled = [
         e.answers
         for e in entries
-        if e.control and e.figures["model"] == model and e.decoding == base.decoding and e.answers
+        if of_training_free(e.control)
+        and e.figures["model"] == model
+        and e.decoding == base.decoding
+        and e.answers
     ]
     if own is None or not controlled or any(a.rows.keys() != own.rows.keys() for a in controlled):
         return None
