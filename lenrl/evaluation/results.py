@@ -24,7 +24,6 @@ MUCH_TRUNCATED = 0.1  # share; above, lengths and accuracies say more of the cap
 MANY_UNKNOWN = 0.05  # share of a judge's replies
 MAX_GRADES = 20  # different difficulties; more are no breakdown
 PASS_AT = (1, 2, 4, 8, 16, 32, 64)
-VOTERS = 3  # samples a prompt; with fewer a vote is the first answer
 NONE = "none"  # the control that is none
 HINT = "hint@"  # begins the words of a budget that a model was trained with
 
@@ -130,7 +129,7 @@ def describe(results: ModelResults, budget: int, vote_width: int = measures.VOTE
         "unknown": int(np.isnan(correct).sum()),
         **_within(results, budget),
         "lengths": {name: float(values.mean()) for name, values in results.lengths.items()},
-        "vote": _votes(results, vote_width) if S >= VOTERS else None,
+        "vote": _votes(results, vote_width) if S >= measures.VOTERS else None,
         "pass_at_k": {str(k): measures.pass_at_k(correct, k) for k in PASS_AT if k <= S},
         "by_difficulty": {
             str(grade): _headline(correct[rows], tokens[rows]) | {"prompts": len(rows)}
@@ -290,13 +289,12 @@ def _cascade(base: ModelResults, results: ModelResults, seed: int) -> Figures | 
     """The model asked first, the base where it is unsure; None: completions came without log-probs."""
     if results.confidence_PSK is None:
         return None
-    answers = results.answers_PS
     first = measures.FirstAnswers(
         results.correct_PS,
         results.tokens_PS,
         results.truncated_PS,
         results.confidence_PSK,
-        measures.agreement(answers) if len(answers[0]) >= VOTERS else None,
+        measures.agreement(results.answers_PS),
     )
     return measures.cascade(first, base.correct_PS, base.tokens_PS, seed)
 

@@ -33,6 +33,7 @@ from lenrl.measures.samples import pass_at_k, percentile, tokens_by_verdict
 from lenrl.measures.vote import (
     PICKS,
     VOTE_WIDTH,
+    VOTERS,
     agreement,
     length_filtered_vote,
     majority_vote,

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from lenrl.measures.arrays import Array, table
 
+VOTERS = 3  # samples a prompt; with fewer a vote is the first answer
 VOTE_WIDTH = 2  # steps of a bucket of lengths
 VOTE_BUCKETS = 3  # that vote
 
@@ -71,12 +72,14 @@ def vote_verdicts(
     return np.array(verdicts)[:, None]
 
 
-def agreement(answers_PS: Sequence[Answers]) -> Array:
-    """(P, S) share of a prompt's samples that give the same answer; 0 where there is none.
+def agreement(answers_PS: Sequence[Answers]) -> Array | None:
+    """(P, S) share of a prompt's samples that give the same answer; 0 where there is none. None below `VOTERS` samples.
 
     >>> agreement([["7", None, "8", "8"]]).tolist()
     [[0.25, 0.0, 0.5, 0.5]]
     """
+    if len(answers_PS[0]) < VOTERS:
+        return None
     return np.array(
         [[(a is not None) * row.count(a) / len(row) for a in row] for row in map(list, answers_PS)]
     )

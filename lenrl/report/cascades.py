@@ -10,7 +10,7 @@ import numpy as np
 
 from lenrl.evaluation.cache import LOGPS
 from lenrl.evaluation.output import plain
-from lenrl.evaluation.results import NONE, VOTERS
+from lenrl.evaluation.results import NONE
 from lenrl.measures import FirstAnswers, agreement, cascade
 from lenrl.measures.deferral import LEARNED, ORACLE
 from lenrl.measures.format import Figures, change, share, with_interval
@@ -79,7 +79,7 @@ def cascade_of(entry: Entry, base: Entry) -> Cascade | None:
         answers.tokens_PS,
         answers.truncated_PS,
         summaries_NK.reshape(P, S, -1),
-        agreement([spelled[row * S : (row + 1) * S] for row in range(P)]) if S >= VOTERS else None,
+        agreement([spelled[row * S : (row + 1) * S] for row in range(P)]),
     )
     other = other.in_order_of(answers)
     found = cascade(first, other.correct_PS, other.tokens_PS)
