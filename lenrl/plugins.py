@@ -40,9 +40,8 @@ class PluginFile:
     source: bytes
     module: ModuleType
     objects: Mapping[str, Mapping[str, Any]]  # by kind, by name
-    beside: Mapping[str, bytes] = field(
-        default_factory=dict
-    )  # modules that it imports from its folder, by file name
+    # Modules that it imports from its folder, by file name
+    beside: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:

@@ -59,13 +59,11 @@ class Rollouts:
     answer_tags_PG: Tensor  # bool, well formed
     budget_PG: Tensor  # float64, tokens; NaN: none given
     grade_PG: Tensor  # float64, 0 to 1, of a graded verdict; NaN: it has no grade
-    mean_logp_PG: Tensor | None = (
-        None  # float64, mean token log-prob under the sampling policy; None: not known
-    )
+    # Float64, mean token log-prob under the sampling policy; None: not known
+    mean_logp_PG: Tensor | None = None
     columns: Mapping[str, tuple[tuple[Any, ...], ...]] = field(default_factory=dict)
-    parts: Mapping[str, Tensor] = field(
-        default_factory=dict
-    )  # float64, what reward functions gave by name; NaN: None
+    # Float64, what reward functions gave by name; NaN: None
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
     carried: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -146,9 +146,8 @@ def _others(models: Sequence[str], words: Sequence[str]) -> list[tuple[str, Task
     from lenrl.config import compose, sections
     from lenrl.evaluation import other_data
 
-    run = compose(
-        str(recipe), ["model.trust_remote_code=false"]
-    )  # trust_remote_code=true: of this command alone
+    # trust_remote_code=true: of this command alone
+    run = compose(str(recipe), ["model.trust_remote_code=false"])
     given = sections([word for word in words if word not in models], (*OPTIONS, "verifier"))
     return [
         (entry.name, other_data.task_of(entry), other_data.settings_of(entry, run, **given))

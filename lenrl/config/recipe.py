@@ -55,9 +55,8 @@ class ModelSettings(Settings):
     revision: str | None
     tokenizer: str | None
     dtype: Literal["float32", "bfloat16", "float16"] | None
-    micro_batch: int | None = Field(
-        default=None, ge=1
-    )  # not in recipe.yaml of runs that are older than the key
+    # Not in recipe.yaml of runs that are older than the key
+    micro_batch: int | None = Field(default=None, ge=1)
     attn_implementation: str | None
     trust_remote_code: bool
     chat_template: str | None = None  # not in recipe.yaml of runs that are older than the key
@@ -72,9 +71,8 @@ class UpdateSettings(Settings):
     lean: bool
     tokens: int | None = Field(ge=1)
     eval_batch_size: int | None = Field(ge=1)
-    memory_gib: float | None = Field(
-        default=None, gt=0
-    )  # not in recipe.yaml of runs that are older than the key
+    # Not in recipe.yaml of runs that are older than the key
+    memory_gib: float | None = Field(default=None, gt=0)
 
 
 class GuardRule(Settings):

@@ -194,9 +194,8 @@ def _time(verifier: AnyVerifier, train: Sequence[Problem], warnings: list[str]) 
     boxed = settings.format == "boxed"
     forms = [f"\\boxed{{{g}}}" if boxed else f"<answer>{g}</answer>" for g in golds]
     claims = [Claim(form, g, columns=p.judged_by) for form, g, p in zip(forms, golds, some, strict=True)]
-    claims += [
-        Claim(c.text, golds[i - 1], columns=some[i - 1].judged_by) for i, c in enumerate(claims)
-    ]  # of others
+    # The same answers against the gold of others
+    claims += [Claim(c.text, golds[i - 1], columns=some[i - 1].judged_by) for i, c in enumerate(claims)]
     first = verifier.verify(claims)  # starts the workers
     began = time.perf_counter()
     second = verifier.verify(claims)

@@ -75,9 +75,8 @@ def require_fields(method: Method, batch: Batch, verifier: VerifierSettings | No
         for name in method.reads:
             field = LOGGED_AS.get(name, name)
             open_answer = name == "answer" and row.text is not None  # it is extracted from the text
-            null = field in LOGGED_AS.values() and row.says(
-                field
-            )  # there is no gold answer, or none was given
+            # There is no gold answer, or none was given
+            null = field in LOGGED_AS.values() and row.says(field)
             if getattr(row, field) is None and not (open_answer or null):
                 raise BadInput(f"{place}: field {field!r} is missing; a strategy's reads name {name!r}")
         if row.score is not None and row.correct is None:

@@ -43,9 +43,8 @@ class ModelResults:
     prompt_tokens: Sequence[int]  # of each of the P
     prefill: str = ""  # text at the prompts' end that is the completion's for whoever judges it
     control: str = NONE  # at decoding
-    structure: Sequence[
-        measures.Structure | None
-    ] = ()  # of each thinking; None: unknown; empty: not asked for
+    # Of each thinking; None: unknown; empty: not asked for
+    structure: Sequence[measures.Structure | None] = ()
 
     @property
     def correct_PS(self) -> np.ndarray:

@@ -25,14 +25,12 @@ class Completion:
 
     ids: list[int]
     truncated: bool  # stopped at the cap without an end-of-text token
-    logps: list[float] | None = (
-        None  # of the ids, at the sampling temperature, nothing cut off; None: not asked for
-    )
+    # Of the ids, at the sampling temperature, nothing cut off; None: not asked for
+    logps: list[float] | None = None
     spent: int | None = None  # tokens, with those that were thrown away; None: as many as ids
     forced: int = 0  # of the ids: written by a control
-    margin: float | None = (
-        None  # nats, of a stage's first token: the largest log-prob over that of `margin_of`
-    )
+    # Nats, of a stage's first token: the largest log-prob over that of `margin_of`
+    margin: float | None = None
     # `lenrl.measures.SUMMARIES` of log-probs at temperature 1 before any control; None: not asked for
     confidence: tuple[float, ...] | None = None
 

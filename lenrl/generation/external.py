@@ -26,7 +26,6 @@ class ExternalEngine(Engine):
     def sample(
         self, prompt_ids: Sequence[Sequence[int]], decoding: Decoding, batches: Batches
     ) -> list[Completion]:
-        """See `Engine`."""
         keys = noise_keys(prompt_ids, decoding.seed)
         requests = [
             Request(row, list(ids), keys[row] % 2**31, decoding.max_new_tokens, logps=batches.logps)
@@ -47,7 +46,6 @@ class ExternalEngine(Engine):
         decoding: Decoding,
         size: int | None,
     ) -> list[Completion]:
-        """See `Engine`."""
         # A completion's noise is the engine's own; the seed moves on with the place.
         requests = [
             Request(row, [*ids, *stage.ids], (key + len(stage.ids)) % 2**31, stage.most, stage, stage.logps)

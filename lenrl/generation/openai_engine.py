@@ -96,7 +96,6 @@ class OpenAIEngine(ExternalEngine):
         return f"{self._client.base_url} sends no token ids or knows no stop_token_ids, as vLLM's server does"
 
     def no_logps(self) -> str | None:
-        """See `Engine`."""
         return None if self._ids_back else f"{self._client.base_url} sends no token ids"
 
     def _read(

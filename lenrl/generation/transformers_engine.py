@@ -45,14 +45,12 @@ class TransformersEngine(Engine):
         return weights_hash(self.model)
 
     def no_logps(self) -> str | None:
-        """See `Engine`."""
         cache = divisible_cache(self.model)
         return f"transformers' generate decodes it ({cache})" if isinstance(cache, str) else None
 
     def sample(
         self, prompt_ids: Sequence[Sequence[int]], decoding: Decoding, batches: Batches
     ) -> list[Completion]:
-        """See `Engine`."""
         info = self.info
         return sample(self.model, info.tokenizer, prompt_ids, decoding, batches, eos_ids=info.eos_ids)
 
@@ -63,7 +61,6 @@ class TransformersEngine(Engine):
         batches: Batches,
         control: Callable[[], LogitsProcessor],
     ) -> list[Completion]:
-        """See `Engine`."""
         info, options = self.info, {"eos_ids": self.info.eos_ids, "control": control}
         return sample(self.model, info.tokenizer, prompt_ids, decoding, batches, **options)
 

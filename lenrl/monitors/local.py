@@ -112,9 +112,8 @@ class LocalMonitor:
         self._parts[step] += 1
         path = self.run_dir / "completions" / f"step{step + 1:06d}-{part}.parquet"
         with self._forgiving(path):
-            path.parent.mkdir(
-                exist_ok=True
-            )  # a deleted run's folder must not appear again: the next save notices
+            # A deleted run's folder must not appear again: the next save notices
+            path.parent.mkdir(exist_ok=True)
             write_whole(path, lambda draft: pq.write_table(table, draft))
 
     def resume(self, step: int, evaluates: bool = False) -> None:

@@ -140,9 +140,8 @@ class Tracker(NamedTuple):
     """One of transformers' integrations, as its runs go on over the legs of ours."""
 
     name: str  # in `logging.report_to`
-    begin: Callable[
-        [Any, Path, LoggingSettings], Preparation
-    ]  # makes it continue the run that an earlier leg began
+    # Makes it continue the run that an earlier leg began
+    begin: Callable[[Any, Path, LoggingSettings], Preparation]
     finish: Callable[[], None] | None = None  # what its callback leaves to the end of the process
 
 

@@ -78,9 +78,8 @@ class Entry:
     place: tuple[str, ...] = ()  # parts of the path that the name is the end of
     folder: Path | None = None  # of its eval.json
     against: Key | None = None  # key of the model it was measured beside, under the same decoding
-    swept: Mapping[str, str] = field(
-        default_factory=dict
-    )  # settings of a sweep's trial, as they were written
+    # Settings of a sweep's trial, as they were written
+    swept: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def decoding(self) -> str:

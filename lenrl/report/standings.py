@@ -15,8 +15,6 @@ from lenrl.measures.format import change, points, share, tokens, with_interval
 from lenrl.report import names
 from lenrl.report.entries import Answers, Entry
 
-TOLD, TIED = "told apart", "not told apart"
-
 
 @dataclass(frozen=True)
 class Contender:

@@ -17,9 +17,8 @@ class Cell(NamedTuple):
     shown: str
     value: float | str | None
     interval: Sequence[float | None] | None = None
-    bar: tuple[float, float, float] | None = (
-        None  # ends of the interval, and the value, in % of the column's scale
-    )
+    # Ends of the interval, and the value, in % of the column's scale
+    bar: tuple[float, float, float] | None = None
     mark: str = ""  # of a model: `best`, or `tied` with it
 
 

@@ -127,9 +127,8 @@ class PromptBudget:
     cap: int | None = None  # tokens, hard limit on generation
     columns: Mapping[str, Any] = field(default_factory=dict)  # row fields (`target`, `level`, ...)
     system: str | None = None  # text added to the system prompt, already filled in
-    forced: str | None = (
-        None  # text that the completion begins with; `{think}`: the thinking, if it is not open yet
-    )
+    # Text that the completion begins with; `{think}`: the thinking, if it is not open yet
+    forced: str | None = None
 
 
 class Budget(Strategy):

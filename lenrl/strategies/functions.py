@@ -38,9 +38,8 @@ class FunctionInputs:
     columns: Sequence[Mapping[str, Any]]
     trainer_state: Any = None
     metrics: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    extras: dict[str, list[Any]] = field(
-        default_factory=dict
-    )  # column of the completions' table -> a value a row
+    # Column of the completions' table -> a value a row
+    extras: dict[str, list[Any]] = field(default_factory=dict)
 
     @cached_property
     def keywords(self) -> dict[str, Any]:

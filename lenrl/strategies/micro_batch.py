@@ -23,9 +23,8 @@ class MicroBatch:
     """
 
     logp_NT: Tensor  # with gradient
-    old_logp_NT: (
-        Tensor  # under the policy at rollout time; equal to logp_NT.detach() with one update a rollout
-    )
+    # Under the policy at rollout time; equal to logp_NT.detach() with one update a rollout
+    old_logp_NT: Tensor
     mask_NT: Tensor  # bool, kept completion tokens
     advantage_N: Tensor  # (N,) or (N, T)
     rows: Mapping[str, Tensor] = field(

@@ -31,9 +31,8 @@ Carried = (
     tuple[Any, ...] | Tensor
 )  # P values of prompts, (P, G) nested ones of completions, (P, G, T) of tokens
 OF_PROMPTS = ("prompt", "gold")  # of `READABLE`: a value a prompt
-OF_TOKENS: dict[
-    str, tuple[torch.dtype, float]
-] = {  # tensors (P, G, T), and what fills them past the kept tokens
+# Tensors (P, G, T), and what fills them past the kept tokens
+OF_TOKENS: dict[str, tuple[torch.dtype, float]] = {
     "logps": (torch.float32, float("nan")),
     "teacher_logps": (torch.float32, float("nan")),
     "step_numbers": (torch.int16, -1),

@@ -15,9 +15,8 @@ from lenrl.sweeps.plan import MOST_TRIALS, Plan
 
 FILE = "optuna.journal"
 MOST_DRAWS = 200  # for one new trial; after so many known ones the space counts as searched
-TRIAL = (
-    "trial"  # Optuna's attribute that holds our number: the two differ where Optuna drew a known trial again
-)
+# Optuna's attribute that holds our number: the two differ where Optuna drew a known trial again
+TRIAL = "trial"
 
 
 class Search:

@@ -118,9 +118,8 @@ def winner(folder: Path, trials: Sequence[Trial]) -> Winner | None:
 
 
 def _setting(name: str, group: Sequence[tuple[Trial, Rows]], prompts: Sequence[str]) -> Setting:
-    values = np.array(
-        [[pair for _, rows in group for pair in rows[prompt]] for prompt in prompts]
-    )  # (P, S, 2)
+    # Axes (P, S, 2)
+    values = np.array([[pair for _, rows in group for pair in rows[prompt]] for prompt in prompts])
     return Setting(name, tuple(trial.trial for trial, _ in group), values[..., 0], values[..., 1])
 
 

@@ -45,9 +45,8 @@ class ChainTask(Task, frozen=True):
     answers_unasked: bool = True  # as the embedded model does, which it was made for
     min_operands: int = Field(default=2, ge=2, le=16)  # digits in a chain
     max_operands: int = Field(default=8, ge=2, le=16)  # digits in a chain
-    operands: tuple[
-        Annotated[int, Field(ge=2, le=16)], ...
-    ] = ()  # these numbers of digits only, taking turns
+    # These numbers of digits only, taking turns
+    operands: tuple[Annotated[int, Field(ge=2, le=16)], ...] = ()
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -42,16 +42,14 @@ class PolicyUpdate:
     begun: bool = field(default=False, init=False)  # the step has had its first micro-batch
     is_empty: bool = field(default=False, init=False)  # no group of the step is informative
     totals: StepTotals | None = field(default=None, init=False)
-    _figures: list[Mapping[str, float]] = field(
-        default_factory=list, init=False
-    )  # of the step's micro-batches
+    # Of the step's micro-batches
+    _figures: list[Mapping[str, float]] = field(default_factory=list, init=False)
     _moved: bool = field(default=True, init=False)  # the policy has, since the rollout
     _row_scale: float = field(default=1.0, init=False)
     _left: int = field(default=0, init=False)  # micro-batches of the step that `next` has not given
     _lean: list[TrlBatch] = field(default_factory=list, init=False)  # that it gives next
-    _tokens: Tensor = field(
-        default_factory=lambda: torch.zeros(2), init=False
-    )  # of the step: useful, computed
+    # Of the step: useful, computed
+    _tokens: Tensor = field(default_factory=lambda: torch.zeros(2), init=False)
 
     def begin_step(self) -> None:
         """An optimizer step begins: with its first micro-batch, or the first of the rest of an epoch."""

@@ -57,9 +57,8 @@ class CheckedRun:
     run_info: RunInfo
     warnings: list[str] = field(default_factory=list)
     others: tuple[CheckedOther, ...] = ()  # in the order of the recipe's `evals`
-    reasons: Mapping[str, str] = field(
-        default_factory=dict
-    )  # of settings that were chosen for the model, by key
+    # Of settings that were chosen for the model, by key
+    reasons: Mapping[str, str] = field(default_factory=dict)
     code: Mapping[str, Any] = field(default_factory=dict)  # shapes the result and stands in no recipe: hashes
 
     @property

@@ -73,9 +73,8 @@ class ZeroRewards:
     """
 
     method: Method
-    _completions: dict[str, list[int]] = field(
-        default_factory=lambda: defaultdict(list)
-    )  # of each such rollout
+    # Of each such rollout
+    _completions: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
 
     def watch(self, rollouts: Rollouts, prompt: Any) -> None:
         """Look at a rollout; `prompt` is one as functions get it."""

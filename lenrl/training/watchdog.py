@@ -70,9 +70,8 @@ class Watchdog:
         self.store = store
         self.end = end or (lambda code, _: os._exit(code))
         self.seen: dict[int, tuple[str, float]] = dict.fromkeys(range(processes), ("", time.monotonic()))
-        self.pulses: dict[
-            int, tuple[str, float]
-        ] = {}  # of the other processes: the last one, and when it came
+        # Of the other processes: the last one, and when it came
+        self.pulses: dict[int, tuple[str, float]] = {}
         self._polls = 0
         self._relayed = False
         self._over = threading.Event()

@@ -25,9 +25,8 @@ class VerifierPlugin(Options, abc.ABC):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: ClassVar[str]
-    reads_columns: ClassVar[
-        tuple[str, ...]
-    ] = ()  # of the data, and `prompt`; no others are sent to the workers
+    # Of the data, and `prompt`; no others are sent to the workers
+    reads_columns: ClassVar[tuple[str, ...]] = ()
     needs_gold: ClassVar[bool] = True  # False: judges problems without a gold answer too
     timeout_s: ClassVar[float | None] = None  # default of `verifier.timeout_s`
     memory_mib: ClassVar[int | None] = None  # default of `verifier.memory_mib`

@@ -21,12 +21,10 @@ from lenrl.verify.gym_own import OWN
 from lenrl.verify.gym_scan import evaluators
 from lenrl.verify.limits import TooBig
 
-NO_ANSWER = (
-    "no answer at all"  # in place of the answer of entries that have none: any valid solution is right
-)
-_CONFIG_TEXT = re.compile(
-    r"[\w\s.,:;+*/%<>=!&|^~-]*"
-)  # in a generator's options: nothing that could call or index
+# In place of the answer of entries that have none: any valid solution is right
+NO_ANSWER = "no answer at all"
+# In a generator's options: nothing that could call or index
+_CONFIG_TEXT = re.compile(r"[\w\s.,:;+*/%<>=!&|^~-]*")
 
 
 def score(answer: str | None, gold: str) -> tuple[bool | None, bool]:

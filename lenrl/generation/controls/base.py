@@ -42,9 +42,8 @@ class ControlOptions(BaseModel):
     trial: str | None = None  # of `exit`: words before the answer on trial; None: an answer that is begun
     trials: Count = 10  # of `exit`, a completion
     trial_tokens: Count = 20  # of `exit`, a trial
-    mean: Literal["arithmetic", "geometric"] = (
-        "arithmetic"  # of `exit`: of the probabilities of a trial's tokens
-    )
+    # Of `exit`: of the probabilities of a trial's tokens
+    mean: Literal["arithmetic", "geometric"] = "arithmetic"
 
 
 SHARED = {"on", "open", "close"}  # options that say something to every control

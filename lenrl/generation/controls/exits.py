@@ -18,11 +18,9 @@ class Exit(Control):
     knows = frozenset({"word", "trial", "trials", "trial_tokens", "mean"})
 
     def resolved(self, thinking: Thinking) -> dict[str, Any]:
-        """See `Control`."""
         return {"trial": thinking.begun.lstrip("\n") if self.options.trial is None else self.options.trial}
 
     def stages(self, thinking: Thinking, row: ControlledRow) -> Stages:
-        """See `Control`."""
         ids, thrown = row.free.ids, 0
         span = thinking.span(ids)
         for place in [] if span is None else self._places(thinking, ids, span):

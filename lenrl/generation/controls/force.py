@@ -17,19 +17,16 @@ class Force(Control):
     knows = frozenset({"at", "answer", "answer_tokens"})
 
     def resolved(self, thinking: Thinking) -> dict[str, Any]:
-        """See `Control`."""
         answer = self.options.answer
         return {"at": self.options.at or "any", "answer": thinking.begun if answer is None else answer}
 
     def check(self, thinking: Thinking, cap: int, *, shapes_logits: bool) -> None:
-        """See `Control`."""
         if self.dial >= cap:
             raise BadInput(
                 f"{self.label}: the cap, max_new_tokens={cap}, comes first; lower the one or raise the other"
             )
 
     def stages(self, thinking: Thinking, row: ControlledRow) -> Stages:
-        """See `Control`."""
         ids, budget, resolved = row.free.ids, int(self.dial), self.resolved(thinking)
         span = thinking.span(ids)
         if span is None or (len(span) <= budget and (span.closed or row.free.truncated)):
@@ -50,11 +47,9 @@ class Wait(Control):
     knows = frozenset({"word", "budget", "answer_tokens"})
 
     def check(self, thinking: Thinking, cap: int, *, shapes_logits: bool) -> None:
-        """See `Control`."""
         thinking.one_id(self.label, thinking.close)
 
     def stages(self, thinking: Thinking, row: ControlledRow) -> Stages:
-        """See `Control`."""
         stops = frozenset({thinking.one_id(self.label, thinking.close)})
         word = thinking.ids(self.options.word)
         budget = self.options.budget or row.cap - min(self.options.answer_tokens, row.cap // 2)

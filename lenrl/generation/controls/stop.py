@@ -52,15 +52,12 @@ class _Logits(Control, abc.ABC):
     """Base of the two."""
 
     def resolved(self, thinking: Thinking) -> dict[str, Any]:
-        """See `Control`."""
         return {"at": self.options.at or "step"}
 
     def check(self, thinking: Thinking, cap: int, *, shapes_logits: bool) -> None:
-        """See `Control`."""
         WhileThinking(self, thinking)
 
     def logits(self, thinking: Thinking) -> Callable[[], LogitsProcessor]:
-        """See `Control`."""
         return partial(WhileThinking, self, thinking)
 
     def stages(self, thinking: Thinking, row: ControlledRow) -> Stages:
@@ -111,7 +108,6 @@ class Stop(_Logits):
     knows = frozenset({"by", "at"})
 
     def check(self, thinking: Thinking, cap: int, *, shapes_logits: bool) -> None:
-        """See `Control`."""
         super().check(thinking, cap, shapes_logits=shapes_logits)
         if not shapes_logits and self.options.by == "scale":
             raise BadInput(
@@ -124,7 +120,6 @@ class Stop(_Logits):
             )
 
     def changed(self, scores_UV: Tensor, close: int) -> Tensor:
-        """See `_Logits`."""
         changed_UV = scores_UV.clone()
         if self.options.by == "scale":
             changed_UV[:, close] /= self.dial
@@ -133,7 +128,6 @@ class Stop(_Logits):
         return changed_UV
 
     def at_place(self, ids: list[int], most: int, close: int) -> Stage:
-        """See `_Logits`."""
         return Stage(ids, most, frozenset({close}), bias=(close, float(self.dial)))
 
 
@@ -144,7 +138,6 @@ class Brake(_Logits):
     knows = frozenset({"at"})
 
     def check(self, thinking: Thinking, cap: int, *, shapes_logits: bool) -> None:
-        """See `Control`."""
         super().check(thinking, cap, shapes_logits=shapes_logits)
         if not shapes_logits and self.options.at == "any":
             raise BadInput(
@@ -153,15 +146,12 @@ class Brake(_Logits):
             )
 
     def at_place(self, ids: list[int], most: int, close: int) -> Stage:
-        """See `_Logits`."""
         return Stage(ids, 1, frozenset({close}), margin_of=close)
 
     def ends(self, found: Completion) -> bool:
-        """See `_Logits`."""
         return found.margin is not None and found.margin < self.dial
 
     def changed(self, scores_UV: Tensor, close: int) -> Tensor:
-        """See `_Logits`."""
         margin_U = scores_UV.amax(-1) - scores_UV[:, close]
         ended_UV = torch.full_like(scores_UV, -torch.inf)
         ended_UV[:, close] = 0.0

@@ -32,7 +32,6 @@ class Concise(Control):
         return asked
 
     def resolved(self, thinking: Thinking) -> dict[str, Any]:
-        """See `Control`."""
         return {"words": self.words}
 
 
@@ -43,7 +42,6 @@ class Draft(Concise):
     words = "Think step by step, but keep only a minimal draft of each step, of five words at most."
 
     def chat(self, chat: Messages, tokenizer: Any) -> Messages:
-        """See `Control`."""
         chat = super().chat(chat, tokenizer)
         if self.options.shots is None:
             return chat
@@ -69,7 +67,6 @@ class Words(Concise):
         return text.replace("{n}", number(self.dial))
 
     def check(self, thinking: Thinking, cap: int, *, shapes_logits: bool) -> None:
-        """See `Control`."""
         assert self.words
 
 

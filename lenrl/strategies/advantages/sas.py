@@ -43,9 +43,8 @@ class Sas(Advantage):
     reads = ("logps", "step_numbers")
 
     ratio: float = Field(default=0.3, ge=0, le=1)  # share of a completion's steps
-    rank: Literal["mean", "std"] = (
-        "mean"  # of a step's log-probs; std: the largest deviation is the least sure
-    )
+    # Of a step's log-probs; std: the largest deviation is the least sure
+    rank: Literal["mean", "std"] = "mean"
     apply: Literal["both", "correct", "wrong"] = "both"  # completions that lose steps
     step: Literal["paragraph", "line"] = "paragraph"  # ended by an empty line, or by the end of a line
 
