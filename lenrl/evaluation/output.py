@@ -55,8 +55,7 @@ def _put(table: pa.Table, path: Path) -> None:
 
 def _by_prompt(results: ModelResults) -> dict[str, list | pa.Array]:
     """Of each prompt: its share of correct among known verdicts, and how its lengths spread."""
-    correct_PS = results.correct_PS
-    known = [row[~np.isnan(row)] for row in correct_PS]
+    known = [row[~np.isnan(row)] for row in results.answers.correct_PS]
     return {
         "prompt_id": [problem.id for problem in results.problems],
         "correct_share": [float(row.mean()) if row.size else None for row in known],
@@ -66,6 +65,7 @@ def _by_prompt(results: ModelResults) -> dict[str, list | pa.Array]:
 
 def _columns(results: ModelResults) -> dict[str, list | pa.Array]:
     problems = [problem for problem in results.problems for _ in range(results.decoding.samples)]
+    rows = results.confidences
     return {
         "prompt_id": [problem.id for problem in problems],
         "prompt": [problem.prompt for problem in problems],
@@ -81,7 +81,7 @@ def _columns(results: ModelResults) -> dict[str, list | pa.Array]:
         "truncated": [completion.truncated for completion in results.completions],
         "difficulty": [None if p.difficulty is None else str(p.difficulty) for p in problems],
         **({"part": [p.part for p in problems]} if any(p.part for p in problems) else {}),
-        **({} if results.confidence_PSK is None else _confidence(results)),
+        **(dict(zip(LOGPS, map(list, zip(*rows, strict=True)), strict=True)) if rows else {}),
         **({} if results.control == NONE else {"forced": [c.forced for c in results.completions]}),
         **{
             name: [getattr(s, name, None) for s in results.structure]
@@ -91,12 +91,6 @@ def _columns(results: ModelResults) -> dict[str, list | pa.Array]:
         "model": [results.model] * len(problems),
         "decoding": [results.decoding.name] * len(problems),
     }
-
-
-def _confidence(results: ModelResults) -> dict[str, list | pa.Array]:
-    """Summaries of the log-probs, a column each."""
-    rows = [completion.confidence for completion in results.completions]
-    return dict(zip(LOGPS, map(list, zip(*rows, strict=True)), strict=True))  # pyright: ignore[reportArgumentType]
 
 
 def _utf8(text: str) -> str:

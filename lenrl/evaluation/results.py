@@ -1,6 +1,5 @@
 """Completions of one model on a set of problems, and the figures that follow from them."""
 
-import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,52 +45,36 @@ class ModelResults:
     # Of each thinking; None: unknown; empty: not asked for
     structure: Sequence[measures.Structure | None] = ()
 
-    @property
-    def correct_PS(self) -> np.ndarray:
-        """Verdicts, (P, S): 1, 0 or NaN."""
-        values = [math.nan if v.correct is None else float(v.correct) for v in self.verdicts]
-        return np.array(values).reshape(len(self.problems), -1)
-
-    @property
-    def tokens_PS(self) -> np.ndarray:
-        """Tokens that were paid, (P, S)."""
-        return np.array([c.paid for c in self.completions], dtype=float).reshape(len(self.problems), -1)
-
-    @property
-    def length_P(self) -> np.ndarray:
-        """Lengths of the problems' inputs, of a task whose difficulty they are."""
-        return np.array([int(problem.difficulty or 0) for problem in self.problems])
-
-    @property
-    def truncated_PS(self) -> np.ndarray:
-        """Cut by the cap, (P, S)."""
-        return np.array([c.truncated for c in self.completions]).reshape(len(self.problems), -1)
-
     @cached_property
-    def confidence_PSK(self) -> np.ndarray | None:
+    def answers(self) -> measures.Answers:
+        """Verdicts, tokens that were paid, answers and confidences, as measures read them."""
+        made = measures.Answers.of_rows(
+            [number for number in range(len(self.problems)) for _ in range(self.decoding.samples)],
+            [v.correct for v in self.verdicts],
+            [c.paid for c in self.completions],
+            [c.truncated for c in self.completions],
+            self.confidences,
+            [None if v.answer is None else key(v.answer) for v in self.verdicts],
+        )
+        assert made is not None  # as many rows of each problem
+        return made
+
+    @property
+    def confidences(self) -> list[tuple[float, ...]] | None:
         """Summaries of the completions' log-probs; None: there are none, or not of all."""
         known = [c.confidence for c in self.completions if c.confidence is not None]
-        if not known or len(known) < len(self.completions):
-            return None
-        return np.array(known).reshape(len(self.problems), -1, len(measures.SUMMARIES))
+        return known if len(known) == len(self.completions) else None
 
     @property
-    def answers_PS(self) -> list[list[str | None]]:
-        """Answers, equal ones in one spelling."""
-        spelled = [None if v.answer is None else key(v.answer) for v in self.verdicts]
-        S = len(spelled) // len(self.problems)
-        return [spelled[row * S : (row + 1) * S] for row in range(len(self.problems))]
-
-    @property
-    def degenerate_PS(self) -> np.ndarray:
-        """Cut while they looped, (P, S)."""
-        cut = [c.truncated and measures.loops(c.ids) for c in self.completions]
-        return np.array(cut).reshape(len(self.problems), -1)
+    def length_P(self) -> list[int]:
+        """Lengths of the problems' inputs, of a task whose difficulty they are."""
+        return [int(problem.difficulty or 0) for problem in self.problems]
 
     @cached_property
     def lengths(self) -> dict[str, np.ndarray]:
         """Spread of each prompt's lengths, see `lenrl.measures.prompt_lengths`."""
-        return measures.prompt_lengths(self.tokens_PS, self.degenerate_PS)
+        looping = [c.truncated and measures.loops(c.ids) for c in self.completions]
+        return measures.prompt_lengths(self.answers.tokens_PS, np.reshape(looping, (len(self.problems), -1)))
 
 
 def describe(results: ModelResults, budget: int, vote_width: int = measures.VOTE_WIDTH) -> Figures:
@@ -102,7 +85,7 @@ def describe(results: ModelResults, budget: int, vote_width: int = measures.VOTE
         budget: tokens up to which accuracies within a budget, and the area below them, are given.
         vote_width: steps of a bucket in the length-filtered vote.
     """
-    correct, tokens = results.correct_PS, results.tokens_PS
+    correct, tokens = results.answers.correct_PS, results.answers.tokens_PS
     P, S = tokens.shape
     grades = defaultdict(list)
     for row, problem in enumerate(results.problems):
@@ -161,10 +144,9 @@ def _rounds(results: ModelResults) -> Figures | None:
     places_BR = rounds_of(results.problems)
     if places_BR is None:
         return None
-    left_out = len(results.problems) - places_BR.size
-    return measures.figures_of_rounds(results.correct_PS[places_BR], results.tokens_PS[places_BR]) | {
-        "left_out": left_out
-    }
+    own = results.answers
+    figures = measures.figures_of_rounds(own.correct_PS[places_BR], own.tokens_PS[places_BR])
+    return figures | {"left_out": len(results.problems) - places_BR.size}
 
 
 def _rounds_against(base: ModelResults, results: ModelResults, seed: int) -> Figures | None:
@@ -172,15 +154,17 @@ def _rounds_against(base: ModelResults, results: ModelResults, seed: int) -> Fig
     places_BR = rounds_of(results.problems)
     if places_BR is None:
         return None
-    before, after = (measures.every_round(each.correct_PS[places_BR]) for each in (base, results))
+    both = base.answers, results.answers
+    before, after = (measures.every_round(each.correct_PS[places_BR]) for each in both)
     gain = accuracy_difference(before, after, np.random.default_rng(seed))
-    ends = [each.tokens_PS[places_BR[:, [0, -1]]].mean(axis=(0, 2)) for each in (base, results)]
+    ends = [each.tokens_PS[places_BR[:, [0, -1]]].mean(axis=(0, 2)) for each in both]
     return {**named("coleg_e_diff", gain), "tokens_growth": [float(last / first) for first, last in ends]}
 
 
 def _by_length(results: ModelResults, grades: Mapping[Any, Sequence[int]]) -> Figures:
     """Accuracy by length of all problems and of each difficulty; `optimum_by_difficulty`: their rank correlation."""
-    correct, tokens, cut = results.correct_PS, results.tokens_PS, results.truncated_PS
+    own = results.answers
+    correct, tokens, cut = own.correct_PS, own.tokens_PS, own.truncated_PS
     curves = {
         str(grade): measures.by_length(correct[rows], tokens[rows], cut[rows])
         for grade, rows in grades.items()
@@ -200,7 +184,7 @@ def reach_of(results: ModelResults, task: Task) -> Figures:
     """The block `reach`, where the task says up to which length was trained; a problem's difficulty is its length."""
     if (train_max := getattr(task, "train_max", None)) is None:
         return {}
-    return {"reach": measures.reach(results.correct_PS, results.tokens_PS, results.length_P, train_max)}
+    return {"reach": measures.reach(results.answers, results.length_P, train_max)}
 
 
 def _headline(correct_PS: np.ndarray, tokens_PS: np.ndarray) -> Figures:
@@ -210,7 +194,7 @@ def _headline(correct_PS: np.ndarray, tokens_PS: np.ndarray) -> Figures:
 
 def _within(results: ModelResults, budget: int) -> Figures:
     """Accuracy of what is finished within budgets of tokens, doubling up to the last one, and the area."""
-    table = results.correct_PS, results.tokens_PS, results.truncated_PS
+    table = results.answers.correct_PS, results.answers.tokens_PS, results.answers.truncated_PS
     budgets = measures.doubling(budget)
     within = {str(t): measures.accuracy_within(*table, t) for t in budgets}
     return {
@@ -224,8 +208,8 @@ def _within(results: ModelResults, budget: int) -> Figures:
 
 def _votes(results: ModelResults, width: int) -> Figures:
     """Accuracy of the majority's answer and of the length-filtered one's; answers equal up to spelling."""
-    answers_PS = results.answers_PS
-    steps_PS = np.array([measures.steps(text) for text in results.texts]).reshape(len(answers_PS), -1)
+    answers_PS = np.asarray(results.answers.spelled_PS).tolist()
+    steps_PS = np.reshape([measures.steps(text) for text in results.texts], (len(answers_PS), -1))
     ways = {
         "majority": lambda row, answers: measures.majority_vote(answers),
         "length_filtered": lambda row, answers: measures.length_filtered_vote(
@@ -234,7 +218,7 @@ def _votes(results: ModelResults, width: int) -> Figures:
     }
     figures: Figures = {"width_steps": width}
     for name, elect in ways.items():
-        verdicts = measures.vote_verdicts(answers_PS, results.correct_PS, elect)
+        verdicts = measures.vote_verdicts(answers_PS, results.answers.correct_PS, elect)
         figures |= named(name, measures.accuracy(verdicts))
     return figures
 
@@ -257,9 +241,8 @@ def pairs(measured: Sequence[tuple[ModelResults, Figures]], seed: int) -> Iterat
         base, base_entry = next(pair for pair in measured if pair[0].decoding.name == results.decoding.name)
         if base is results:
             continue
-        comparison = measures.compare(
-            base.correct_PS, base.tokens_PS, results.correct_PS, results.tokens_PS, seed
-        )
+        first, own = base.answers, results.answers
+        comparison = measures.compare(first.correct_PS, first.tokens_PS, own.correct_PS, own.tokens_PS, seed)
         yield {
             "base": base.model,
             "model": results.model,
@@ -271,7 +254,7 @@ def pairs(measured: Sequence[tuple[ModelResults, Figures]], seed: int) -> Iterat
             "aes_weights": {"rise": measures.AES_RISE, "fall": measures.AES_FALL},
             **_reach_lost(base, results, entry),
             **named("over_controls", _lead(measured, base, results, entry, seed)),
-            "cascade": _cascade(base, results, seed),
+            "cascade": measures.cascade(own, first, seed),
             "rounds": _rounds_against(base, results, seed),
             "differs": unlike(base_entry["fingerprint"], entry["fingerprint"]),
         }
@@ -280,22 +263,8 @@ def pairs(measured: Sequence[tuple[ModelResults, Figures]], seed: int) -> Iterat
 def _reach_lost(base: ModelResults, results: ModelResults, entry: Figures) -> Figures:
     if "reach" not in entry:
         return {}
-    first, second = ((r.correct_PS, r.tokens_PS) for r in (base, results))
-    return {"reach": measures.reach_lost(first, second, base.length_P, entry["reach"]["train_max"])}
-
-
-def _cascade(base: ModelResults, results: ModelResults, seed: int) -> Figures | None:
-    """The model asked first, the base where it is unsure; None: completions came without log-probs."""
-    if results.confidence_PSK is None:
-        return None
-    first = measures.FirstAnswers(
-        results.correct_PS,
-        results.tokens_PS,
-        results.truncated_PS,
-        results.confidence_PSK,
-        measures.agreement(results.answers_PS),
-    )
-    return measures.cascade(first, base.correct_PS, base.tokens_PS, seed)
+    train_max = entry["reach"]["train_max"]
+    return {"reach": measures.reach_lost(base.answers, results.answers, base.length_P, train_max)}
 
 
 def _lead(
@@ -308,21 +277,17 @@ def _lead(
     """A model's lead over the best mixture of what the base reaches under its controls and caps; None: it has none."""
     like = (base.model, base.decoding.name)
     controlled = [
-        r for r, _ in measured if of_training_free(r.control) and (r.model, r.decoding.name) == like
+        r.answers for r, _ in measured if of_training_free(r.control) and (r.model, r.decoding.name) == like
     ]
     if not controlled or results.control != NONE:
         return None
-    cut = measures.cuts(base.correct_PS, base.tokens_PS, base.truncated_PS, entry["area_tokens"])
-    return measures.above_front([*cut, *map(_point, controlled)], _point(results), seed)
+    cut = measures.cuts(base.answers, entry["area_tokens"])
+    return measures.above_front([*cut, *controlled], results.answers, seed)
 
 
 def of_training_free(control: str | None) -> bool:
     """A label names a way to think shorter that any model has, unlike the words that one was trained with."""
     return control not in (None, NONE) and not str(control).startswith(HINT)
-
-
-def _point(results: ModelResults) -> measures.Point:
-    return measures.Point(results.correct_PS, results.tokens_PS)
 
 
 def control_warnings(results: ModelResults, free: ModelResults) -> list[str]:

@@ -40,10 +40,12 @@ def write(
     end-of-text token: chat templates drop the thinking from an assistant's message. TRL's `SFTTrainer`
     takes the file as it is.
     """
-    correct, tokens = results.correct_PS, results.tokens_PS
+    correct, tokens = results.answers.correct_PS, results.answers.tokens_PS
     S = tokens.shape[1]
     rows = []
-    for number, chosen in enumerate(measures.pick_correct(correct, tokens, results.truncated_PS, pick)):
+    for number, chosen in enumerate(
+        measures.pick_correct(correct, tokens, results.answers.truncated_PS, pick)
+    ):
         if chosen is None:
             continue
         problem = results.problems[number]

@@ -55,14 +55,16 @@ def with_structure(
     more: Figures = {}
     if settings.structure == "cues":
         found = [measures.by_cues(text) for text in thinking]
-        more = {"switches_per_1000": 1000 * sum(s.switches or 0 for s in found) / results.tokens_PS.sum()}
+        more = {
+            "switches_per_1000": 1000 * sum(s.switches or 0 for s in found) / results.answers.tokens_PS.sum()
+        }
     elif settings.structure == "exact":
         found = [
             measures.by_attempts(text, task.part_of(problem).attempts(problem, text, verdict.answer))
             for problem, text, verdict in zip(problems, thinking, results.verdicts, strict=True)
         ]
         tokens = [len(tokenizer.encode(text, add_special_tokens=False)) for text in thinking]
-        more = {"tokens_by": _tokens_by(found, tokens, float(results.tokens_PS.mean()))}
+        more = {"tokens_by": _tokens_by(found, tokens, float(results.answers.tokens_PS.mean()))}
     else:
         first = range(min(settings.judge_prompts, len(results.problems)))
         rows = [p * S + s for p in first for s in range(min(settings.judge_samples, S))]
@@ -81,15 +83,19 @@ def _figures(results: ModelResults) -> Figures:
         values = [getattr(structure, name, None) for structure in results.structure]
         return np.array([np.nan if v is None else v for v in values], dtype=float).reshape(shape)
 
-    shape = results.tokens_PS.shape
+    shape = results.answers.tokens_PS.shape
     figures: Figures = {
         name: None if np.isnan(x := table(n)).all() else float(np.nanmean(x)) for name, n in MEANS.items()
     }
     read_PS = table("think_chars") >= 0
-    correct_PS = np.where(read_PS, results.correct_PS, np.nan)
-    ways = {"shortest": results.tokens_PS, "least_review": table("review"), "least_failed": table("failed")}
+    correct_PS = np.where(read_PS, results.answers.correct_PS, np.nan)
+    ways = {
+        "shortest": results.answers.tokens_PS,
+        "least_review": table("review"),
+        "least_failed": table("failed"),
+    }
     ways = {name: values for name, values in ways.items() if not np.isnan(values + correct_PS).all()}
-    picked = {"random": 0 * results.tokens_PS, **ways}
+    picked = {"random": 0 * results.answers.tokens_PS, **ways}
     accuracies = {name: measures.accuracy(measures.chosen_by(correct_PS, v)) for name, v in picked.items()}
     within = {
         name: measures.at_fixed_problem(correct_PS, values)["r_length"] for name, values in ways.items()

@@ -5,10 +5,11 @@ end-of-text token. All intervals are 95 % intervals over prompts: they speak of 
 kind, not of new samples of the same problems. Definitions and sources: docs/measures.md.
 """
 
+from lenrl.measures.arrays import Answers
 from lenrl.measures.best import Ranking, certainty, rank
 from lenrl.measures.budget import accuracy_within, area_within, pareto_front, right_within
 from lenrl.measures.coleg import every_round, figures_of_rounds
-from lenrl.measures.deferral import SUMMARIES, FirstAnswers, cascade, summarise
+from lenrl.measures.deferral import SUMMARIES, cascade, summarise
 from lenrl.measures.excess import (
     CONSTRAINTS,
     RULER_LEVELS,
@@ -23,7 +24,7 @@ from lenrl.measures.excess import (
     yap_score,
 )
 from lenrl.measures.failed_steps import Structure, by_attempts, by_cues, by_graph, chosen_by, paragraphs
-from lenrl.measures.frontier import Point, above_front, cuts, doubling, mixture
+from lenrl.measures.frontier import above_front, cuts, doubling, mixture
 from lenrl.measures.intervals import Estimate, accuracy, mean_share, mean_tokens
 from lenrl.measures.length_curve import LEAST_SAMPLES, at_fixed_problem, by_length
 from lenrl.measures.lengths import loops, prompt_lengths

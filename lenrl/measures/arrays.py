@@ -1,5 +1,11 @@
 """Tables of verdicts and lengths, and what all intervals share."""
 
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
@@ -7,6 +13,62 @@ from scipy import stats
 LEVEL = 0.95
 
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers of one model, all that measures read of them: P prompts, S samples of each."""
+
+    prompts: Sequence[Hashable]  # names of the P
+    correct_PS: Array  # 1, 0 or NaN: unknown
+    tokens_PS: Array  # that were paid
+    truncated_PS: Array  # 1: cut by the cap
+    summaries_PSK: Array | None = None  # of the log-probs, see `lenrl.measures.summarise`
+    spelled_PS: NDArray[Any] | None = None  # the answers, equal ones in one spelling; None: there is none
+
+    @classmethod
+    def of_rows(
+        cls,
+        prompts: Sequence[Hashable],
+        correct: Sequence[float | None],
+        tokens: Sequence[float],
+        truncated: Sequence[float] | None = None,
+        summaries: Sequence[Sequence[float]] | None = None,
+        spelled: Sequence[str | None] | None = None,
+    ) -> Answers | None:
+        """Answers of N rows in any order; None: there are none, or not as many of each prompt.
+
+        Raises:
+            ValueError: not all columns have N rows.
+        """
+        places = {name: place for place, name in enumerate(dict.fromkeys(prompts))}
+        place_N = [places[name] for name in prompts]
+        if len(set(np.bincount(place_N).tolist())) != 1:
+            return None
+        cut = [0] * len(place_N) if truncated is None else map(bool, truncated)
+        rows_N4 = np.array(list(zip(place_N, correct, tokens, cut, strict=True)), dtype=np.float64)
+        order_PS = np.argsort(place_N, kind="stable").reshape(len(places), -1)
+        return cls(
+            list(places),
+            *np.moveaxis(rows_N4[order_PS, 1:], -1, 0),
+            summaries_PSK=None if summaries is None else np.array(summaries, dtype=np.float64)[order_PS],
+            spelled_PS=None if spelled is None else np.array(spelled, dtype=object)[order_PS],
+        )
+
+    def in_order_of(self, other: Answers) -> Answers | None:
+        """The same with the prompts in the other's order; None: the other has other ones."""
+        places = {name: place for place, name in enumerate(self.prompts)}
+        if places.keys() != set(other.prompts):
+            return None
+        order = [places[name] for name in other.prompts]
+        arrays = {name: values for name, values in vars(self).items() if isinstance(values, np.ndarray)}
+        return replace(self, prompts=other.prompts, **{name: v[order] for name, v in arrays.items()})
+
+    @classmethod
+    def together(cls, several: Sequence[Answers]) -> Answers:
+        """All samples of each prompt, of answers with the same prompts in one order."""
+        names = ("correct_PS", "tokens_PS", "truncated_PS")
+        return cls(several[0].prompts, *(np.hstack([getattr(a, name) for a in several]) for name in names))
 
 
 def table(values: ArrayLike) -> Array:

@@ -6,32 +6,22 @@ the area under the curve of accuracy over the share of answers that are deferred
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy import stats
 
-from lenrl.measures.arrays import Array, table
+from lenrl.measures.arrays import Answers, Array, table
+from lenrl.measures.format import Figures
 from lenrl.measures.logistic import coefficients
+from lenrl.measures.vote import agreement
 
 Mask = NDArray[np.bool_]
 Places = NDArray[np.intp]
 
 QUANTILES = (0, 1, 10, 20, 25, 30, 40, 50, 75, 90)  # percent
 SUMMARIES = ("sum", "mean", *(f"q{percent}" for percent in QUANTILES), "answer")
-SCORES = (
-    "sum",
-    "mean",
-    "q0",
-    "q10",
-    "q20",
-    "q30",
-    "q40",
-    "q50",
-    "answer",
-)  # of them; the rest is for `learned`
+SCORES = ("sum", "mean", "q0", "q10", "q20", "q30", "q40", "q50", "answer")  # of them; the rest: `learned`
 ORACLE = "oracle"  # defers as one who knows the verdicts would: the most that any score can reach
 LEARNED = "learned"
 FOLDS = 5  # of prompts, of which each is scored by what the others taught
@@ -40,17 +30,6 @@ RESAMPLES = 1000
 BLOCK = 1_000_000  # weights that are computed at a time
 SHARES = np.linspace(0, 1, 21)  # of answers that are deferred
 BUDGETS = np.linspace(0, 1, 11)  # from the first model's mean tokens to the base's
-
-
-@dataclass(frozen=True)
-class FirstAnswers:
-    """Answers of the model that is asked first."""
-
-    correct_PS: ArrayLike
-    tokens_PS: ArrayLike
-    truncated_PS: ArrayLike
-    summaries_PSK: ArrayLike  # `summarise` of each
-    agreement_PS: ArrayLike | None  # share of the prompt's samples with this answer; None: too few samples
 
 
 def summarise(logps: Sequence[float], answer_from: int = 0) -> tuple[float, ...]:
@@ -66,9 +45,7 @@ def summarise(logps: Sequence[float], answer_from: int = 0) -> tuple[float, ...]
     return (*map(float, (values.sum(), values.mean(), *np.percentile(values, QUANTILES), answer.mean())),)
 
 
-def cascade(
-    first: FirstAnswers, correct0_PS: ArrayLike, tokens0_PS: ArrayLike, seed: int = 0
-) -> dict[str, Any] | None:
+def cascade(first: Answers, base: Answers, seed: int = 0) -> Figures | None:
     """Figures of a cascade by each score of the first answers, plain values; the least sure are deferred first.
 
     The first answer is always paid; a deferred one costs the base's mean tokens of the prompt on top and is right as
@@ -77,48 +54,47 @@ def cascade(
 
     Args:
         first: of the model that is asked first.
-        correct0_PS, tokens0_PS: of the base, same prompts in the same order; numbers of samples may differ.
+        base: its prompts in the same order; numbers of samples may differ.
         seed: of the bootstrap and the folds.
 
     Returns:
-        None where no prompt has known verdicts of both.
+        None where no prompt has known verdicts of both, or the first answers come without log-probs.
     """
-    correct_PS, correct0 = table(first.correct_PS), table(correct0_PS)
+    correct_PS, correct0 = table(first.correct_PS), table(base.correct_PS)
     known_PS = ~np.isnan(correct_PS) & ~np.isnan(correct0).all(axis=1, keepdims=True)
-    if not known_PS.any():
+    if first.summaries_PSK is None or not known_PS.any():
         return None
     prompt_N, _ = np.nonzero(known_PS)
     right0_P = np.nansum(correct0, axis=1) / np.maximum((~np.isnan(correct0)).sum(axis=1), 1)
     own = correct_PS[known_PS], table(first.tokens_PS)[known_PS]
-    rows_N4 = np.stack([*own, right0_P[prompt_N], table(tokens0_PS).mean(axis=1)[prompt_N]], axis=1)
+    rows_N4 = np.stack([*own, right0_P[prompt_N], table(base.tokens_PS).mean(axis=1)[prompt_N]], axis=1)
     scores = _scores(first, known_PS, rows_N4, prompt_N, seed)
     P, rng = len(correct_PS), np.random.default_rng(seed)
     weight_BP = rng.multinomial(P, np.full(P, 1 / P), RESAMPLES).astype(np.float64)
     weight_BN = np.vstack([np.ones(P), weight_BP])[:, prompt_N]  # the data themselves first
     weight_BN = weight_BN[weight_BN.sum(axis=1) > 0]
     found = {name: _by_score(score_N, rows_N4, weight_BN) for name, score_N in scores.items()}
-    c, t, base, base_tokens = rows_N4.mean(axis=0).tolist()
+    c, t, c0, t0 = rows_N4.mean(axis=0).tolist()
     return {
         "prompts": len(set(prompt_N.tolist())),
         "completions": len(prompt_N),
         "first": {"accuracy": c, "tokens": t},
-        "base": {"accuracy": base, "tokens": base_tokens},
+        "base": {"accuracy": c0, "tokens": t0},
         "deferred": SHARES.tolist(),
-        "within_tokens": (t + BUDGETS * (base_tokens - t)).tolist(),
+        "within_tokens": (t + BUDGETS * (t0 - t)).tolist(),
         "scores": found,
         "best": max(found.keys() - {ORACLE}, key=lambda name: (found[name]["auc"], name)),
     }
 
 
-def _scores(
-    first: FirstAnswers, known_PS: Mask, rows_N4: Array, prompt_N: Places, seed: int
-) -> dict[str, Array]:
+def _scores(first: Answers, known_PS: Mask, rows_N4: Array, prompt_N: Places, seed: int) -> dict[str, Array]:
     """(N,) scores by name; high: the answer is kept."""
     summaries_NK = np.asarray(first.summaries_PSK, dtype=np.float64)[known_PS]
     by_name = dict(zip(SUMMARIES, summaries_NK.T, strict=True))
     scores = {name: by_name[name] for name in SCORES} | {"length": -rows_N4[:, 1]}
-    if first.agreement_PS is not None:
-        scores["vote"] = table(first.agreement_PS)[known_PS]
+    agree_PS = None if first.spelled_PS is None else agreement(first.spelled_PS.tolist())
+    if agree_PS is not None:
+        scores["vote"] = agree_PS[known_PS]
     cut_N = table(first.truncated_PS)[known_PS]
     gain_N = rows_N4[:, 2] - rows_N4[:, 0]
     if len(set(prompt_N[gain_N != 0].tolist())) >= LEAST_DIFFERING:
@@ -140,13 +116,13 @@ def _learned(features_NF: Array, gain_N: Array, prompt_N: Places, seed: int) -> 
     return -(design_NF * found_BF[fold_N]).sum(axis=1)
 
 
-def _by_score(score_N: Array, rows_N4: Array, weight_BN: Array) -> dict[str, Any]:
+def _by_score(score_N: Array, rows_N4: Array, weight_BN: Array) -> Figures:
     """Figures of one score, with intervals."""
     order = np.argsort(score_N, kind="stable")
     ends = np.append(np.nonzero(np.diff(score_N[order]))[0], len(order) - 1)  # of each run of equal scores
     blocks = np.array_split(weight_BN, -(-weight_BN.size // BLOCK))
     found = [each for block_BN in blocks for each in _figures(rows_N4[order], ends, block_BN[:, order])]
-    figures: dict[str, Any] = {}
+    figures: Figures = {}
     for name in found[0]:
         values_BV = np.array([each[name] for each in found])
         figures[name] = values_BV[0].tolist()
@@ -166,7 +142,7 @@ def _interval(values_B: Array) -> tuple[float, float]:
     return float(np.fmin(low, value)), float(np.fmax(high, value))
 
 
-def _figures(rows_N4: Array, ends_K: Places, weight_BN: Array) -> Iterator[dict[str, Any]]:
+def _figures(rows_N4: Array, ends_K: Places, weight_BN: Array) -> Iterator[Figures]:
     """Figures of each of B resamples; rows: the least sure first."""
     share_BN = weight_BN / weight_BN.sum(axis=1, keepdims=True)
     mean_B4 = share_BN @ rows_N4

@@ -2,32 +2,31 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lenrl.measures.arrays import Array, table
+from lenrl.measures.arrays import Answers, Array, table
+from lenrl.measures.budget import right_within
 from lenrl.measures.intervals import Estimate
 
 RESAMPLES = 4000
 FIRST_BUDGET = 16  # tokens
 
 
-@dataclass(frozen=True)
-class Point:
-    """Verdicts and tokens, (P, S) each, of a model under one control."""
-
-    correct_PS: ArrayLike
-    tokens_PS: ArrayLike
-
-
-def cuts(correct_PS: ArrayLike, tokens_PS: ArrayLike, truncated_PS: ArrayLike, most: float) -> list[Point]:
+def cuts(answers: Answers, most: float) -> list[Answers]:
     """A model as it is, and cut at `FIRST_BUDGET` tokens, twice as many, ..., below `most`, and at `most`."""
-    correct, tokens = table(correct_PS), table(tokens_PS)
-    finished_PS = correct * (1 - table(truncated_PS))
-    cut = [Point(finished_PS * (tokens <= t), np.minimum(tokens, t)) for t in doubling(most)]
-    return [Point(correct, tokens), *cut]
+    tokens, cut_PS = answers.tokens_PS, answers.truncated_PS
+    within = [
+        replace(
+            answers,
+            correct_PS=right_within(answers.correct_PS, tokens, cut_PS, budget),
+            tokens_PS=np.minimum(tokens, budget),
+        )
+        for budget in doubling(most)
+    ]
+    return [answers, *within]
 
 
 def doubling(most: float) -> list[float]:
@@ -51,7 +50,7 @@ def mixture(tokens_K: ArrayLike, accuracy_K: ArrayLike, budget: float) -> float:
     return float(_mixtures(tokens[None], accuracies[None], np.array([budget]))[0])
 
 
-def above_front(points: Sequence[Point], model: Point, seed: int = 0) -> Estimate | None:
+def above_front(points: Sequence[Answers], model: Answers, seed: int = 0) -> Estimate | None:
     """A model's accuracy minus that of the best mixture of the points with the model's mean tokens.
 
     Prompts are resampled, with all points, the mixture and the model computed anew. The mixture is the largest of noisy

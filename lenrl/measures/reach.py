@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lenrl.measures.arrays import Array, prompt_means, table
+from lenrl.measures.arrays import Answers, Array, prompt_means
 from lenrl.measures.format import Figures, named
 from lenrl.measures.intervals import Estimate, accuracy, mean_tokens, of_resamples
 from lenrl.measures.paired import compare, resampled_difference
@@ -14,14 +14,14 @@ RESAMPLES = 1000
 LEVELS = (90, 50)  # per cent
 
 
-def reach(correct_PS: ArrayLike, tokens_PS: ArrayLike, length_P: ArrayLike, train_max: int) -> Figures:
+def reach(answers: Answers, length_P: ArrayLike, train_max: int) -> Figures:
     """Accuracy and tokens up to the trained length and beyond, `reach_90`, `reach_50` and `growth`; plain values.
 
     `reach_90` is the largest length such that accuracy is .9 or more at it and at all shorter ones, 0 where none is;
     its interval is a bootstrap over prompts within each length. `growth` is the slope of log tokens on log length
     over right completions: 1 is a step an element.
     """
-    correct, tokens, length = table(correct_PS), table(tokens_PS), np.asarray(length_P)
+    correct, tokens, length = answers.correct_PS, answers.tokens_PS, np.asarray(length_P)
     figures: Figures = {"train_max": train_max}
     for name, rows in _parts(length, train_max).items():
         some = rows.any()
@@ -35,20 +35,13 @@ def reach(correct_PS: ArrayLike, tokens_PS: ArrayLike, length_P: ArrayLike, trai
     return figures | named("growth", _growth(correct, tokens, length))
 
 
-def reach_lost(
-    base: tuple[ArrayLike, ArrayLike], model: tuple[ArrayLike, ArrayLike], length_P: ArrayLike, train_max: int
-) -> Figures:
-    """A model minus a base on the same prompts: reach, `extra_cost`, ratios of tokens; plain values.
+def reach_lost(base: Answers, model: Answers, length_P: ArrayLike, train_max: int) -> Figures:
+    """A model minus a base on the same prompts in the same order: reach, `extra_cost`, ratios of tokens; plain values.
 
     `extra_cost` is the difference of accuracy beyond the trained length minus that up to it: negative where more was
     lost beyond. None where a part has no problem.
-
-    Args:
-        base, model: verdicts and tokens, each (P, S).
-        length_P: of each prompt.
-        train_max: the longest that was trained.
     """
-    (correct0, tokens0), (correct, tokens) = [tuple(map(table, pair)) for pair in (base, model)]
+    correct0, tokens0, correct, tokens = base.correct_PS, base.tokens_PS, model.correct_PS, model.tokens_PS
     length, rng = np.asarray(length_P), np.random.default_rng(0)
     figures, differences = Figures(), []
     for name, rows in _parts(length, train_max).items():

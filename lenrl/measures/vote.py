@@ -13,10 +13,10 @@ VOTERS = 3  # samples a prompt; with fewer a vote is the first answer
 VOTE_WIDTH = 2  # steps of a bucket of lengths
 VOTE_BUCKETS = 3  # that vote
 
-Answers = Sequence[str | None]
+Spelled = Sequence[str | None]  # the answers of a prompt, equal ones in one spelling
 
 
-def majority_vote(answers: Answers) -> str | None:
+def majority_vote(answers: Spelled) -> str | None:
     """The most frequent answer; of equally frequent ones that which came first. None does not vote.
 
     >>> majority_vote(["7", None, "8", "8"])
@@ -27,7 +27,7 @@ def majority_vote(answers: Answers) -> str | None:
 
 
 def length_filtered_vote(
-    answers: Answers, lengths: Sequence[int], *, width: int = VOTE_WIDTH, buckets: int = VOTE_BUCKETS
+    answers: Spelled, lengths: Sequence[int], *, width: int = VOTE_WIDTH, buckets: int = VOTE_BUCKETS
 ) -> str | None:
     """Majority over the buckets of length whose answers agree best.
 
@@ -56,7 +56,7 @@ def length_filtered_vote(
 
 
 def vote_verdicts(
-    answers_PS: Sequence[Answers], correct_PS: ArrayLike, elect: Callable[[int, Answers], str | None]
+    answers_PS: Sequence[Spelled], correct_PS: ArrayLike, elect: Callable[[int, Spelled], str | None]
 ) -> Array:
     """The verdict of each prompt's elected answer, (P, 1): 0 where nobody answered, NaN if it is unknown.
 
@@ -72,7 +72,7 @@ def vote_verdicts(
     return np.array(verdicts)[:, None]
 
 
-def agreement(answers_PS: Sequence[Answers]) -> Array | None:
+def agreement(answers_PS: Sequence[Spelled]) -> Array | None:
     """(P, S) share of a prompt's samples that give the same answer; 0 where there is none. None below `VOTERS` samples.
 
     >>> agreement([["7", None, "8", "8"]]).tolist()
@@ -109,6 +109,6 @@ def steps(text: str) -> int:
     return sum(bool(line.strip()) for line in text.splitlines())
 
 
-def _entropy(answers: Answers) -> float:
+def _entropy(answers: Spelled) -> float:
     shares = np.array(list(Counter(answers).values())) / len(answers)
     return round(float(-(shares * np.log(shares)).sum()), 12)  # equal ones must compare equal

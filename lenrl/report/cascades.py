@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from lenrl.evaluation.cache import LOGPS
 from lenrl.evaluation.output import plain
 from lenrl.evaluation.results import NONE
-from lenrl.measures import FirstAnswers, agreement, cascade
+from lenrl.measures import cascade
 from lenrl.measures.deferral import LEARNED, ORACLE
 from lenrl.measures.format import Figures, change, share, with_interval
 from lenrl.report.entries import Entry
 from lenrl.report.panels import PERCENT, Figure, Panel, axes, layout, line
-from lenrl.verify.math.normalize import key
 
 HEADER = (
     "first",
@@ -61,28 +56,9 @@ class Cascade:
 
 def cascade_of(entry: Entry, base: Entry) -> Cascade | None:
     """The cascade of a model and its base; None: no log-probs, or other problems."""
-    answers, other, columns = entry.answers, base.answers, entry.columns
-    if (
-        not answers
-        or not other
-        or answers.rows.keys() != other.rows.keys()
-        or not columns.keys() >= set(LOGPS)
-    ):
-        return None
-    P, S = answers.correct_PS.shape
-    order = np.argsort([answers.rows[name] for name in columns["prompt_id"]], kind="stable")
-    summaries_NK = np.array([columns[name] for name in LOGPS], dtype=float).T[order]
-    given = columns.get("answer") or [None] * len(order)
-    spelled: list[Any] = [None if a is None else key(a) for a in (given[n] for n in order)]
-    first = FirstAnswers(
-        answers.correct_PS,
-        answers.tokens_PS,
-        answers.truncated_PS,
-        summaries_NK.reshape(P, S, -1),
-        agreement([spelled[row * S : (row + 1) * S] for row in range(P)]),
-    )
-    other = other.in_order_of(answers)
-    found = cascade(first, other.correct_PS, other.tokens_PS)
+    first = entry.answers
+    behind = first and base.answers and base.answers.in_order_of(first)
+    found = first and behind and cascade(first, behind)
     return None if found is None else Cascade(entry.name, base.name, entry.decoding, plain(found))
 
 

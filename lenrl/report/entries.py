@@ -9,16 +9,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lenrl.config.yaml_files import read_yaml
 from lenrl.errors import BadInput
 from lenrl.evaluation.cache import LOGPS
 from lenrl.evaluation.results import NONE
 from lenrl.files import read_json_lines
-from lenrl.measures import Comparison, compare
+from lenrl.measures import Answers, Comparison, compare
 from lenrl.measures.format import Figures
 from lenrl.report.eval_files import read_columns
+from lenrl.verify.math import normalize
 
 ROWS = (
     "prompt_id", "prompt", "rendered", "completion", "answer", "verdict", "tokens", "truncated", "difficulty", *LOGPS
@@ -49,21 +48,6 @@ class Training:
         shown = {k: v for k, v in values.items() if k not in UNSHOWN} if isinstance(values, dict) else {}
         lines = (read_json_lines(run_dir / name) for name in ("metrics.jsonl", "dev.jsonl"))
         return cls(dict(_dotted(shown)), recipe, *lines)
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Verdicts (NaN: unknown), tokens and truncation of a model's completions, (P, S), by prompt."""
-
-    rows: Mapping[str, int]  # of each prompt id
-    correct_PS: np.ndarray
-    tokens_PS: np.ndarray
-    truncated_PS: np.ndarray
-
-    def in_order_of(self, other: Answers) -> Answers:
-        """The same with the prompts in the other's order, which must have the same ones."""
-        order = [self.rows[name] for name in other.rows]
-        return Answers(other.rows, self.correct_PS[order], self.tokens_PS[order], self.truncated_PS[order])
 
 
 @dataclass(frozen=True)
@@ -108,20 +92,19 @@ class Entry:
 
     @cached_property
     def answers(self) -> Answers | None:
-        """Verdicts and tokens by prompt; None: there are no completions, or not as many of each prompt."""
-        table: dict[str, list[tuple[float, float, float]]] = {}
+        """Verdicts, tokens and answers by prompt; None: there are no completions, or not as many of each prompt."""
         columns = self.columns
-        cut = columns.get("truncated") or [False] * len(columns.get("tokens", ()))
-        for name, verdict, tokens, truncated in zip(
-            *(columns.get(key, ()) for key in ("prompt_id", "verdict", "tokens")), cut, strict=True
-        ):
-            known = np.nan if verdict is None else float(verdict)
-            table.setdefault(name, []).append((known, float(tokens), float(bool(truncated))))
-        if not table or len({len(rows) for rows in table.values()}) > 1:
+        if not columns:
             return None
-        values = np.array(list(table.values()))  # (P, S, 3)
-        rows = {name: number for number, name in enumerate(table)}
-        return Answers(rows, values[..., 0], values[..., 1], values[..., 2])
+        given = columns.get("answer") or [None] * len(columns["tokens"])
+        return Answers.of_rows(
+            columns["prompt_id"],
+            columns["verdict"],
+            columns["tokens"],
+            columns.get("truncated"),
+            list(zip(*(columns[name] for name in LOGPS), strict=True)) if LOGPS[0] in columns else None,
+            [None if a is None else normalize.key(a) for a in given],
+        )
 
 
 def control_of(figures: Figures) -> str | None:
@@ -134,9 +117,9 @@ def paired(base: Entry, entry: Entry) -> Comparison | None:
     """The difference prompt by prompt; None where the two have not answered the same problems."""
     if base is entry or base.decoding != entry.decoding or not base.answers or not entry.answers:
         return None
-    if base.answers.rows.keys() != entry.answers.rows.keys():
-        return None
     left, right = base.answers, entry.answers.in_order_of(base.answers)
+    if right is None:
+        return None
     seed = entry.settings.get("seed")
     seed = seed if type(seed) is int and seed >= 0 else 0  # with which eval.json has these intervals
     return compare(left.correct_PS, left.tokens_PS, right.correct_PS, right.tokens_PS, seed)

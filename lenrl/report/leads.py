@@ -7,36 +7,34 @@ from collections.abc import Sequence
 import numpy as np
 
 from lenrl.evaluation.results import of_training_free
-from lenrl.measures import Estimate, Point, above_front, accuracy, cuts, mixture
+from lenrl.measures import Answers, Estimate, above_front, accuracy, cuts, mixture
 from lenrl.measures.format import points as in_points
 from lenrl.measures.format import with_interval
-from lenrl.report.entries import Answers, Entry
+from lenrl.report.entries import Entry
 from lenrl.report.panels import Part, line
 
 STEPS = 60  # of the line
 
 
-def reached(base: Entry, entries: Sequence[Entry]) -> list[Point] | None:
+def reached(base: Entry, entries: Sequence[Entry]) -> list[Answers] | None:
     """Points of a base: as it is, cut at budgets, and under each of its controls; None: it has none."""
-    own = base.answers
-    model = base.figures["model"]
-    controlled = [
-        e.answers
-        for e in entries
-        if of_training_free(e.control)
-        and e.figures["model"] == model
-        and e.decoding == base.decoding
-        and e.answers
-    ]
-    if own is None or not controlled or any(a.rows.keys() != own.rows.keys() for a in controlled):
+    if (own := base.answers) is None:
         return None
-    cut = cuts(own.correct_PS, own.tokens_PS, own.truncated_PS, float(own.tokens_PS.max()))
-    return [*cut, *(_point(answers.in_order_of(own)) for answers in controlled)]
+    like = (base.figures["model"], base.decoding)
+    controlled = [
+        e.answers.in_order_of(own)
+        for e in entries
+        if of_training_free(e.control) and (e.figures["model"], e.decoding) == like and e.answers
+    ]
+    known = [answers for answers in controlled if answers]
+    if not known or len(known) < len(controlled):
+        return None
+    return [*cuts(own, float(own.tokens_PS.max())), *known]
 
 
-def line_of(base: Entry, points: Sequence[Point], panel: int) -> Part:
+def line_of(base: Entry, points: Sequence[Answers], panel: int) -> Part:
     """The most that mixtures of the points reach, over their tokens."""
-    tokens = [float(np.asarray(point.tokens_PS).mean()) for point in points]
+    tokens = [float(point.tokens_PS.mean()) for point in points]
     accuracies = [estimate.value if (estimate := accuracy(point.correct_PS)) else 0.0 for point in points]
     grid = np.unique([*tokens, *np.linspace(min(tokens), max(tokens), STEPS)])
     most = [mixture(tokens, accuracies, budget) for budget in grid]
@@ -47,12 +45,12 @@ def leads(entries: Sequence[Entry], bases: Sequence[Entry | None]) -> list[str]:
     """A sentence for each model whose base was controlled: `over_controls`."""
     said = []
     for entry, base in zip(entries, bases, strict=True):
-        points = reached(base, entries) if base and not entry.control else None
-        if base is None or points is None or entry.answers is None or base.answers is None:
+        if not base or not base.answers or not entry.answers or entry.control:
             continue
-        if entry.answers.rows.keys() != base.answers.rows.keys():
+        points, own = reached(base, entries), entry.answers.in_order_of(base.answers)
+        if points is None or own is None:
             continue
-        lead = above_front(points, _point(entry.answers.in_order_of(base.answers)))
+        lead = above_front(points, own)
         said.append(f"{entry.name} ({entry.decoding}), over_controls: {_words(lead, base.name)}")
     return said
 
@@ -62,7 +60,3 @@ def _words(lead: Estimate | None, base: str) -> str:
         return f"none, as it pays fewer tokens than {base} under every control"
     figure = with_interval(lead.value, lead.ci95, in_points)
     return f"{figure} points against the best mixture of {base}'s controls at equal tokens"
-
-
-def _point(answers: Answers) -> Point:
-    return Point(answers.correct_PS, answers.tokens_PS)

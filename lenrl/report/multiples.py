@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from lenrl.report.entries import Answers, Entry, Training
+from lenrl.measures import Answers
+from lenrl.report.entries import Entry, Training
 from lenrl.report.panels import PERCENT, SMALL, Figure, Panel, Part, axes, layout, line, number
 
 BINS = 24  # of lengths; wide ones can be compared between panels

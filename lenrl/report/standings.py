@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
 
 from lenrl import measures
-from lenrl.measures import Comparison, Ranking
+from lenrl.measures import Answers, Comparison, Ranking
 from lenrl.measures.format import change, points, share, tokens, with_interval
 from lenrl.report import names
-from lenrl.report.entries import Answers, Entry
+from lenrl.report.entries import Entry
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def standings(pairs: Sequence[tuple[Entry, Entry | None]]) -> tuple[list[Standin
         first = next((entry.answers for entry, _ in same if entry.answers), None)
         if first is None:
             continue
-        alike = [(e, base) for e, base in same if e.answers and e.answers.rows.keys() == first.rows.keys()]
+        alike = [(e, base) for e, base in same if e.answers and e.answers.in_order_of(first)]
         out = [entry.name for entry, _ in same if not any(entry is one for one, _ in alike)]
         if out:
             said.append(f"{', '.join(out)} ({decoding}) can't be ranked: other problems, or no completions")
@@ -152,10 +150,9 @@ def _contenders(pairs: Sequence[tuple[Entry, Entry | None]], first: Answers) -> 
         else:
             more = f" + {len(group) - 2} more" if len(group) > 2 else ""
             name = f"{entries[0].name} + {entries[1].name}{more}, {len(group)} seeds"
-        bases = [base.answers for _, base in group if base and base.answers]
-        whole = len(bases) == len(group) and all(b.rows.keys() == first.rows.keys() for b in bases)
-        own = _together([entry.answers for entry in entries if entry.answers], first)
-        made.append(Contender(name, entries, own, _together(bases, first) if whole else None))
+        own = _together(entries, first)
+        assert own is not None  # they have the first one's problems
+        made.append(Contender(name, entries, own, _together([base for _, base in group], first)))
     return made
 
 
@@ -168,13 +165,11 @@ def _place(group: Sequence[tuple[Entry, Entry | None]]) -> names.Place:
     return (*place[:-1], " ".join(words)) if words else place[:-1]
 
 
-def _together(several: Sequence[Answers], first: Answers) -> Answers:
-    """All samples of each prompt, in the first one's order."""
-    own = [answers.in_order_of(first) for answers in several]
-    parts = ([getattr(a, name) for a in own] for name in ("correct_PS", "tokens_PS", "truncated_PS"))
-    return replace(
-        own[0], **dict(zip(("correct_PS", "tokens_PS", "truncated_PS"), map(np.hstack, parts), strict=True))
-    )
+def _together(several: Sequence[Entry | None], first: Answers) -> Answers | None:
+    """All samples of each prompt, in the first one's order; None: one has no answers, or to other prompts."""
+    own = [e.answers.in_order_of(first) if e and e.answers else None for e in several]
+    known = [answers for answers in own if answers]
+    return Answers.together(known) if len(known) == len(own) else None
 
 
 def _tokens(contender: Contender) -> float:

@@ -7,15 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lenrl import measures
 from lenrl.files import read_json
+from lenrl.measures import Answers
 from lenrl.measures.format import points, share, tokens, with_interval
 from lenrl.sweeps import ledger
 from lenrl.sweeps.ledger import Trial
-
-Rows = dict[str, list[tuple[float, float]]]  # of a prompt: correct (NaN: unknown) and tokens of each sample
 
 
 @dataclass(frozen=True)
@@ -24,12 +21,11 @@ class Setting:
 
     name: str
     trials: tuple[int, ...]
-    correct_PS: np.ndarray
-    tokens_PS: np.ndarray
+    answers: Answers
 
     @property
     def tokens(self) -> float:
-        return float(self.tokens_PS.mean())
+        return float(self.answers.tokens_PS.mean())
 
 
 class Winner:
@@ -53,7 +49,7 @@ class Winner:
     def lines(self) -> list[str]:
         """The words at the end of the sweep."""
         names = [setting.name for setting in self.settings]
-        problems = f"{len(self.best.correct_PS)} {self.split} problems"
+        problems = f"{len(self.best.answers.prompts)} {self.split} problems"
         said = [f"Best: {self._figures(self.best)}, on {problems}"]
         certainty = measures.certainty(self.ranking, names, points)
         said.append(f"  {certainty} (95 % intervals over problems, for all settings at once)")
@@ -63,7 +59,7 @@ class Winner:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for `sweep.json`."""
-        estimate = measures.accuracy(self.best.correct_PS)
+        estimate = measures.accuracy(self.best.answers.correct_PS)
         behind = {
             setting.name: {"accuracy": e.value, "ci95": e.ci95}
             for setting, e in zip(self.settings, self.ranking.behind, strict=True)
@@ -82,7 +78,7 @@ class Winner:
         }
 
     def _figures(self, setting: Setting) -> str:
-        estimate = measures.accuracy(setting.correct_PS)
+        estimate = measures.accuracy(setting.answers.correct_PS)
         assert estimate is not None  # it has been ranked
         numbers = ", ".join(map(str, setting.trials))
         which = f"trial{'s' if len(setting.trials) > 1 else ''} {numbers}"
@@ -102,37 +98,34 @@ def winner(folder: Path, trials: Sequence[Trial]) -> Winner | None:
     if len(splits) != 1:
         return None
     split = str(splits.pop())
-    groups: dict[str, list[tuple[Trial, Rows]]] = {}
+    groups: dict[str, list[tuple[Trial, Answers]]] = {}
+    first: Answers | None = None
     for trial in done:
-        rows = _dev(folder / trial.run) if split == "dev" else _test(folder / trial.run)
-        if rows is None:
+        own = _dev(folder / trial.run) if split == "dev" else _test(folder / trial.run)
+        first = first or own
+        own = first and own and own.in_order_of(first)
+        if own is None:
             return None
         words = [word for word in trial.overrides if not word.startswith("seed=")]
-        groups.setdefault(" ".join(words) or " ".join(trial.overrides), []).append((trial, rows))
-    first = next((group[0][1] for group in groups.values()), {})
-    if any(rows.keys() != first.keys() for group in groups.values() for _, rows in group):
-        return None
-    settings = [_setting(name, group, list(first)) for name, group in groups.items()]
-    ranking = measures.rank([s.correct_PS for s in settings], [s.tokens for s in settings])
+        groups.setdefault(" ".join(words) or " ".join(trial.overrides), []).append((trial, own))
+    settings = []
+    for name, group in groups.items():
+        trials, answers = zip(*group, strict=True)
+        settings.append(Setting(name, tuple(t.trial for t in trials), Answers.together(answers)))
+    ranking = measures.rank([s.answers.correct_PS for s in settings], [s.tokens for s in settings])
     return Winner(settings, ranking, split) if ranking is not None and len(settings) > 1 else None
 
 
-def _setting(name: str, group: Sequence[tuple[Trial, Rows]], prompts: Sequence[str]) -> Setting:
-    # Axes (P, S, 2)
-    values = np.array([[pair for _, rows in group for pair in rows[prompt]] for prompt in prompts])
-    return Setting(name, tuple(trial.trial for trial, _ in group), values[..., 0], values[..., 1])
-
-
-def _dev(run: Path) -> Rows | None:
+def _dev(run: Path) -> Answers | None:
     """Of the last development evaluation, which the trial's figures are of."""
     found = read_json(run / "dev_problems.json", {})
     try:
-        return _rows(found["prompt_id"], found["correct"], found["tokens"])
+        return Answers.of_rows(found["prompt_id"], found["correct"], found["tokens"])
     except (KeyError, TypeError, ValueError):  # a run of an older version has none
         return None
 
 
-def _test(run: Path) -> Rows | None:
+def _test(run: Path) -> Answers | None:
     """Of the trained model's completions on the test problems, as its summary counts them: the first decoding."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -142,14 +135,6 @@ def _test(run: Path) -> Rows | None:
         last = next(m for m in models if m["model"] == models[-1]["model"])
         names = ["prompt_id", "verdict", "tokens"]
         table = pq.read_table(run / Path(last["completions"]).name, columns=names).to_pydict()
-        return _rows(*(table[name] for name in names))
+        return Answers.of_rows(*(table[name] for name in names))
     except (KeyError, TypeError, ValueError, IndexError, StopIteration, OSError, pa.ArrowException):
         return None
-
-
-def _rows(prompts: Sequence[str], correct: Sequence[bool | None], lengths: Sequence[int]) -> Rows | None:
-    """The samples by prompt; None: there are none, or not as many of each."""
-    rows: Rows = {}
-    for prompt, verdict, length in zip(prompts, correct, lengths, strict=True):
-        rows.setdefault(prompt, []).append((np.nan if verdict is None else float(verdict), float(length)))
-    return rows if len({len(samples) for samples in rows.values()}) == 1 else None

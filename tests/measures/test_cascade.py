@@ -9,11 +9,14 @@ from lenrl import measures
 from lenrl.measures import deferral
 
 LOGPS = [[-0.1, -0.1], [-0.1, -2, -0.1, -0.1], [-0.2] * 6, [-0.3, -0.9, -0.1]]
-BASE = [[1], [1], [1], [0]], [[80], [100], [120], [100]]
 
 
-def first_answers(correct, tokens, summaries, agreement=None):
-    return measures.FirstAnswers(correct, tokens, np.zeros_like(correct), summaries, agreement)
+def answers(correct, tokens, summaries=None):
+    correct = np.array(correct, dtype=float)
+    return measures.Answers(range(len(correct)), correct, np.array(tokens), np.zeros_like(correct), summaries)
+
+
+BASE = answers([[1], [1], [1], [0]], [[80], [100], [120], [100]])
 
 
 def constant(P, S):
@@ -29,13 +32,13 @@ def few_resamples(monkeypatch):
 @pytest.fixture
 def four():
     summaries = np.array([[measures.summarise(logps)] for logps in LOGPS])
-    return first_answers([[1], [0], [1], [0]], [[10], [10], [20], [20]], summaries)
+    return answers([[1], [0], [1], [0]], [[10], [10], [20], [20]], summaries)
 
 
 def test_four_answers_by_hand(four, monkeypatch):
     """The least sure by sums: the second, fourth, third, first; by quartiles: fourth, second, third, first."""
     assert [round(measures.summarise(logps)[6], 3) for logps in LOGPS] == [-0.1, -0.575, -0.2, -0.6], "q25"
-    found = measures.cascade(four, *BASE)
+    found = measures.cascade(four, BASE)
     assert (found["first"], found["base"]) == (
         {"accuracy": 0.5, "tokens": 15},
         {"accuracy": 0.75, "tokens": 100},
@@ -51,14 +54,15 @@ def test_four_answers_by_hand(four, monkeypatch):
         "too few to learn from, one sample"
     )
     monkeypatch.setattr(deferral, "SCORES", ("q25",))
-    by_quartile = measures.cascade(four, *BASE)["scores"]["q25"]
+    by_quartile = measures.cascade(four, BASE)["scores"]["q25"]
     assert (by_quartile["auc"], by_quartile["gain"]) == pytest.approx((0.65625, 0.05))
 
 
 def test_a_score_that_says_nothing_gains_nothing():
     correct = np.arange(60).reshape(30, 2) % 3 == 0
     found = measures.cascade(
-        first_answers(correct, np.full((30, 2), 9), constant(30, 2)), np.ones((30, 4)), np.full((30, 4), 50)
+        answers(correct, np.full((30, 2), 9), constant(30, 2)),
+        answers(np.ones((30, 4)), np.full((30, 4), 50)),
     )
     assert found["scores"]["mean"]["gain"] == pytest.approx(0)
     assert found["scores"]["mean"]["accuracy"] == pytest.approx(np.linspace(1 / 3, 1, 21))
@@ -67,11 +71,13 @@ def test_a_score_that_says_nothing_gains_nothing():
 
 def test_unknown_verdicts_and_empty_answers():
     nan = math.nan
-    empty = first_answers([[nan], [0]], [[5], [0]], np.array([[measures.summarise([])]] * 2))
-    found = measures.cascade(empty, [[1], [1]], [[50], [50]])
+    empty = answers([[nan], [0]], [[5], [0]], np.array([[measures.summarise([])]] * 2))
+    found = measures.cascade(empty, answers([[1], [1]], [[50], [50]]))
     assert found["prompts"] == 1 and found["scores"]["sum"]["auc"] == pytest.approx(0.5)
-    assert measures.cascade(empty, [[1], [nan]], [[50], [50]]) is None
-    longer = measures.cascade(first_answers([[0], [1]], [[70], [70]], constant(2, 1)), [[1], [1]], [[50]] * 2)
+    assert measures.cascade(empty, answers([[1], [nan]], [[50], [50]])) is None
+    longer = measures.cascade(
+        answers([[0], [1]], [[70], [70]], constant(2, 1)), answers([[1], [1]], [[50]] * 2)
+    )
     assert np.isnan(longer["scores"]["sum"]["accuracy_within"]).all(), "the base is within its first answer"
 
 
@@ -80,8 +86,8 @@ def simulated(rng, P):
     easy = rng.normal(0, 1, (P, 1))
     right = rng.random((P, 2)) < 1 / (1 + np.exp(-easy))
     summaries = constant(P, 2) + (easy + rng.normal(0, 1, (P, 2)))[..., None]
-    first = first_answers(right, rng.lognormal(3, 0.3, (P, 2)), summaries)
-    return first, rng.random((P, 2)) < 0.8, rng.lognormal(4.5 - 0.3 * easy, 0.2, (P, 2))
+    first = answers(right, rng.lognormal(3, 0.3, (P, 2)), summaries)
+    return first, answers(rng.random((P, 2)) < 0.8, rng.lognormal(4.5 - 0.3 * easy, 0.2, (P, 2)))
 
 
 @pytest.mark.slow
@@ -112,10 +118,10 @@ def test_intervals_hold_the_truth(monkeypatch):
 
 def test_what_is_learned_beats_a_score_that_is_upside_down_and_is_told_nothing_of_its_prompt():
     rng = np.random.default_rng(1)
-    first, right, tokens = simulated(rng, 400)
-    upside_down = first_answers(first.correct_PS, first.tokens_PS, -first.summaries_PSK)
-    found = measures.cascade(upside_down, right, tokens)["scores"]
+    first, base = simulated(rng, 400)
+    upside_down = answers(first.correct_PS, first.tokens_PS, -first.summaries_PSK)
+    found = measures.cascade(upside_down, base)["scores"]
     assert found["learned"]["gain"] > 0.02 and found["mean"]["gain"] < -0.02
     noise = constant(400, 2) + rng.normal(size=(400, 2, 1))
-    blind = measures.cascade(first_answers(first.correct_PS, np.full((400, 2), 9), noise), right, tokens)
+    blind = measures.cascade(answers(first.correct_PS, np.full((400, 2), 9), noise), base)
     assert blind["scores"]["learned"]["gain"] < 0.01, "folds: it has not seen the verdicts that it defers by"

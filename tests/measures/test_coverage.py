@@ -109,7 +109,8 @@ def test_lead_over_controls(alike, samples, monkeypatch):
 
         def point(accuracy, tokens):
             right = rng.random((150, samples)) < np.clip(accuracy + hard, 0, 1)
-            return measures.Point(right, tokens * rng.lognormal(-0.045, 0.3, (150, samples)))
+            lengths = tokens * rng.lognormal(-0.045, 0.3, (150, samples))
+            return measures.Answers(range(150), right.astype(float), lengths, np.zeros_like(lengths))
 
         middle = [point(0.45, 30), point(0.45, 31)] if alike else [point(0.2, 30)]
         return measures.above_front([point(0.3, 20), *middle, point(0.6, 40)], point(0.7, 30))

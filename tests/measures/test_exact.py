@@ -214,16 +214,17 @@ def test_the_best_mixture_of_controls(budget, best):
     assert measures.mixture(tokens, accuracies, budget) == pytest.approx(best, abs=1e-4, nan_ok=True)
 
 
+def four(tokens, *correct):
+    return measures.Answers.of_rows(range(4), correct, [tokens] * 4)
+
+
 def test_a_lead_over_controls_is_measured_at_the_models_own_tokens():
     """Two controls at 10 and 30 tokens, .25 and .75; the model's 1.0 at 20 leads the mixture's .5."""
-    points = [
-        measures.Point([[1], [0], [0], [0]], [[10]] * 4),
-        measures.Point([[1], [1], [1], [0]], [[30]] * 4),
-    ]
-    lead = measures.above_front(points, measures.Point([[1]] * 4, [[20]] * 4))
+    points = [four(10, 1, 0, 0, 0), four(30, 1, 1, 1, 0)]
+    lead = measures.above_front(points, four(20, 1, 1, 1, 1))
     assert lead.value == pytest.approx(0.5) and lead.low < 0.5 <= lead.high
-    assert measures.above_front(points, measures.Point([[1]] * 4, [[5]] * 4)) is None
-    assert measures.above_front(points, measures.Point([[math.nan]] * 4, [[20]] * 4)) is None
+    assert measures.above_front(points, four(5, 1, 1, 1, 1)) is None
+    assert measures.above_front(points, four(20, *[math.nan] * 4)) is None
 
 
 def test_accuracy_by_length_keeps_equal_lengths_together_and_finds_the_best():
