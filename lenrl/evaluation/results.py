@@ -15,7 +15,7 @@ from lenrl.generation.base import Completion, Decoding
 from lenrl.measures.format import Figures, named
 from lenrl.measures.paired import accuracy_difference
 from lenrl.rollouts import Verdict
-from lenrl.tasks import Problem, Task, by_part
+from lenrl.tasks import Problem, Task
 from lenrl.verify.math.normalize import key
 
 WIDE = 0.05  # half width of an accuracy's interval; above, two settings of a method can't be told apart
@@ -87,12 +87,8 @@ def describe(results: ModelResults, budget: int, vote_width: int = measures.VOTE
     """
     correct, tokens = results.answers.correct_PS, results.answers.tokens_PS
     P, S = tokens.shape
-    grades = defaultdict(list)
-    for row, problem in enumerate(results.problems):
-        if problem.difficulty is not None:
-            grades[problem.difficulty].append(row)
-    parts = by_part([problem for problem in results.problems if problem.part])
-    places = {name: [row for row, p in enumerate(results.problems) if p.part == name] for name in parts}
+    grades = _rows_by([problem.difficulty for problem in results.problems])
+    grades = dict(sorted(grades.items(), key=lambda item: (isinstance(item[0], str), item[0])))
     grades = grades if len(grades) <= MAX_GRADES else {}
     return {
         "model": results.model,
@@ -113,18 +109,21 @@ def describe(results: ModelResults, budget: int, vote_width: int = measures.VOTE
         "lengths": {name: float(values.mean()) for name, values in results.lengths.items()},
         "vote": _votes(results, vote_width) if S >= measures.VOTERS else None,
         "pass_at_k": {str(k): measures.pass_at_k(correct, k) for k in PASS_AT if k <= S},
-        "by_difficulty": {
-            str(grade): _headline(correct[rows], tokens[rows]) | {"prompts": len(rows)}
-            for grade, rows in sorted(grades.items(), key=lambda item: (isinstance(item[0], str), item[0]))
-        },
+        "by_difficulty": _headlines(results.answers, grades),
         "by_length": _by_length(results, grades) if S >= measures.LEAST_SAMPLES else None,
         "rounds": _rounds(results),
-        "by_part": {
-            name: _headline(correct[rows], tokens[rows]) | {"prompts": len(rows)}
-            for name, rows in places.items()
-        },
+        "by_part": _headlines(results.answers, _rows_by([p.part or None for p in results.problems])),
         "seconds": results.seconds,
     }
+
+
+def _rows_by(values: Sequence[Any]) -> dict[Any, list[int]]:
+    """Numbers of the problems with each value; those with None are left out."""
+    found = defaultdict(list)
+    for row, value in enumerate(values):
+        if value is not None:
+            found[value].append(row)
+    return dict(found)
 
 
 def rounds_of(problems: Sequence[Problem]) -> np.ndarray | None:
@@ -169,8 +168,7 @@ def _by_length(results: ModelResults, grades: Mapping[Any, Sequence[int]]) -> Fi
         str(grade): measures.by_length(correct[rows], tokens[rows], cut[rows])
         for grade, rows in grades.items()
     }
-    ordered = [curves[str(grade)] for grade in sorted(grades, key=lambda g: (isinstance(g, str), g))]
-    best = [curve["optimum"] for curve in ordered if curve]
+    best = [curve["optimum"] for curve in curves.values() if curve]
     varied = len(best) > 2 and len(set(best)) > 1
     figures: Figures = {"all": measures.by_length(correct, tokens, cut), "by_difficulty": curves}
     ranks = np.corrcoef(range(len(best)), rankdata(best)) if varied else None
@@ -190,6 +188,14 @@ def reach_of(results: ModelResults, task: Task) -> Figures:
 def _headline(correct_PS: np.ndarray, tokens_PS: np.ndarray) -> Figures:
     accuracy, tokens = measures.accuracy(correct_PS), measures.mean_tokens(tokens_PS)
     return named("accuracy", accuracy) | named("tokens_mean", tokens)
+
+
+def _headlines(answers: measures.Answers, rows_by: Mapping[Any, Sequence[int]]) -> Figures:
+    """Accuracy and tokens of each group of problems."""
+    return {
+        str(name): _headline(answers.correct_PS[rows], answers.tokens_PS[rows]) | {"prompts": len(rows)}
+        for name, rows in rows_by.items()
+    }
 
 
 def _within(results: ModelResults, budget: int) -> Figures:

@@ -87,6 +87,11 @@ def prompt_means(correct_PS: Array) -> tuple[Array, float]:
     return sums[has] / known_P[has], float(known_P[has].mean()) if has.any() else 0.0
 
 
+def resample_weights(P: int, rng: np.random.Generator, times: int) -> Array:
+    """(1 + times, P): how often each prompt counts, in the data themselves first, then in bootstrap samples."""
+    return np.vstack([np.ones(P), rng.multinomial(P, np.full(P, 1 / P), times).astype(float)])
+
+
 def quantile(P: int) -> float:
     """Student's quantile for P prompts; two prompts or fewer would make it useless, hence the floor."""
     return float(stats.t.ppf((1 + LEVEL) / 2, max(P - 1, 2)))

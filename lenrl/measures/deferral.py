@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from lenrl.measures.arrays import Answers, Array, table
+from lenrl.measures.arrays import Answers, Array, resample_weights, table
 from lenrl.measures.format import Figures
 from lenrl.measures.logistic import coefficients
 from lenrl.measures.vote import agreement
@@ -70,8 +70,7 @@ def cascade(first: Answers, base: Answers, seed: int = 0) -> Figures | None:
     rows_N4 = np.stack([*own, right0_P[prompt_N], table(base.tokens_PS).mean(axis=1)[prompt_N]], axis=1)
     scores = _scores(first, known_PS, rows_N4, prompt_N, seed)
     P, rng = len(correct_PS), np.random.default_rng(seed)
-    weight_BP = rng.multinomial(P, np.full(P, 1 / P), RESAMPLES).astype(np.float64)
-    weight_BN = np.vstack([np.ones(P), weight_BP])[:, prompt_N]  # the data themselves first
+    weight_BN = resample_weights(P, rng, RESAMPLES)[:, prompt_N]
     weight_BN = weight_BN[weight_BN.sum(axis=1) > 0]
     found = {name: _by_score(score_N, rows_N4, weight_BN) for name, score_N in scores.items()}
     c, t, c0, t0 = rows_N4.mean(axis=0).tolist()

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from lenrl.measures.arrays import Answers, Array, table
 from lenrl.measures.budget import right_within
-from lenrl.measures.intervals import Estimate
+from lenrl.measures.intervals import Estimate, of_resamples
 
 RESAMPLES = 4000
 FIRST_BUDGET = 16  # tokens
@@ -78,8 +78,7 @@ def above_front(points: Sequence[Answers], model: Answers, seed: int = 0) -> Est
     tokens_PK = np.concatenate([tokens_PK, np.tile(tokens_PK.mean(axis=0), (2, 1))])
     P, rng = len(accuracy_PK), np.random.default_rng(seed)
     share_BP = rng.multinomial(P, np.full(P, 1 / P), RESAMPLES) / P
-    low, high = np.nanpercentile(_leads(share_BP @ accuracy_PK, share_BP @ tokens_PK), [2.5, 97.5])
-    return Estimate(value, min(value, float(low)), max(value, float(high)))
+    return of_resamples(np.append(value, _leads(share_BP @ accuracy_PK, share_BP @ tokens_PK)))
 
 
 def _leads(accuracy_BK: Array, tokens_BK: Array) -> Array:

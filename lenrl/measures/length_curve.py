@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lenrl.measures.arrays import Array, table
+from lenrl.measures.arrays import Array, resample_weights, table
 from lenrl.measures.intervals import Estimate, of_resamples
 
 RESAMPLES = 1000
@@ -42,8 +42,7 @@ def by_length(
     count_PB, right_PB = member_PSB.sum(1), (member_PSB * right_PS[..., None]).sum(1)
     mean_P1 = right_PS.sum(1, keepdims=True) / np.maximum(used_PS.sum(1, keepdims=True), 1)
     within_B = (member_PSB * (right_PS - mean_P1)[..., None]).sum((0, 1)) / count_PB.sum(0)
-    weight_RP = np.random.default_rng(seed).multinomial(P, np.full(P, 1 / P), RESAMPLES)
-    weight_RP = np.vstack([np.ones(P, dtype=int), weight_RP])  # the data themselves first
+    weight_RP = resample_weights(P, np.random.default_rng(seed), RESAMPLES)
     accuracy_RB = (weight_RP @ right_PB) / np.maximum(weight_RP @ count_PB, 1)
     median_B = [float(np.median(tokens[member_PSB[..., b]])) for b in range(len(edges))]
     ci95_B2 = np.percentile(accuracy_RB[1:], [2.5, 97.5], axis=0).T
@@ -96,8 +95,7 @@ def at_fixed_problem(
         ],
         axis=1,
     )
-    weight_RP = np.random.default_rng(seed).multinomial(P, np.full(P, 1 / P), RESAMPLES)
-    xy, xx, yy, wrong, right = (np.vstack([np.ones(P, dtype=int), weight_RP]) @ sums_P5).T
+    xy, xx, yy, wrong, right = (resample_weights(P, np.random.default_rng(seed), RESAMPLES) @ sums_P5).T
     with np.errstate(invalid="ignore", divide="ignore"):  # a resample of equal values; no value above 0
         correlation = of_resamples(xy / np.sqrt(xx * yy)) if xx[0] > 0 else None
         return {"r_length": correlation, "icr": of_resamples(wrong / right) if right[0] > 0 else None}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lenrl.measures.arrays import LEVEL, Array, prompt_means, table
-from lenrl.measures.intervals import Estimate, accuracy
+from lenrl.measures.arrays import LEVEL, Array, prompt_means, resample_weights, table
+from lenrl.measures.intervals import Estimate, accuracy, of_resamples
 
 RESAMPLES = 4000
 AES_RISE = 3.0  # weight of a relative gain of accuracy in the AES
@@ -79,11 +79,9 @@ def resampled_difference(
         raise ValueError(
             f"{len(base_PS)} prompts against {len(model_PS)}: a paired comparison needs the same prompts"
         )
-    known = ~np.isnan(base_PS).all(axis=1) & ~np.isnan(model_PS).all(axis=1)
-    if not known.any():
+    base, model, samples = _both_known(base_PS, model_PS)
+    if not len(base):
         return None
-    base, _ = prompt_means(base_PS[known])
-    model, samples = prompt_means(model_PS[known])
     diff = model - base
     pseudo = math.sqrt(0.5 / samples)
     return float(diff.mean()), _resampled(rng, np.concatenate([diff, [pseudo, -pseudo]]))
@@ -91,15 +89,17 @@ def resampled_difference(
 
 def ratio(base_PS: Array, model_PS: Array, rng: np.random.Generator) -> Estimate | None:
     """Mean of the model's over the base's, of prompts that both have a known value of; None: the base's is 0."""
-    known = ~np.isnan(base_PS).all(axis=1) & ~np.isnan(model_PS).all(axis=1)
-    means_P2 = np.stack([prompt_means(each[known])[0] for each in (base_PS, model_PS)], axis=1)
-    P = len(means_P2)
-    if not P or not means_P2[:, 0].any():
+    base, model, _ = _both_known(base_PS, model_PS)
+    if not base.any():
         return None
-    drawn_R2 = rng.multinomial(P, np.full(P, 1 / P), RESAMPLES) @ means_P2
-    value = float(means_P2[:, 1].sum() / means_P2[:, 0].sum())
-    low, high = np.percentile(drawn_R2[:, 1] / np.maximum(drawn_R2[:, 0], 1e-12), [2.5, 97.5])
-    return Estimate(value, min(value, float(low)), max(value, float(high)))
+    weight_RP = resample_weights(len(base), rng, RESAMPLES)
+    return of_resamples(weight_RP @ model / np.maximum(weight_RP @ base, 1e-12))
+
+
+def _both_known(base_PS: Array, model_PS: Array) -> tuple[Array, Array, float]:
+    """Means (P,) of the prompts that both have known values of, and how many of those the model has of each."""
+    known = ~np.isnan(base_PS).all(axis=1) & ~np.isnan(model_PS).all(axis=1)
+    return prompt_means(base_PS[known])[0], *prompt_means(model_PS[known])
 
 
 def aes(

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lenrl.measures.arrays import Answers, Array, prompt_means
+from lenrl.measures.arrays import Answers, Array, prompt_means, resample_weights
 from lenrl.measures.format import Figures, named
 from lenrl.measures.intervals import Estimate, accuracy, mean_tokens, of_resamples
 from lenrl.measures.paired import compare, resampled_difference
@@ -68,7 +68,7 @@ def _reached(correct_PS: Array, length_P: NDArray[Any]) -> dict[int, Array]:
     for place, n in enumerate(lengths):
         means_P, _ = prompt_means(correct_PS[length_P == n])
         if P := len(means_P):
-            weight_RP = np.vstack([np.ones(P), rng.multinomial(P, np.full(P, 1 / P), RESAMPLES)])
+            weight_RP = resample_weights(P, rng, RESAMPLES)
             accuracy_RL[:, place] = weight_RP @ means_P / P
     solved = {level: accuracy_RL >= level / 100 - 1e-9 for level in LEVELS}
     return {
@@ -85,7 +85,7 @@ def _growth(correct_PS: Array, tokens_PS: Array, length_P: NDArray[Any]) -> Esti
     logs_PS = np.where(right_PS, np.log(np.maximum(tokens_PS, 1)), 0.0)
     y_P, x_P = logs_PS[used_P].sum(1) / right_PS[used_P].sum(1), np.log(length_P[used_P])
     P = len(x_P)
-    weight_RP = np.vstack([np.ones(P), np.random.default_rng(0).multinomial(P, np.full(P, 1 / P), RESAMPLES)])
+    weight_RP = resample_weights(P, np.random.default_rng(0), RESAMPLES)
     x_R, y_R, xx_R, xy_R = ((weight_RP @ values) / P for values in (x_P, y_P, x_P**2, x_P * y_P))
     spread_R = xx_R - x_R**2
     varied_R = spread_R > 1e-12

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lenrl.measures.arrays import resample_weights
 from lenrl.measures.intervals import Estimate, of_resamples
 from lenrl.measures.logistic import coefficients
 
@@ -42,8 +43,7 @@ def win_rate(preference_P: ArrayLike, length_P: ArrayLike, other_P: ArrayLike, s
         raise ValueError("a preference is outside [0, 1]; 1 means that the model's answer is preferred")
     P = len(preference)
     sd = float(difference.std(ddof=1)) if P > 1 else 0.0
-    counts = np.random.default_rng(seed).multinomial(P, np.full(P, 1 / P), RESAMPLES).astype(np.float64)
-    counts = np.vstack([np.ones(P), counts])  # the data themselves first
+    counts = resample_weights(P, np.random.default_rng(seed), RESAMPLES)
     raw = of_resamples(counts @ preference / P)
     if sd == 0:
         return WinRate(raw, None if difference[0] else raw)

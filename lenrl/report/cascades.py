@@ -11,15 +11,9 @@ from lenrl.measures import cascade
 from lenrl.measures.deferral import LEARNED, ORACLE
 from lenrl.measures.format import Figures, change, share, with_interval
 from lenrl.report.entries import Entry
-from lenrl.report.panels import PERCENT, Figure, Panel, axes, layout, line
+from lenrl.report.panels import PERCENT, Figure, Panel, layout, line, markers
 
-HEADER = (
-    "first",
-    "score",
-    "area against random",
-    "right at the base's tokens",
-    "as right, of its tokens",
-)
+HEADER = ("first", "score", "area against random", "right at the base's tokens", "as right, of its tokens")
 CAPTION = (
     "Asked first, then the base where the score is lowest; the best of several scores is so partly by chance"
 )
@@ -74,30 +68,17 @@ def _figure(decoding: str, cascades: Sequence[Cascade]) -> Figure:
     traces = []
     for panel, asked in enumerate(cascades):
         first, base = asked.figures["first"], asked.figures["base"]
-        tokens, accuracy = (
-            [first["tokens"], first["tokens"] + base["tokens"]],
-            [first["accuracy"], base["accuracy"]],
-        )
+        tokens = [first["tokens"], first["tokens"] + base["tokens"]]
+        accuracy = [first["accuracy"], base["accuracy"]]
         drawn = [line("at random", tokens, accuracy, "before", panel, width=1)]
         for name, score, colour in asked.shown():
             style = {"dash": "dot", "width": 1} if name == ORACLE else {}
             drawn.append(line(name, score["tokens"], score["accuracy"], colour, panel, **style))
+        alone = [base["tokens"]], [base["accuracy"]]
+        drawn.append(markers("base alone", *alone, "text", panel, symbol="diamond"))
         for trace in drawn:
             group = "quantile" if trace["name"][1:].isdigit() else trace["name"]
             traces.append(trace | {"legendgroup": group, "showlegend": panel == 0})
-        traces.append(
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "name": "base alone",
-                "x": [base["tokens"]],
-                "y": [base["accuracy"]],
-                "marker": {"size": 9, "symbol": "diamond", "color": "text"},
-                "legendgroup": "base alone",
-                "showlegend": panel == 0,
-                **axes(panel),
-            }
-        )
     many = len(cascades) > 1
     panels = [
         Panel("tokens (mean)", "accuracy", c.name if many else "", y_more=PERCENT | {"rangemode": "normal"})
@@ -114,19 +95,12 @@ def rows(cascades: Sequence[Cascade], *, few: bool = False) -> list[list[str]]:
             best = ", the best here" if name == one.figures["best"] else ""
             if few and not best and name != LEARNED:
                 continue
-            pairs = [
-                (score[key], score[f"{key}_ci95"]) for key in ("gain", "accuracy_within", "share_at_parity")
+            cells = [
+                with_interval(score["gain"], score["gain_ci95"], lambda gain: change(1 + gain)),
+                with_interval(score["accuracy_within"][-1], score["accuracy_within_ci95"][-1], share),
+                with_interval(score["share_at_parity"], score["share_at_parity_ci95"], share),
             ]
-            gain, (within, within_ci95), parity = pairs
-            found.append(
-                [
-                    f"{one.name} ({one.decoding})",
-                    f"{name}{best}",
-                    with_interval(*gain, lambda gain: change(1 + gain)),
-                    with_interval(within[-1], within_ci95[-1], share),
-                    with_interval(*parity, share),
-                ]
-            )
+            found.append([f"{one.name} ({one.decoding})", f"{name}{best}", *cells])
     return found
 
 

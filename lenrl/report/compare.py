@@ -80,14 +80,9 @@ class Compared:
         mark = next((s.mark(entry) for s in self.standings if s.decoding == entry.decoding), "")
         row = [Cell(entry.name, entry.name, mark=mark), Cell(decoding_name(f), f["decoding"])]
         row += [Cell(entry.swept.get(key, ""), entry.swept.get(key)) for key in self.swept]
-        row += [
-            Cell(with_interval(f["accuracy"], f["accuracy_ci95"], share), f["accuracy"], f["accuracy_ci95"]),
-            Cell(
-                with_interval(f["tokens_mean"], f["tokens_mean_ci95"], tokens),
-                f["tokens_mean"],
-                f["tokens_mean_ci95"],
-            ),
-        ]
+        for key, write in (("accuracy", share), ("tokens_mean", tokens)):
+            value, ends = f[key], f[f"{key}_ci95"]
+            row.append(Cell(with_interval(value, ends, write), value, ends))
         gain, ratio = (pair.accuracy_diff, pair.tokens_ratio) if pair else (None, None)
         for difference, write in ((gain, points), (ratio, change)):
             shown = with_interval(difference.value, difference.ci95, write) if difference else "-"

@@ -8,7 +8,7 @@ from lenrl.measures import pareto_front
 from lenrl.report import cascades, leads, length_curves, multiples
 from lenrl.report.cascades import Cascade
 from lenrl.report.entries import Entry, Training, varied
-from lenrl.report.panels import PERCENT, Figure, Panel, Part, axes, error, layout, line
+from lenrl.report.panels import PERCENT, Figure, Panel, Part, error, layout, line, markers
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6fd1", "#a65628")
 SHAPES = ("circle", "diamond", "square", "cross", "triangle-up", "star")  # one a decoding
@@ -113,19 +113,14 @@ def _point(entry: Entry, colour: str, shape: str, panel: int, legend: set[str]) 
     f = entry.figures
     shown = entry.name not in legend
     legend.add(entry.name)
+    x, y = [f["tokens_mean"]], [f["accuracy"]]
     return {
-        "type": "scatter",
-        "mode": "markers",
-        "name": entry.name,
+        **markers(entry.name, x, y, colour, panel, size=11, symbol=shape),
         "legendgroup": entry.name,
         "showlegend": shown,
-        "x": [f["tokens_mean"]],
-        "y": [f["accuracy"]],
         "error_x": error(f, "tokens_mean", colour),
         "error_y": error(f, "accuracy", colour),
         "hovertemplate": "%{fullData.name}<br>%{x:.1f} tokens, accuracy %{y:.1%}<extra></extra>",
-        "marker": {"size": 11, "symbol": shape, "color": colour},
-        **axes(panel),
     }
 
 
@@ -176,20 +171,15 @@ def _series(
     means = {value: [y for x, y in points if x == value] for value in values}
     means = {value: sum(ys) / len(ys) for value, ys in means.items() if ys}
     joined = line(f"mean, {decoding}", list(means), list(means.values()), "text", panel, width=1, dash="dot")
-    markers = {
-        "type": "scatter",
-        "mode": "markers",
-        "name": decoding,
+    own = [palette[entry.name] for entry in entries]
+    x, y = zip(*points, strict=True) if points else ((), ())
+    runs = markers(decoding, x, y, own, panel, symbol=symbol) | {
         "legendgroup": decoding,
         "showlegend": panel == 0,
-        "x": [x for x, _ in points],
-        "y": [y for _, y in points],
         "text": [entry.name for entry in entries],
-        "marker": {"size": 9, "symbol": symbol, "color": [palette[entry.name] for entry in entries]},
         "hovertemplate": "%{text}<br>%{x}: %{y:.4g}<extra></extra>",
-        **axes(panel),
     }
-    return [joined | {"hoverinfo": "skip", "showlegend": False}, markers]
+    return [joined | {"hoverinfo": "skip", "showlegend": False}, runs]
 
 
 def short_value(value: object) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from lenrl.measures.format import Figures
 from lenrl.report.entries import Entry
 from lenrl.report.multiples import Pair, by_decoding, small
-from lenrl.report.panels import PERCENT, Figure, Panel, Part, axes, line
+from lenrl.report.panels import PERCENT, Figure, Panel, Part, line, markers
 
 DOUBLING = {"type": "log", "tick0": 0, "dtick": math.log10(2), "tickformat": ".0f"}
 PANEL = Panel("tokens (median of a bin)", "accuracy", "", DOUBLING, PERCENT | {"rangemode": "normal"})
@@ -54,12 +54,8 @@ def _points(name: str, curve: Figures, colour: str, panel: int) -> list[Part]:
     x, y, ends = ([b[key] for b in curve["bins"]] for key in ("tokens", "accuracy", "accuracy_ci95"))
     above, below = ([abs(end[side] - value) for end, value in zip(ends, y, strict=True)] for side in (1, 0))
     bars = {"type": "data", "symmetric": False, "array": above, "arrayminus": below, "color": colour}
-    shared = {"type": "scatter", "mode": "markers", "legendgroup": name, "showlegend": False, **axes(panel)}
     best = max(range(len(y)), key=y.__getitem__)
-    star = {"size": 9, "color": colour, "symbol": "star"}
-    dots = {"size": 4, "color": colour, "symbol": "circle"}
-    return [
-        {"name": f"{name}, intervals", "x": x, "y": y, "marker": dots, **shared}
-        | {"error_y": bars | {"thickness": 1, "width": 3}},
-        {"name": f"{name}, best", "x": [x[best]], "y": [y[best]], "marker": star, **shared},
-    ]
+    dots = markers(f"{name}, intervals", x, y, colour, panel, size=4, symbol="circle")
+    star = markers(f"{name}, best", [x[best]], [y[best]], colour, panel, symbol="star")
+    shared = {"legendgroup": name, "showlegend": False}
+    return [dots | shared | {"error_y": bars | {"thickness": 1, "width": 3}}, star | shared]

@@ -7,7 +7,7 @@ import numpy as np
 
 from lenrl.measures import Answers
 from lenrl.report.entries import Entry, Training
-from lenrl.report.panels import PERCENT, SMALL, Figure, Panel, Part, axes, layout, line, number
+from lenrl.report.panels import PERCENT, SMALL, Figure, Panel, Part, layout, line, markers, number
 
 BINS = 24  # of lengths; wide ones can be compared between panels
 BUDGETS = 48  # of a curve over budgets of tokens
@@ -145,13 +145,8 @@ def _run(name: str, training: Training, key: str, colour: str, panel: int, point
     measured = [line for line in training.dev if number(line.get(CURVES[key][1])) is not None]
     if measured:
         x, y = _points(measured, CURVES[key][1])
-        marker = {"symbol": "diamond", "size": 7, "color": colour}
         name = f"{name}, development problems"
-        found.append(
-            {"type": "scatter", "mode": "markers", "name": name, "x": x, "y": y, "marker": marker}
-            | shared
-            | axes(panel)
-        )
+        found.append(markers(name, x, y, colour, panel, symbol="diamond", size=7) | shared)
     return found
 
 

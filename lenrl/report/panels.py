@@ -90,6 +90,26 @@ def line(
     }
 
 
+def markers(
+    name: str,
+    x: Sequence[object],
+    y: Sequence[object],
+    colour: str | Sequence[str],
+    panel: int = 0,
+    **style: object,
+) -> Part:
+    """Points of a panel; `style`: of the markers, as plotly has it."""
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "name": name,
+        "x": list(x),
+        "y": list(y),
+        "marker": {"size": 9, "color": colour, **style},
+        **axes(panel),
+    }
+
+
 def error(figures: Figures, key: str, colour: str) -> Part:
     """Asymmetric error bars from the interval; an open end has none."""
     value, (low, high) = figures[key], figures[f"{key}_ci95"]

@@ -126,14 +126,7 @@ def cascades_table(rows: Sequence[Sequence[str]], header: Sequence[str], caption
     """A line each model and score of `lenrl.report.cascades`."""
     table = _table(Text(caption), header[0], header[1:])
     for row in rows:
-        table.add_row(
-            *(
-                Text(cell.replace(" [", "\n").replace(", ", " to ").rstrip("]"))
-                if " [" in cell
-                else Text(cell)
-                for cell in row
-            )
-        )
+        table.add_row(*map(_folded, row))
     return table
 
 
@@ -164,11 +157,9 @@ def compared_tables(compared: Mapping[str, Sequence[Sequence[Cell]]]) -> Iterato
         title = f"{decoding}; differences (accuracy in points) to each model's base, problem by problem"
         table = _table(Text(title), "model", ("accuracy", "tokens", "accuracy", "tokens"))
         for row in rows:
-            cells = (
-                Text(cell.shown.replace(" [", "\n").replace(", ", " to ").rstrip("]")) for cell in row[-8:-4]
-            )
             mark = {"best": " *", "tied": " ~"}.get(row[0].mark, "")
-            table.add_row(Text(f"{row[0].shown}{mark}", style="bold" if mark == " *" else ""), *cells)
+            name = Text(f"{row[0].shown}{mark}", style="bold" if mark == " *" else "")
+            table.add_row(name, *(_folded(cell.shown) for cell in row[-8:-4]))
         yield table
 
 
@@ -206,6 +197,12 @@ def _cell(value: float | None, interval: Sequence[float | None] | None, show: Ca
         low, high = ("?" if end is None else show(end).rstrip("%") for end in interval)
         cell.append(f"\n{low} to {high}", style="not bold dim")
     return cell
+
+
+def _folded(figure: str) -> Text:
+    """A figure with its interval in brackets, if it has one, on a line of its own."""
+    value, bracket, ends = figure.partition(" [")
+    return Text(f"{value}\n{ends.replace(', ', ' to ').rstrip(']')}" if bracket else figure)
 
 
 def _title(entries: Sequence[Figures]) -> Text:

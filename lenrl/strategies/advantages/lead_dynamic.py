@@ -11,6 +11,7 @@ from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
 from lenrl.strategies.advantages.grpo import normalise
 from lenrl.strategies.base import Advantage
+from lenrl.strategies.states import number
 
 EPS = 1e-8
 
@@ -88,10 +89,7 @@ class LeadDynamicAdvantage(Advantage):
         return {"weight": self._weight}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        weight = float(state.get("weight", 0.5))
-        if not 0 <= weight <= 1:
-            raise ValueError(f"weight {weight}, must be between 0 and 1")
-        self._weight = weight
+        self._weight = number(state.get("weight", 0.5), "the weight", most=1)
 
 
 def _parts(reward: RewardResult, valid_PG: Tensor) -> tuple[Tensor, Tensor | None]:

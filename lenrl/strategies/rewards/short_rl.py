@@ -9,6 +9,7 @@ from pydantic import Field, PrivateAttr
 from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
 from lenrl.strategies.base import Reward
+from lenrl.strategies.states import number
 
 
 class ShortRl(Reward):
@@ -66,7 +67,4 @@ class ShortRl(Reward):
         return {"best": self._best}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        best = float(state.get("best", 0.0))
-        if not 0 <= best <= 1:
-            raise ValueError(f"best accuracy {best}, must be between 0 and 1")
-        self._best = best
+        self._best = number(state.get("best", 0.0), "the best accuracy", most=1)
