@@ -213,6 +213,11 @@ class Reward(Strategy):
         """float64 (P, G), NaN where a row is not valid; or a `RewardResult` with named parts, or with rewards of tokens
         (`RewardResult.of_tokens`)."""
 
+    @property
+    def addends(self) -> "tuple[Reward, ...]":
+        """The rewards that it is the sum of."""
+        return (self,)
+
 
 @dataclass(frozen=True)
 class TeacherRule:
@@ -255,6 +260,7 @@ class Objective(Strategy):
     replaces_loss: ClassVar[bool] = True  # False: TRL's own loss is used
     adds_loss: ClassVar[bool] = False  # its loss is added to TRL's, for which `replaces_loss` must be False
     reads_batch: ClassVar[tuple[BatchReadable, ...]] = ()  # parts of the micro-batch, e.g. ("entropy",)
+    as_reward: ClassVar[tuple[str, ...]] = ()  # options that must be equal to the reward's, where it has them
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

@@ -354,6 +354,14 @@ class Method:
                 f"sampling {self.sampling.name!r} leaves out groups of one reward, and advantage "
                 f"{self.advantage.name!r} learns from all; choose sampling=uniform"
             )
+        for name in self.objective.as_reward:
+            own = getattr(self.objective, name)
+            faults += [
+                f"objective.{name}={own} and {name}={value} of reward {rule.name!r} differ, so that one learns what "
+                "the other pays for elsewhere; set both to one value"
+                for rule in self.reward.addends
+                if (value := getattr(rule, name, own)) != own
+            ]
         if "teacher_logps" in self.reads and known.training and self.advantage.teacher is None:
             faults.append(
                 f"advantage {self.advantage.name!r} has no teacher whose log-probs could be read: give its class a "

@@ -87,6 +87,12 @@ def test_drpo_needs_log_probs() -> None:
         method(advantage="drpo").advantages(RewardResult(GROUP.correct_PG), GROUP)
 
 
+MARGIN = {
+    "budget": "modes",
+    "objective": {"name": "mode_margin", "long_token": 1, "short_token": 2},
+}
+
+
 @pytest.mark.parametrize(
     ("slots", "run_info", "message"),
     [
@@ -97,6 +103,16 @@ def test_drpo_needs_log_probs() -> None:
         ({"budget": {"name": "curriculum", "schedule": "linear"}}, {}, "total_steps"),
         ({"budget": "stages"}, {}, "total_steps"),
         ({"budget": "draw"}, {"max_length": 50}, "low=100"),
+        (
+            MARGIN | {"reward": {"name": "adaptive_thinking", "easy": 0.7}},
+            {},
+            "objective.easy=0.5 and easy=0.7",
+        ),
+        (
+            MARGIN | {"reward": {"name": "weighted", "parts": [{"name": "adaptive_thinking", "easy": 0.7}]}},
+            {},
+            "objective.easy=0.5 and easy=0.7 of reward 'adaptive_thinking'",
+        ),
     ],
 )
 def test_what_can_not_work_is_said(slots: dict, run_info: dict, message: str) -> None:
@@ -109,6 +125,8 @@ def test_fitting_methods_have_no_errors() -> None:
     run_info = RunInfo(num_generations=8, max_length=4096, max_steps=10, columns=frozenset())
     assert method(budget="curriculum", reward="budgeted").errors(run_info) == []
     assert method(budget="draw", reward="lcpo_exact").errors(run_info) == []
+    for reward in ("adaptive_thinking", "correctness"):
+        assert method(**MARGIN, reward=reward).errors(run_info) == []
 
 
 @pytest.mark.parametrize(

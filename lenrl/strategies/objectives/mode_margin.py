@@ -37,6 +37,7 @@ class ModeMargin(Objective):
     adds_loss = True
     reads_batch = ("first_logits",)
     reads_verdicts = True
+    as_reward = ("easy",)
 
     coef: float = Field(default=0.1, ge=0)
     margin: float = Field(default=1.0, ge=0)  # of logits

@@ -64,6 +64,11 @@ class Weighted(Reward):
         return RewardResult(total, parts)
 
     @property
+    def addends(self) -> tuple[Reward, ...]:
+        """Its parts."""
+        return tuple(rule for _, _, rule in self._rules)
+
+    @property
     def reads_verdicts(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Any of its parts does, or it gates."""
         return self.gated or any(rule.reads_verdicts for _, _, rule in self._rules)
