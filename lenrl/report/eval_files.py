@@ -55,6 +55,18 @@ class Curves(BaseModel):
     by_difficulty: Annotated[dict[str, Curve | None], Field(max_length=100)]
 
 
+class Reach(BaseModel):
+    """The longest problems still solved, elements."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
+
+    train_max: int = Field(ge=1, le=10**6)
+    reach_90: Tokens
+    reach_90_ci95: Interval
+    reach_50: Tokens
+    reach_50_ci95: Interval
+
+
 class ModelFigures(Headline):
     """Figures of one model under one decoding."""
 
@@ -75,6 +87,7 @@ class ModelFigures(Headline):
     by_part: dict[str, Headline] | None = None
     by_difficulty: dict[str, Headline] | None = None
     by_length: Curves | None = None
+    reach: Reach | None = None
 
 
 class EvalFile(BaseModel):

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from lenrl.measures import pareto_front
-from lenrl.report import cascades, leads, length_curves, multiples
+from lenrl.report import cascades, leads, length_curves, multiples, reaches
 from lenrl.report.cascades import Cascade
 from lenrl.report.entries import Entry, Training, varied
 from lenrl.report.panels import PERCENT, Figure, Panel, Part, error, layout, line, markers
@@ -37,6 +37,7 @@ def all_figures(
         ("budgets", multiples.budgets(entries, bases, palette)),
         ("lengths", multiples.lengths(entries, bases, palette)),
         ("by_length", length_curves.figures(entries, bases, palette)),
+        ("reach", reaches.figures(entries, bases, palette)),
         ("cascades", cascades.figures(asked)),
         ("effects", [effects(entries, palette)]),
         ("curves", multiples.curves(trainings, palette)),

@@ -40,6 +40,11 @@ CAPTIONS = {  # of each kind of figure: title, and what is to be seen
         "Accuracy of completions of about a length, of all with 95 % intervals, thin: of a difficulty each; star: the "
         "best length. Length is not set by anyone here: easy problems are short",
     ),
+    "reach": (
+        "Reach",
+        "Accuracy by length of the problem; star and diamond: the longest up to which 90 % and 50 % are solved, with "
+        "95 % intervals; dotted: the longest that was trained; grey: the base",
+    ),
     "cascades": (
         "First short, then long",
         "Accuracy over tokens of a cascade: the model is asked first, its base where a score says that the first is "

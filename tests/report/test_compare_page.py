@@ -69,6 +69,37 @@ def trained(folder, alpha):
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+REACH = {
+    "train_max": 8,
+    "reach_90": 8.0,
+    "reach_90_ci95": [6.0, 9.0],
+    "reach_50": 12.0,
+    "reach_50_ci95": [10.0, None],
+}
+
+
+def test_the_page_shows_how_far_models_reach(tmp_path):
+    """Two of three evaluations have it; the third one's model has no panel."""
+    folders = [evaluation(tmp_path / name, name, 0.5, 30) for name in ("base", "run", "other")]
+    for folder, change in zip(folders, ({}, {"reach_90": 6.0}), strict=False):
+        content = json.loads((folder / "eval.json").read_text())
+        grades = {n: {"prompts": 9, "accuracy": 1 / int(n), "tokens_mean": 9.0} for n in ("12", "4", "8")}
+        grades["x"] = grades["4"]
+        content["models"][0] |= {"reach": REACH | change, "by_difficulty": grades}
+        (folder / "eval.json").write_text(json.dumps(content))
+    found = Compared(sources.read(folders))
+    figure = found.figures()["reach"]
+    by_name = {trace["name"]: trace for trace in figure["data"]}
+    assert (by_name["run"]["x"], by_name["run"]["y"]) == ([4, 8, 12], [1 / 4, 1 / 8, 1 / 12])
+    point = by_name["run, 90% solved"]
+    assert (point["x"], point["y"]) == ([6.0], [0.9])
+    assert (point["error_x"]["array"], point["error_x"]["arrayminus"]) == ([3.0], [0.0])
+    assert by_name["base, 50% solved"]["error_x"]["array"] == [0], "an open end has no bar"
+    assert by_name["longest that was trained"]["x"] == [8, 8] and "other" not in by_name
+    path = report.write(found, tmp_path / "report.html")
+    assert 'id="reach"' in path.read_text() and "reach" not in Compared(sources.read(folders[2:])).figures()
+
+
 @pytest.fixture(scope="module")
 def compared(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")

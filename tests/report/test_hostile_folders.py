@@ -34,6 +34,7 @@ WRONG = [
     ("model", 7), ("model", ["a"]), ("model", "x" * 10_000), ("decoding", None), ("fingerprint", None),
     ("fingerprint", "f"),
     ("by_difficulty", [1]), ("by_difficulty", {"easy": 3}), ("by_part", {"p": {"accuracy": "x"}}), ("prompts", 0),
+    ("reach", {"train_max": 8}), ("reach", 8),
     ("samples", 0), ("samples", "two"), ("truncated_share", "none"), ("split", 3), ("completions", 7),
 ]  # fmt: skip
 
@@ -47,7 +48,7 @@ def test_figures_of_another_kind_are_refused_with_their_key(folders, tmp_path, c
         model.update(change) if change else model.pop(key, None)
         path.write_text(json.dumps({"models": [model]}))
         code, said = compared(folders, tmp_path, capsys)
-        optional = change is None and key in ("by_difficulty", "by_part", "completions")
+        optional = change is None and key in ("by_difficulty", "by_part", "completions", "reach")
         assert code == (0 if optional else 2), said
         assert "Traceback" not in said and (optional or key in said and len(said) < 1500)
 
