@@ -27,8 +27,8 @@ def check_structure(settings: EvalSettings, task: Task) -> None:
     """Refuse thinking that can't be read, before anything is sampled."""
     if settings.structure == "exact" and any(type(s).attempts is Task.attempts for s in task.sources):
         raise BadInput(
-            f"structure=exact reads thinking of one known form, and task {task.name!r} has none: take task=chain, "
-            "structure=cues or structure=judge"
+            f"structure=exact reads thinking of one known form, and task {task.name!r} has none: take task=chain or "
+            "task=algorithms, structure=cues or structure=judge"
         )
     if settings.structure == "judge":
         thinking_judge.client(settings).close()

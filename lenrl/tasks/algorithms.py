@@ -9,7 +9,7 @@ from pydantic import Field
 
 from lenrl.tasks.algorithm_steps import ALGORITHMS, INDICES, Instance
 from lenrl.tasks.base import SPLITS, Task
-from lenrl.tasks.chain import MOST, alternate, split_of
+from lenrl.tasks.chain import MOST, alternate, passes_of, split_of
 from lenrl.tasks.problem import Problem
 
 SHORTEST, LONGEST = 2, INDICES // 2  # elements
@@ -57,6 +57,15 @@ class AlgorithmsTask(Task, frozen=True):
                 f"{needed} problems asked of split {split!r}, but only {len(drawn)} exist; ask for fewer or longer ones"
             )
         return drawn
+
+    def attempts(self, problem: Problem, thinking: str, answer: str | None) -> list[tuple[list[str], bool]]:
+        """Passes, between lines that say `Wait`; one that leaves out an element or its own state is broken."""
+        algorithm = ALGORITHMS[self.algorithm]
+        one, given = algorithm.instance(problem.prompt), "".join((answer or "").split())
+        passes = ["".join(lines) for lines in passes_of(thinking)]
+        return [
+            (algorithm.steps_of(p), answer is None or algorithm.result_of(one, p) != given) for p in passes
+        ]
 
     def _of_length(self, n: int, split: str) -> Iterator[Instance]:
         """Instances of one length in one split, in an order that depends on the seed only."""

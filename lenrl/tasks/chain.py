@@ -95,15 +95,14 @@ class ChainTask(Task, frozen=True):
 
     def attempts(self, problem: Problem, thinking: str, answer: str | None) -> list[tuple[list[str], bool]]:
         """Passes, between lines that say `Wait`; a line that does not go on from the one before breaks its pass."""
-        passes = [list[str]()]
-        for line in filter(None, map(str.strip, thinking.split("\n"))):
-            if line == AGAIN:
-                passes.append([])
-            else:
-                passes[-1].append(line)
-        return [
-            (lines, answer is None or _result(problem.prompt, lines) != answer) for lines in passes if lines
-        ]
+        passes = passes_of(thinking)
+        return [(lines, answer is None or _result(problem.prompt, lines) != answer) for lines in passes]
+
+
+def passes_of(thinking: str) -> list[list[str]]:
+    """Lines that are not blank between lines that say `Wait`."""
+    lines = filter(None, map(str.strip, thinking.split("\n")))
+    return [list(some) for again, some in itertools.groupby(lines, AGAIN.__eq__) if not again]
 
 
 def _result(text: str, lines: list[str]) -> str | None:

@@ -14,6 +14,7 @@ from lenrl.report import summary
 from lenrl.tasks import build
 from lenrl.tasks.algorithm_steps import ALGORITHMS, Instance
 from lenrl.tasks.algorithms import AlgorithmsTask
+from lenrl.tasks.problem import Problem
 from lenrl.verify.claims import Claim
 from lenrl.verify.several import verifier_of
 
@@ -52,6 +53,46 @@ def test_the_auxiliary_problem_is_one_fetch_or_one_successor():
     assert asked == {(f"<5>0<6>1<7>1?<{5 + place}>", bit) for place, bit in enumerate("011")}
     asked = {ALGORITHMS["sort"].auxiliary(TOKENS, random.Random(seed)) for seed in range(20)}
     assert asked == {("<12><3><40>?<3>", "<12>"), ("<12><3><40>?<12>", "<40>")}
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("hints", [True, False])
+def test_attempts_in_every_form_are_read(name, hints):
+    task, algorithm = AlgorithmsTask(algorithm=name, hints=hints), ALGORITHMS[name]
+    for one, problem in zip(task.instances("test", 20), task.problems("test", 20), strict=True):
+        passes = [algorithm.trace(one, form) for form in ("plain", "hint", "tail")]
+        read = task.attempts(problem, "\nWait\n".join(passes), problem.answer)
+        assert [(len(steps), failed) for steps, failed in read] == [(len(one.items), False)] * 3
+        assert [failed for _, failed in task.attempts(problem, passes[0], None)] == [True], "no answer"
+        cut = task.attempts(problem, passes[2][: passes[2].index(";") + 1], problem.answer)
+        assert [(len(steps), failed) for steps, failed in cut] == [(1, True)]
+
+
+@pytest.mark.parametrize(
+    ("thinking", "answer", "steps", "failed"),
+    [
+        ("<5>00=0;<6>10=1;<7>11=0;", "0", 3, False),
+        ("<5>00=0;<6>10=0;<7>10=1;", "0", 3, True),  # a slip: another result
+        ("<5>00=0;<6>10=0;<7>10=1;", " 1 ", 3, False),  # and the answer that follows from it
+        ("<5>00=0;<6>10=1;<7>10=0;", "0", 3, True),  # does not go on from its own state
+        ("<5>00=0;<6>00=1;<7>11=0;", "0", 3, True),  # another element than stands there
+        ("<5>00=0;<7>10=0;", "0", 2, True),  # one is left out
+        ("<5>0<6>1\n<7>0", "0", 3, False),
+        ("<5>0 hm <6>1<7>0", "0", 4, True),
+        ("0101", "0", 4, True),
+        ("let me think", "0", 1, True),
+    ],
+)
+def test_an_attempt_fails_where_it_breaks_or_ends_in_another_answer(thinking, answer, steps, failed):
+    problem = Problem("q", ALGORITHMS["parity"].prompt(BITS), "0")
+    [(found, lost)] = AlgorithmsTask().attempts(problem, thinking, answer)
+    assert (len(found), lost) == (steps, failed)
+
+
+def test_numbers_without_end_are_no_trouble():
+    task = AlgorithmsTask(algorithm="robber", hints=False, lengths=(4,))
+    [problem] = task.problems("test", 1)
+    assert [failed for _, failed in task.attempts(problem, f"t{'9' * 5000}s1" * 4, "1")] == [True]
 
 
 # Each answer a second time, from the prompt, by other means.
