@@ -3,17 +3,15 @@
 import json
 import os
 from collections.abc import Mapping
-from concurrent.futures import as_completed
 from contextlib import suppress
 from pathlib import Path
 
 import httpx
-from pebble import ThreadPool
 
 from lenrl import files, measures
 from lenrl.errors import BadInput, RunFailed
 from lenrl.evaluation.settings import EvalSettings
-from lenrl.generation.openai_engine import CONCURRENCY, KEY, client_of, post, said
+from lenrl.generation.openai_engine import CONCURRENCY, KEY, client_of, post, said, side_by_side
 
 JUDGE_KEY = "JUDGE_API_KEY"  # environment variable; without it the one of `engine=server`
 REPLY_TOKENS = 4096  # at most
@@ -75,19 +73,11 @@ def structures(
             f"structure=judge would take about {cost:,} tokens in {len(new):,} calls, judge_tokens allows "
             f"{settings.judge_tokens:,}; raise it, or lower judge_prompts or judge_samples"
         )
-    pool = ThreadPool(max_workers=CONCURRENCY)  # whose threads do not outlive the process
-    try:
-        calls = {
-            pool.schedule(_reply, args=(server, settings, prompts[row])): key for key, row in new.items()
-        }
-        for call in as_completed(calls):
-            replies[calls[call]] = call.result()
-            if path is not None:
-                _keep(path, calls[call], call.result())
-        pool.close()
-        pool.join()
-    finally:
-        pool.stop()
+    calls = {key: (server, settings, prompts[row]) for key, row in new.items()}
+    for key, reply in side_by_side(_reply, calls, CONCURRENCY):
+        replies[key] = reply
+        if path is not None:
+            _keep(path, key, reply)
     return {row: measures.by_graph(thinking, replies[keys[row]]) for row, (_, thinking) in asked.items()}
 
 

@@ -6,9 +6,9 @@ that do not, the text is encoded again, which can miss the true length by a toke
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from pebble import ThreadPool
@@ -18,6 +18,9 @@ from lenrl.generation.base import TOP, Completion, Decoding, Stage
 from lenrl.generation.external import ExternalEngine, Request
 from lenrl.generation.pretrained import ModelOptions, TokenizerInfo, load_tokenizer_info
 from lenrl.redact import printable
+
+K = TypeVar("K")
+R = TypeVar("R")
 
 KEY = "OPENAI_API_KEY"  # environment variable
 CONCURRENCY = 16  # requests under way
@@ -53,17 +56,9 @@ class OpenAIEngine(ExternalEngine):
         """
         if decoding.top_k and not decoding.greedy and not self._extended:
             raise BadInput(f"{self._client.base_url} knows no top_k; leave it out")
-        pool = ThreadPool(max_workers=batch_size or CONCURRENCY)  # whose threads do not outlive the process
-        try:
-            rows = {
-                pool.schedule(self._complete, args=(request, decoding)): request.row for request in requests
-            }
-            for answer in as_completed(rows):
-                yield {rows[answer]: answer.result()}
-            pool.close()
-            pool.join()
-        finally:
-            pool.stop()  # without waiting for a request that hangs
+        asked = {request.row: (request, decoding) for request in requests}
+        for row, completion in side_by_side(self._complete, asked, batch_size or CONCURRENCY):
+            yield {row: completion}
 
     def _complete(self, request: Request, decoding: Decoding) -> Completion:
         stage = request.stage
@@ -191,6 +186,21 @@ def post(
         f"{client.base_url} does not answer after {TRIES} tries ({printable(message, 1000)}). What was "
         "sampled is kept: the same command continues."
     )
+
+
+def side_by_side(
+    call: Callable[..., R], asked: Mapping[K, tuple[Any, ...]], most: int
+) -> Iterator[tuple[K, R]]:
+    """Keys with what the call gave for their arguments, as they come, `most` at a time."""
+    pool = ThreadPool(max_workers=most)  # whose threads do not outlive the process
+    try:
+        keys = {pool.schedule(call, args=arguments): key for key, arguments in asked.items()}
+        for answer in as_completed(keys):
+            yield keys[answer], answer.result()
+        pool.close()
+        pool.join()
+    finally:
+        pool.stop()  # without waiting for a request that hangs
 
 
 def _margin(stage: Stage, choice: Mapping[str, Any]) -> float | None:

@@ -22,43 +22,43 @@ Tokens = Annotated[float, Field(ge=0, le=1e12)]
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 
 
-class Headline(BaseModel):
-    """Figures of some of the problems."""
+class Read(BaseModel):
+    """A part of the file; what else it has is left alone."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
+
+
+class Headline(Read):
+    """Figures of some of the problems."""
 
     accuracy: Share | None
     tokens_mean: Tokens
     prompts: int = Field(ge=1)
 
 
-class Bin(BaseModel):
+class Bin(Read):
     """Completions of about a length."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
 
     tokens: Tokens
     accuracy: Share
     accuracy_ci95: Annotated[tuple[Share, Share], Strict(False)]
 
 
-class Curve(BaseModel):
+class Curve(Read):
     """Accuracy by length."""
 
     bins: list[Bin] = Field(min_length=1, max_length=100)
 
 
-class Curves(BaseModel):
+class Curves(Read):
     """Accuracy by length of all problems and of each difficulty; null: too few completions."""
 
     all: Curve | None
     by_difficulty: Annotated[dict[str, Curve | None], Field(max_length=100)]
 
 
-class Reach(BaseModel):
+class Reach(Read):
     """The longest problems still solved, elements."""
-
-    model_config = ConfigDict(strict=True, allow_inf_nan=False, extra="allow")
 
     train_max: int = Field(ge=1, le=10**6)
     reach_90: Tokens
@@ -90,10 +90,8 @@ class ModelFigures(Headline):
     reach: Reach | None = None
 
 
-class EvalFile(BaseModel):
+class EvalFile(Read):
     """All of `eval.json` that a comparison reads."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
 
     models: list[ModelFigures] = Field(min_length=1, max_length=1000)
 

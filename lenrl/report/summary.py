@@ -18,17 +18,8 @@ from lenrl.evaluation.settings import EvalSettings
 from lenrl.files import read_json, write_json
 from lenrl.measures.format import Evaluation, Figures
 from lenrl.monitors import artifacts as tracked
-from lenrl.report import cascades, page
-from lenrl.report.tables import (
-    before_after,
-    before_after_table,
-    cascades_table,
-    models_table,
-    more_table,
-    pairs_table,
-    reach_table,
-    structure_table,
-)
+from lenrl.report import cascades, page, tables
+from lenrl.report.tables import before_after, before_after_table
 from lenrl.tasks import Task
 from lenrl.terminal import Terminal
 from lenrl.training.run_info import task_of
@@ -97,16 +88,16 @@ def finish(run_dir: Path, recipe: Recipe, console: Console | None = None) -> dic
 
 def show(result: Evaluation, console: Console, out_dir: Path | None = None) -> None:
     """Print an evaluation: models, pairs, warnings, the files' folder."""
-    console.print(models_table(result["models"]))
-    console.print(more_table(result["models"]))
+    console.print(tables.models_table(result["models"]))
+    console.print(tables.more_table(result["models"]))
     if "reach" in result["models"][0]:
-        console.print(reach_table(result["models"]))
+        console.print(tables.reach_table(result["models"]))
     if structured := [entry for entry in result["models"] if "structure" in entry]:
-        console.print(structure_table(structured))
+        console.print(tables.structure_table(structured))
     if result["pairs"]:
-        console.print(pairs_table(result["pairs"]))
+        console.print(tables.pairs_table(result["pairs"]))
     if asked := cascades.rows(cascades.of_pairs(result["pairs"]), few=True):
-        console.print(cascades_table(asked, cascades.HEADER, cascades.CAPTION))
+        console.print(tables.cascades_table(asked, cascades.HEADER, cascades.CAPTION))
     _print_warnings(result, console)
     if out_dir is not None:
         console.print(Text(f"Figures: {out_dir / 'eval.json'}; completions beside it"))

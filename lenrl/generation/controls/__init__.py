@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lenrl.errors import BadInput, did_you_mean, explain
-from lenrl.generation.controls.base import Control, ControlOptions, own_options
+from lenrl.generation.controls.base import SHARED, Control, ControlOptions
 from lenrl.generation.controls.exits import Exit
 from lenrl.generation.controls.force import Force, Wait
 from lenrl.generation.controls.run import controlled
@@ -42,7 +42,8 @@ def read(labels: Sequence[str], given: Mapping[str, Any]) -> list[Control]:
     except ValidationError as fault:
         raise BadInput(explain(fault, ControlOptions, "control")) from None
     controls = [_one(label, options) for label in dict.fromkeys(labels) if label != NONE]
-    for name in own_options(given, [type(control) for control in controls]):
+    known = SHARED.union(*(control.knows for control in controls))
+    for name in (name for name in given if name not in known):
         knowing = [label for label, control in CONTROLS.items() if name in control.knows]
         whose = f"{', '.join(knowing)} would read it" if knowing else "no control is asked for"
         raise BadInput(f"control.{name} does nothing here: {whose}; leave it out, or add such a control")

@@ -7,7 +7,7 @@ the model writes by itself and end in another one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -135,9 +135,3 @@ class Control:
     def stages(self, thinking: Thinking, row: ControlledRow) -> Stages:
         """The stages of one completion, for a control that acts by them."""
         raise NotImplementedError
-
-
-def own_options(options: Mapping[str, Any], controls: Sequence[type[Control]]) -> list[str]:
-    """Options that none of the controls knows."""
-    known = SHARED.union(*(control.knows for control in controls))
-    return [name for name in options if name not in known]
