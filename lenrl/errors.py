@@ -2,8 +2,12 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+if TYPE_CHECKING:  # this module imports nothing heavy
+    from pydantic import BaseModel
+
+Record = TypeVar("Record", bound="BaseModel")
 VALUE_CHARS = 200  # of a value found, in a message
 NAMED = 20  # keys that a message lists at most
 
@@ -44,11 +48,25 @@ def shown(value: Any, chars: int = VALUE_CHARS) -> str:
     return text if len(text) <= chars else f"{text[: chars - 3]}..."
 
 
+def validated(kind: type[Record], values: Mapping[str, Any], *words: str) -> Record:
+    """A record of these values; `words`: prefix, owner and missing of `explain`.
+
+    Raises:
+        BadInput: an unknown key (with the nearest one), or a value out of bounds.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as fault:
+        raise BadInput(explain(fault, kind, *words)) from None
+
+
 def explain(fault: Any, model: Any, prefix: str = "", owner: str = "", missing: str = "") -> str:
     """A pydantic `ValidationError` as our messages, a line each: key, value found, rule, nearest key.
 
     Args:
-        fault: the error; only its `errors()` is used, so that this module imports nothing heavy.
+        fault: the error; only its `errors()` is used.
         model: the pydantic class that refused.
         prefix: of the keys, as a user writes them: `task`, `reward`.
         owner: what the options belong to, e.g. `reward 'kimi'`.

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, IterableDataset
-from pydantic import ValidationError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from lenrl.api import methods, rewards, trl_arguments
 from lenrl.api.trl_arguments import Config
 from lenrl.config import OtherData, Recipe, plugin_files, short_digest
-from lenrl.errors import BadInput, explain
+from lenrl.errors import BadInput, validated
 from lenrl.evaluation.other_data import settings_of
 from lenrl.generation.pretrained import ModelOptions, TokenizerInfo, end_ids, find, load_tokenizer_info
 from lenrl.tasks.base import SPLITS
@@ -174,17 +173,12 @@ class Script:
 
     def _task(self, answer: str | None) -> InMemoryTask:
         rows: Any = self._rows
-        try:
-            return InMemoryTask.of(rows, **{**self.choices.task, "answer": answer})
-        except ValidationError as fault:
-            raise BadInput(explain(fault, InMemoryTask, "task", "task=")) from None
+        return InMemoryTask.of(rows, **{**self.choices.task, "answer": answer})
 
     def _other(self, name: str, recipe: Recipe, task: InMemoryTask) -> CheckedOther:
         """One of several data sets to evaluate on."""
-        try:
-            entry = OtherData(name=name, task={"name": "rows"}, split="dev")
-        except ValidationError as fault:
-            raise BadInput(explain(fault, OtherData, "eval_dataset", "its name")) from None
+        values = {"name": name, "task": {"name": "rows"}, "split": "dev"}
+        entry = validated(OtherData, values, "eval_dataset", "its name")
         options = task.model_dump(exclude_unset=True, exclude={"name", *SPLITS})
         own = InMemoryTask.of({"dev": _dicts(self._evaluated[name])}, **options)
         verifier = own.verifier_settings(recipe.verifier)

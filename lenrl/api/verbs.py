@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lenrl.api import methods
+from lenrl.errors import validated
 
 if TYPE_CHECKING:
     from lenrl.measures.format import Evaluation
@@ -76,7 +77,7 @@ def evaluate(
     if isinstance(task, str) and task in group_choices("task"):
         task = group("task", task)
     names = [models] if isinstance(models, str) else list(models)
-    return measured(names, task, EvalSettings.read(settings), out_dir=out)
+    return measured(names, task, validated(EvalSettings, settings), out_dir=out)
 
 
 def compare(runs: Sequence[Path | str], out: Path | str = "report.html") -> Compared:

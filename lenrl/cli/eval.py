@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lenrl.cli.arguments import Parser, completed
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, validated
 from lenrl.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -193,4 +193,4 @@ def divide(words: Sequence[str]) -> tuple[list[str], str | dict[str, Any], EvalS
         data = build(task) if "." in task or "/" in task else None
         start = {"name": task} if data is None else data.model_dump(exclude_unset=True)
         task = {**start, **extra}
-    return models, task, EvalSettings.read(values)
+    return models, task, validated(EvalSettings, values)

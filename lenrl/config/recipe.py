@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from lenrl import plugins
 from lenrl.config.difference import ADDRESSES, OPTIONAL
-from lenrl.errors import BadInput, explain
+from lenrl.errors import validated
 from lenrl.options import Options
 from lenrl.strategies import registry
 from lenrl.strategies.base import Advantage, Budget, Objective, Reward, Sampling, Strategy, Truncation
@@ -333,11 +333,8 @@ def _chosen(name: str, given: Any) -> FunctionSettings:
     """
     if isinstance(given, FunctionSettings):
         return given
-    try:
-        return FunctionSettings.model_validate(given if isinstance(given, Mapping) else {"weight": given})
-    except ValidationError as fault:
-        owner = f"reward function {name!r}"
-        raise BadInput(explain(fault, FunctionSettings, f"reward_functions.{name}", owner)) from None
+    values = given if isinstance(given, Mapping) else {"weight": given}
+    return validated(FunctionSettings, values, f"reward_functions.{name}", f"reward function {name!r}")
 
 
 def _function(name: str) -> Any:

@@ -15,14 +15,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, PositiveInt, field_validator, model_validator
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from lenrl import measures
-from lenrl.errors import BadInput, did_you_mean, explain
+from lenrl.errors import BadInput, did_you_mean, validated
 from lenrl.files import write_json
 from lenrl.measures.format import Figures, named, share, with_interval
 from lenrl.tasks.rows import Row, read_rows
@@ -119,10 +119,9 @@ class Answer(BaseModel):
             BadInput: with file and line.
         """
         try:
-            return cls(**row.values)
-        except ValidationError as fault:
-            message = explain(fault, cls, owner="the row", missing="To measure it, add the column `answer`")
-            raise BadInput(f"{row.where}: {message}") from None
+            return validated(cls, row.values, "", "the row", "To measure it, add the column `answer`")
+        except BadInput as fault:
+            raise BadInput(f"{row.where}: {fault}") from None
 
 
 def measure(path: Path, out_dir: Path | None = None) -> dict[str, Figures]:

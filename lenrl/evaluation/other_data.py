@@ -6,7 +6,7 @@ from typing import Any
 
 from lenrl.config import OtherData, Recipe
 from lenrl.config.recipe import ModelSettings
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, validated
 from lenrl.evaluation.settings import EvalSettings
 from lenrl.tasks import Task, build
 from lenrl.verify.settings import VerifierSettings
@@ -61,4 +61,4 @@ def settings_of(entry: OtherData, recipe: Recipe, **others: Any) -> EvalSettings
         "verifier": {**recipe.verifier, **entry.verifier},
         **({"engine": "vllm"} if trainer.get("use_vllm") else {}),
     }
-    return EvalSettings.read(given | others)
+    return validated(EvalSettings, given | others)

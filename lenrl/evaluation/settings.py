@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import ValidationError, model_validator
+from pydantic import model_validator
 
-from lenrl.errors import BadInput, explain
 from lenrl.generation.base import Count, Decoding, SamplingOptions
 from lenrl.generation.engines import EngineOptions
 from lenrl.generation.pretrained import Flag
@@ -45,18 +43,6 @@ class EvalSettings(SamplingOptions, EngineOptions):
         if (self.structure == "judge") != named:
             raise ValueError("structure=judge needs judge_url and judge_model; no other one has a judge")
         return self
-
-    @classmethod
-    def read(cls, options: Mapping[str, Any]) -> EvalSettings:
-        """Settings from plain values.
-
-        Raises:
-            BadInput: an unknown key (with the nearest one), or a value out of bounds.
-        """
-        try:
-            return cls(**options)
-        except ValidationError as fault:
-            raise BadInput(explain(fault, cls)) from None
 
     def each_decoding(self) -> list[Decoding]:
         """The decodings to measure, in order; a greedy one has nothing but its cap."""

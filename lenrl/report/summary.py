@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from lenrl.errors import BadInput, PluginFailed
+from lenrl.errors import BadInput, PluginFailed, validated
 from lenrl.evaluation import by_hand, other_data
 from lenrl.evaluation.evaluate import evaluate
 from lenrl.evaluation.other_data import SAMPLED_OPTIONS, model_options
@@ -109,7 +109,8 @@ def _evaluate(
     if task.count("test") == 0:
         return None, "task.test is 0: there are no test problems"
     try:
-        settings = EvalSettings.read(
+        settings = validated(
+            EvalSettings,
             {
                 **model_options(recipe.model),
                 **{name: recipe.trainer[name] for name in SAMPLED_OPTIONS if name in recipe.trainer},
@@ -120,7 +121,7 @@ def _evaluate(
                 "controls": recipe.eval.controls,
                 "control": recipe.eval.control,
                 "hints": recipe.eval.hints,
-            }
+            },
         )
         models = [recipe.model.path, str(run_dir / "model")]
         # The run may have been trained further: what was sampled before is replaced.

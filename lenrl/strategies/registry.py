@@ -13,10 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pydantic import ValidationError
-
 from lenrl import plugins
-from lenrl.errors import BadInput, explain
+from lenrl.errors import BadInput, validated
 from lenrl.strategies.base import Advantage, Budget, Objective, Reward, Sampling, Strategy, Truncation
 
 SLOTS: dict[str, tuple[type[Strategy], str]] = {  # base class, package here; entry-point group: lenrl.<slot>s
@@ -54,10 +52,7 @@ def build(slot: str, spec: Mapping[str, Any]) -> Strategy:
         raise BadInput(f"{slot}={spec!r}: expected a mapping such as {{name: ..., option: ...}}")
     options = dict(spec)
     kind = _find(slot, options.pop("name", None))
-    try:
-        return kind(**options)
-    except ValidationError as error:
-        raise BadInput(explain(error, kind, slot, f"{slot} {kind.name!r}")) from None
+    return validated(kind, options, slot, f"{slot} {kind.name!r}")
 
 
 def spec(strategy: Strategy) -> dict[str, Any]:

@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from lenrl import plugins
-from lenrl.errors import BadInput, explain
+from lenrl.errors import validated
 from lenrl.tasks.algorithms import AlgorithmsTask
 from lenrl.tasks.base import SPLITS, Task, digest
 from lenrl.tasks.chain import ChainTask
@@ -40,10 +38,7 @@ def build(spec: Mapping[str, Any] | str) -> Task:
     name = spec.get("name")
     files = f"A data file ends in {', '.join(SUFFIXES)}: task.name=table task.path=FILE."
     kind = plugins.named("task", name, TASKS, "task={}", files)
-    try:
-        return kind.model_validate(dict(spec))
-    except ValidationError as error:
-        raise BadInput(explain(error, kind, "task", f"task {name!r}")) from None
+    return validated(kind, spec, "task", f"task {name!r}")
 
 
 def _is_file(text: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import PrivateAttr
 
+from lenrl.errors import validated
 from lenrl.tasks.base import SPLITS
 from lenrl.tasks.row_task import RowTask
 from lenrl.tasks.rows import Row, checked
@@ -33,10 +34,10 @@ class InMemoryTask(RowTask, frozen=True):
             **options: of the task, such as `prompt`, `answer`, `answer_form`, `template`.
 
         Raises:
-            BadInput: a row is no mapping, or holds text that no tokenizer can read.
+            BadInput: a bad option, or a row that is no mapping or holds text that no tokenizer can read.
         """
         empty = {split: 0 for split in SPLITS if split not in rows}
-        task = cls.model_validate(empty | options)
+        task = validated(cls, empty | options, "task", "task=")
         for split, given in rows.items():
             places = (f"{split} data, row {number}" for number in itertools.count(1))
             task._rows[split] = [checked(Row(where, row)) for where, row in zip(places, given, strict=False)]

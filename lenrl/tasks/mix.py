@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, SerializeAsAny, ValidationError, field_validator
+from pydantic import ConfigDict, Field, SerializeAsAny, field_validator
 
-from lenrl.errors import BadInput, explain, shown
+from lenrl.errors import BadInput, shown, validated
 from lenrl.options import Options
 from lenrl.tasks.base import Task
 from lenrl.tasks.problem import Problem
@@ -198,10 +198,7 @@ def _part(name: str, entry: Any) -> Part:
         raise BadInput(f"{place}: {fault}") from None
     if isinstance(task, MixTask):
         raise BadInput(f"{place} is a mix itself; name its parts here")
-    try:
-        return Part(**{**entry, "task": task})
-    except ValidationError as fault:
-        raise BadInput(explain(fault, Part, place, f"part {name!r}")) from None
+    return validated(Part, {**entry, "task": task}, place, f"part {name!r}")
 
 
 def _shares(total: int, weights: Mapping[str, float]) -> dict[str, int]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, SerializeAsAny, ValidationError
+from pydantic import ConfigDict, Field, SerializeAsAny
 
 from lenrl import plugins
-from lenrl.errors import BadInput, explain
+from lenrl.errors import BadInput, validated
 from lenrl.options import Options
 from lenrl.verify.kinds import KINDS
 
@@ -29,10 +29,7 @@ class VerifierSettings(Options):
         name = spec.get("kind", "math")
         if isinstance(name, str) and name not in KINDS:
             return PluginSettings.of(name, spec)
-        try:
-            return cls(**spec)
-        except ValidationError as fault:
-            raise BadInput(explain(fault, cls, "verifier")) from None
+        return validated(cls, spec, "verifier")
 
     def part(self, name: str) -> VerifierSettings:
         """The settings for a part of a mix."""
@@ -87,19 +84,12 @@ class PluginSettings(VerifierSettings):
         ]:
             raise BadInput(f"{place}: {'; '.join(faults)}")
         limits = {o: value for o in ("timeout_s", "memory_mib") if (value := getattr(kind, o)) is not None}
-        try:
-            options = kind(**{option: value for option, value in spec.items() if option not in own})
-        except ValidationError as fault:
-            raise BadInput(explain(fault, kind, "verifier", f"verifier {name!r}")) from None
+        others = {option: value for option, value in spec.items() if option not in own}
+        options = validated(kind, others, "verifier", f"verifier {name!r}").model_dump(mode="json")
+        common = {option: value for option, value in spec.items() if option in own}
         file = plugins.file_of(kind)
-        try:
-            return cls(
-                **{**limits, **{option: value for option, value in spec.items() if option in own}},
-                options=options.model_dump(mode="json"),
-                source=None if file is None else file.digest,
-            )
-        except ValidationError as fault:
-            raise BadInput(explain(fault, cls, "verifier")) from None
+        source = None if file is None else file.digest
+        return validated(cls, {**limits, **common, "options": options, "source": source}, "verifier")
 
     @property
     def plugin(self) -> Any:

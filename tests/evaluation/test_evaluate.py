@@ -13,7 +13,7 @@ from rich.console import Console
 from transformers import AutoTokenizer
 
 from lenrl.cli import main
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, validated
 from lenrl.evaluation.evaluate import evaluate
 from lenrl.evaluation.results import WIDE, warnings
 from lenrl.evaluation.settings import EvalSettings
@@ -131,7 +131,7 @@ def test_votes_and_budgets_answer_to_their_options(tmp_path):
     wide = evaluate(["tiny"], task, EvalSettings(vote_width=1000, **options), out_dir=tmp_path)["models"][0]
     assert wide["vote"]["length_filtered"] == wide["vote"]["majority"] != entry["vote"]["length_filtered"]
     with pytest.raises(BadInput, match="vote_width=0"):
-        EvalSettings.read({"vote_width": 0})
+        validated(EvalSettings, {"vote_width": 0})
 
 
 def test_eval_json_is_what_was_returned(done):
@@ -301,7 +301,7 @@ def test_an_adapter_loses_nothing_when_it_is_loaded_and_when_it_is_merged(tmp_pa
 )
 def test_bad_options_are_refused_before_anything_loads(options):
     with pytest.raises(BadInput, match=str(next(iter(options.values()))).strip("[]")):
-        EvalSettings.read(options)
+        validated(EvalSettings, options)
 
 
 def test_the_documented_fields_are_there(done):

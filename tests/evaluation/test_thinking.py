@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from lenrl.errors import BadInput, RunFailed
+from lenrl.errors import BadInput, RunFailed, validated
 from lenrl.evaluation.evaluate import evaluate
 from lenrl.evaluation.settings import EvalSettings
 from lenrl.evaluation.structured import check_structure
@@ -22,7 +22,7 @@ OPTIONS = {"samples": 6, "max_new_tokens": 160, "verifier": {"kind": "exact"}}
 
 
 def figures(folder, **options):
-    (entry,) = evaluate(["tiny"], TASK, EvalSettings.read(OPTIONS | options), out_dir=folder)["models"]
+    (entry,) = evaluate(["tiny"], TASK, validated(EvalSettings, OPTIONS | options), out_dir=folder)["models"]
     return entry
 
 
@@ -166,6 +166,6 @@ def test_what_can_not_be_read_is_refused_before_anything_is_sampled(tmp_path):
         {"structure": "judge", "judge_url": "http://x"},
     ):
         with pytest.raises(BadInput, match="structure=judge needs judge_url and judge_model"):
-            EvalSettings.read(options)
+            validated(EvalSettings, options)
     with pytest.raises(BadInput, match="judge_url='x' is no address"):
         check_structure(EvalSettings(structure="judge", judge_url="x", judge_model="m"), ChainTask())

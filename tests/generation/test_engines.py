@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from lenrl.errors import BadInput, RunFailed
+from lenrl.errors import BadInput, RunFailed, validated
 from lenrl.evaluation.evaluate import evaluate
 from lenrl.evaluation.fingerprint import differences
 from lenrl.evaluation.settings import EvalSettings
@@ -324,7 +324,7 @@ def test_nothing_is_sampled_with_another_decoding_than_was_asked(fake):
 )
 def test_refusals(options, words):
     with pytest.raises(BadInput, match=words):
-        load_engine("tiny", EvalSettings.read(options))
+        load_engine("tiny", validated(EvalSettings, options))
 
 
 def test_no_server_at_the_address(monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 
 from lenrl.cli import main
 from lenrl.config import compose
+from lenrl.errors import validated
 from lenrl.evaluation.evaluate import evaluate
 from lenrl.evaluation.settings import EvalSettings
 from lenrl.generation.pretrained import load_tokenizer_info
@@ -89,7 +90,7 @@ def test_completions_hold_the_prompt_as_the_tokenizer_gives_it(tmp_path):
 
 
 def test_evaluations_hold_it_and_the_page_shows_it(tmp_path):
-    settings = EvalSettings.read({"max_new_tokens": 8, "greedy": True})
+    settings = validated(EvalSettings, {"max_new_tokens": 8, "greedy": True})
     task = build({"name": "chain", "test": 3, "system_prompt": "Be brief."})
     evaluate(["tiny", "tiny"], task, settings, out_dir=tmp_path)
     rows = pq.read_table(tmp_path / "completions-0-greedy.parquet").to_pylist()

@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import ValidationError
-
-from lenrl.errors import BadInput, did_you_mean, explain
+from lenrl.errors import BadInput, did_you_mean, validated
 from lenrl.generation.controls.base import SHARED, Control, ControlOptions
 from lenrl.generation.controls.exits import Exit
 from lenrl.generation.controls.force import Force, Wait
@@ -37,10 +35,7 @@ def read(labels: Sequence[str], given: Mapping[str, Any]) -> list[Control]:
         BadInput: an unknown name, a dial that is missing, not asked for or out of bounds, or an option that no control
             here knows.
     """
-    try:
-        options = ControlOptions(**given)
-    except ValidationError as fault:
-        raise BadInput(explain(fault, ControlOptions, "control")) from None
+    options = validated(ControlOptions, given, "control")
     controls = [_one(label, options) for label in dict.fromkeys(labels) if label != NONE]
     known = SHARED.union(*(control.knows for control in controls))
     for name in (name for name in given if name not in known):
