@@ -23,6 +23,7 @@ VERBS = {  # in the order of a user's day; each is lenrl/cli/VERB.py with `main(
     "attack": "reward hacks tried on a recipe: which of them pay",
     "ls": "recipes, strategies, tasks, launches; the options of each",
     "cp": "copy a recipe to edit",
+    "edit": "attention heads changed, so that a model thinks longer or shorter",
     "merge": "an adapter put into its base",
     "get": "a small language model, without a hub",
     "completion": "what a shell needs to complete these words",

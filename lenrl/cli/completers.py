@@ -18,11 +18,11 @@ def override(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str
     return list(option_words.words(prefix, given))
 
 
-def evaluated(prefix: str, names: Sequence[str], **_: Any) -> list[str]:
-    """Models, which are folders, and settings of an evaluation, which have these names."""
+def settings(prefix: str, names: Sequence[str], **_: Any) -> list[str]:
+    """Files and folders, these words, and settings of a task or a verifier."""
     if prefix.startswith(("task", "verifier")):
         return list(option_words.words(prefix))
-    return ["tiny", "task=", "task.", "verifier.", *(f"{name}=" for name in names), *_files(prefix)]
+    return [*names, *_files(prefix)]
 
 
 def _files(prefix: str) -> list[str]:

@@ -55,7 +55,7 @@ def _parser() -> Parser:
         EXAMPLES,
     )
     words = parser.add_argument("words", nargs="*", metavar="MODEL | key=value")
-    completed(words, "evaluated", names=OPTIONS)
+    completed(words, "settings", names=("tiny", "task=", "task.", "verifier.", *map("{}=".format, OPTIONS)))
     parser.add_argument("--out", type=Path, metavar="DIR", help="for eval.json and completions")
     parser.add_argument(
         "--sft",

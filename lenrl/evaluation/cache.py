@@ -48,7 +48,7 @@ class CompletionCache:
         if folder is None or self._part is None:
             return
         whole = folder / f"completions-{stem}.parquet"
-        if whole.exists() and self._same(_source_of(whole), whole, replace):
+        if whole.exists() and self._same(source_of(whole), whole, replace):
             self.done = dict(enumerate(_completions(whole)))
         elif self._part.exists():
             self._continue(replace)
@@ -123,7 +123,7 @@ def _read(
     return Completion(ids, truncated, spent=spent, forced=forced, confidence=confidence)
 
 
-def _source_of(path: Path) -> dict[str, object]:
+def source_of(path: Path) -> dict[str, Any]:
     """Fingerprint and weights in a parquet file of completions; empty if it does not say, or is none."""
     try:
         return json.loads((pq.read_schema(path).metadata or {}).get(KEY, b"{}"))

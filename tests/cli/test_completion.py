@@ -39,6 +39,7 @@ def test_bash_completes_verbs_recipes_keys_and_values(tmp_path):
         "lenrl train grpo reward=kimi reward.": {"reward.weight="},
         "lenrl sweep drpo trainer.learning_r": {"trainer.learning_rate="},
         "lenrl check drpo --plug": {"--plugin"},
+        "lenrl edit tiny probe gam": {"gamma="},
         "lenrl eval tiny max_n": {"max_new_tokens="},
         "lenrl eval tiny task=gsm8": {"gsm8k"},
     }
