@@ -25,8 +25,6 @@ def eval_command(models: Sequence[str], recipe: Recipe, task: Task, out: Path) -
     Args:
         models: folders of what was trained; the recipe's own model is the base.
         recipe: of the run, or what the runs have in common.
-        task: of the recipe.
-        out: folder for the figures.
     """
     words = ["lenrl", "eval", recipe.model.path, *models, f"task={task.name}"]
     options = task.model_dump(mode="json", exclude_unset=True, exclude={"name", *OTHER_SPLITS})

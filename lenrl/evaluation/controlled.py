@@ -8,7 +8,7 @@ from lenrl.errors import BadInput
 from lenrl.evaluation.measure import Sampler
 from lenrl.evaluation.results import ModelResults
 from lenrl.evaluation.settings import EvalSettings
-from lenrl.generation.base import Batches, Completion, Decoding, Engine
+from lenrl.generation.base import Engine
 from lenrl.generation.controls import Control, Thinking, controlled, read
 from lenrl.tasks import Problem, Task, encode, messages
 
@@ -40,13 +40,7 @@ class Controlled:
 
     def sampler(self, engine: Engine) -> Sampler:
         """Sampling under the control."""
-        return partial(_sample, self, engine)
-
-
-def _sample(
-    of: Controlled, engine: Engine, prompt_ids: Sequence[Sequence[int]], decoding: Decoding, batches: Batches
-) -> list[Completion]:
-    return controlled(of.control, of.thinking, engine, prompt_ids, decoding, of.free.completions, batches)
+        return partial(controlled, self.control, self.thinking, engine, self.free.completions)
 
 
 def controls_of(settings: EvalSettings, *, first: bool) -> list[Control]:

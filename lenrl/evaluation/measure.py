@@ -31,12 +31,6 @@ def measure(
     """Sample each problem's completions and verify them, each as soon as the engine says that it has ended.
 
     Args:
-        engine: the model.
-        problems: P problems.
-        prompt_ids: their P prompts, token ids.
-        decoding: how completions are drawn, and how many a prompt.
-        verifier: judges them.
-        batches: the order of the work.
         sample: samples in the engine's place; None: the engine does.
         prefill: text at the end of each prompt that counts as the completion's for the verifier.
     """

@@ -43,8 +43,6 @@ def settings_of(entry: OtherData, recipe: Recipe, **others: Any) -> EvalSettings
     """Settings of `lenrl eval` that measure as the entry says; null is as the recipe draws its rollouts.
 
     Args:
-        entry: of `evals`.
-        recipe: its own.
         **others: settings that override the entry's.
     """
     trainer = recipe.trainer

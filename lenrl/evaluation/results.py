@@ -81,7 +81,6 @@ def describe(results: ModelResults, budget: int, vote_width: int = measures.VOTE
     """The figures of one model under one decoding, plain values.
 
     Args:
-        results: of the model.
         budget: tokens up to which accuracies within a budget, and the area below them, are given.
         vote_width: steps of a bucket in the length-filtered vote.
     """

@@ -53,6 +53,9 @@ class Stage:
     # For engines that can't shape logits: an id, and nats on its logit; an id whose `margin` is asked for.
     bias: tuple[int, float] | None = None
     margin_of: int | None = None
+    # Of whoever samples: token ids of the prompt alone, and the key of the completion's noise.
+    prompt: Sequence[int] = ()
+    key: int = 0
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,9 @@ class Batches:
     # Takes completions by row as they end, where the engine knows; `keep` gets them too.
     ended: Callable[[Mapping[int, Completion]], object] = lambda completions: None
     logps: bool = False  # completions come with log-probs at temperature 1, before any control
+    control: Callable[[], LogitsProcessor] | None = (
+        None  # changes a batch's logits, of engines that shape them
+    )
 
 
 class SamplingOptions(BaseModel):
@@ -100,14 +106,9 @@ class Decoding(SamplingOptions):
 
 
 class Engine(abc.ABC):
-    """A model ready to be sampled.
+    """A model ready to be sampled."""
 
-    Args:
-        name: the model, as it was asked for.
-        info: its tokenizer and what goes with it.
-    """
-
-    shapes_logits = False  # has `sample_shaped`
+    shapes_logits = False  # `sample` takes a control of the logits
 
     def __init__(self, name: str, info: TokenizerInfo) -> None:
         self.name = name
@@ -121,16 +122,6 @@ class Engine(abc.ABC):
         """Short hash of the weights; None: they are elsewhere."""
         return None
 
-    def sample_shaped(
-        self,
-        prompt_ids: Sequence[Sequence[int]],
-        decoding: Decoding,
-        batches: Batches,
-        control: Callable[[], LogitsProcessor],
-    ) -> list[Completion]:
-        """`sample` with a batch's logits changed by what `control` makes; of engines that shape logits."""
-        raise NotImplementedError
-
     def no_logps(self) -> str | None:
         """The reason why completions come without log-probs; None: they come where they are asked for."""
         return None
@@ -140,20 +131,11 @@ class Engine(abc.ABC):
         return None
 
     @abc.abstractmethod
-    def extend(
-        self,
-        prompt_ids: Sequence[Sequence[int]],
-        keys: Sequence[int],
-        stages: Sequence[Stage],
-        decoding: Decoding,
-        size: int | None,
-    ) -> list[Completion]:
+    def extend(self, stages: Sequence[Stage], decoding: Decoding, size: int | None) -> list[Completion]:
         """The new ids of a stage each, truncated where neither a stop nor end-of-text came.
 
         Args:
-            prompt_ids: token ids of the prompts alone.
-            keys: of the completions' noise, of which a stage's first ids have used theirs up.
-            stages: what to sample.
+            stages: what to sample; its ids so far have used up their noise.
             decoding: how to draw; neither its cap nor its `samples` are read.
             size: rows at a time; None: the engine's choice.
         """
@@ -167,5 +149,4 @@ class Engine(abc.ABC):
         Args:
             prompt_ids: token ids; a prompt stands here once for each of its samples.
             decoding: how to draw; its `samples` are not read.
-            batches: the order of the work.
         """

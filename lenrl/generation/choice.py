@@ -70,8 +70,6 @@ class TokenChoice:
     """Chooses the tokens of a batch's rows, one a row at each call.
 
     Args:
-        rule: how.
-        keys: of the rows' noise.
         tokens: calls at most.
         used: numbers of each row's noise that are used up; None: none.
     """

@@ -77,11 +77,7 @@ def decode(
     Args:
         model: a causal language model in evaluation mode.
         batch: the rows; as long as some agree in prompt and tokens, they are computed as one.
-        rule: how tokens are chosen.
-        ends: ids that end a completion.
         cache: an empty one that rows can be taken out of.
-        logps: completions come with `logps`.
-        ended: takes completions as they end.
     """
     most = max(row.cap for row in batch)
     prompts = [tuple(row.prompt) for row in batch]

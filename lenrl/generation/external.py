@@ -38,18 +38,11 @@ class ExternalEngine(Engine):
             batches.keep(completions)
         return [by_row[row] for row in range(len(prompt_ids))]
 
-    def extend(
-        self,
-        prompt_ids: Sequence[Sequence[int]],
-        keys: Sequence[int],
-        stages: Sequence[Stage],
-        decoding: Decoding,
-        size: int | None,
-    ) -> list[Completion]:
+    def extend(self, stages: Sequence[Stage], decoding: Decoding, size: int | None) -> list[Completion]:
         # A completion's noise is the engine's own; the seed moves on with the place.
         requests = [
-            Request(row, [*ids, *stage.ids], (key + len(stage.ids)) % 2**31, stage.most, stage, stage.logps)
-            for row, (ids, key, stage) in enumerate(zip(prompt_ids, keys, stages, strict=True))
+            Request(row, [*s.prompt, *s.ids], (s.key + len(s.ids)) % 2**31, s.most, s, s.logps)
+            for row, s in enumerate(stages)
         ]
         found: dict[int, Completion] = {}
         for some in self.completed(requests, decoding, size):

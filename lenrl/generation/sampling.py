@@ -8,14 +8,13 @@ so that neither batch size nor order changes what is drawn.
 
 import functools
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
 from transformers import (
     GenerationConfig,
-    LogitsProcessor,
     LogitsProcessorList,
     PreTrainedTokenizerBase,
 )
@@ -43,7 +42,6 @@ def sample(
     batches: Batches = Batches(),  # noqa: B008 - frozen
     *,
     eos_ids: Collection[int] | None = None,
-    control: Callable[[], LogitsProcessor] | None = None,
 ) -> list[Completion]:
     """One completion a prompt, in the order of the prompts; repeat a prompt to sample it several times.
 
@@ -53,7 +51,6 @@ def sample(
         prompt_ids: token ids, at least one a prompt.
         decoding: how to draw; its `samples` are not read.
         eos_ids: ids that end a completion; None: all that tokenizer and model name.
-        control: see `TokenRule`.
 
     Raises:
         ValueError: a prompt is empty.
@@ -63,7 +60,7 @@ def sample(
         eos_ids = end_ids(tokenizer, model.config, model.generation_config)
     keys = noise_keys(prompt_ids, decoding.seed)
     rows = [PromptRow(ids, decoding.max_new_tokens, key) for ids, key in zip(prompt_ids, keys, strict=True)]
-    rule = replace(token_rule(decoding), control=control, raw_logps=True)
+    rule = replace(token_rule(decoding), control=batches.control, raw_logps=True)
     return sample_rows(model, rows, rule, eos_ids, batches, logps=batches.logps)
 
 
@@ -83,9 +80,6 @@ def sample_rows(
 
     Args:
         model: a causal language model, also one with PEFT adapters; its device is used.
-        rows: what to sample.
-        rule: how tokens are chosen.
-        ends: ids that end a completion.
         batches: with `size` None as many rows as the key-value cache leaves room for. Batches that `done` covers are
             left out, and the others are the same ones as they would have been.
         logps: completions come with `logps`; needs a cache that can be divided.

@@ -16,7 +16,6 @@ def token_ends(
 
     Args:
         tokenizer: decodes prefixes of the completion, some 12 a place.
-        ids: a completion.
         eos_ids: end it; they have no text.
         ends: rising numbers of characters of its text, each at least 1.
 

@@ -1,11 +1,11 @@
 """Engine of models that transformers loads in this process, adapters on their base."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, LogitsProcessor
+from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
 from lenrl.errors import BadInput
@@ -54,24 +54,7 @@ class TransformersEngine(Engine):
         info = self.info
         return sample(self.model, info.tokenizer, prompt_ids, decoding, batches, eos_ids=info.eos_ids)
 
-    def sample_shaped(
-        self,
-        prompt_ids: Sequence[Sequence[int]],
-        decoding: Decoding,
-        batches: Batches,
-        control: Callable[[], LogitsProcessor],
-    ) -> list[Completion]:
-        info, options = self.info, {"eos_ids": self.info.eos_ids, "control": control}
-        return sample(self.model, info.tokenizer, prompt_ids, decoding, batches, **options)
-
-    def extend(
-        self,
-        prompt_ids: Sequence[Sequence[int]],
-        keys: Sequence[int],
-        stages: Sequence[Stage],
-        decoding: Decoding,
-        size: int | None,
-    ) -> list[Completion]:
+    def extend(self, stages: Sequence[Stage], decoding: Decoding, size: int | None) -> list[Completion]:
         """See `Engine`: stages of a kind are a batch."""
         kinds: dict[tuple, list[int]] = {}
         for number, stage in enumerate(stages):
@@ -83,10 +66,8 @@ class TransformersEngine(Engine):
             rule = TokenRule(greedy=True) if greedy else token_rule(decoding)
             if goes_on:
                 rule = replace(rule, control=lambda ends=ends: GoesOn(ends))
-            rows = [
-                PromptRow([*prompt_ids[n], *stages[n].ids], stages[n].most, keys[n], len(stages[n].ids))
-                for n in numbers
-            ]
+            some_stages = [stages[number] for number in numbers]
+            rows = [PromptRow([*s.prompt, *s.ids], s.most, s.key, len(s.ids)) for s in some_stages]
             some = sample_rows(self.model, rows, rule, ends, Batches(size), logps=logps)
             if logps and some[0].logps is None:
                 raise BadInput(

@@ -11,7 +11,6 @@ def row_caps(llm: Any, caps: Sequence[int]) -> Iterator[None]:
     """Within the block `llm.generate` ends row i after at most `caps[i]` tokens, so that its place is free for others.
 
     Args:
-        llm: vLLM's offline engine.
         caps: tokens, one a prompt of each call.
     """
     generate = llm.generate

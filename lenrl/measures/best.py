@@ -43,7 +43,6 @@ def rank(correct_MPS: Sequence[ArrayLike], tokens_M: Sequence[float], seed: int 
     Args:
         correct_MPS: verdicts of M models, (P, S) each: the same prompts in the same order, S may differ.
         tokens_M: mean tokens of each.
-        seed: of the resampling.
 
     Returns:
         None where some model has no known verdict, or two have none in common.
@@ -74,8 +73,6 @@ def certainty(ranking: Ranking, names: Sequence[str], write: Callable[[float], s
     """The best one's lead in words: over the next one, or the models that it is not told apart from.
 
     Args:
-        ranking: of the models.
-        names: theirs.
         write: a difference of accuracy, as `measures.format.points` does.
         most: names that are listed.
     """

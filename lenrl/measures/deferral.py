@@ -53,9 +53,7 @@ def cascade(first: Answers, base: Answers, seed: int = 0) -> Figures | None:
     computed anew, the scores as they are.
 
     Args:
-        first: of the model that is asked first.
         base: its prompts in the same order; numbers of samples may differ.
-        seed: of the bootstrap and the folds.
 
     Returns:
         None where no prompt has known verdicts of both, or the first answers come without log-probs.

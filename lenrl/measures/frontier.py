@@ -60,7 +60,6 @@ def above_front(points: Sequence[Answers], model: Answers, seed: int = 0) -> Est
     Args:
         points: of the base: as it is, and under each control; P prompts each, in one order.
         model: on the same prompts; numbers of samples may differ.
-        seed: of the resampling.
     """
     correct = [table(point.correct_PS) for point in (*points, model)]
     known_P = np.all([~np.isnan(verdicts).all(axis=1) for verdicts in correct], axis=0)

@@ -31,7 +31,6 @@ def compare(
     Args:
         correct0_PS, tokens0_PS: the base's verdicts and tokens, (P, S).
         correct_PS, tokens_PS: the model's; same prompts in the same order, S may differ.
-        seed: of the resampling.
     """
     rng = np.random.default_rng(seed)
     base, model = table(tokens0_PS).mean(axis=1), table(tokens_PS).mean(axis=1)
@@ -59,7 +58,6 @@ def accuracy_difference(
 
     Args:
         base_PS, model_PS: verdicts, (P, S), of the same prompts in the same order.
-        rng: of the resampling.
         level: of the interval, a share.
     """
     both = resampled_difference(base_PS, model_PS, rng)

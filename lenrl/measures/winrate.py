@@ -31,7 +31,6 @@ def win_rate(preference_P: ArrayLike, length_P: ArrayLike, other_P: ArrayLike, s
     Args:
         preference_P: in [0, 1], 1: the model's answer is preferred.
         length_P, other_P: lengths of the model's and of the other's answers, in one unit.
-        seed: of the bootstrap.
     """
     preference = np.asarray(preference_P, dtype=np.float64)
     difference = np.asarray(length_P, dtype=np.float64) - np.asarray(other_P, dtype=np.float64)

@@ -29,7 +29,6 @@ class Compared:
     """Entries, and each one's difference to its own base: the model that its run began with, else the first.
 
     Args:
-        entries: what was measured.
         unmeasured: trainings whose models were not, by their names.
     """
 

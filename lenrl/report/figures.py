@@ -24,7 +24,6 @@ def all_figures(
     """Every figure that there is something to draw of, by its name; `lengths`, `lengths-2` are of two decodings.
 
     Args:
-        entries: what was measured.
         bases: of each entry the one that it is compared with; None: it is such a one itself.
         trainings: what was trained, by the name of its entries.
         asked: cascades of entries with their bases.

@@ -72,9 +72,7 @@ def write(
     """Write the page, whole or not at all.
 
     Args:
-        compared: what it shows.
         path: where it goes; its folder is made.
-        title: the page's.
         unmeasured: why nothing was measured, where nothing was.
         others: what was measured on other data, by its name.
 
@@ -105,7 +103,6 @@ def write_run(run_dir: Path, recipe: str | None = None, unmeasured: str | None =
     """Write `report.html` of a run's folder: its model against its base; what is missing is left out.
 
     Args:
-        run_dir: the run's folder.
         recipe: the method's name, for the title.
         unmeasured: why the run has no `eval.json`.
 

@@ -35,8 +35,6 @@ def run_entries(folder: Path, run_dir: Path, name: str) -> list[Entry]:
 
     Args:
         folder: with `eval.json`: the run's own, or what `lenrl eval --out` wrote inside of it.
-        run_dir: the run's folder.
-        name: of the run's model.
 
     Raises:
         BadInput: eval.json can't be read.

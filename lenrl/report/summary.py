@@ -40,7 +40,6 @@ def finish(run_dir: Path, recipe: Recipe, console: Console | None = None) -> dic
 
     Args:
         run_dir: a finished run's folder, with `model/`.
-        recipe: what was trained.
         console: where the summary is printed; None: standard output.
     """
     console = console or Terminal()

@@ -374,8 +374,9 @@ def test_how_vllm_is_asked_for_a_stage(monkeypatch):
     module.SamplingParams = lambda **given: given  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "vllm", module)
     engine = offline.VllmEngine("tiny", load_tokenizer_info("tiny", ModelOptions()), LLM(), "float32")
-    stage = Stage([5, 6], 20, frozenset({9}), goes_on=True, greedy=True, logps=True, bias=(9, 2.0))
-    found = engine.extend([[3]], [11], [stage], Decoding(temperature=0.6), None)
+    asked = {"goes_on": True, "greedy": True, "logps": True, "bias": (9, 2.0), "prompt": [3], "key": 11}
+    stage = Stage([5, 6], 20, frozenset({9}), **asked)
+    found = engine.extend([stage], Decoding(temperature=0.6), None)
     assert found == [Completion([7, 9], False, [-0.5, -1.0])]
     ((prompts, (params,)),) = calls
     assert prompts == [{"prompt_token_ids": [3, 5, 6]}]

@@ -1,6 +1,6 @@
 """Completions under a control: by shaped logits where the engine can, else in stages, all rows side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from lenrl.generation.base import Batches, Completion, Decoding, Engine
@@ -15,21 +15,17 @@ def controlled(
     control: Control,
     thinking: Thinking,
     engine: Engine,
+    free: Sequence[Completion],
     prompt_ids: Sequence[Sequence[int]],
     decoding: Decoding,
-    free: Sequence[Completion],
     batches: Batches,
 ) -> list[Completion]:
     """One completion a prompt, see `Engine.sample`; a row counts as done when its last stage is.
 
     Args:
         control: not `none`.
-        thinking: of the engine's model.
-        engine: the model.
-        prompt_ids: with the control's words.
-        decoding: how to draw.
         free: the rows without a control, drawn by the same noise.
-        batches: the order of the work.
+        prompt_ids: with the control's words.
 
     Raises:
         BadInput: the engine can't do what the control needs.
@@ -37,7 +33,7 @@ def controlled(
     if control.in_prompt:
         return engine.sample(prompt_ids, decoding, batches)
     if engine.shapes_logits and (shaping := control.logits(thinking)) is not None:
-        return engine.sample_shaped(prompt_ids, decoding, batches, shaping)
+        return engine.sample(prompt_ids, decoding, replace(batches, control=shaping))
     keys = noise_keys(prompt_ids, decoding.seed)
     by_row = dict(batches.done)
     size = batches.size or ROWS
@@ -45,16 +41,8 @@ def controlled(
         numbers = range(start, min(start + size, len(prompt_ids)))
         if all(number in by_row for number in numbers):
             continue
-        rows = [ControlledRow(free[number], decoding.max_new_tokens) for number in numbers]
-        found = _in_stages(
-            [control.stages(thinking, row) for row in rows],
-            [prompt_ids[number] for number in numbers],
-            [keys[number] for number in numbers],
-            engine,
-            decoding,
-            batches.size,
-        )
-        some = dict(zip(numbers, found, strict=True))
+        rows = {n: control.stages(thinking, ControlledRow(free[n], decoding.max_new_tokens)) for n in numbers}
+        some = _in_stages(rows, prompt_ids, keys, engine, decoding, batches.size)
         by_row |= some
         batches.ended(some)
         batches.keep(some)
@@ -62,16 +50,16 @@ def controlled(
 
 
 def _in_stages(
-    rows: Sequence[Stages],
+    rows: Mapping[int, Stages],
     prompt_ids: Sequence[Sequence[int]],
     keys: Sequence[int],
     engine: Engine,
     decoding: Decoding,
     size: int | None,
-) -> list[Completion]:
+) -> dict[int, Completion]:
     """Every row's next stage together, until all have returned."""
     done: dict[int, Completion] = {}
-    sent: dict[int, Completion | None] = dict.fromkeys(range(len(rows)))
+    sent: dict[int, Completion | None] = dict.fromkeys(rows)
     while sent:
         asked = {}
         for number, given in sent.items():
@@ -87,13 +75,10 @@ def _in_stages(
         }
         # No room left: the completion is cut there.
         sent = {number: Completion([], True) for number, room in rooms.items() if room < 1}
-        going = [number for number in asked if number not in sent]
-        found = engine.extend(
-            [prompt_ids[number] for number in going],
-            [keys[number] for number in going],
-            [replace(asked[number], most=rooms[number]) for number in going],
-            decoding,
-            size,
-        )
-        sent |= dict(zip(going, found, strict=True))
-    return [done[number] for number in range(len(rows))]
+        going = {
+            number: replace(stage, most=rooms[number], prompt=prompt_ids[number], key=keys[number])
+            for number, stage in asked.items()
+            if number not in sent
+        }
+        sent |= dict(zip(going, engine.extend(list(going.values()), decoding, size), strict=True))
+    return {number: done[number] for number in rows}

@@ -22,12 +22,7 @@ FIRST = 3  # tokens of a completion after which a line may end the thinking: one
 
 
 class WhileThinking(LogitsProcessor):
-    """Changes logits of the prefixes whose thinking is open, at all places or at the begin of a line.
-
-    Args:
-        control: says how.
-        thinking: of the model.
-    """
+    """Changes logits of the prefixes whose thinking is open, at all places or at the begin of a line."""
 
     def __init__(self, control: "_Logits", thinking: Thinking) -> None:
         self._control = control
