@@ -64,7 +64,6 @@ def load(
     """Import a Python file whose plug-ins are then found by name; the same text once, a later one in its place.
 
     Args:
-        path: of the file.
         source: its text, where it was read before.
         beside: with `source`, the modules beside it.
 
@@ -226,7 +225,6 @@ def raised(error: BaseException, thing: Any = None, file: str | None = None) -> 
     """`TypeError: its message (FILE, line N)`, N the innermost line of the plug-in's own file.
 
     Args:
-        error: the exception, with its traceback.
         thing: class, function or object that it came out of.
         file: its file; default: the one that `thing` stands in.
     """

@@ -19,10 +19,6 @@ from lenrl.errors import BadInput
 def read(file: Path, source: bytes) -> dict[str, bytes]:
     """Texts of the modules in a file's folder that it imports, and that those import, by file name.
 
-    Args:
-        file: of the plug-in.
-        source: its text.
-
     Raises:
         BadInput: one has the name of a module that is installed.
     """

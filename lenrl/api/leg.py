@@ -58,10 +58,7 @@ def begin(run: CheckedRun, folder: Path, resume: bool | str | None, processes: i
     """The checkpoint that the run goes on from, None: it begins; the folder then holds the run's description.
 
     Args:
-        run: what is trained.
-        folder: the run's.
         resume: TRL's `resume_from_checkpoint`.
-        processes: of this launch.
 
     Raises:
         BadInput: the folder holds another run, or checkpoints that the call does not ask to continue.

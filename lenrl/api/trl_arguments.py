@@ -78,8 +78,6 @@ def settled(args: Config, rows: int, evaluated: Sequence[str]) -> Config:
     """A copy of TRL's configuration with the fields that lenrl decides: steps, logs, evaluations.
 
     Args:
-        args: of the script.
-        rows: of the training data.
         evaluated: names of the data sets to evaluate on; one that is alone has none, ''.
 
     Raises:
@@ -152,12 +150,6 @@ def recipe_of(
     """The recipe that a script's arguments amount to: what is written down, and what a resumed run must agree with.
 
     Args:
-        args: settled.
-        name: of the recipe.
-        method: its slots.
-        task: the rows.
-        model: the recipe's section.
-        verifier: settings of the verifier.
         guard: settings that differ from the defaults.
         plugins: hashes of plug-in files by name.
         resume_with_changes: a run whose arguments differ is continued.

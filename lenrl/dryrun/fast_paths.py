@@ -32,7 +32,6 @@ def fast_paths(
     """Fast paths of a launch by name, on this machine or another.
 
     Args:
-        recipe: the composed recipe.
         config: the model's; None: it is not known.
         machine: where the launch would run.
     """

@@ -24,9 +24,7 @@ def parts(
 
     Args:
         method: its functions are called, one that gives the verdict too.
-        task: of the problems.
         problems: a row each.
-        texts: completions.
         given: further columns a row, of the budget.
         nonfinite: `guard.nonfinite`.
 

@@ -40,7 +40,6 @@ def refusals(
     """Every reason, a line each; empty: the run can start.
 
     Args:
-        checked_run: of a recipe.
         has: tells whether a package is installed.
         machine: where the run will be; None: here.
     """

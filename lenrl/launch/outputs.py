@@ -24,7 +24,6 @@ class Outputs:
 
     Args:
         folder: where the pipes are made.
-        ranks: how many ranks the machine has.
         log: the file that gets their lines; None: it is only passed on.
         first: global number of the machine's first rank.
     """

@@ -26,7 +26,6 @@ def supervise(
     SIGINT and SIGTERM go to every rank, which then save and leave; a third signal kills.
 
     Args:
-        command: the launcher's line.
         processes: ranks that it starts on this machine.
         hold: file descriptors to keep open as long as a rank lives (the run folder's lock).
         log: a file that gets all that the ranks print, a line with time and rank each.

@@ -28,7 +28,6 @@ class Aside(TrainerCallback):
     Its first exception gives one warning, and switches it off.
 
     Args:
-        callback: the callback.
         prepare: called in the thread before the first event, with a copy of the run's arguments, which all
             events then get, and the state.
         waiting: events that it may be behind.

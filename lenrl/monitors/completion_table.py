@@ -30,8 +30,6 @@ def completion_table(
     Args:
         step: completed optimizer steps; the table's `step` is the first one that the rollout feeds.
         texts: a row of the generation batch, after any cut.
-        rollouts: the batch.
-        reward: its rewards.
         advantage: (P, G) or (P, G, T); of the latter the mean over kept tokens is written.
         kept: groups that the update uses.
         thinking: kept tokens up to the end of the thinking, a row; None: it has none.

@@ -115,8 +115,6 @@ def call(
     """Values of the rows by function; async ones run side by side.
 
     Args:
-        functions: any number.
-        inputs: this process's rows.
         nonfinite: `guard.nonfinite`; with `drop` a value that no reward can have becomes infinite, so that
             `Method.rewards` drops and counts its row.
 

@@ -46,9 +46,6 @@ def append(sweep: Path, trial: int, status: str, overrides: list[str], **more: A
     """Add one event, whole or not at all, and on the disk when this returns.
 
     Args:
-        sweep: the sweep's folder.
-        trial: its number, from 0.
-        status: its new one.
         overrides: what it sets beyond the sweep's own settings.
         more: other fields of `Trial`; `seconds` are those of this attempt.
     """

@@ -19,8 +19,6 @@ class Progress:
     """Shows the trials that run, what is done and how long the rest will take.
 
     Args:
-        console: where it is shown.
-        total: trials of the sweep.
         steps: optimizer steps of one trial.
         done: trials that were done before.
     """

@@ -44,13 +44,11 @@ class Sweep:
     """One `lenrl sweep`.
 
     Args:
-        plan: what is swept.
         jobs: trials side by side.
         on_error: after a crash: `continue` with the others, `stop` them all (they save), or `retry` the trial once.
         stop_early: end the trials that `early_stop` gives a reason for.
         only: the one trial to run, of a sweep whose trials are started one by one (a Slurm array).
         command: the command of a prepared trial; default: `lenrl train`.
-        console: where progress and results are shown.
     """
 
     def __init__(

@@ -52,7 +52,6 @@ class Search:
         """The overrides of a new trial, or None where the space holds no more.
 
         Args:
-            trial: its number.
             known: the ledger: what it holds is not drawn again.
         """
         tried = {t.overrides: t for t in known.values()}

@@ -87,12 +87,7 @@ class Winner:
 
 
 def winner(folder: Path, trials: Sequence[Trial]) -> Winner | None:
-    """The winner of a sweep's finished trials; None: fewer than two settings, or not on the same problems.
-
-    Args:
-        folder: the sweep's.
-        trials: all of it.
-    """
+    """The winner of a sweep's finished trials; None: fewer than two settings, or not on the same problems."""
     done = [t for t in trials if t.status == ledger.FINISHED and t.accuracy is not None]
     splits = {t.measured_on for t in done}
     if len(splits) != 1:

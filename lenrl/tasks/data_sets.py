@@ -55,7 +55,6 @@ def hub_rows(
         name: the hub id.
         subsets: names; None is the only one.
         revision: branch, tag or commit.
-        split: of the data set.
         kept: columns; None: all. Others never become objects.
         stream_rows: rows of each part, read one by one; None: all, downloaded.
 

@@ -75,7 +75,6 @@ def audited_others(
     Args:
         checked_run: its `others`.
         tokenizer: measures prompts, if given.
-        verifier: the verifier of these settings.
         context: tokens that the model takes; None: any number.
 
     Raises:

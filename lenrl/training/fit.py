@@ -41,9 +41,7 @@ def fit(recipe: Recipe, processes: int | None = None, machine: Machine | None = 
     """Close the open settings: as a run in the recipe's folder began, or else by the model's size.
 
     Args:
-        recipe: composed.
         processes: of the launch; default: as the recipe says.
-        machine: where the run will be.
 
     Raises:
         BadInput: the model's configuration can't be read, or no setting fits the device.

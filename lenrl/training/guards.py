@@ -94,7 +94,6 @@ class Guards:
     """The counters of all guards, the same on every process. State of the run.
 
     Args:
-        settings: the recipe's.
         best: a sentence on the best checkpoint that is kept; empty: there is none.
     """
 

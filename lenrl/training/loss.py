@@ -60,7 +60,6 @@ class PolicyUpdate:
         """Find what the step's micro-batches have in common.
 
         Args:
-            window: those micro-batches.
             logps: without gradient.
             moved: an optimizer step was taken since the rollout. Else an objective's old log-probs are the policy's
                 own, exactly: those of another pass differ by rounding, and `kl_cov`'s `|logp - old|` by its sign.

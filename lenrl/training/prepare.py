@@ -83,7 +83,6 @@ def prepare(recipe: Recipe, processes: int | None = None) -> CheckedRun:
     """Check all that can be checked before a model loads, with open settings chosen for it (`fit`).
 
     Args:
-        recipe: the composed recipe.
         processes: processes of the launch; default: the recipe's `launch.num_processes`.
 
     Raises:
@@ -115,7 +114,6 @@ def checked(
     """A recipe's run with that method on that task, if it can work.
 
     Args:
-        recipe, method, task, processes: of the run.
         faults: those that were found already.
         others: data to evaluate on besides the recipe's `evals`.
 

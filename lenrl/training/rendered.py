@@ -38,8 +38,6 @@ def unasked_by_part(
     """A warning where no prompt asks for the form in which the verifier looks for the answer; of a mix one a part.
 
     Args:
-        task: of the problems.
-        verifier: its settings.
         problems: of which the first are looked at.
         read: the prompts of problems, as the model reads them.
     """

@@ -43,7 +43,6 @@ class RolloutLog:
         """Log a batch that has been scored; all its figures, with the guards' counters.
 
         Args:
-            batch: of this process.
             advantage: (P, G) or (P, G, T), of all processes.
             figures: what is known of it so far, by name.
             kept: groups that the update uses.

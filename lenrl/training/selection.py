@@ -25,7 +25,6 @@ class PromptCursor:
 
     Args:
         problems: columns of the training problems, by prompt id.
-        seed: of the orders.
         choose: makes of a pass's problems, in its order, the prompts to visit, from (problems, passes before);
             None: all, as they stand.
     """
@@ -149,7 +148,6 @@ def relayout(
         batch: this process's; entries whose first axis has a row each are laid out again.
         rows: row numbers in the generation batch over all processes, a multiple of the number of processes.
         sampled: rows of the generation batch.
-        group: the processes.
         pad_id: fills ids where processes have different widths.
     """
     index = torch.tensor(list(rows)[group.local_slice(len(rows) // group.processes)], device=group.device)

@@ -122,7 +122,6 @@ class SlottedGRPO(CheckpointedGRPO):
     """GRPO with swappable budget, truncation, reward, advantage, objective and sampling.
 
     Args:
-        parts: what the run is made of.
         **trl: what `GRPOTrainer` takes, without `reward_funcs`.
 
     Attributes:

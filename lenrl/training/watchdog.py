@@ -44,9 +44,6 @@ class Watchdog:
 
     Args:
         stop: signals and progress of this process.
-        run_dir: the run's folder.
-        rank: this process's number.
-        processes: how many there are.
         hang_timeout_s: seconds, `guard.hang_timeout_s`.
         store: the process group's key-value store, or None where there is one process.
         end: ends this process, whatever its main thread does.

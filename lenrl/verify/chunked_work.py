@@ -19,7 +19,6 @@ class ChunkedWork:
     """Results of items that the workers work on while more of them come.
 
     Args:
-        workers: how many there are.
         size: items of a chunk; 0: as many as spread well.
         start: starts on a chunk; the task's value are the results of its first items, in order.
         failed: is told that a task failed, and whether its pool broke.

@@ -28,8 +28,6 @@ def counted(
     """Completions with each of `HACKS`, `shown` ones whose prompt shows an answer, `copied` ones that give it.
 
     Args:
-        texts: the completions.
-        answers: the extracted answers.
         prompts: what each of them read, without special tokens.
         think_prefilled: the chat template opened `<think>`.
     """
