@@ -211,8 +211,7 @@ def _hits(rows: Sequence[Any]) -> Figures:
 
 
 def _length(rows: Sequence[Any]) -> Figures:
-    scores = [measures.length_score(row.asked, measures.words_or_signs(row.answer)) for row in rows]
-    return {"answers": len(rows), **named("score", measures.mean_share(scores))}
+    return _scored([measures.length_score(row.asked, measures.words_or_signs(row.answer)) for row in rows])
 
 
 def _constraint(rows: Sequence[Any]) -> Figures:
@@ -220,12 +219,12 @@ def _constraint(rows: Sequence[Any]) -> Figures:
     kinds: dict[str, list[float]] = defaultdict(list)
     for row in rows:
         kinds[row.kind].append(measures.constraint_score(row.limits, measures.words_or_signs(row.answer)))
-    by_kind = {
-        kind: {"answers": len(scores), **named("score", measures.mean_share(scores))}
-        for kind, scores in kinds.items()
-    }
     every = [score for scores in kinds.values() for score in scores]
-    return {"answers": len(rows), **named("score", measures.mean_share(every)), "by_kind": by_kind}
+    return _scored(every) | {"by_kind": {kind: _scored(scores) for kind, scores in kinds.items()}}
+
+
+def _scored(scores: Sequence[float]) -> Figures:
+    return {"answers": len(scores), **named("score", measures.mean_share(scores))}
 
 
 def _wins(rows: Sequence[Any]) -> Figures:

@@ -41,10 +41,11 @@ def compare(
     ratios = _resampled(rng, model) / _resampled(np.random.default_rng(seed), base)
     low, high = np.percentile(ratios, [2.5, 97.5])
     ratio = Estimate(float(model.mean() / base.mean()), float(low), float(high))
+    accuracies = accuracy(correct0_PS), accuracy(correct_PS)
     return Comparison(
         accuracy_diff=accuracy_difference(table(correct0_PS), table(correct_PS), rng),
         tokens_ratio=ratio,
-        aes=aes(_share(correct0_PS), _share(correct_PS), float(base.mean()), float(model.mean())),
+        aes=aes(*(a and a.value for a in accuracies), float(base.mean()), float(model.mean())),
     )
 
 
@@ -120,11 +121,6 @@ def aes(
     saved = (base_tokens - model_tokens) / base_tokens
     gain = (model_accuracy - base_accuracy) / base_accuracy
     return saved + (rise if gain > 0 else fall) * gain
-
-
-def _share(correct_PS: ArrayLike) -> float | None:
-    estimate = accuracy(correct_PS)
-    return None if estimate is None else estimate.value
 
 
 def _resampled(rng: np.random.Generator, values_P: Array) -> Array:
