@@ -41,11 +41,11 @@ def compare(
     ratios = _resampled(rng, model) / _resampled(np.random.default_rng(seed), base)
     low, high = np.percentile(ratios, [2.5, 97.5])
     ratio = Estimate(float(model.mean() / base.mean()), float(low), float(high))
-    accuracies = accuracy(correct0_PS), accuracy(correct_PS)
+    before, after = (a and a.value for a in (accuracy(correct0_PS), accuracy(correct_PS)))
     return Comparison(
         accuracy_diff=accuracy_difference(table(correct0_PS), table(correct_PS), rng),
         tokens_ratio=ratio,
-        aes=aes(*(a and a.value for a in accuracies), float(base.mean()), float(model.mean())),
+        aes=aes(before, after, float(base.mean()), float(model.mean())),
     )
 
 
