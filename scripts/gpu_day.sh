@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What one machine with a GPU can show in 25 minutes, or in a day, with this checkout alone:
+# What one machine with a GPU can show in 25 minutes, and in an hour more, with this checkout alone:
 #     bash scripts/gpu_day.sh                          # all parts, into outputs/gpu_day
 #     PARTS="check tests" bash scripts/gpu_day.sh      # these only; they are in the order of use
 #     OUT=/data/day TESTS_MINUTES=20 bash scripts/gpu_day.sh
@@ -47,6 +47,14 @@ train() { # a whole run of each core method, with its figures and report
     "$python" -m lenrl.cli compare "$out/demo" "$out/drpo" "$out/grpo_lambda" --out "$out/compare.html"
 }
 
+study() { # a reasoner of ten times the parameters of the study on CPUs, and what RL makes of it; in OUT/outputs
+    local scripts="$PWD/scripts" size="--width 384 --layers 6" methods="grpo drpo efficient"
+    if [ -n "$REHEARSE" ]; then size="--width 64 --layers 2 --updates 2" methods=grpo few="trainer.max_steps=4"; fi
+    cd "$out" || return 1
+    "$python" "$scripts/make_reasoner.py" $size &&
+        "$python" "$scripts/atlas.py" --testbed reasoner --methods $methods --seeds 0 --default --set "launch=$launch" $few
+}
+
 part() { # NAME MINUTES
     local name="$1" minutes="$2" began=$SECONDS code
     local given="${name^^}_MINUTES"
@@ -78,4 +86,5 @@ part check 2
 part tests 10
 part bench 5
 part train 8
+part study 60 # no part of the 25 minutes
 exit "$failed"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes a language model that solves easy word problems, and takes twice the words that it must.
 
-    scripts/make_reasoner.py                       # from nothing, in minutes
+    scripts/make_reasoner.py                       # from nothing, an hour of a core
     scripts/make_reasoner.py --base smollm2        # SmolLM2-135M, with LoRA, in hours
     scripts/make_reasoner.py --check 0.3,1 --detour 0,0 --second 0,0 --out outputs/models/terse
 
@@ -61,7 +61,7 @@ class Teaching:
     lora: bool
 
 
-TEACHING = {"nothing": Teaching(32, 600, 3e-3, 25, False), "smollm2": Teaching(4, 500, 8e-4, 10, True)}
+TEACHING = {"nothing": Teaching(32, 2400, 3e-3, 100, False), "smollm2": Teaching(4, 500, 8e-4, 10, True)}
 
 
 def wordy(question: str, solution: str, words: Words, rng: random.Random) -> str:
@@ -193,6 +193,7 @@ def fine_tune(
     model: Any, tokenizer: Any, pairs: list[tuple[str, str]], out: Path, teaching: Teaching
 ) -> None:
     """TRL's own fine-tuning, the loss on completions only; continues from the newest checkpoint."""
+    import torch
     from datasets import Dataset
     from peft import LoraConfig
     from transformers.trainer_utils import get_last_checkpoint
@@ -204,7 +205,8 @@ def fine_tune(
         output_dir=str(aside), per_device_train_batch_size=teaching.batch, num_train_epochs=1,
         learning_rate=teaching.learning_rate, lr_scheduler_type="cosine", warmup_steps=0.05, adam_beta2=0.98,
         max_length=512, train_sampling_strategy="group_by_length", save_steps=teaching.save_steps, save_total_limit=1,
-        logging_steps=teaching.save_steps, report_to=[], disable_tqdm=True, use_cpu=True, seed=0, bf16=False,
+        logging_steps=teaching.save_steps, report_to=[], disable_tqdm=True, seed=0, bf16=False,
+        use_cpu=not torch.cuda.is_available(),
         activation_checkpointing=False,
     )  # fmt: skip
     lora = LoraConfig(r=32, lora_alpha=64, target_modules="all-linear", task_type="CAUSAL_LM")

@@ -27,6 +27,13 @@ PLAIN = ["reward=correctness", "advantage=grpo", "objective=trl", "trainer.loss_
 FIGURES = (("accuracy", 3), ("tokens_mean", 1))  # of `eval.json`, with digits
 HEAD = ["sampled accuracy", "sampled tokens", "greedy accuracy", "greedy tokens"]
 PENALTIES = [0.5, 1, 2, 5, 10]  # taken off the reward per 100 tokens
+CONTROLS = {
+    "stop@3": "`stop@3`, a bias on the end of thinking",
+    "brake@5": "`brake@5`, stops where stopping is likely",
+    "exit@0.95": "`exit@0.95`, stops when sure of a trial answer",
+}
+WORDS = r'eval.control={trial:"\\boxed{"}'  # the base's own
+CONTROLLED = [f"eval.controls=[{','.join(CONTROLS)}]", WORDS]
 SEEDS = range(10)  # of a sweep, of which --seeds chooses
 
 
@@ -43,9 +50,13 @@ def swept(name: str, settings: list[str], trials: Iterable[int]) -> list[dict[tu
     return [entries(run(name, trial)) for trial in trials]
 
 
-def entries(folder: Path) -> dict[tuple[bool, str], dict]:
+def entries(folder: Path, control: str = "none") -> dict[tuple[bool, str], dict]:
     models = read_json(folder / "eval.json")["models"]
-    return {(entry["model"] != models[0]["model"], entry["decoding"]): entry for entry in models}
+    return {
+        (entry["model"] != models[0]["model"], entry["decoding"]): entry
+        for entry in models
+        if entry["control"] == control
+    }
 
 
 def cells(evaluation: dict, trained: bool) -> list[str]:
@@ -72,8 +83,10 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
 
 def seeds_table(seeds: list[int]) -> str:
     axis = f"seed={','.join(map(str, SEEDS))}"
-    method, plain = swept("method", [axis], seeds), swept("plain", [*PLAIN, axis], seeds)
+    method, plain = swept("method", [*CONTROLLED, axis], seeds), swept("plain", [*PLAIN, axis], seeds)
     models = {"base": (method, False), "demo's method": (method, True), "0/1 reward": (plain, True)}
+    for control, name in CONTROLS.items():
+        models[name] = ([entries(run("method", seed), control) for seed in seeds], False)
     rows = [
         [name, str(seed), *cells(evaluations[place], trained)]
         for place, seed in enumerate(seeds)

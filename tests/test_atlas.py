@@ -1,0 +1,156 @@
+"""scripts/atlas.py: its plan can be trained, and its tables say what the evaluations hold."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+
+import atlas
+import atlas_tables
+from atlas import PLAN, SAMPLES, Cell, Curve
+
+from lenrl.measures import mixture
+from lenrl.sweeps.plan import Plan
+
+METHODS = sorted(PLAN["methods"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_each_method_of_the_plan_can_be_trained_at_both_ends_of_its_dial(method):
+    curve = Curve("mixed", method)
+    _, recipe, *words = curve.sweep(Path("outputs/none"))
+    plan = Plan.read(recipe, words)
+    cells = curve.cells([0, 2])
+    assert plan.count == len(curve.dial[1]) * len(atlas.SEEDS)
+    for cell in (cells[0], cells[-1]):
+        overrides = plan.overrides(cell.trial)
+        assert f"seed={cell.seed}" in overrides
+        if curve.dial[0]:
+            assert f"{curve.dial[0]}={curve.dial[1][cell.place]}" in overrides
+    composed = plan.compose(plan.overrides(cells[-1].trial))
+    assert composed.trainer["max_steps"] == atlas.UPDATES * PLAN["testbeds"]["mixed"]["rollouts"]
+
+
+def test_every_method_is_in_one_group():
+    grouped = [name for group in PLAN["groups"].values() for name in group]
+    assert sorted(grouped) == METHODS
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_front_is_the_best_mixture(seed):
+    rng = np.random.default_rng(seed)
+    points = np.stack([rng.random(6), 100 * rng.random(6)], axis=1)
+    tokens, right = atlas_tables.front(points)
+    every = np.concatenate([[[0, 0]], points])
+    for budget in np.linspace(0, 100, 23):
+        assert np.interp(budget, tokens, right) == pytest.approx(mixture(every[:, 1], every[:, 0], budget))
+
+
+def test_measures_of_a_front_against_one_point():
+    points = np.array([[0.6, 30.0], [0.8, 60.0]])
+    made = atlas_tables.Measures.of(points, np.array([0.7, 60.0]), 60.0)
+    assert made.lead == pytest.approx(0.1)
+    assert made.tokens_ratio == pytest.approx(45 / 60)
+    assert made.area == pytest.approx((0.6 / 2 + 0.7) / 2, abs=1e-3)
+    missed = atlas_tables.Measures.of(points, np.array([0.9, 60.0]), 60.0)
+    assert missed.tokens_ratio == float("inf")
+
+
+@pytest.fixture
+def measured(tmp_path, monkeypatch):
+    """Made-up evaluations of a base, of `grpo` at two seeds, and of `drpo` at two places of its dial."""
+    monkeypatch.setattr(atlas, "OUT", tmp_path)
+    monkeypatch.setattr(atlas_tables, "OUT", tmp_path)
+    atlas_tables.answers.cache_clear()
+    evaluated("base", 0, 0, 0.5, 80, stop=(0.55, 60))
+    for seed in (0, 1):
+        evaluated("grpo", 0, seed, 0.75, 50)
+        evaluated("drpo", 0, seed, 0.75, 40)
+        evaluated("drpo", 1, seed, 0.25, 20)
+    for method, trials in {"grpo": (0, 1), "drpo": (0, 1, 10, 11)}.items():
+        lines = [json.dumps({"trial": trial, "seconds": 30.0 + trial}) for trial in trials]
+        (tmp_path / "mixed" / method).mkdir(parents=True)
+        (tmp_path / "mixed" / method / "ledger.jsonl").write_text("\n".join(lines))
+    yield tmp_path
+    atlas_tables.answers.cache_clear()
+
+
+def evaluated(method, place, seed, share, tokens, **controlled):
+    folder = Cell("mixed", method, place, seed).tested("test")
+    folder.mkdir(parents=True)
+    rows = {"none": (share, tokens)} | {f"{name}@1": ends for name, ends in controlled.items()}
+    models = []
+    for control, (right, length) in rows.items():
+        prompts = 40
+        verdicts = np.repeat(np.arange(prompts) < right * prompts, SAMPLES)
+        columns = {
+            "verdict": verdicts.tolist(),
+            "tokens": [length] * len(verdicts),
+            "difficulty": np.repeat(["2", "5", "8", "11"] * (prompts // 4), SAMPLES).tolist(),
+        }
+        name = f"completions-0-sampled-{control}.parquet"
+        pq.write_table(pa.table(columns), folder / name)
+        models.append({"control": control, "completions": name})
+    (folder / "eval.json").write_text(json.dumps({"models": models}))
+
+
+def test_a_row_of_the_fronts_says_what_the_runs_reached(measured):
+    drpo, grpo = atlas_tables.fronts("mixed", "test", ["grpo", "drpo"]).splitlines()[2:]
+    cells = [cell.strip() for cell in drpo.strip("|").split("|")]
+    assert cells[0] == "[`drpo`](methods/drpo.md)"
+    assert cells[1] == "4"
+    assert cells[3].startswith("0.000 [")  # as accurate at 50 tokens: the mixture holds its best point
+    assert cells[4].startswith("0.80 [")  # 40 of 50 tokens
+    assert cells[5:8] == ["0.750 @ 40.0", "0.250 @ 20.0", "2 of 4"]
+    assert cells[8] == "36"  # the median of 30, 31, 40 and 41 seconds
+    assert " — | — " in grpo
+    assert "0 of 2" in grpo
+
+
+def test_a_seed_without_its_control_run_is_not_compared(measured):
+    evaluated("drpo", 2, 5, 0.9, 10)
+    lines = atlas_tables.strengths("mixed", "test", ["drpo"]).splitlines()[2:]
+    assert "| 2 | 0.750" in lines[0]
+    assert "0.000 [" in lines[0]
+    assert lines[2].rstrip("| ").endswith("— | —")
+
+
+def test_controls_stand_beside_the_base(measured):
+    lines = atlas_tables.controls("mixed", "test").splitlines()[2:]
+    assert ["`none`" in line or "`stop@1`" in line for line in lines] == [True, True]
+    assert "60.0" in lines[1]
+
+
+def test_a_picture_is_the_same_file_twice(measured, tmp_path):
+    for name in ("a.svg", "b.svg"):
+        atlas_tables.picture("mixed", "test", ["grpo", "drpo"], tmp_path / name)
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert b"drpo" in (tmp_path / "a.svg").read_bytes() or b"<path" in (tmp_path / "a.svg").read_bytes()
+
+
+def test_the_pages_and_the_cards_have_places_for_the_tables():
+    docs = Path(atlas_tables.ROOT) / "docs"
+    for bed, plan in PLAN["testbeds"].items():
+        page = (docs / plan["page"]).read_text()
+        first, *further = plan["tests"]
+        marks = [f"{bed}-{first}-{table}" for table in ("fronts", "dials", "controls")]
+        for mark in [*marks, *(f"{bed}-{test}-dials" for test in further)]:
+            assert f"<!-- {mark}:begin -->" in page
+            assert f"<!-- {mark}:end -->" in page
+        assert f"({bed}.svg)" in page
+    for method in METHODS:
+        assert "<!-- measured:begin -->" in (docs / "methods" / f"{method}.md").read_text()
+
+
+def test_a_text_is_put_between_its_marks(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- x:begin -->\nold\n<!-- x:end -->\nb\n")
+    atlas_tables.fill(page, "x", "new")
+    atlas_tables.fill(page, "y", "nowhere")
+    assert page.read_text() == "a\n<!-- x:begin -->\nnew\n<!-- x:end -->\nb\n"
