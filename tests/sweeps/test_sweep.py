@@ -103,13 +103,12 @@ def test_jobs_run_side_by_side_and_share_cores_and_gpus(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
     monkeypatch.setattr(run, "cores", lambda: 8)
     of = plan(tmp_path, "seed=0,1,2", "launch=multi_gpu", "launch.num_processes=2")
-    one, _ = sweep(of, {0: "once 1 1"}, jobs=2, on_error="retry")
+    one, _ = sweep(of, {0: "beside trial-001", 1: "beside trial-000"}, jobs=2)
     assert one.run() == 0
     seen = [starts(tmp_path, n)[0][1:] for n in range(3)]
     assert {threads for threads, _ in seen} == {"2"}
     assert seen[0][1] == "0,1" and seen[1][1] == "2,3" and seen[2][1] in ("0,1", "2,3")
-    statuses = events(tmp_path)
-    assert statuses[:2] == ["running", "running"] or statuses.index("crashed") == 1
+    assert events(tmp_path)[:2] == ["running", "running"]
     with pytest.raises(BadInput, match="needs 8 GPUs, here are 4"):
         sweep(of, jobs=4)
     with pytest.raises(BadInput, match="one at a time"):
