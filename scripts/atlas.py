@@ -4,12 +4,12 @@
     scripts/make_testbeds.py --only mixed
     scripts/atlas.py --methods core rivals --jobs 2             # a rerun continues where it was stopped
     scripts/atlas.py --methods newest --seeds 0 --default       # one run each, at its recipe's strength
-    scripts/atlas.py --again drpo 5                             # trains a cell anew: are its weights the same?
+    scripts/atlas.py --again efficient 10                       # trains a cell anew: are its weights the same?
     scripts/atlas.py --write                                    # tables and pictures of what is finished, into docs/
 
 atlas.yaml holds methods, dials and testbeds. outputs/atlas/TESTBED/ gets a `lenrl sweep` of each method over its dial
-and the seeds, a `lenrl eval` of its models on the testbed's tests (tests/METHOD), one of the base under training-free
-controls (tests/base), and the page of `lenrl compare`. atlas_tables.py makes the tables.
+and the seeds, a `lenrl eval` of each model on the testbed's tests (tests/TEST/METHOD-TRIAL), and of the base under
+training-free controls (tests/TEST/base-SEED). `lenrl compare` takes any of these; atlas_tables.py makes the tables.
 """
 
 from __future__ import annotations

@@ -19,7 +19,9 @@ import pyarrow.parquet as pq
 from atlas import OUT, PLAN, SAMPLES, SEEDS, Cell, Curve
 
 from lenrl.measures import Estimate, accuracy, compare, mean_tokens
+from lenrl.measures.arrays import resample_weights
 from lenrl.measures.format import with_interval
+from lenrl.sweeps import ledger
 
 ROOT = Path(__file__).resolve().parent.parent
 RESAMPLES = 2000
@@ -135,10 +137,9 @@ def measured(found: Sequence[Point], other: Point) -> dict[str, Estimate]:
     means_PK2 = np.stack([one.means_P2 for one in (*found, other)], axis=1)
     area_to = float(means_PK2[:, -1, 1].mean())
     P = len(means_PK2)
-    share_BP = np.random.default_rng(0).multinomial(P, np.full(P, 1 / P), RESAMPLES) / P
-    drawn_BK2 = np.einsum("bp,pkc->bkc", share_BP, means_PK2)
-    value = Measures.of(means_PK2.mean(axis=0)[:-1], means_PK2.mean(axis=0)[-1], area_to)
-    each = [Measures.of(drawn[:-1], drawn[-1], area_to) for drawn in drawn_BK2]
+    share_RP = resample_weights(P, np.random.default_rng(0), RESAMPLES) / P
+    drawn_RK2 = np.einsum("rp,pkc->rkc", share_RP, means_PK2)
+    value, *each = (Measures.of(drawn[:-1], drawn[-1], area_to) for drawn in drawn_RK2)
     made = {}
     for name in ("area", "lead", "tokens_ratio"):
         low, high = np.percentile([getattr(one, name) for one in each], [2.5, 97.5], method="nearest")
@@ -153,8 +154,8 @@ def ranged(estimate: Estimate | None, digits: int) -> str:
     return text.replace("inf", "∞")
 
 
-def titled(bed: str, method: str) -> str:
-    return method if method == "base" else f"[`{method}`](methods/{method}.md)"
+def titled(method: str) -> str:
+    return f"[`{method}`](methods/{method}.md)"
 
 
 def fronts(bed: str, test: str, methods: Sequence[str]) -> str:
@@ -174,7 +175,7 @@ def fronts(bed: str, test: str, methods: Sequence[str]) -> str:
         best = max(found.values(), key=lambda one: one.correct_PS.mean())
         shortest = min(found.values(), key=lambda one: one.tokens_PS.mean())
         rows.append((made["area"].value, [
-            titled(bed, method), str(len(runs)), f"{ranged(made['area'], 3)}{_seeds_area(found, plain)}",
+            titled(method), str(len(runs)), f"{ranged(made['area'], 3)}{_seeds_area(found, plain)}",
             *(["—", "—"] if method == PLAIN else [ranged(made["lead"], 3), ranged(made["tokens_ratio"], 2)]),
             _at(best), _at(shortest), f"{collapsed} of {len(runs)}", f"{_seconds(bed, method, runs):.0f}",
         ]))  # fmt: skip
@@ -207,11 +208,8 @@ def _at(one: Point) -> str:
 
 def _seconds(bed: str, method: str, runs: Sequence[tuple[int, int]]) -> float:
     """Median of the runs' seconds, from the sweep's ledger."""
-    seconds: dict[int, float] = {}
-    for line in (OUT / bed / method / "ledger.jsonl").read_text().splitlines():
-        event = json.loads(line)
-        seconds[event["trial"]] = seconds.get(event["trial"], 0.0) + (event["seconds"] or 0.0)
-    return statistics.median(seconds[Cell(bed, method, *run).trial] for run in runs)
+    trials = ledger.read(OUT / bed / method)
+    return statistics.median(trials[Cell(bed, method, *run).trial].seconds for run in runs)
 
 
 def strengths(bed: str, test: str, methods: Sequence[str]) -> str:
@@ -223,7 +221,7 @@ def strengths(bed: str, test: str, methods: Sequence[str]) -> str:
         key, values = Curve(bed, method).dial
         for place, one in points(bed, method, test).items():
             label = f"`{key}={values[place]}`" if key else "—"
-            rows.append([titled(bed, method), label, *cells(one, kinds), *against(one, plain, method)])
+            rows.append([titled(method), label, *cells(one, kinds), *against(one, plain, method)])
     return markdown(_head(kinds, "dial"), rows)
 
 
@@ -288,7 +286,7 @@ def words(bed: str, test: str) -> str:
                 assert asked is not None
                 pair = compare(one.correct_PS, one.tokens_PS, asked.correct_PS, asked.tokens_PS)
                 paired = [ranged(pair.accuracy_diff, 3), ranged(pair.tokens_ratio, 2)]
-                label = titled(bed, method) + (f" `{key}={values[place]}`" if key else "")
+                label = titled(method) + (f" `{key}={values[place]}`" if key else "")
                 rows.append([label, f"`{way}`", str(len(one.seeds)), _at(one), _at(asked), *paired])
     differences = ["accuracy, with − without", "tokens, with / without"]
     return markdown(["method", "asked as", "seeds", "without words", "with words", *differences], rows)

@@ -52,7 +52,7 @@ study() { # a reasoner of ten times the parameters of the study on CPUs, and wha
     if [ -n "$REHEARSE" ]; then size="--width 64 --layers 2 --updates 2" methods=grpo few="trainer.max_steps=4"; fi
     cd "$out" || return 1
     "$python" "$scripts/make_reasoner.py" $size &&
-        "$python" "$scripts/atlas.py" --testbed reasoner --methods $methods --seeds 0 --default --set "launch=$launch" $few
+        "$python" "$scripts/atlas.py" --testbed reasoner --methods $methods --seeds 0 --set "launch=$launch" $few
 }
 
 part() { # NAME MINUTES

@@ -16,6 +16,7 @@ import atlas_tables
 from atlas import PLAN, SAMPLES, Cell, Curve
 
 from lenrl.measures import mixture
+from lenrl.sweeps import ledger
 from lenrl.sweeps.plan import Plan
 
 METHODS = sorted(PLAN["methods"])
@@ -74,9 +75,10 @@ def measured(tmp_path, monkeypatch):
         evaluated("drpo", 0, seed, 0.75, 40)
         evaluated("drpo", 1, seed, 0.25, 20)
     for method, trials in {"grpo": (0, 1), "drpo": (0, 1, 10, 11)}.items():
-        lines = [json.dumps({"trial": trial, "seconds": 30.0 + trial}) for trial in trials]
-        (tmp_path / "mixed" / method).mkdir(parents=True)
-        (tmp_path / "mixed" / method / "ledger.jsonl").write_text("\n".join(lines))
+        sweep = tmp_path / "mixed" / method
+        sweep.mkdir(parents=True)
+        for trial in trials:
+            ledger.append(sweep, trial, ledger.FINISHED, [], seconds=30.0 + trial)
     yield tmp_path
     atlas_tables.answers.cache_clear()
 
