@@ -69,9 +69,8 @@ class Batches:
     # Takes completions by row as they end, where the engine knows; `keep` gets them too.
     ended: Callable[[Mapping[int, Completion]], object] = lambda completions: None
     logps: bool = False  # completions come with log-probs at temperature 1, before any control
-    control: Callable[[], LogitsProcessor] | None = (
-        None  # changes a batch's logits, of engines that shape them
-    )
+    # Changes a batch's logits, of engines that shape them
+    control: Callable[[], LogitsProcessor] | None = None
 
 
 class SamplingOptions(BaseModel):
