@@ -26,12 +26,13 @@ class AlgorithmsTask(Task, frozen=True):
     VERIFIER: ClassVar[str | None] = "exact"
 
     name: Literal["algorithms"] = "algorithms"
-    algorithm: Literal["copy", "parity", "count", "mode", "addition", "robber", "sort"] = "parity"
+    algorithm: Literal["copy", "parity", "count", "mode", "addition", "robber", "sort", "search"] = "parity"
     train_max: int = Field(default=8, ge=SHORTEST, le=LONGEST)  # elements
     lengths: tuple[Annotated[int, Field(ge=SHORTEST, le=LONGEST)], ...] = Field(
         default=(4, 6, 8, 9, 10, 12, 16, 20, 24), min_length=1, max_length=20
     )  # elements, of test problems
-    hints: bool = True  # an index token before each element, consecutive from a random one; not with sort
+    # An index token before each element, consecutive from a random one; not with sort and search.
+    hints: bool = True
     answers_unasked: bool = True  # as a model does that was made for it
     train: int = Field(default=4000, ge=0, le=MOST)  # problems
     dev: int = Field(default=200, ge=0, le=MOST)  # problems

@@ -21,6 +21,7 @@ from lenrl.verify.several import verifier_of
 BITS = Instance(("0", "1", "1"), first=5)
 ADDED = Instance(("78", "54"), first=3)  # 57 + 48 = 105, the last digits first
 TOKENS = Instance(("<12>", "<3>", "<40>"))
+ASCENDING = ("<2>", "<5>", "<9>", "<11>")
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,8 @@ TOKENS = Instance(("<12>", "<3>", "<40>"))
         ("mode", Instance(("c", "c")), "cc?", "c", "ca0b0c0=a0b0c1;ca0b0c1=a0b0c2;"),
         ("sort", TOKENS, "<12><3><40>?", "<3><12><40>", "><3>;<3>><12>;<12>><40>;"),
         ("robber", Instance(("3", "2", "3", "1")), "3231?", "6", "3t0s0=t3s0;2t3s0=t2s3;3t2s3=t6s3;1t6s3=t4s6;"),
+        ("search", Instance(ASCENDING, "<9>"), "<9>:<2><5><9><11>?", "2", "0,3,1:<5><2,3;2,3,2:<9>=2;"),
+        ("search", Instance(ASCENDING, "<1>"), "<1>:<2><5><9><11>?", "none", "0,3,1:<5>>0,0;0,0,0:<2>>none;"),
     ],
 )  # fmt: skip
 def test_worked_examples(name, one, prompt, answer, tail):
@@ -53,6 +56,19 @@ def test_the_auxiliary_problem_is_one_fetch_or_one_successor():
     assert asked == {(f"<5>0<6>1<7>1?<{5 + place}>", bit) for place, bit in enumerate("011")}
     asked = {ALGORITHMS["sort"].auxiliary(TOKENS, random.Random(seed)) for seed in range(20)}
     assert asked == {("<12><3><40>?<3>", "<12>"), ("<12><3><40>?<12>", "<40>")}
+    one = Instance(ASCENDING, "<1>")
+    asked = {ALGORITHMS["search"].auxiliary(one, random.Random(seed)) for seed in range(30)}
+    assert asked == {(f"<1>:<2><5><9><11>?{place}", item) for place, item in enumerate(ASCENDING)}
+
+
+def test_a_search_takes_as_many_steps_as_its_elements_can_be_halved():
+    task, algorithm = AlgorithmsTask(algorithm="search", lengths=(4, 8, 32)), ALGORITHMS["search"]
+    most = dict.fromkeys(task.lengths, 0)
+    for one in task.instances("test", 300):
+        most[len(one.items)] = max(most[len(one.items)], len(algorithm.steps(one)))
+    assert most == {4: 3, 8: 4, 32: 6}
+    answers = [problem.answer for problem in task.problems("test", 300)]
+    assert 50 < answers.count("none") < 100
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
@@ -62,10 +78,12 @@ def test_attempts_in_every_form_are_read(name, hints):
     for one, problem in zip(task.instances("test", 20), task.problems("test", 20), strict=True):
         passes = [algorithm.trace(one, form) for form in ("plain", "hint", "tail")]
         read = task.attempts(problem, "\nWait\n".join(passes), problem.answer)
-        assert [(len(steps), failed) for steps, failed in read] == [(len(one.items), False)] * 3
+        count = len(algorithm.steps(one))
+        assert [(len(steps), failed) for steps, failed in read] == [(count, False)] * 3
         assert [failed for _, failed in task.attempts(problem, passes[0], None)] == [True], "no answer"
-        cut = task.attempts(problem, passes[2][: passes[2].index(";") + 1], problem.answer)
-        assert [(len(steps), failed) for steps, failed in cut] == [(1, True)]
+        if count > 1:
+            cut = task.attempts(problem, passes[2][: passes[2].index(";") + 1], problem.answer)
+            assert [(len(steps), failed) for steps, failed in cut] == [(1, True)]
 
 
 @pytest.mark.parametrize(
@@ -86,6 +104,24 @@ def test_attempts_in_every_form_are_read(name, hints):
 def test_an_attempt_fails_where_it_breaks_or_ends_in_another_answer(thinking, answer, steps, failed):
     problem = Problem("q", ALGORITHMS["parity"].prompt(BITS), "0")
     [(found, lost)] = AlgorithmsTask().attempts(problem, thinking, answer)
+    assert (len(found), lost) == (steps, failed)
+
+
+@pytest.mark.parametrize(
+    ("thinking", "answer", "steps", "failed"),
+    [
+        ("<2,3=2", "2", 2, False),  # without what a step reads
+        ("0,3,1:<5>>0,0;0,0,0:<2><none;", "none", 2, False),  # a slip, and the answer that follows
+        ("0,3,1:<5><2,3;2,3,3:<11>>2,2;2,2,2:<9>=2;", "2", 3, True),  # not the middle
+        ("0,3,1:<5><2,3;", "2", 1, True),
+        ("0,3,1:<5><40,50;40,50,45:<9>=45;", "45", 2, True),  # there are not so many
+        ("<2,3" * 3 + "=2", "2", 4, False),
+    ],
+)
+def test_an_attempt_at_a_search(thinking, answer, steps, failed):
+    task = AlgorithmsTask(algorithm="search")
+    problem = Problem("q", ALGORITHMS["search"].prompt(Instance(ASCENDING, "<9>")), "2")
+    [(found, lost)] = task.attempts(problem, thinking, answer)
     assert (len(found), lost) == (steps, failed)
 
 
@@ -111,6 +147,10 @@ def _robbed(prompt):
     return max(sum(int(prompt[place]) for place in one) for one in apart)
 
 
+def _found(wanted, listed):
+    return listed[: listed.index(wanted)].count("<") if wanted in listed else "none"
+
+
 def _sum(prompt):
     left, right = (int(row[::-1]) for row in prompt.rstrip("?").split("+"))
     return str(left + right).zfill(len(prompt) // 2)[::-1]
@@ -123,6 +163,7 @@ AGAIN = {
     "mode": lambda prompt: max("abc", key=_counts(prompt, "abc").get),
     "addition": _sum,
     "robber": _robbed,
+    "search": lambda prompt: _found(*prompt.rstrip("?").split(":")),
     "sort": lambda prompt: "".join(f"<{x}>" for x in sorted(map(int, prompt[1:-2].split("><")))),
 }
 
