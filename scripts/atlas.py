@@ -4,6 +4,7 @@
     scripts/make_testbeds.py --only mixed
     scripts/atlas.py --methods core rivals --jobs 2             # a rerun continues where it was stopped
     scripts/atlas.py --methods newest --seeds 0 --default       # one run each, at its recipe's strength
+    scripts/atlas.py --methods grpo --seeds 3 4 5 6 7 8 9       # grpo against itself: what chance alone looks like
     scripts/atlas.py --again efficient 10                       # trains a cell anew: are its weights the same?
     scripts/atlas.py --write                                    # tables and pictures of what is finished, into docs/
 
@@ -30,6 +31,7 @@ import yaml
 PLAN = yaml.safe_load((Path(__file__).parent / "atlas.yaml").read_text())
 OUT = Path("outputs/atlas")
 SEEDS = range(10)  # of a sweep, of which --seeds chooses
+COMPARED = SEEDS[:3]  # of every method; further ones of grpo say how far chance alone leads
 UPDATES = 4  # of a rollout: DOT's objective idles at one
 COMPLETIONS = 64  # a rollout
 SAMPLES = 2  # completions a test problem
@@ -71,8 +73,8 @@ class Curve:
     def dial(self) -> tuple[str | None, list[Any]]:
         """The option that is turned, and its values from mild to strong; without one, one place."""
         key, values = next(iter(self.plan.get("dial", {}).items()), (None, [None]))
-        own = min(self.plan.get("own", 1), len(values) - 1)
-        return (key, [values[own]]) if PLAN["testbeds"][self.bed].get("one_place") else (key, values)
+        one = PLAN["testbeds"][self.bed].get("one_place")
+        return (key, [values[self._own(len(values))]]) if one else (key, values)
 
     def cells(self, seeds: Sequence[int], places: Sequence[int] | None = None) -> list[Cell]:
         every = range(len(self.dial[1])) if places is None else places
@@ -81,7 +83,10 @@ class Curve:
     @property
     def own(self) -> int:
         """The place of the recipe's own value, or of what stands for it."""
-        return min(self.plan.get("own", 1), len(self.dial[1]) - 1)
+        return self._own(len(self.dial[1]))
+
+    def _own(self, places: int) -> int:
+        return min(self.plan.get("own", 1), places - 1)
 
     def sweep(self, folder: Path) -> list[str]:
         """Words of the command line."""
@@ -165,7 +170,7 @@ def main() -> int:
     parser.add_argument(
         "--methods", nargs="+", default=["core", "rivals"], help="names, or groups of atlas.yaml"
     )
-    parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=[0, 1, 2], metavar="SEED")
+    parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=COMPARED, metavar="SEED")
     parser.add_argument("--default", action="store_true", help="one place of each dial, the recipe's own")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once, each with its share of the cores")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="in all runs")

@@ -1,7 +1,6 @@
-"""Tables and pictures of scripts/atlas.py: fronts of accuracy and tokens with intervals, against plain 0/1 reward.
+"""Tables of scripts/atlas.py, on their pages and the methods' cards: fronts and points against plain 0/1 reward.
 
-A method's front is the most that mixtures of its points reach, one of which is not to answer at all: 0 tokens, never
-right. Seeds of a point are taken together; problems are resampled, with all points of a method and those of `grpo`.
+Seeds of a point are taken together; problems are resampled, with all points of a method and those of `grpo`.
 """
 
 from __future__ import annotations
@@ -9,142 +8,19 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
-from atlas import OUT, PLAN, SAMPLES, SEEDS, Cell, Curve
+from atlas import COMPARED, OUT, PLAN, SEEDS, Cell, Curve
+from atlas_fronts import Measures, by_chance, measured
+from atlas_picture import picture
+from atlas_points import PLAIN, Point, base_point, point, points
 
-from lenrl.measures import Estimate, accuracy, compare, mean_tokens
-from lenrl.measures.arrays import resample_weights
+from lenrl.measures import Estimate, accuracy, compare, mean_tokens, reach_lost
 from lenrl.measures.format import with_interval
 from lenrl.sweeps import ledger
 
 ROOT = Path(__file__).resolve().parent.parent
-RESAMPLES = 2000
-PLAIN = "grpo"
-
-Array = np.ndarray
-
-
-@dataclass(frozen=True)
-class Point:
-    """Verdicts and tokens, (P, S x seeds), of a method at one place of its dial, and the problems' difficulties."""
-
-    seeds: tuple[int, ...]
-    correct_PS: Array
-    tokens_PS: Array
-    difficulty_P: Array
-
-    @cached_property
-    def means_P2(self) -> Array:
-        return np.stack([self.correct_PS.mean(axis=1), self.tokens_PS.mean(axis=1)], axis=1)
-
-    def of_seed(self, seed: int) -> Point:
-        at = self.seeds.index(seed) * SAMPLES
-        part = slice(at, at + SAMPLES)
-        return Point((seed,), self.correct_PS[:, part], self.tokens_PS[:, part], self.difficulty_P)
-
-    @property
-    def accuracy_of_seeds(self) -> list[float]:
-        return [float(self.of_seed(seed).correct_PS.mean()) for seed in self.seeds]
-
-
-@cache
-def answers(folder: Path, control: str = "none") -> tuple[Array, Array, Array] | None:
-    """Verdicts, tokens and difficulties of an evaluation of one model under one control; unknown counts as wrong."""
-    if not (folder / "eval.json").exists():
-        return None
-    models = json.loads((folder / "eval.json").read_text())["models"]
-    entry = next((entry for entry in models if entry["control"] == control), None)
-    if entry is None:
-        return None
-    columns = pq.read_table(
-        folder / entry["completions"], columns=["verdict", "tokens", "difficulty"]
-    ).to_pydict()
-    verdicts, tokens = (
-        np.array(columns[name], dtype=float).reshape(-1, SAMPLES) for name in ("verdict", "tokens")
-    )
-    return np.nan_to_num(verdicts), tokens, np.array(columns["difficulty"])[::SAMPLES]
-
-
-def point(cells: Sequence[Cell], test: str, control: str = "none") -> Point | None:
-    """Cells that differ in their seeds, taken together; None: none of them is measured."""
-    found = [(cell.seed, read) for cell in cells if (read := answers(cell.tested(test), control))]
-    if not found:
-        return None
-    correct, tokens, difficulty = zip(*(read for _, read in found), strict=True)
-    return Point(tuple(seed for seed, _ in found), np.hstack(correct), np.hstack(tokens), difficulty[0])
-
-
-def points(bed: str, method: str, test: str) -> dict[int, Point]:
-    """Of each place of the dial that is measured."""
-    curve = Curve(bed, method)
-    found = {place: point(curve.cells(SEEDS, [place]), test) for place in range(len(curve.dial[1]))}
-    return {place: one for place, one in found.items() if one}
-
-
-def base_point(bed: str, test: str, control: str = "none") -> Point | None:
-    return point([Cell(bed, "base", 0, seed) for seed in SEEDS], test, control)
-
-
-def front(points_K2: Array) -> tuple[Array, Array]:
-    """Tokens and accuracies of the corners of the front, from (0, 0) to the most accurate point.
-
-    >>> front(np.array([[0.6, 30], [0.5, 40], [0.7, 90], [0.1, 20]]))
-    (array([ 0., 30., 90.]), array([0. , 0.6, 0.7]))
-    """
-    corners: list[tuple[float, float]] = [(0.0, 0.0)]
-    for right, tokens in sorted(points_K2.tolist(), key=lambda pair: (pair[1], -pair[0])):
-        if right <= corners[-1][1]:
-            continue
-        while len(corners) > 1 and _above(corners[-2], (tokens, right), corners[-1]):
-            corners.pop()
-        corners.append((tokens, right))
-    return np.array([t for t, _ in corners]), np.array([a for _, a in corners])
-
-
-def _above(left: tuple[float, float], right: tuple[float, float], middle: tuple[float, float]) -> bool:
-    """Whether the chord from left to right passes above the middle, or through it."""
-    return (right[1] - left[1]) * (middle[0] - left[0]) >= (middle[1] - left[1]) * (right[0] - left[0])
-
-
-@dataclass(frozen=True)
-class Measures:
-    """Of a front, against one point: its mean height, and its lead at equal tokens and at equal accuracy."""
-
-    area: float  # mean accuracy within budgets from 0 to the other one's tokens
-    lead: float  # accuracy at the other one's tokens, minus its accuracy
-    tokens_ratio: float  # tokens at the other one's accuracy, over its tokens; infinite: not reached
-
-    @classmethod
-    def of(cls, points_K2: Array, other_2: Array, area_to: float) -> Measures:
-        tokens, right = front(points_K2)
-        grid = np.linspace(0, area_to, 201)
-        reached = float(np.interp(other_2[0], right, tokens)) if right[-1] >= other_2[0] else float("inf")
-        return cls(
-            float(np.trapezoid(np.interp(grid, tokens, right), grid) / area_to),
-            float(np.interp(other_2[1], tokens, right) - other_2[0]),
-            reached / float(other_2[1]),
-        )
-
-
-def measured(found: Sequence[Point], other: Point) -> dict[str, Estimate]:
-    """`Measures` with intervals: problems are resampled."""
-    means_PK2 = np.stack([one.means_P2 for one in (*found, other)], axis=1)
-    area_to = float(means_PK2[:, -1, 1].mean())
-    P = len(means_PK2)
-    share_RP = resample_weights(P, np.random.default_rng(0), RESAMPLES) / P
-    drawn_RK2 = np.einsum("rp,pkc->rkc", share_RP, means_PK2)
-    value, *each = (Measures.of(drawn[:-1], drawn[-1], area_to) for drawn in drawn_RK2)
-    made = {}
-    for name in ("area", "lead", "tokens_ratio"):
-        low, high = np.percentile([getattr(one, name) for one in each], [2.5, 97.5], method="nearest")
-        made[name] = Estimate(getattr(value, name), float(low), float(high))
-    return made
 
 
 def ranged(estimate: Estimate | None, digits: int) -> str:
@@ -176,14 +52,28 @@ def fronts(bed: str, test: str, methods: Sequence[str]) -> str:
         shortest = min(found.values(), key=lambda one: one.tokens_PS.mean())
         rows.append((made["area"].value, [
             titled(method), str(len(runs)), f"{ranged(made['area'], 3)}{_seeds_area(found, plain)}",
-            *(["—", "—"] if method == PLAIN else [ranged(made["lead"], 3), ranged(made["tokens_ratio"], 2)]),
+            *(["—", "—"] if method == PLAIN else _led(made)),
             _at(best), _at(shortest), f"{collapsed} of {len(runs)}", f"{_seconds(bed, method, runs):.0f}",
         ]))  # fmt: skip
+    if len(spare := spare_runs(bed, test)) > len(COMPARED):
+        made = by_chance(spare, plain, max(len(Curve(bed, method).dial[1]) for method in methods))
+        told = [f"{PLAIN} against itself", str(len(spare)), ranged(made["area"], 3), *_led(made)]
+        rows.append((made["area"].value, [*told, *["—"] * 4]))
     head = [
         "method", "runs", "area (seeds' range)", f"accuracy at {PLAIN}'s tokens − its",
         f"tokens at {PLAIN}'s accuracy / its", "most accurate", "shortest", "below the base", "s a run",
     ]  # fmt: skip
     return markdown(head, [row for _, row in sorted(rows, key=lambda pair: -pair[0])])
+
+
+def spare_runs(bed: str, test: str) -> list[Point]:
+    """Runs of 0/1 reward at seeds that no other method has."""
+    runs = [point([Cell(bed, PLAIN, 0, seed)], test) for seed in SEEDS if seed not in COMPARED]
+    return [run for run in runs if run]
+
+
+def _led(made: dict[str, Estimate]) -> list[str]:
+    return [ranged(made["lead"], 3), ranged(made["tokens_ratio"], 2)]
 
 
 def _seeds_area(found: dict[int, Point], plain: Point) -> str:
@@ -273,6 +163,30 @@ def against(one: Point, plain: Point, method: str = "") -> list[str]:
     return [ranged(pair.accuracy_diff, 3), ranged(pair.tokens_ratio, 2)]
 
 
+def beyond(bed: str, test: str, methods: Sequence[str]) -> str:
+    """Accuracy and tokens up to the trained lengths and beyond, and how much more was lost beyond."""
+    plan, base, plain = PLAN["testbeds"][bed], base_point(bed, test), points(bed, PLAIN, test)[0]
+    assert base is not None
+    trained = plan["train_max"]
+    of = {f"base, `{name}`": base_point(bed, test, name) for name in plan["controls"]}
+    of = {"base": base, **of, **{titled(method): points(bed, method, test)[0] for method in methods}}
+    rows = []
+    for name, one in of.items():
+        if one is None:
+            continue
+        length_P = one.difficulty_P.astype(int)
+        row = [name, str(len(one.seeds))]
+        for part in (length_P <= trained, length_P > trained):
+            row.append(f"{ranged(accuracy(one.correct_PS[part]), 3)} @ {one.tokens_PS[part].mean():.1f}")
+        for own, other in {"base": base, titled(PLAIN): plain}.items():
+            lost = reach_lost(other.answers, one.answers, length_P, trained)
+            extra = with_interval(lost["extra_cost"], lost["extra_cost_ci95"], "{:.3f}".format)
+            row.append("—" if name == own else extra)
+        rows.append(row)
+    parts = [f"up to {trained}", f"beyond {trained}"]
+    return markdown(["method", "seeds", *parts, "extra cost, to the base", f"to {PLAIN}"], rows)
+
+
 def words(bed: str, test: str) -> str:
     """Models whose budget speaks in the prompt, without its words and with them."""
     rows = []
@@ -304,55 +218,6 @@ def hint_controls(made: Sequence[Cell], test: str) -> Iterator[str]:
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
-
-
-def picture(bed: str, test: str, methods: Sequence[str], path: Path) -> None:
-    """Accuracy over tokens, a line a method through its dial, and again what lies near 0/1 reward."""
-    import matplotlib
-
-    matplotlib.use("svg")
-    import matplotlib.pyplot as plt
-
-    matplotlib.rcParams["svg.hashsalt"] = "lenrl"
-    figure, (whole, near) = plt.subplots(1, 2, figsize=(11.5, 4.6))
-    free = [base_point(bed, test, control) for control in ("none", *PLAN["testbeds"][bed]["controls"])]
-    free_K2 = np.array([one.means_P2.mean(axis=0) for one in free if one])
-    places = {
-        method: np.array([one.means_P2.mean(axis=0) for one in found.values()])
-        for method in methods
-        if (found := points(bed, method, test))
-    }
-    for axes in (whole, near):
-        _draw(axes, free_K2, places)
-        axes.grid(alpha=0.3)
-        axes.set(xlabel="tokens a completion")
-    (right, tokens) = places[PLAIN][0]
-    near.set(xlim=(0.72 * tokens, 1.08 * tokens), ylim=(right - 0.08, right + 0.04), title=f"near {PLAIN}")
-    whole.set(ylabel="accuracy", title="all")
-    figure.legend(*whole.get_legend_handles_labels(), loc="outside right center", frameon=False, fontsize=8)
-    figure.tight_layout(rect=(0, 0, 0.82, 1))
-    figure.savefig(path, metadata={"Date": None})
-    plt.close(figure)
-
-
-def _draw(axes: Any, free_K2: Array, places: dict[str, Array]) -> None:
-    """The base and what its controls reach, in grey, and the methods."""
-    from matplotlib import color_sequences
-
-    colours = [*color_sequences["tab10"], *color_sequences["Dark2"]]
-    tokens, right = front(free_K2)
-    grey = {"color": "#888888", "zorder": 1}
-    reached = [*right[1:], right[-1]]
-    axes.plot([*tokens[1:], max(free_K2[:, 1].max(), tokens[-1])], reached, lw=5, alpha=0.35, **grey)
-    axes.scatter(free_K2[1:, 1], free_K2[1:, 0], s=14, label="base under controls,\nwithout training", **grey)
-    axes.scatter(free_K2[0, 1], free_K2[0, 0], s=60, marker="s", color="black", label="base")
-    for number, (method, place_K2) in enumerate(places.items()):
-        if method == PLAIN:
-            star = {"s": 150, "marker": "*", "color": "black", "zorder": 4}
-            axes.scatter(place_K2[:, 1], place_K2[:, 0], label=f"{PLAIN}: 0/1 reward", **star)
-            continue
-        style = {"color": colours[number % len(colours)], "marker": "ovDs^P"[number % 6], "ms": 5, "lw": 1.3}
-        axes.plot(place_K2[:, 1], place_K2[:, 0], label=method, **style)
 
 
 def drawn(bed: str) -> list[str]:
@@ -388,6 +253,8 @@ def write() -> None:
 def write_test(bed: str, test: str, page: Path) -> None:
     """The tables of one test, on its page, and the picture of a testbed's first test."""
     curves = drawn(bed)
+    if "train_max" in PLAN["testbeds"][bed]:
+        return fill(page, f"{bed}-{test}-beyond", beyond(bed, test, curves))
     others = [method for method in PLAN["methods"] if method not in curves and points(bed, method, test)]
     fill(page, f"{bed}-{test}-fronts", fronts(bed, test, curves))
     fill(page, f"{bed}-{test}-dials", strengths(bed, test, curves))

@@ -12,6 +12,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 import atlas
+import atlas_fronts
+import atlas_picture
+import atlas_points
 import atlas_tables
 from atlas import PLAN, SAMPLES, Cell, Curve
 
@@ -47,7 +50,7 @@ def test_every_method_is_in_one_group():
 def test_the_front_is_the_best_mixture(seed):
     rng = np.random.default_rng(seed)
     points = np.stack([rng.random(6), 100 * rng.random(6)], axis=1)
-    tokens, right = atlas_tables.front(points)
+    tokens, right = atlas_fronts.front(points)
     every = np.concatenate([[[0, 0]], points])
     for budget in np.linspace(0, 100, 23):
         assert np.interp(budget, tokens, right) == pytest.approx(mixture(every[:, 1], every[:, 0], budget))
@@ -55,11 +58,11 @@ def test_the_front_is_the_best_mixture(seed):
 
 def test_measures_of_a_front_against_one_point():
     points = np.array([[0.6, 30.0], [0.8, 60.0]])
-    made = atlas_tables.Measures.of(points, np.array([0.7, 60.0]), 60.0)
+    made = atlas_fronts.Measures.of(points, np.array([0.7, 60.0]), 60.0)
     assert made.lead == pytest.approx(0.1)
     assert made.tokens_ratio == pytest.approx(45 / 60)
     assert made.area == pytest.approx((0.6 / 2 + 0.7) / 2, abs=1e-3)
-    missed = atlas_tables.Measures.of(points, np.array([0.9, 60.0]), 60.0)
+    missed = atlas_fronts.Measures.of(points, np.array([0.9, 60.0]), 60.0)
     assert missed.tokens_ratio == float("inf")
 
 
@@ -68,7 +71,7 @@ def measured(tmp_path, monkeypatch):
     """Made-up evaluations of a base, of `grpo` at two seeds, and of `drpo` at two places of its dial."""
     monkeypatch.setattr(atlas, "OUT", tmp_path)
     monkeypatch.setattr(atlas_tables, "OUT", tmp_path)
-    atlas_tables.answers.cache_clear()
+    atlas_points.answers.cache_clear()
     evaluated("base", 0, 0, 0.5, 80, stop=(0.55, 60))
     for seed in (0, 1):
         evaluated("grpo", 0, seed, 0.75, 50)
@@ -80,11 +83,13 @@ def measured(tmp_path, monkeypatch):
         for trial in trials:
             ledger.append(sweep, trial, ledger.FINISHED, [], seconds=30.0 + trial)
     yield tmp_path
-    atlas_tables.answers.cache_clear()
+    atlas_points.answers.cache_clear()
 
 
-def evaluated(method, place, seed, share, tokens, **controlled):
-    folder = Cell("mixed", method, place, seed).tested("test")
+def evaluated(
+    method, place, seed, share, tokens, bed="mixed", difficulties=("2", "5", "8", "11"), **controlled
+):
+    folder = Cell(bed, method, place, seed).tested("test")
     folder.mkdir(parents=True)
     rows = {"none": (share, tokens)} | {f"{name}@1": ends for name, ends in controlled.items()}
     models = []
@@ -94,7 +99,7 @@ def evaluated(method, place, seed, share, tokens, **controlled):
         columns = {
             "verdict": verdicts.tolist(),
             "tokens": [length] * len(verdicts),
-            "difficulty": np.repeat(["2", "5", "8", "11"] * (prompts // 4), SAMPLES).tolist(),
+            "difficulty": np.repeat(difficulties * (prompts // len(difficulties)), SAMPLES).tolist(),
         }
         name = f"completions-0-sampled-{control}.parquet"
         pq.write_table(pa.table(columns), folder / name)
@@ -116,11 +121,45 @@ def test_a_row_of_the_fronts_says_what_the_runs_reached(measured):
 
 
 def test_a_seed_without_its_control_run_is_not_compared(measured):
-    evaluated("drpo", 2, 5, 0.9, 10)
+    evaluated("drpo", 2, 2, 0.9, 10)
     lines = atlas_tables.strengths("mixed", "test", ["drpo"]).splitlines()[2:]
     assert "| 2 | 0.750" in lines[0]
     assert "0.000 [" in lines[0]
     assert lines[2].rstrip("| ").endswith("— | —")
+
+
+def test_what_chance_alone_leads_by(measured):
+    assert "against itself" not in atlas_tables.fronts("mixed", "test", ["grpo", "drpo"])
+    for seed in (3, 4, 5, 6):
+        evaluated("grpo", 0, seed, 0.75, 50 - (seed == 3))
+    atlas_points.answers.cache_clear()  # it knows that these were missing
+    rows = atlas_tables.fronts("mixed", "test", ["grpo", "drpo"]).splitlines()
+    row = next(row for row in rows if "against itself" in row)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[:2] == ["grpo against itself", "4"]
+    assert cells[3] == "0.000 [0.000, 0.000]"  # the same answers at fewer tokens
+    ratio, low, high = map(float, cells[4].replace("[", "").replace("]", "").replace(",", "").split())
+    assert (
+        49 / 50 <= low <= ratio < high <= 1
+    )  # the best of two places with two runs each, of which one is shorter
+
+
+def test_what_was_lost_beyond_the_trained_lengths(measured):
+    lengths = ("2", "9")
+    evaluated("base", 0, 0, 1.0, 80, bed="longer", difficulties=lengths)
+    evaluated("grpo", 0, 0, 1.0, 60, bed="longer", difficulties=lengths)
+    evaluated("drpo", 0, 0, 1.0, 40, bed="longer", difficulties=lengths)
+    file = Cell("longer", "drpo", 0, 0).tested("test") / "completions-0-sampled-none.parquet"
+    table = pq.read_table(file).to_pydict()
+    beyond = [n for n, length in enumerate(table["difficulty"]) if length == "9"]
+    for n in beyond[: len(beyond) // 2]:
+        table["verdict"][n] = False
+    pq.write_table(pa.table(table), file)
+    base, grpo, drpo = atlas_tables.beyond("longer", "test", ["grpo", "drpo"]).splitlines()[2:]
+    assert "| — | 0.000 [" in base
+    assert grpo.endswith("| — |")
+    assert "| 1.000 [" in drpo
+    assert drpo.count("-0.500 [") == 2
 
 
 def test_controls_stand_beside_the_base(measured):
@@ -131,7 +170,7 @@ def test_controls_stand_beside_the_base(measured):
 
 def test_a_picture_is_the_same_file_twice(measured, tmp_path):
     for name in ("a.svg", "b.svg"):
-        atlas_tables.picture("mixed", "test", ["grpo", "drpo"], tmp_path / name)
+        atlas_picture.picture("mixed", "test", ["grpo", "drpo"], tmp_path / name)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
     assert b"drpo" in (tmp_path / "a.svg").read_bytes() or b"<path" in (tmp_path / "a.svg").read_bytes()
 
@@ -141,11 +180,12 @@ def test_the_pages_and_the_cards_have_places_for_the_tables():
     for bed, plan in PLAN["testbeds"].items():
         page = (docs / plan["page"]).read_text()
         first, *further = plan["tests"]
-        marks = [f"{bed}-{first}-{table}" for table in ("fronts", "dials", "controls")]
+        tables = ["beyond"] if "train_max" in plan else ["fronts", "dials", "controls"]
+        marks = [f"{bed}-{first}-{table}" for table in tables]
         for mark in [*marks, *(f"{bed}-{test}-dials" for test in further)]:
             assert f"<!-- {mark}:begin -->" in page
             assert f"<!-- {mark}:end -->" in page
-        assert f"({bed}.svg)" in page
+        assert f"({bed}.svg)" in page or "train_max" in plan
     for method in METHODS:
         assert "<!-- measured:begin -->" in (docs / "methods" / f"{method}.md").read_text()
 
