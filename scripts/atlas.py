@@ -6,11 +6,11 @@
     scripts/atlas.py --methods newest --seeds 0 --default       # one run each, at its recipe's strength
     scripts/atlas.py --methods grpo --seeds 3 4 5 6 7 8 9       # grpo against itself: what chance alone looks like
     scripts/atlas.py --again efficient 10                       # trains a cell anew: are its weights the same?
-    scripts/atlas.py --write                                    # tables and pictures of what is finished, into docs/
+    scripts/atlas.py --write                                    # what is finished: pages to compare, tables in docs/
 
 atlas.yaml holds methods, dials and testbeds. outputs/atlas/TESTBED/ gets a `lenrl sweep` of each method over its dial
 and the seeds, a `lenrl eval` of each model on the testbed's tests (tests/TEST/METHOD-TRIAL), and of the base under
-training-free controls (tests/TEST/base-SEED). `lenrl compare` takes any of these; atlas_tables.py makes the tables.
+training-free controls (tests/TEST/base-SEED). --write adds a `lenrl compare` of all of a test (TEST.html).
 """
 
 from __future__ import annotations
@@ -149,6 +149,13 @@ def base(bed: str, seed: int) -> bool:
     return True
 
 
+def html_page(bed: str, test: str) -> bool:
+    """One page of all that was measured on a test."""
+    measured = sorted((OUT / bed / "tests" / test).glob("*-*/eval.json"))
+    log, page = OUT / bed / "logs" / f"compare-{test}.txt", OUT / bed / f"{test}.html"
+    return lenrl(log, "compare", *(file.parent for file in measured), "--out", page)
+
+
 def again(cell: Cell) -> bool:
     """Train a cell anew, elsewhere; whether its weights are the same."""
     elsewhere = OUT / cell.bed / "again" / cell.method
@@ -177,7 +184,7 @@ def main() -> int:
     parser.add_argument(
         "--again", nargs=2, metavar=("METHOD", "TRIAL"), help="repeat a cell, compare weights"
     )
-    parser.add_argument("--write", action="store_true", help="into docs/; trains nothing")
+    parser.add_argument("--write", action="store_true", help="pages, tables and pictures; trains nothing")
     options = parser.parse_args()
     PLAN["testbeds"][options.testbed].setdefault("settings", []).extend(options.set)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.jobs)))

@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from atlas import PLAN
 from atlas_fronts import front
-from atlas_points import PLAIN, Array, base_point, points
+from atlas_points import PLAIN, Array, base_points, points
 
 
 def picture(bed: str, test: str, methods: Sequence[str], path: Path) -> None:
@@ -21,8 +20,7 @@ def picture(bed: str, test: str, methods: Sequence[str], path: Path) -> None:
 
     matplotlib.rcParams["svg.hashsalt"] = "lenrl"
     figure, (whole, near) = plt.subplots(1, 2, figsize=(11.5, 4.6))
-    free = [base_point(bed, test, control) for control in ("none", *PLAN["testbeds"][bed]["controls"])]
-    free_K2 = np.array([one.means_P2.mean(axis=0) for one in free if one])
+    free_K2 = np.array([one.means_P2.mean(axis=0) for one in base_points(bed, test).values()])
     places = {
         method: np.array([one.means_P2.mean(axis=0) for one in found.values()])
         for method in methods

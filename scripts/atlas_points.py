@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from atlas import COMPARED, SAMPLES, Cell, Curve
+from atlas import COMPARED, PLAN, SAMPLES, Cell, Curve
 
 from lenrl.measures import Answers
 
@@ -82,5 +82,8 @@ def points(bed: str, method: str, test: str) -> dict[int, Point]:
     return {place: one for place, one in found.items() if one}
 
 
-def base_point(bed: str, test: str, control: str = "none") -> Point | None:
-    return point([Cell(bed, "base", 0, seed) for seed in COMPARED], test, control)
+def base_points(bed: str, test: str) -> dict[str, Point]:
+    """Of the base as it is, `none`, and under each control that is measured."""
+    cells = [Cell(bed, "base", 0, seed) for seed in COMPARED]
+    found = {name: point(cells, test, name) for name in ("none", *PLAN["testbeds"][bed]["controls"])}
+    return {name: one for name, one in found.items() if one}

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from atlas import COMPARED, OUT, PLAN, SEEDS, Cell, Curve
+from atlas import COMPARED, OUT, PLAN, SEEDS, Cell, Curve, html_page
 from atlas_fronts import Measures, by_chance, measured
 from atlas_picture import picture
-from atlas_points import PLAIN, Point, base_point, point, points
+from atlas_points import PLAIN, Point, base_points, point, points
 
-from lenrl.measures import Estimate, accuracy, compare, mean_tokens, reach_lost
+from lenrl.measures import Estimate, above_front, accuracy, compare, mean_tokens, reach_lost
 from lenrl.measures.format import with_interval
 from lenrl.sweeps import ledger
 
@@ -37,8 +37,7 @@ def titled(method: str) -> str:
 def fronts(bed: str, test: str, methods: Sequence[str]) -> str:
     """A row a method, the largest area first."""
     plain = points(bed, PLAIN, test)[0]
-    base = base_point(bed, test)
-    assert base is not None
+    base, *controlled = base_points(bed, test).values()
     rows = []
     for method in methods:
         if not (found := points(bed, method, test)):
@@ -53,15 +52,17 @@ def fronts(bed: str, test: str, methods: Sequence[str]) -> str:
         rows.append((made["area"].value, [
             titled(method), str(len(runs)), f"{ranged(made['area'], 3)}{_seeds_area(found, plain)}",
             *(["—", "—"] if method == PLAIN else _led(made)),
-            _at(best), _at(shortest), f"{collapsed} of {len(runs)}", f"{_seconds(bed, method, runs):.0f}",
+            _at(best), _over(best, [base, *controlled]), _at(shortest),
+            f"{collapsed} of {len(runs)}", f"{_seconds(bed, method, runs):.0f}",
         ]))  # fmt: skip
     if len(spare := spare_runs(bed, test)) > len(COMPARED):
         made = by_chance(spare, plain, max(len(Curve(bed, method).dial[1]) for method in methods))
         told = [f"{PLAIN} against itself", str(len(spare)), ranged(made["area"], 3), *_led(made)]
-        rows.append((made["area"].value, [*told, *["—"] * 4]))
+        rows.append((made["area"].value, [*told, *["—"] * 5]))
     head = [
         "method", "runs", "area (seeds' range)", f"accuracy at {PLAIN}'s tokens − its",
-        f"tokens at {PLAIN}'s accuracy / its", "most accurate", "shortest", "below the base", "s a run",
+        f"tokens at {PLAIN}'s accuracy / its", "most accurate", "over the controls", "shortest",
+        "below the base", "s a run",
     ]  # fmt: skip
     return markdown(head, [row for _, row in sorted(rows, key=lambda pair: -pair[0])])
 
@@ -70,6 +71,11 @@ def spare_runs(bed: str, test: str) -> list[Point]:
     """Runs of 0/1 reward at seeds that no other method has."""
     runs = [point([Cell(bed, PLAIN, 0, seed)], test) for seed in SEEDS if seed not in COMPARED]
     return [run for run in runs if run]
+
+
+def _over(best: Point, free: Sequence[Point]) -> str:
+    """Lead over the best mixture of the base's controls that pays as many tokens."""
+    return ranged(above_front([one.answers for one in free], best.answers), 3)
 
 
 def _led(made: dict[str, Estimate]) -> list[str]:
@@ -121,8 +127,7 @@ def controls(bed: str, test: str) -> str:
     kinds = difficulties(bed, plain)
     rows = [
         ["base", f"`{control}`", *cells(one, kinds), *against(one, plain)]
-        for control in ("none", *PLAN["testbeds"][bed]["controls"])
-        if (one := base_point(bed, test, control))
+        for control, one in base_points(bed, test).items()
     ]
     return markdown(_head(kinds, "control"), rows)
 
@@ -165,15 +170,11 @@ def against(one: Point, plain: Point, method: str = "") -> list[str]:
 
 def beyond(bed: str, test: str, methods: Sequence[str]) -> str:
     """Accuracy and tokens up to the trained lengths and beyond, and how much more was lost beyond."""
-    plan, base, plain = PLAN["testbeds"][bed], base_point(bed, test), points(bed, PLAIN, test)[0]
-    assert base is not None
-    trained = plan["train_max"]
-    of = {f"base, `{name}`": base_point(bed, test, name) for name in plan["controls"]}
-    of = {"base": base, **of, **{titled(method): points(bed, method, test)[0] for method in methods}}
+    trained, plain = PLAN["testbeds"][bed]["train_max"], points(bed, PLAIN, test)[0]
+    free = {f"base, `{control}`": one for control, one in base_points(bed, test).items()}
+    base = free.pop("base, `none`")
     rows = []
-    for name, one in of.items():
-        if one is None:
-            continue
+    for name, one in {"base": base, **free, **{titled(m): points(bed, m, test)[0] for m in methods}}.items():
         length_P = one.difficulty_P.astype(int)
         row = [name, str(len(one.seeds))]
         for part in (length_P <= trained, length_P > trained):
@@ -244,7 +245,8 @@ def write() -> None:
     """Tables and pictures of each testbed's page, and the cards."""
     for bed, plan in PLAN["testbeds"].items():
         for test in plan["tests"]:
-            if points(bed, PLAIN, test) and base_point(bed, test):
+            if points(bed, PLAIN, test) and base_points(bed, test):
+                html_page(bed, test)
                 write_test(bed, test, ROOT / "docs" / plan["page"])
     for method in PLAN["methods"]:
         card(method)

@@ -114,10 +114,13 @@ def test_a_row_of_the_fronts_says_what_the_runs_reached(measured):
     assert cells[1] == "4"
     assert cells[3].startswith("0.000 [")  # as accurate at 50 tokens: the mixture holds its best point
     assert cells[4].startswith("0.80 [")  # 40 of 50 tokens
-    assert cells[5:8] == ["0.750 @ 40.0", "0.250 @ 20.0", "2 of 4"]
-    assert cells[8] == "36"  # the median of 30, 31, 40 and 41 seconds
+    assert cells[5] == "0.750 @ 40.0"
+    assert cells[6] == "—"  # it pays less than the base does under any control
+    assert cells[7:9] == ["0.250 @ 20.0", "2 of 4"]
+    assert cells[9] == "36"  # the median of 30, 31, 40 and 41 seconds
     assert " — | — " in grpo
     assert "0 of 2" in grpo
+    assert "| — |" in grpo
 
 
 def test_a_seed_without_its_control_run_is_not_compared(measured):
