@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, TypeVar, cast
 
 import torch
@@ -12,39 +13,27 @@ from lenrl.generation.base import Batches, CausalLM, Completion
 from lenrl.generation.choice import TokenRule
 from lenrl.generation.decoder import PromptRow
 from lenrl.generation.noise import rollout_keys
-from lenrl.generation.sampling import completion_text, sample_rows
-from lenrl.generation.thinking_steps import ThinkingSteps
-from lenrl.generation.token_ends import token_ends
+from lenrl.generation.sampling import sample_rows
 from lenrl.monitors.local import LocalMonitor
-from lenrl.rollouts import RewardResult, Rollouts, StepScore, Verdict
+from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies.base import PromptBudget, RunInfo
 from lenrl.strategies.diagnostics import diagnose
 from lenrl.strategies.faults import calling
-from lenrl.strategies.groups import inside
 from lenrl.strategies.method import Method
-from lenrl.strategies.scoring import Row, Scored, build_rollouts, carry, score
-from lenrl.tasks.problem import Problem
+from lenrl.strategies.scoring import Row, Scored, build_rollouts, score
 from lenrl.training.distributed import ProcessGroup, outcome
 from lenrl.training.forced import ForcedTokens
 from lenrl.training.guards import Guards
 from lenrl.training.in_progress import InProgress
+from lenrl.training.judging import Judging
 from lenrl.training.problem_set import ProblemSet
 from lenrl.training.reward_calls import RewardCalls, ZeroRewards
 from lenrl.training.rollout_log import RolloutLog
+from lenrl.training.rollout_logps import carrying, sampler_gap, with_mean_logp
 from lenrl.training.run_state import StrategyStates
 from lenrl.training.selection import PromptCursor, keep_groups, prompts_to_sample
 from lenrl.training.signals import StopSignal
-from lenrl.training.trl_batch import (
-    ROW_VALUE,
-    TrlBatch,
-    TrlRow,
-    as_wide_as,
-    cut,
-    logp_gap,
-    loss_mask,
-    masked_mean,
-)
-from lenrl.verify.claims import PendingVerdicts
+from lenrl.training.trl_batch import ROW_VALUE, TrlBatch, TrlRow, as_wide_as, cut, loss_mask
 
 T = TypeVar("T")
 
@@ -66,7 +55,10 @@ class RolloutScoring:
 
     def __post_init__(self) -> None:
         self.zeros = ZeroRewards(self.method)
-        self._thinking = ThinkingSteps(self.problem_set.prompts.tokenizer, self.method.advantage.step_end)
+
+    @cached_property
+    def judging(self) -> Judging:
+        return Judging(self.method, self.problem_set, self.eos_ids, self.monitor, self._alone)
 
     @property
     def method(self) -> Method:
@@ -145,7 +137,7 @@ class RolloutScoring:
 
         def ended(completions: Mapping[int, Completion]) -> None:
             for place, completion in completions.items():
-                texts[place] = self._text([*forced.ids[place], *completion.ids])
+                texts[place] = self.judging.text([*forced.ids[place], *completion.ids])
             pending.submit({i: asked.claim(texts[i], asked.asked(current.rows[i])) for i in completions})
 
         batches = Batches(size=len(rows), ended=ended)
@@ -183,63 +175,29 @@ class RolloutScoring:
         Raises:
             PluginFailed: on every process, where code of the user's own fails on one of them.
         """
-        current = self.current
-        with self.monitor.timed("verify"):
-            calls = self._calls(completion_ids, trainer_state)
-        problems, texts, budgets = calls.problems, calls.texts, calls.prompt_budgets
-        verdicts = self._verify(calls, range(len(texts)), current.pending)
-        parts = zip(problems, budgets, completion_ids, texts, verdicts, strict=True)
-        rows = [self._row(*row) for row in parts]
-        everyone = self.group.gather(rows)
-        local = self.group.local_slice(len(rows))
+        current, judging = self.current, self.judging
+        calls = judging.calls(current, completion_ids, trainer_state)
+        every = range(len(calls.texts))
+        verdicts = judging.verdicts(calls, every, current.pending)
+        everyone = self.group.gather(judging.rows(calls, every, verdicts))
+        local = self.group.local_slice(len(every))
 
         def judge(kept: Mapping[int, int]) -> list[Row]:
             """The cut rows of all processes; this process's verdicts take the place of the former ones."""
             own = {row - local.start: n for row, n in kept.items() if local.start <= row < local.stop}
             for i, tokens in own.items():
                 calls.ids[i] = completion_ids[i][:tokens]
-                texts[i] = self._text(calls.ids[i])
-            again = self._verify(calls, list(own))
+                calls.texts[i] = judging.text(calls.ids[i])
+            again = judging.verdicts(calls, list(own))
             for i, verdict in zip(own, again, strict=True):
                 verdicts[i] = verdict
-            return self.group.gather(
-                [self._row(problems[i], budgets[i], calls.ids[i], texts[i], verdicts[i]) for i in own]
-            )
+            return self.group.gather(judging.rows(calls, own, verdicts))
 
         rollouts = build_rollouts(everyone, self.num_generations, self.run_info.max_length, current.step)
         nonfinite = self.guards.settings.nonfinite
         scored = score(self.method, rollouts, judge, nonfinite, self._stage, lambda: self._parts(calls))
-        self._current = replace(current, texts=texts, verdicts=verdicts, calls=calls, scored=scored)
+        self._current = replace(current, texts=calls.texts, verdicts=verdicts, calls=calls, scored=scored)
         return scored.reward.total_PG.reshape(-1, 1).to(torch.float32).to(self.group.device)
-
-    def _row(
-        self, problem: Problem, budget: PromptBudget, ids: Sequence[int], text: str, verdict: Verdict
-    ) -> Row:
-        """A completion with all that this method's strategies may know of it."""
-
-        def steps() -> tuple[StepScore, ...]:
-            tokenizer = self.problem_set.prompts.tokenizer
-            ends = token_ends(tokenizer, ids, self.eos_ids, [step.end for step in verdict.steps])
-            return tuple(replace(step, end=end) for step, end in zip(verdict.steps, ends, strict=True))
-
-        return Row(
-            prompt_id=problem.id,
-            length=len(ids),
-            truncated=not ids or ids[-1] not in self.eos_ids,
-            verdict=replace(verdict, steps=()),
-            prompt_budget=budget,
-            columns=problem.columns,
-            carried=carry(
-                self.method.reads,
-                prompt=lambda: problem.prompt,
-                gold=lambda: problem.answer,
-                text=lambda: text,
-                token_ids=lambda: tuple(ids),
-                answer=lambda: verdict.answer,
-                steps=steps,
-                step_numbers=lambda: self._thinking.of(ids),
-            ),
-        )
 
     def finish(
         self,
@@ -274,13 +232,13 @@ class RolloutScoring:
         self._stage("observation", lambda: self.strategies.observe(rollouts, reward))
         if rollouts.mean_logp_PG is None and self.monitor.wants(current.number):
             logp_NT = known(batch)
-            rollouts = rollouts if logp_NT is None else self._with_mean_logp(batch, rollouts, logp_NT)
+            rollouts = rollouts if logp_NT is None else with_mean_logp(rollouts, batch, logp_NT, self.group)
         batch = self._with_objective_inputs(batch, rollouts, reward)
         kept = list(range(rollouts.P))
         if method.sampling.selects:
             batch, kept = self._selected(batch, method.signal(rollouts, reward))
         metrics |= method.metrics(rollouts, reward)
-        metrics["sampler_logp_gap"] = self._logp_gap(batch)
+        metrics["sampler_logp_gap"] = sampler_gap(batch, self.group)
         if method.sampling.chooses:
             metrics["prompts_in_pass"] = self.cursor.in_pass
         log = RolloutLog(method, self.problem_set, self.eos_ids, self.group, self.monitor, self.guards)
@@ -323,13 +281,6 @@ class RolloutScoring:
         batch, kept = keep_groups(batch, signal_P, sampling, prompts, group=self.group, pad_id=self.pad_id)
         return self._counted(batch), kept
 
-    def _logp_gap(self, batch: TrlBatch) -> float | None:
-        """Mean absolute difference of the tokens' log-probs by sampler and trainer, nats; None: one has none."""
-        if not {"old_per_token_logps", "sampling_per_token_logps"} <= batch.keys():
-            return None
-        gap, tokens = self.group.sum(logp_gap(batch).to(self.group.device))
-        return gap / tokens if tokens else None
-
     def _counted(self, batch: TrlBatch) -> TrlBatch:
         """The batch with the number of tokens that are in the loss now."""
         batch["num_items_in_batch"] = self.group.gather_tensor(loss_mask(batch).sum()).sum()
@@ -341,8 +292,9 @@ class RolloutScoring:
         """The record with log-probs under the policy at rollout time, at the sampling temperature."""
         with self.monitor.timed("logp"):
             logp_NT = logps(batch)
-            rollouts = self._with_mean_logp(batch, rollouts, logp_NT)
-            return self._carrying("logps", logp_NT, rollouts) if "logps" in self.method.reads else rollouts
+            rollouts = with_mean_logp(rollouts, batch, logp_NT, self.group)
+            reads = "logps" in self.method.reads
+            return carrying(rollouts, "logps", logp_NT, self.group) if reads else rollouts
 
     def _with_teacher(
         self, batch: TrlBatch, rollouts: Rollouts, teacher: Callable[[TrlBatch], Tensor]
@@ -357,59 +309,12 @@ class RolloutScoring:
         ids, mask = self._prompts(budgets)
         with self.monitor.timed("logp"):
             logp_NT = teacher(cast(TrlBatch, {**batch, "prompt_ids": ids, "prompt_mask": mask}))
-            return self._carrying("teacher_logps", logp_NT, rollouts)
-
-    def _carrying(self, name: str, logp_NT: Tensor, rollouts: Rollouts) -> Rollouts:
-        """The record with log-probs of all processes' tokens under that name, NaN past the kept ones."""
-        logp_NT = self.group.gather_padded(logp_NT.to(torch.float32), 0, left=False).cpu()
-        logp_PGT = logp_NT[:, : int(rollouts.length_PG.max())].unflatten(0, (rollouts.P, rollouts.G))
-        kept = inside(rollouts.length_PG, logp_PGT.shape[2])
-        carried = {**rollouts.carried, name: logp_PGT.masked_fill(~kept, float("nan"))}
-        return rollouts.with_(carried=carried)
-
-    def _with_mean_logp(self, batch: TrlBatch, rollouts: Rollouts, logp_NT: Tensor) -> Rollouts:
-        mean_N = self.group.gather_tensor(masked_mean(logp_NT, loss_mask(batch)))
-        return rollouts.with_(mean_logp_PG=mean_N.reshape(rollouts.P, rollouts.G).cpu())
-
-    def _text(self, ids: Sequence[int]) -> str:
-        return completion_text(self.problem_set.prompts.tokenizer, ids, self.eos_ids)
-
-    def _calls(self, completion_ids: Sequence[Sequence[int]], trainer_state: Any) -> RewardCalls:
-        """This process's completions, as reward functions see them."""
-        return RewardCalls(
-            self.method,
-            self.problem_set.prompts.task,
-            self.current.rows,
-            [self.problem_set.asked(row) for row in self.current.rows],
-            self.current.prompt_budgets,
-            list(self.current.texts)
-            or [self._text(ids) for ids in completion_ids],  # the sampler's, if it was ours
-            list(completion_ids),
-            trainer_state,
-        )
+            return carrying(rollouts, "teacher_logps", logp_NT, self.group)
 
     def _parts(self, calls: RewardCalls) -> dict[str, list[float | None]]:
         """Values of the reward functions that are added, of all processes' rows, by name."""
-        nonfinite = self.guards.settings.nonfinite
-        with self.monitor.timed("verify"):
-            own = self._alone("reward functions", lambda: calls.parts(nonfinite))
-        rows = self.group.gather(own)
+        rows = self.group.gather(self.judging.parts(calls, self.guards.settings.nonfinite))
         return {f.name: [row[f.name] for row in rows] for f in self.method.added}
-
-    def _verify(
-        self, calls: RewardCalls, places: Sequence[int], pending: PendingVerdicts | None = None
-    ) -> list[Verdict]:
-        """Verdicts of some of this process's rows; `pending`: their verification has begun."""
-        texts, problems = [calls.texts[i] for i in places], [calls.problems[i] for i in places]
-
-        def verdicts() -> list[Verdict]:
-            if pending is None:
-                return calls.judged(self.problem_set.verify(texts, problems), places)
-            known = pending.verdicts()
-            return calls.judged([known[place] for place in places], places)
-
-        with self.monitor.timed("verify"):
-            return self._alone("verification", verdicts)
 
     def _alone(self, name: str, work: Callable[[], T]) -> T:
         """Work of this process alone, broken off on a signal; its error is raised on every process."""
