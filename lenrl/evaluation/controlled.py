@@ -36,7 +36,7 @@ class Controlled:
     def in_one_piece(self, engine: Engine) -> bool:
         """Completions are sampled as one, not in stages, so that all their tokens have log-probs."""
         shaped = engine.shapes_logits and self.control.logits(self.thinking) is not None
-        return self.control.in_prompt or shaped
+        return self.control.whole or shaped
 
     def sampler(self, engine: Engine) -> Sampler:
         """Sampling under the control."""
@@ -63,8 +63,8 @@ def thinking_of(engine: Engine, controls: Sequence[Control], answer_format: str,
     opens, closes = (given[0].open, given[0].close) if given else ("", "")
     thinking = Thinking(engine.info, opens, closes, answer_format)
     for control in controls:
-        control.check(thinking, cap, shapes_logits=engine.shapes_logits)
-        if not control.in_prompt and (reason := engine.no_stages()):
+        control.check(thinking, cap, engine)
+        if not control.whole and (reason := engine.no_stages()):
             raise BadInput(f"{control.label}: {reason}; choose another engine, or a control by words")
     return thinking
 

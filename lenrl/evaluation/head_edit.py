@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import torch
 from pydantic import Field, StrictFloat, StrictInt, model_validator
 from rich.progress import track
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn.functional import cosine_similarity, normalize
 
@@ -22,6 +23,7 @@ from lenrl.errors import BadInput
 from lenrl.evaluation.cache import source_of
 from lenrl.generation.base import CausalLM, Count, Engine
 from lenrl.generation.controls import Thinking
+from lenrl.generation.controls.steer import DIRECTIONS, attention_layers
 from lenrl.generation.pretrained import ModelOptions, load_config
 from lenrl.generation.transformers_engine import load
 from lenrl.terminal import Terminal
@@ -29,7 +31,6 @@ from lenrl.terminal import Terminal
 Trace = tuple[int, list[int]]  # tokens of a thinking; ids of its prompt, and of its completion up to its end
 FEWEST = 10  # pairs of thinkings
 STEADY = 0.5  # cosine of the directions of two halves of the pairs, below which a direction is noise
-NORMS = {"input_layernorm", "post_attention_layernorm"}  # of a layer: no third one behind the heads
 
 
 class EditSettings(ModelOptions):
@@ -62,7 +63,7 @@ def edit(name: str, evaluation: Path, out: Path, settings: EditSettings) -> dict
         raise BadInput(f"{out} exists; name another folder: --out NEW")
     engine = load(name, settings)
     H = engine.model.config.num_attention_heads
-    total = len(_layers(engine.model)) * H
+    total = len(attention_layers(engine.model)) * H
     count = settings.heads if isinstance(settings.heads, int) else max(1, round(settings.heads * total))
     if count > total:
         raise BadInput(f"heads={count}: {name!r} has {total}; a share of them has a point: heads=0.04")
@@ -89,6 +90,8 @@ def edit(name: str, evaluation: Path, out: Path, settings: EditSettings) -> dict
     edit_heads(engine.model, v_LD, heads, settings.gamma)
     engine.model.to(load_config(name, settings).dtype or engine.model.dtype).save_pretrained(out)
     engine.info.tokenizer.save_pretrained(out)
+    (out / DIRECTIONS).parent.mkdir()
+    save_file({"v_LD": v_LD}, out / DIRECTIONS, {"weights": report["weights"]})
     files.write_json(out / "edit.json", report)
     return report
 
@@ -150,7 +153,7 @@ def directions(model: CausalLM, pairs: Sequence[tuple[Trace, Trace]]) -> tuple[T
         written.append(short_LW)
     one_LD, other_LD = (half_NLD.mean(0) for half_NLD in torch.stack(differences).tensor_split(2))
     v_LD = torch.stack(differences).mean(0)
-    rows = zip(_layers(model), normalize(v_LD, dim=-1), torch.stack(written).mean(0), strict=True)
+    rows = zip(attention_layers(model), normalize(v_LD, dim=-1), torch.stack(written).mean(0), strict=True)
     along_LW = [u_D @ layer.self_attn.o_proj.weight.float().cpu() * heads_W for layer, u_D, heads_W in rows]
     contribution_LH = -torch.stack(along_LW).unflatten(1, (model.config.num_attention_heads, -1)).sum(-1)
     return v_LD, cosine_similarity(one_LD, other_LD, dim=-1), contribution_LH
@@ -160,24 +163,10 @@ def directions(model: CausalLM, pairs: Sequence[tuple[Trace, Trace]]) -> tuple[T
 def edit_heads(model: CausalLM, v_LD: Tensor, heads: Iterable[tuple[int, int]], gamma: float) -> None:
     """Take `gamma` of what (layer, head) writes along its layer's direction out of the weights, in float32."""
     for layer, head in heads:
-        weight = _layers(model)[layer].self_attn.o_proj.weight
+        weight = attention_layers(model)[layer].self_attn.o_proj.weight
         own_DK = weight.unflatten(1, (model.config.num_attention_heads, -1))[:, head]
         u_D = normalize(v_LD[layer].to(weight.device), dim=-1)
         own_DK.copy_(own_DK.float() - gamma * torch.outer(u_D, u_D @ own_DK.float()))
-
-
-def _layers(model: CausalLM) -> Sequence[Any]:
-    """Layers whose heads write by `o_proj`, and by nothing else, into what `post_attention_layernorm` reads."""
-    layers = getattr(getattr(model, "model", None), "layers", ())
-    for layer in layers or [model]:
-        norms = {name for name, _ in layer.named_children() if "norm" in name}
-        project = getattr(getattr(layer, "self_attn", None), "o_proj", None)
-        if norms != NORMS or type(project) is not torch.nn.Linear:
-            raise BadInput(
-                f"{type(model).__name__} can't be edited: its layers need self_attn.o_proj, not quantised, and no "
-                f"norms but {' and '.join(sorted(NORMS))}, as in Llama and Qwen; merge an adapter first: lenrl merge"
-            )
-    return layers
 
 
 def _means(model: CausalLM, tokens: int, ids: list[int]) -> tuple[Tensor, Tensor]:
@@ -188,7 +177,7 @@ def _means(model: CausalLM, tokens: int, ids: list[int]) -> tuple[Tensor, Tensor
         means.append(inputs[0][0, -tokens:].float().mean(0).cpu())
 
     with ExitStack() as hooks:
-        for layer in _layers(model):
+        for layer in attention_layers(model):
             for module in (layer.self_attn.o_proj, layer.post_attention_layernorm):
                 hooks.enter_context(module.register_forward_pre_hook(note))
         model.model(input_ids=torch.tensor([ids], device=model.device), use_cache=False)

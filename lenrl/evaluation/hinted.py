@@ -25,7 +25,7 @@ Ways = Mapping[str, Sequence[PromptBudget]]
 class Hint(Control):
     """Words of a budget; a control in the sense that the prompt alone is changed."""
 
-    in_prompt = True
+    whole = True
 
 
 @dataclass(frozen=True)

@@ -308,7 +308,7 @@ def test_every_control_says_what_it_is():
     for name, kind in CONTROLS.items():
         label = f"{name}@1" if kind.dial_of and kind is not Exit else name
         assert kind.__doc__ and kind(label, 1, ControlOptions(text="{n}")).label == label
-        assert kind.in_prompt or kind.stages or kind.logits
+        assert kind.whole or kind.stages or kind.logits
     assert np.isnan(read(["nothink"], {})[0].dial)
 
 

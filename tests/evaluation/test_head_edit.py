@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, Olmo2Config, Qwen3Config
 
 from lenrl.cli import edit as verb
@@ -18,6 +20,8 @@ from lenrl.evaluation import head_edit
 from lenrl.evaluation.evaluate import evaluate
 from lenrl.evaluation.head_edit import EditSettings, directions, edit, edit_heads
 from lenrl.evaluation.settings import EvalSettings
+from lenrl.generation.controls import read
+from lenrl.generation.controls.steer import DIRECTIONS
 from lenrl.generation.pretrained import TINY, ModelOptions
 from lenrl.generation.transformers_engine import load, weights_hash
 
@@ -40,6 +44,14 @@ def probe(tmp_path_factory):
     folder = tmp_path_factory.mktemp("probe")
     settings = EvalSettings(split="train", samples=6, max_new_tokens=160, verifier={"kind": "exact"})
     evaluate(["tiny"], {"name": "chain", "train": 16}, settings, out_dir=folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def edited(probe, tmp_path_factory):
+    """What `lenrl edit` writes."""
+    folder = tmp_path_factory.mktemp("edited") / "model"
+    edit("tiny", probe, folder, EditSettings(examples=10))
     return folder
 
 
@@ -198,3 +210,69 @@ def test_other_architectures_and_adapters_are_refused(small):
             BadInput, match=f"{type(model).__name__} can't be edited.*but input_layernorm.*lenrl merge"
         ):
             directions(model, [(LONG, SHORT)] * 2)
+
+
+def test_steering_adds_to_what_attention_writes_and_only_then(edited):
+    """As a bias of `o_proj` would."""
+    engine, biased, ids = load("tiny"), load("tiny").model, torch.tensor([[5, 6, 7, 8]])
+    v_LD = load_file(edited / DIRECTIONS)["v_LD"]
+    for layer, v_D in zip(biased.model.layers, v_LD, strict=True):
+        layer.self_attn.o_proj.bias = torch.nn.Parameter(-0.5 * v_D)
+    (control,) = read(["steer@-0.5"], {"steer": edited})
+    with torch.no_grad():
+        before = engine.model(ids).logits
+        with control.inside(engine):
+            steered = engine.model(ids).logits
+        torch.testing.assert_close(steered, biased(ids).logits)
+        assert (steered - before).abs().max() > 0.1
+        assert torch.equal(engine.model(ids).logits, before)
+
+
+def test_a_steered_evaluation_differs_but_for_a_dial_of_nothing(edited, tmp_path):
+    settings = EvalSettings(
+        controls=("steer@0", "steer@-1"), control={"steer": str(edited)}, max_new_tokens=60, logps=True,
+        verifier={"kind": "exact", "workers": 1},
+    )  # fmt: skip
+    entries = evaluate(["tiny"], {"name": "chain", "test": 6}, settings, out_dir=tmp_path)["models"]
+    none, nothing, steered = (pq.read_table(tmp_path / entry["completions"]).to_pylist() for entry in entries)
+    assert [{**row, "forced": 0} for row in none] == nothing, "bit for bit, log-probs too"
+    assert "logp_mean" in none[0]
+    assert all(row["logp_mean"] != free["logp_mean"] for row, free in zip(steered, none, strict=True))
+    assert any(row["ids"] != free["ids"] for row, free in zip(steered, none, strict=True))
+    assert len(entries[2]["fingerprint"]["control"]["steer"]) == 12, "of the directions, wherever they are"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda folder: None, "needs control.steer=FOLDER"),
+        (lambda folder: folder / "nowhere", "no directions"),
+        (lambda folder: TINY, "no directions"),
+        (
+            lambda folder: _written(folder, {"v_LD": torch.ones(3, 5)}),
+            r"directions \[3, 5\] of .*has \[3, ",
+        ),
+        (lambda folder: _written(folder, {"v": torch.ones(3, 5)}), "no directions"),
+        (lambda folder: _written(folder, {"v_LD": torch.ones(3, 5)}, None), "no directions"),
+    ],
+)
+def test_directions_that_are_not_of_the_model_are_refused(edited, tmp_path, change, words):
+    folder = change(shutil.copytree(edited, tmp_path / "copy"))
+    (control,) = read(["steer@1"], {"steer": folder})
+    with pytest.raises(BadInput, match=words):
+        control.check(SimpleNamespace(), 100, load("tiny"))
+
+
+def _written(folder, tensors, metadata=(("weights", "aa"),)):
+    save_file(tensors, folder / DIRECTIONS, metadata and dict(metadata))
+    return folder
+
+
+def test_a_model_of_other_weights_and_a_server_are_not_steered(edited, tmp_path):
+    settings = EvalSettings(controls=("steer@1",), control={"steer": str(edited)})
+    with pytest.raises(BadInput, match=f"{weights_hash(load('tiny').model)}; .*lenrl edit this one"):
+        evaluate([str(edited)], {"name": "chain", "test": 2}, settings, out_dir=tmp_path)
+    assert not list(tmp_path.glob("completions*"))
+    (control,) = read(["steer@1"], {"steer": edited})
+    with pytest.raises(BadInput, match="engine=transformers"):
+        control.check(SimpleNamespace(), 100, SimpleNamespace(name="server"))

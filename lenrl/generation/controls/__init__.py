@@ -8,6 +8,7 @@ from lenrl.generation.controls.base import SHARED, Control, ControlOptions
 from lenrl.generation.controls.exits import Exit
 from lenrl.generation.controls.force import Force, Wait
 from lenrl.generation.controls.run import controlled
+from lenrl.generation.controls.steer import Steer
 from lenrl.generation.controls.stop import Brake, Stop
 from lenrl.generation.controls.thinking import Thinking
 from lenrl.generation.controls.words import Concise, Draft, NoThink, Words
@@ -25,6 +26,7 @@ CONTROLS: dict[str, type[Control]] = {
     "stop": Stop,
     "brake": Brake,
     "exit": Exit,
+    "steer": Steer,
 }
 
 

@@ -1,13 +1,14 @@
 """The contract of a control at decoding: a way to make a model think shorter, or longer, without training it.
 
-A control has at most one dial, so that it is a curve of accuracy over tokens. It acts in one of three ways: by words in
-the prompt, by changing logits as a function of the tokens so far, or by stages, which begin with the completion that
-the model writes by itself and end in another one.
+A control has at most one dial, so that it is a curve of accuracy over tokens. It acts by words in the prompt, inside of
+the model, by changing logits as a function of the tokens so far, or by stages, which begin with the completion that the
+model writes by itself and end in another one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -15,7 +16,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict
 from transformers import LogitsProcessor
 
-from lenrl.generation.base import Completion, Count, Stage
+from lenrl.generation.base import Completion, Count, Engine, Stage
 from lenrl.generation.controls.thinking import Thinking
 
 Stages = Generator[Stage, Completion, Completion]
@@ -44,6 +45,7 @@ class ControlOptions(BaseModel):
     trial_tokens: Count = 20  # of `exit`, a trial
     # Of `exit`: of the probabilities of a trial's tokens
     mean: Literal["arithmetic", "geometric"] = "arithmetic"
+    steer: Path | None = None  # of `steer`: what `lenrl edit` wrote
 
 
 SHARED = {"on", "open", "close"}  # options that say something to every control
@@ -98,7 +100,7 @@ class Control:
 
     dial_of: ClassVar[Dial | None] = None
     knows: ClassVar[frozenset[str]] = frozenset()  # options, besides the shared ones
-    in_prompt: ClassVar[bool] = False  # acts by the prompt alone
+    whole: ClassVar[bool] = False  # by words in the prompt or inside of the model
 
     def __init__(self, label: str, dial: float, options: ControlOptions) -> None:
         self.label, self.dial, self.options = label, dial, options
@@ -112,7 +114,7 @@ class Control:
         """Options that follow from the model where none are given."""
         return {}
 
-    def check(self, thinking: Thinking, cap: int, *, shapes_logits: bool) -> None:
+    def check(self, thinking: Thinking, cap: int, engine: Engine) -> None:
         """Refuse a model, a cap of tokens or an engine that the control can do nothing with.
 
         Raises:
@@ -127,6 +129,10 @@ class Control:
     def prefill(self, thinking: Thinking) -> list[int]:
         """Token ids after the generation prompt."""
         return []
+
+    def inside(self, engine: Engine) -> AbstractContextManager[None]:
+        """The time in which the engine samples, for a control that changes its model then."""
+        return nullcontext()
 
     def logits(self, thinking: Thinking) -> Callable[[], LogitsProcessor] | None:
         """Maker of what changes a batch's logits, before temperature and cuts; None: it acts otherwise."""

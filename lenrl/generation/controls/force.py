@@ -3,7 +3,7 @@
 from typing import Any
 
 from lenrl.errors import BadInput
-from lenrl.generation.base import Completion, Stage
+from lenrl.generation.base import Completion, Engine, Stage
 from lenrl.generation.controls.base import Control, ControlledRow, Dial, Stages
 from lenrl.generation.controls.thinking import Thinking
 
@@ -20,7 +20,7 @@ class Force(Control):
         answer = self.options.answer
         return {"at": self.options.at or "any", "answer": thinking.begun if answer is None else answer}
 
-    def check(self, thinking: Thinking, cap: int, *, shapes_logits: bool) -> None:
+    def check(self, thinking: Thinking, cap: int, engine: Engine) -> None:
         if self.dial >= cap:
             raise BadInput(
                 f"{self.label}: the cap, max_new_tokens={cap}, comes first; lower the one or raise the other"
@@ -46,7 +46,7 @@ class Wait(Control):
     dial_of = Dial("times", 1, whole=True)
     knows = frozenset({"word", "budget", "answer_tokens"})
 
-    def check(self, thinking: Thinking, cap: int, *, shapes_logits: bool) -> None:
+    def check(self, thinking: Thinking, cap: int, engine: Engine) -> None:
         thinking.one_id(self.label, thinking.close)
 
     def stages(self, thinking: Thinking, row: ControlledRow) -> Stages:

@@ -30,8 +30,9 @@ def controlled(
     Raises:
         BadInput: the engine can't do what the control needs.
     """
-    if control.in_prompt:
-        return engine.sample(prompt_ids, decoding, batches)
+    if control.whole:
+        with control.inside(engine):
+            return engine.sample(prompt_ids, decoding, batches)
     if engine.shapes_logits and (shaping := control.logits(thinking)) is not None:
         return engine.sample(prompt_ids, decoding, replace(batches, control=shaping))
     keys = noise_keys(prompt_ids, decoding.seed)

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import LogitsProcessor
 
 from lenrl.errors import BadInput
-from lenrl.generation.base import Completion, Stage
+from lenrl.generation.base import Completion, Engine, Stage
 from lenrl.generation.controls.base import Control, ControlledRow, Dial, Stages
 from lenrl.generation.controls.thinking import Thinking
 
@@ -49,7 +49,7 @@ class _Logits(Control, abc.ABC):
     def resolved(self, thinking: Thinking) -> dict[str, Any]:
         return {"at": self.options.at or "step"}
 
-    def check(self, thinking: Thinking, cap: int, *, shapes_logits: bool) -> None:
+    def check(self, thinking: Thinking, cap: int, engine: Engine) -> None:
         WhileThinking(self, thinking)
 
     def logits(self, thinking: Thinking) -> Callable[[], LogitsProcessor]:
@@ -102,9 +102,9 @@ class Stop(_Logits):
     dial_of = Dial("nats, or with control.by=scale a temperature", -100, 100)
     knows = frozenset({"by", "at"})
 
-    def check(self, thinking: Thinking, cap: int, *, shapes_logits: bool) -> None:
-        super().check(thinking, cap, shapes_logits=shapes_logits)
-        if not shapes_logits and self.options.by == "scale":
+    def check(self, thinking: Thinking, cap: int, engine: Engine) -> None:
+        super().check(thinking, cap, engine)
+        if not engine.shapes_logits and self.options.by == "scale":
             raise BadInput(
                 f"{self.label}: a server adds to a logit and can't divide it; give control.by=bias, or "
                 "engine=transformers"
@@ -132,9 +132,9 @@ class Brake(_Logits):
     dial_of = Dial("nats", 0)
     knows = frozenset({"at"})
 
-    def check(self, thinking: Thinking, cap: int, *, shapes_logits: bool) -> None:
-        super().check(thinking, cap, shapes_logits=shapes_logits)
-        if not shapes_logits and self.options.at == "any":
+    def check(self, thinking: Thinking, cap: int, engine: Engine) -> None:
+        super().check(thinking, cap, engine)
+        if not engine.shapes_logits and self.options.at == "any":
             raise BadInput(
                 f"{self.label}: control.at=any would ask the server once a token; leave it out, or give "
                 "engine=transformers"

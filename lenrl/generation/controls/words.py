@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lenrl.errors import BadInput
+from lenrl.generation.base import Engine
 from lenrl.generation.controls.base import Control, Dial
 from lenrl.generation.controls.thinking import Thinking
 from lenrl.strategies.hints import number
@@ -19,7 +20,7 @@ FINISHED = "Okay, I think I have finished thinking."
 class Concise(Control):
     """Step by step, and concise."""
 
-    in_prompt = True
+    whole = True
     words = "Think step by step. Be concise."
 
     def chat(self, chat: Messages, tokenizer: Any) -> Messages:
@@ -66,14 +67,14 @@ class Words(Concise):
             )
         return text.replace("{n}", number(self.dial))
 
-    def check(self, thinking: Thinking, cap: int, *, shapes_logits: bool) -> None:
+    def check(self, thinking: Thinking, cap: int, engine: Engine) -> None:
         assert self.words
 
 
 class NoThink(Control):
     """The thinking is prefilled and closed."""
 
-    in_prompt = True
+    whole = True
     knows = frozenset({"text"})
 
     def prefill(self, thinking: Thinking) -> list[int]:
