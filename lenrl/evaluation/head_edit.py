@@ -162,8 +162,9 @@ def directions(model: CausalLM, pairs: Sequence[tuple[Trace, Trace]]) -> tuple[T
 @torch.no_grad()
 def edit_heads(model: CausalLM, v_LD: Tensor, heads: Iterable[tuple[int, int]], gamma: float) -> None:
     """Take `gamma` of what (layer, head) writes along its layer's direction out of the weights, in float32."""
+    layers = attention_layers(model)
     for layer, head in heads:
-        weight = attention_layers(model)[layer].self_attn.o_proj.weight
+        weight = layers[layer].self_attn.o_proj.weight
         own_DK = weight.unflatten(1, (model.config.num_attention_heads, -1))[:, head]
         u_D = normalize(v_LD[layer].to(weight.device), dim=-1)
         own_DK.copy_(own_DK.float() - gamma * torch.outer(u_D, u_D @ own_DK.float()))

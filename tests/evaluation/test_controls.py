@@ -14,9 +14,8 @@ from lenrl.errors import BadInput
 from lenrl.evaluation.evaluate import evaluate
 from lenrl.evaluation.settings import EvalSettings
 from lenrl.generation.base import Completion
-from lenrl.generation.controls import CONTROLS, ControlOptions, Thinking, read
+from lenrl.generation.controls import CONTROLS, Control, ControlOptions, Thinking, read
 from lenrl.generation.controls.base import ControlledRow
-from lenrl.generation.controls.exits import Exit
 from lenrl.generation.pretrained import TINY, ModelOptions, load_tokenizer_info
 from lenrl.generation.transformers_engine import TransformersEngine
 from lenrl.report.compare import Compared
@@ -286,6 +285,7 @@ def test_examples_of_drafts_are_turns_before_the_problem(thinking, tmp_path):
         (["nothink@3"], {}, "no dial"),
         (["force@8"], {"word": "Hmm"}, "wait, exit would read it"),
         (["words@8"], {}, "{n}"),
+        (["steer@1"], {}, "control.steer=FOLDER"),
         (["force@160"], {}, "comes first"),
         (["stop@0"], {"by": "scale"}, "above 0"),
         (["stop@1"], {"close": "so,"}, "3 tokens"),
@@ -304,11 +304,10 @@ def test_sft_takes_no_controls(tmp_path):
         evaluate(["tiny"], TASK, EvalSettings(controls=("force@8",), **OPTIONS), sft=tmp_path / "new.jsonl")
 
 
-def test_every_control_says_what_it_is():
-    for name, kind in CONTROLS.items():
-        label = f"{name}@1" if kind.dial_of and kind is not Exit else name
-        assert kind.__doc__ and kind(label, 1, ControlOptions(text="{n}")).label == label
-        assert kind.whole or kind.stages or kind.logits
+def test_every_control_says_what_it_is_and_acts():
+    for kind in CONTROLS.values():
+        assert kind.__doc__ and kind.knows <= ControlOptions.model_fields.keys()
+        assert kind.whole or kind.stages is not Control.stages or kind.logits is not Control.logits
     assert np.isnan(read(["nothink"], {})[0].dial)
 
 

@@ -245,7 +245,6 @@ def test_a_steered_evaluation_differs_but_for_a_dial_of_nothing(edited, tmp_path
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda folder: None, "needs control.steer=FOLDER"),
         (lambda folder: folder / "nowhere", "no directions"),
         (lambda folder: TINY, "no directions"),
         (
@@ -258,9 +257,8 @@ def test_a_steered_evaluation_differs_but_for_a_dial_of_nothing(edited, tmp_path
 )
 def test_directions_that_are_not_of_the_model_are_refused(edited, tmp_path, change, words):
     folder = change(shutil.copytree(edited, tmp_path / "copy"))
-    (control,) = read(["steer@1"], {"steer": folder})
     with pytest.raises(BadInput, match=words):
-        control.check(SimpleNamespace(), 100, load("tiny"))
+        read(["steer@1"], {"steer": folder})[0].check(SimpleNamespace(), 100, load("tiny"))
 
 
 def _written(folder, tensors, metadata=(("weights", "aa"),)):

@@ -68,9 +68,7 @@ class Wait(Control):
         if not whole:  # the last end stays: the answer
             more = yield Stage(found.ids, row.cap - len(found.ids))
             found = Completion([*found.ids, *more.ids], more.truncated)
+        if not waits:
+            return row.free
         spent = len(found.ids) + waits
-        return (
-            Completion(found.ids, found.truncated, spent=spent, forced=waits * len(word))
-            if waits
-            else row.free
-        )
+        return Completion(found.ids, found.truncated, spent=spent, forced=waits * len(word))

@@ -5,7 +5,6 @@ Source: arXiv 2503.22048. `lenrl edit` measures the way. Names end in their axes
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from lenrl import files
 from lenrl.errors import BadInput
 from lenrl.generation.base import CausalLM, Engine
-from lenrl.generation.controls.base import Control, Dial
+from lenrl.generation.controls.base import Control, ControlOptions, Dial
 from lenrl.generation.controls.thinking import Thinking
 from lenrl.generation.transformers_engine import TransformersEngine
 
@@ -30,46 +29,42 @@ class Steer(Control):
     dial_of = Dial("times the direction from short to long thinking", -10, 10)
     knows = frozenset({"steer"})
 
+    def __init__(self, label: str, dial: float, options: ControlOptions) -> None:
+        super().__init__(label, dial, options)
+        if options.steer is None:
+            raise BadInput(f"{label} needs control.steer=FOLDER, which lenrl edit wrote")
+        try:
+            with safe_open(options.steer / DIRECTIONS, "pt") as file:
+                self._v_LD, self._weights = file.get_tensor("v_LD"), file.metadata()["weights"]
+        except (OSError, SafetensorError, LookupError, TypeError) as error:
+            reason = f"no directions ({error}); give what lenrl edit wrote"
+            raise BadInput(f"control.steer={options.steer}: {reason}") from None
+
     def check(self, thinking: Thinking, cap: int, engine: Engine) -> None:
         if not isinstance(engine, TransformersEngine):
             raise BadInput(
-                f"{self.label} acts inside of a model; no server lets it: give engine=transformers"
+                f"{self.label} acts inside of a model, where no server lets it: engine=transformers"
             )
-        v_LD, measured = self._directions
         layers, weights = attention_layers(engine.model), engine.weights()
-        shape, wanted = [*v_LD.shape], [len(layers), layers[0].self_attn.o_proj.out_features]
-        if (measured, shape) != (weights, wanted):
+        shape, wanted = [*self._v_LD.shape], [len(layers), layers[0].self_attn.o_proj.out_features]
+        if (self._weights, shape) != (weights, wanted):
             raise BadInput(
-                f"control.steer={self.options.steer}: directions {shape} of the weights {measured}; {engine.name!r} "
-                f"has {wanted}, {weights}: give the model, dtype and device of the edit, or lenrl edit this one"
+                f"control.steer={self.options.steer}: directions {shape} of the weights {self._weights}; "
+                f"{engine.name!r} has {wanted}, {weights}: give the model, dtype and device of the edit, or lenrl edit "
+                "this one"
             )
 
     def resolved(self, thinking: Thinking) -> dict[str, Any]:
-        return {"steer": files.digest(self._directions[0].tolist(), size=6)}
+        return {"steer": files.digest(self._v_LD.tolist(), size=6)}
 
     @contextmanager
     def inside(self, engine: Engine) -> Iterator[None]:
-        v_LD, _ = self._directions
         with ExitStack() as hooks:
-            for layer, v_D in zip(attention_layers(getattr(engine, "model", None)), v_LD, strict=True):
+            for layer, v_D in zip(attention_layers(getattr(engine, "model", None)), self._v_LD, strict=True):
                 project = layer.self_attn.o_proj
                 added_D = (self.dial * v_D).to(project.weight)
                 hooks.enter_context(project.register_forward_hook(lambda *got, by=added_D: got[-1] + by))
             yield
-
-    @cached_property
-    def _directions(self) -> tuple[torch.Tensor, str]:
-        """Of each layer (L, D), and the hash of the weights that have them."""
-        folder = self.options.steer
-        if folder is None:
-            raise BadInput(f"{self.label} needs control.steer=FOLDER, which lenrl edit wrote")
-        try:
-            with safe_open(folder / DIRECTIONS, "pt") as file:
-                return file.get_tensor("v_LD"), file.metadata()["weights"]
-        except (OSError, SafetensorError, LookupError, TypeError) as error:
-            raise BadInput(
-                f"control.steer={folder}: no directions ({error}); give what lenrl edit wrote"
-            ) from None
 
 
 def attention_layers(model: CausalLM) -> Sequence[Any]:

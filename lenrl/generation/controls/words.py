@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lenrl.errors import BadInput
-from lenrl.generation.base import Engine
-from lenrl.generation.controls.base import Control, Dial
+from lenrl.generation.controls.base import Control, ControlOptions, Dial
 from lenrl.generation.controls.thinking import Thinking
 from lenrl.strategies.hints import number
 from lenrl.tasks.prompts import Messages, render, with_system
@@ -57,18 +56,13 @@ class Words(Concise):
     dial_of = Dial("tokens in the words", 1, whole=True)
     knows = frozenset({"text"})
 
-    @property
-    def words(self) -> str:
-        """The words with the number."""
-        text = self.options.text
-        if not text or "{n}" not in text:
+    def __init__(self, label: str, dial: float, options: ControlOptions) -> None:
+        super().__init__(label, dial, options)
+        if not options.text or "{n}" not in options.text:
             raise BadInput(
-                f"{self.label} needs words with {{n}} in them: control.text='\"Think for {{n}} tokens.\"'"
+                f"{label} needs words with {{n}} in them: control.text='\"Think for {{n}} tokens.\"'"
             )
-        return text.replace("{n}", number(self.dial))
-
-    def check(self, thinking: Thinking, cap: int, engine: Engine) -> None:
-        assert self.words
+        self.words = options.text.replace("{n}", number(dial))
 
 
 class NoThink(Control):
