@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from lenrl.config import compose
 from lenrl.errors import BadInput
 from lenrl.evaluation.evaluate import evaluate
 from lenrl.evaluation.settings import EvalSettings
@@ -20,6 +21,7 @@ from lenrl.generation.pretrained import TINY, ModelOptions, load_tokenizer_info
 from lenrl.generation.transformers_engine import TransformersEngine
 from lenrl.report.compare import Compared
 from lenrl.report.sources import read as read_entries
+from lenrl.training.prepare import prepare
 
 TASK = {"name": "chain", "test": 24}
 WORDS = {"answer": "\n\\boxed{", "trial": "\\boxed{", "text": ""}
@@ -297,6 +299,22 @@ def test_refusals(controls, control, message):
     with pytest.raises(BadInput) as refused:
         evaluate(["tiny"], {"name": "chain", "test": 2}, settings)
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["eval.controls=[farce@3]"], "eval.controls: there is no 'farce'"),
+        (["eval.controls=[words@5]"], "words@5 needs words"),
+        (
+            ["eval.controls=[steer@1]", "eval.control={steer:nowhere}"],
+            "eval.control.steer=nowhere: no directions",
+        ),
+    ],
+)
+def test_a_recipe_is_refused_before_it_trains(options, words):
+    with pytest.raises(BadInput, match=words):
+        prepare(compose("grpo", options))
 
 
 def test_sft_takes_no_controls(tmp_path):
