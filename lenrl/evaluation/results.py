@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 
 from lenrl import measures
 from lenrl.evaluation.fingerprint import unlike
@@ -170,8 +169,11 @@ def _by_length(results: ModelResults, grades: Mapping[Any, Sequence[int]]) -> Fi
     best = [curve["optimum"] for curve in curves.values() if curve]
     varied = len(best) > 2 and len(set(best)) > 1
     figures: Figures = {"all": measures.by_length(correct, tokens, cut), "by_difficulty": curves}
-    ranks = np.corrcoef(range(len(best)), rankdata(best)) if varied else None
-    figures["optimum_by_difficulty"] = None if ranks is None else float(ranks[0, 1])
+    figures["optimum_by_difficulty"] = None
+    if varied:
+        from scipy.stats import spearmanr  # it loads for half a second
+
+        figures["optimum_by_difficulty"] = float(spearmanr(range(len(best)), best).statistic)
     for name, estimate in measures.at_fixed_problem(correct, tokens).items():
         figures |= named(name, estimate)
     return figures

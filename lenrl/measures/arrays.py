@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy.special import stdtrit  # scipy.stats would load for half a second
 
 LEVEL = 0.95
 
@@ -94,4 +94,4 @@ def resample_weights(P: int, rng: np.random.Generator, times: int) -> Array:
 
 def quantile(P: int) -> float:
     """Student's quantile for P prompts; two prompts or fewer would make it useless, hence the floor."""
-    return float(stats.t.ppf((1 + LEVEL) / 2, max(P - 1, 2)))
+    return float(stdtrit(max(P - 1, 2), (1 + LEVEL) / 2))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import ndtr, ndtri
 
 from lenrl.measures.arrays import Answers, Array, resample_weights, table
 from lenrl.measures.format import Figures
@@ -134,8 +134,8 @@ def _interval(values_B: Array) -> tuple[float, float]:
     if not len(drawn):
         return math.nan, math.nan
     below = ((drawn < value).mean() + (drawn <= value).mean()) / 2
-    z = stats.norm.ppf(np.clip(below, 1 / len(drawn), 1 - 1 / len(drawn)))
-    low, high = np.quantile(drawn, stats.norm.cdf(2 * z + stats.norm.ppf([0.025, 0.975])))
+    z = ndtri(np.clip(below, 1 / len(drawn), 1 - 1 / len(drawn)))
+    low, high = np.quantile(drawn, ndtr(2 * z + ndtri([0.025, 0.975])))
     return float(np.fmin(low, value)), float(np.fmax(high, value))
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from lenrl.measures.arrays import Array, prompt_means, quantile, table
 
@@ -75,7 +74,8 @@ def mean_interval(means_P: Array) -> Estimate:
     if P == 1 or sd <= 1e-12 * max(1.0, abs(mean)):
         return Estimate(mean, mean, mean) if P > 1 else Estimate(mean, 0.0, math.inf)
     t, error = quantile(P), sd / math.sqrt(P)
-    skew = float(stats.skew(means_P, bias=False)) / math.sqrt(P) if P > 2 else 0.0
+    third = float(((means_P - mean) ** 3).mean()) / float(means_P.var()) ** 1.5
+    skew = third * math.sqrt(P - 1) / (P - 2) if P > 2 else 0.0  # of the mean, without bias
     if abs(skew) < 1e-6:
         return Estimate(mean, max(0.0, mean - t * error), mean + t * error)
     low, high = (3 / skew * (np.cbrt(1 + skew * (z - skew / 6)) - 1) for z in (t, -t))

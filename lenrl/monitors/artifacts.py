@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas
 import pyarrow.parquet as pq
 
 from lenrl.monitors.trackers import known_id, run_id, silent, trackio_name, wandb_folder
 from lenrl.redact import printable
 
 if TYPE_CHECKING:
+    import pandas
+
     from lenrl.config import Recipe
 
 log = logging.getLogger("lenrl")
@@ -78,6 +79,8 @@ def main(run_dir: str, wanted: str, tracker: str) -> int:
 
 def table(run_dir: Path) -> pandas.DataFrame:
     """Completions of the first and the last logged rollout, at most TABLE_ROWS; empty if none were logged."""
+    import pandas  # it loads for half a second, and most runs have no tracker
+
     files = sorted((run_dir / "completions").glob("*.parquet"))
     ends = [pq.read_table(path, columns=TABLE_COLUMNS) for path in dict.fromkeys([*files[:1], *files[-1:]])]
     rows = pandas.concat(

@@ -53,6 +53,10 @@ class Kind(abc.ABC):
     def readable(self, gold: str) -> bool:
         """A gold answer parses within the limits and equals itself."""
 
+    def plain(self, gold: str) -> bool:
+        """A gold answer is readable, as text alone shows; called in the caller's process."""
+        return False
+
     def same_text(self, answer: str, gold: str) -> bool:
         """An answer equals a gold answer that is not readable."""
         return False
@@ -107,9 +111,12 @@ class Math(Kind):
         """Besides, it is no sentence, with which only the same sentence would agree: `The answer is 7.`"""
         from lenrl.verify.math.compare import readable
 
-        words = [word for word in _WORD.findall(_NO_WORD.sub(" ", gold)) if word.lower() not in _CONNECTIVES]
-        stop = gold.rstrip("} $").endswith(".")
-        return len(words) + stop < SENTENCE and readable(gold, self.limits)
+        return not _sentence(gold) and readable(gold, self.limits)
+
+    def plain(self, gold: str) -> bool:
+        from lenrl.verify.math.quick import plain
+
+        return plain(gold, self.limits) and not _sentence(gold)
 
     def same_text(self, answer: str, gold: str) -> bool:
         from lenrl.verify.math.normalize import key
@@ -124,6 +131,11 @@ class Math(Kind):
 
             parse.cache_clear()
             clear_cache()
+
+
+def _sentence(gold: str) -> bool:
+    words = [word for word in _WORD.findall(_NO_WORD.sub(" ", gold)) if word.lower() not in _CONNECTIVES]
+    return len(words) + gold.rstrip("} $").endswith(".") >= SENTENCE
 
 
 class Exact(Kind):

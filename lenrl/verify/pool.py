@@ -59,7 +59,9 @@ class Verifier(AnyVerifier):
     def readable(self, golds: Sequence[str | None]) -> list[bool]:
         texts = [gold for gold in dict.fromkeys(golds) if gold and gold.strip()]
         if self._kind.in_worker:
-            known = self._in_chunks(texts, judge_golds, lambda gold, outcome: False)
+            known = {gold: True for gold in texts if self._kind.plain(gold)}
+            others = [gold for gold in texts if gold not in known]
+            known |= self._in_chunks(others, judge_golds, lambda gold, outcome: False)
         else:
             known = {gold: self._kind.readable(gold) for gold in texts}
         return [gold is not None and known.get(gold, False) for gold in golds]

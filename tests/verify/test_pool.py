@@ -337,6 +337,9 @@ def test_plain_answers_need_no_worker():
         verdicts = verifier.verify(claims)
         assert time.process_time() - start < 4
         assert [v.correct for v in verdicts] == [i < 5 for i in range(2000)]
+        assert verifier.readable(["7", "1,234", r"\frac{1}{2}", "B", "Monday", "5 cm", None]) == [
+            True
+        ] * 6 + [False]
         assert verifier._pool is None
 
 

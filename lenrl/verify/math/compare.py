@@ -6,7 +6,7 @@ from lenrl.verify.limits import Limits, TooBig, Unreadable, check
 from lenrl.verify.math import algebra
 from lenrl.verify.math.normalize import choice, key, tidy, words
 from lenrl.verify.math.numbers import is_share, read_number
-from lenrl.verify.math.quick import quick_tidy, tidy_gold
+from lenrl.verify.math.quick import plain, quick_tidy, tidy_gold
 from lenrl.verify.math.structure import same_shape, shape
 from lenrl.verify.math.units import split_unit
 
@@ -40,9 +40,7 @@ def readable(gold: str, limits: Limits) -> bool:
     """A gold answer parses within the limits and is equal to itself."""
     try:
         target = tidy_gold(gold, limits)
-        if read_number(target) is not None or choice(target) is not None or words(target) is not None:
-            return True
-        return formatted(target, limits) and _same(target, target, limits)
+        return plain(gold, limits) or formatted(target, limits) and _same(target, target, limits)
     except (TooBig, Unreadable):
         return False
 

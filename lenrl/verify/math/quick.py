@@ -40,6 +40,15 @@ def quick_tidy(answer: str, gold: str) -> tuple[bool, bool] | None:
     return (False, False) if spoken is not None and target is not None else None
 
 
+def plain(gold: str, limits: Limits) -> bool:
+    """A gold answer is a number, a choice letter or words, which text alone decides to be readable."""
+    try:
+        text = tidy_gold(gold, limits)
+    except Unreadable:
+        return False
+    return any(read(text) is not None for read in (read_number, choice, words))
+
+
 @lru_cache(maxsize=4096)
 def tidy_gold(gold: str, limits: Limits) -> str:
     """The tidy gold answer; raises Unreadable if it is blank or beyond the limits."""
