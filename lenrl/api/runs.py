@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -181,14 +180,16 @@ def launch(recipe: Recipe) -> Ended:
 
 def _supervised(folder: RunFolder, recipe: Recipe, lock: int) -> int:
     """The exit code of a run's processes, which see the GPUs of its launch."""
-    from lenrl.launch.command import command, seen, trusting
+    from lenrl.launch.command import command, started, trusting
     from lenrl.launch.supervise import supervise
 
+    line = [*command(folder.path, (), folder.local_processes, folder.files), *trusting(recipe)]
+    line, env = started(line, recipe.launch)
     return supervise(
-        [*command(folder.path, (), folder.local_processes, folder.files), *trusting(recipe)],
+        line,
         folder.local_processes,
         hold=[lock],
-        env={**os.environ, **seen(recipe.launch)},
+        env=env,
         log=folder.log,
         first_rank=folder.first_rank,
     )

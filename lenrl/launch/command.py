@@ -36,6 +36,10 @@ FIELDS = {
 }
 
 DEVICES = "CUDA_VISIBLE_DEVICES"
+# A launch of which accelerate's launcher makes a few variables, whatever FREE says.
+ONE = {"compute_environment": "LOCAL_MACHINE", "distributed_type": "NO", "gpu_ids": "all", "machine_rank": 0}
+ONE |= {"num_machines": 1, "num_processes": 1}
+FREE = ("mixed_precision", "use_cpu")
 
 
 def check(launch: Mapping[str, Any]) -> None:
@@ -100,6 +104,22 @@ def command(
         *(word for plugin in plugins for word in ("--plugin", str(Path(plugin).absolute()))),
         f"output_dir={quoted(str(run_dir))}",
     ]
+
+
+def started(line: Sequence[str], launch: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
+    """What `command` says, with its environment; for ONE process the rank's own, from accelerate but not launched."""
+    if ONE | {name: value for name, value in launch.items() if name not in FREE} != ONE:
+        return list(line), {**os.environ, **seen(launch)}
+    from accelerate.commands.launch import launch_command_parser
+    from accelerate.utils.launch import prepare_simple_launcher_cmd_env
+
+    head = line.index("--quiet")
+    arguments = launch_command_parser().parse_args(line[head:])
+    free = {"mixed_precision": launch.get("mixed_precision") or "no", "use_cpu": bool(launch.get("use_cpu"))}
+    for name, value in {**ONE, **free, "dynamo_backend": "no"}.items():
+        setattr(arguments, name, value)
+    rank, environment = prepare_simple_launcher_cmd_env(arguments)
+    return [*line[:head], "--", *rank], {**environment, **seen(launch)}
 
 
 def trusting(recipe: Recipe) -> list[str]:

@@ -20,7 +20,7 @@ from transformers.trainer_optimizer import _OPTIMIZER_HANDLERS
 
 from lenrl.config import compose
 from lenrl.dryrun.refusals import refusals
-from lenrl.launch.command import DEVICES, command, seen
+from lenrl.launch.command import DEVICES, command, seen, started
 from lenrl.training import hardware, peft
 from lenrl.training.grpo_config import grpo_config
 from lenrl.training.prepare import prepare
@@ -172,6 +172,33 @@ def test_a_cell_is_refused_by_its_option_or_built_as_it_says(name, tmp_path, mon
             agrees(run, grpo_config(run, tmp_path), with_deepspeed)
         built += 1
     assert built >= 12
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["launch=cpu"],
+        ["launch=single_gpu"],
+        ["launch=cpu", "launch.use_cpu=false", "launch.mixed_precision=fp16"],
+    ],
+)
+def test_a_single_process_gets_what_accelerates_launcher_would_give_it(options, tmp_path, monkeypatch):
+    launch = compose("grpo", options).launch
+    told = environment(launch, tmp_path, monkeypatch)
+    line, env = started(command(tmp_path, (), 8), launch)
+    assert {name: value for name, value in env.items() if os.environ.get(name) != value} == told
+    assert line[: line.index("--")] == [sys.executable, "-P", "-m", "lenrl.launch.launcher"]
+    rank = line[line.index("--") + 1 :]
+    assert rank[:4] == [sys.executable, "-m", "lenrl.launch.worker", "--config-name"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["launch=cpu2"], ["launch=single_gpu", "launch.gpu_ids='1'"], ["launch=cpu", "launch.debug=true"]],
+)
+def test_any_other_launch_is_accelerates(options, tmp_path):
+    line, env = started(command(tmp_path), compose("grpo", options).launch)
+    assert line == command(tmp_path) and "ACCELERATE_USE_CPU" not in env
 
 
 def agrees(run, config, deepspeed):
