@@ -8,7 +8,6 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
-from transformers.integrations.fsdp import is_fsdp_managed_module
 
 from lenrl.generation.base import CausalLM
 
@@ -76,6 +75,8 @@ def forward_arguments(model: type[torch.nn.Module]) -> frozenset[str]:
 
 def divisible_cache(model: CausalLM) -> DynamicCache | str:
     """An empty cache that rows can be taken out of; else the reason why the model can't be decoded with one."""
+    from transformers.integrations.fsdp import is_fsdp_managed_module  # a second of torch.distributed
+
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     config = inner.config
     if is_deepspeed_zero3_enabled() or is_fsdp_managed_module(model):

@@ -107,7 +107,7 @@ def command(
 
 
 def started(line: Sequence[str], launch: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
-    """What `command` says, with its environment; for ONE process the rank's own, from accelerate but not launched."""
+    """The line of `command` and its environment; for ONE process the rank's own, from accelerate but not launched."""
     if ONE | {name: value for name, value in launch.items() if name not in FREE} != ONE:
         return list(line), {**os.environ, **seen(launch)}
     from accelerate.commands.launch import launch_command_parser

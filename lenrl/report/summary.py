@@ -17,7 +17,6 @@ from lenrl.evaluation.other_data import SAMPLED_OPTIONS, model_options
 from lenrl.evaluation.settings import EvalSettings
 from lenrl.files import read_json, write_json
 from lenrl.measures.format import Evaluation, Figures
-from lenrl.monitors import artifacts as tracked
 from lenrl.report import cascades, page, tables
 from lenrl.report.tables import before_after, before_after_table
 from lenrl.tasks import Task
@@ -42,6 +41,8 @@ def finish(run_dir: Path, recipe: Recipe, console: Console | None = None) -> dic
         run_dir: a finished run's folder, with `model/`.
         console: where the summary is printed; None: standard output.
     """
+    from lenrl.monitors import artifacts as tracked  # transformers' trainer comes with it
+
     console = console or Terminal()
     began = time.perf_counter()
     task = task_of(recipe)

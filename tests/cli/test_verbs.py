@@ -41,6 +41,17 @@ def test_help_ends_with_examples_and_loads_nothing_heavy(verb):
     assert f"  lenrl {verb}" in done.stdout.split("examples:")[1]
 
 
+def test_an_evaluation_begins_without_what_trains():
+    code = (
+        "import sys, lenrl.evaluation.evaluate, lenrl.report.summary\n"
+        "heavy = {'trl', 'peft', 'accelerate', 'transformers.trainer_callback', 'torch._dynamo', 'scipy.stats', "
+        "'torch.distributed.tensor', 'pandas', 'datasets', 'sympy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("verb", ["", *VERBS])
 def test_help_fits_80_columns_and_breaks_no_option(verb, capsys, monkeypatch):
     shown = {}

@@ -205,3 +205,12 @@ def test_a_rank_that_exits_with_0_in_the_middle_says_so(tmp_path, monkeypatch):
             signal.signal(number, handler)
     assert (tmp_path / "0").read_text() == "1"
     assert (tmp_path / "how-0").read_text().startswith("it left with exit code 0 in <lambda> (")
+
+
+def test_the_launcher_of_a_single_rank_loads_nothing_and_tells_a_failure():
+    """It stays as long as the rank does; torch in it would be 230 MiB."""
+    code = (
+        "import sys; from lenrl.launch.launcher import main; sys.argv[1:] = ['--', sys.executable, '-c', 'exit(7)']; "
+        "assert main() == 1; assert not {'torch', 'accelerate', 'numpy', 'pydantic'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
