@@ -229,11 +229,17 @@ def test_acoer_follows_accuracy_and_length() -> None:
     for step, alpha, budget in ((200, 0.02, 4096), (201, 0.0204, 1983.333333), (202, 0.020808, 1983.333333)):
         state = observed(rule, BATCH.with_(step=step))
         assert (state["alpha"], state["budget"]) == pytest.approx((alpha, budget))
-    wrong = groups([[500] * 4], [[0] * 4], step=202)
-    rule = made("reward", "acoer", {"window": 2}, observed(made("reward", "acoer", {"window": 2}), BATCH))
-    state = observed(rule, wrong)
-    assert state["alpha"] == pytest.approx(0.019) and state["budget"] == 4096
+    rule = made("reward", "acoer", {"window": 2}, state | {"alpha": 0.02})
+    state = observed(rule, groups([[500] * 4], [[0] * 4], step=203))
+    assert (state["alpha"], state["budget"]) == pytest.approx((0.019, 1983.333333))
     assert state["length"] == pytest.approx(7000 / 3), "a batch without a right answer has no length"
+
+
+def test_the_budget_of_acoer_follows_the_length_also_where_accuracy_falls() -> None:
+    rule = made("reward", "acoer", {"window": 2, "warmup": 0})
+    batches = groups([[3000] * 4], [[1] * 4]), groups([[1000] * 4], [[1, 0, 0, 0]])
+    state = observed(rule, *batches)
+    assert (state["alpha"], state["budget"]) == pytest.approx((0.019, 2483.333333))
 
 
 @pytest.mark.parametrize(

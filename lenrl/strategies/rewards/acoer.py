@@ -1,4 +1,4 @@
-"""ACOER: a controller raises the pay of brevity while accuracy holds, and tightens the budget."""
+"""ACOER: a controller raises the pay of brevity while accuracy holds; its budget follows the right lengths."""
 
 import math
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ class Acoer(Reward):
     `f(x) = log(1 + 5x) / log 6`, or x (`shape=linear`). After the batch accuracy and mean right length enter
     exponential means (weight `2 / (span + 1)`), the accuracy a window. From `warmup` steps on, once the window is
     full: if the accuracy is more than `drop` below the window's first, `alpha <- max(alpha_min, down alpha)`, else
-    `alpha <- min(alpha_max, up alpha)` and `B <- max(low, ratio length)`.
+    `alpha <- min(alpha_max, up alpha)`; in either case `B <- max(low, ratio length)`.
 
     Source: ACOER, arXiv 2606.22716. Its code averages a length of 0 in where a batch has no right answer, and
     estimates tokens from characters; this does neither.
@@ -75,8 +75,8 @@ class Acoer(Reward):
                 now["alpha"] = max(self.alpha_min, self.down * now["alpha"])
             else:
                 now["alpha"] = min(self.alpha_max, self.up * now["alpha"])
-                if now["length"] is not None:
-                    now["budget"] = max(self.low, self.ratio * now["length"])
+            if now["length"] is not None:
+                now["budget"] = max(self.low, self.ratio * now["length"])
         self._state = now
 
     def _mean(self, before: float | None, value: float | None) -> float | None:
