@@ -92,6 +92,16 @@ def test_drpo_micro_batch_scope_takes_each_its_own_kl() -> None:
     assert not torch.allclose(whole, split)
 
 
+def test_rows_that_only_fill_a_micro_batch_add_nothing_to_its_hinge() -> None:
+    real = random_step(rows=4, seed=1)
+    fields = (real.logp_NT, real.old_logp_NT, real.mask_NT, real.advantage_N)
+    filled = MicroBatch(*(torch.cat([field, torch.zeros_like(field)]) for field in fields))
+    totals = StepTotals(rows=4, tokens=float(real.mask_NT.sum()), kl_tokens=0.0, processes=1)
+    losses = [DrpoObjective(kl_scope="micro_batch")(batch, totals) for batch in (real, filled)]
+    assert losses[0][1]["drpo_hinge"] > 0
+    assert torch.allclose(losses[0][0], losses[1][0], atol=1e-12)
+
+
 def test_drpo_takes_advantages_of_tokens() -> None:
     batch = random_step(seed=5)
     spread = batch.advantage_N[:, None].expand_as(batch.logp_NT)

@@ -22,8 +22,8 @@ class DrpoObjective(Objective):
     there too).
 
     Degenerate cases: a row without kept tokens adds 0 and stays in the divisor; with one update a rollout K
-    is 0 and the hinge idles. `kl_scope=micro_batch` takes each micro-batch's own K, averaged by rows. The
-    loss's value is a surrogate: compare gradients.
+    is 0 and the hinge idles. `kl_scope=micro_batch` takes each micro-batch's own K; its hinges are averaged by
+    tokens. The loss's value is a surrogate: compare gradients.
 
     >>> logp = torch.tensor([[-1.0, -3.0], [-1.0, 0.0]])
     >>> mask = torch.tensor([[True, True], [True, False]])
@@ -63,7 +63,7 @@ class DrpoObjective(Objective):
             k = totals.kl_tokens / max(totals.tokens, 1.0)
             return k, self.beta * max(0.0, k - self.delta) * drift / max(totals.tokens, 1.0)
         own = drift / mask.sum().clamp(min=1.0)
-        share = mask.shape[0] / totals.rows
+        share = mask.sum() / max(totals.tokens, 1.0)  # rows that only fill the batch have no tokens
         return own.item(), share * self.beta / 2 * (own - self.delta).clamp(min=0.0).square()
 
     def warnings(self, run_info: RunInfo) -> list[str]:
