@@ -256,6 +256,7 @@ def test_groups_of_each_size_are_scored_as_if_they_were_alone(tmp_path: Path) ->
         ("grpo_lambda", [], "3 to 4 completions, and reward 'grpo_lambda' looks at the batch as a whole"),
         ("laser_d", [], "reward 'laser_d'"),
         ("grpo", ["advantage=batch_whitened"], "advantage 'batch_whitened'"),
+        ("efficient", ["advantage.whiten=true"], "advantage 'rloo'"),
         ("weighted", ["reward.parts=[{name: grpo_lambda}]"], "reward 'weighted'"),
         ("dot", ["sampling=uniform"], "can never fire with G=3"),
     ],

@@ -17,7 +17,7 @@ class Rloo(Advantage):
     Source: Ahmadian et al., arXiv 2402.14740.
 
     Degenerate cases: one valid row 0; flat group 0, with `whiten` minus the batch's mean in deviations; a row that
-    is not valid 0.
+    is not valid 0. With `whiten` groups leak: mean and deviation are the batch's.
 
     >>> from lenrl.strategies.examples import GROUP, show
     >>> show(Rloo()(RewardResult(GROUP.correct_PG), GROUP))
@@ -29,6 +29,11 @@ class Rloo(Advantage):
     name = "rloo"
 
     whiten: bool = False  # over the batch's tokens
+
+    @property
+    def needs_equal_groups(self) -> bool:
+        """With `whiten`: a row's advantage is by all groups' tokens."""
+        return self.whiten
 
     def __call__(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         r = reward.total_PG
