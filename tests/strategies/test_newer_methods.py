@@ -352,6 +352,17 @@ def test_quiet_where_there_is_nothing_to_warn_of() -> None:
         assert made("reward", name, options).warnings(often) == []
 
 
+def test_alp_says_how_much_of_an_advantage_grpo_leaves() -> None:
+    """Two of four at 0 tokens and two at the cap deviate most."""
+    info = RunInfo(4, 1000, scaled_by_group_std=True)
+    rule, far = made("reward", "alp", {}), groups([[0, 0, 1000, 1000]], [[1, 1, 1, 1]])
+    paid = rule(far).total_PG
+    left = made("advantage", "grpo", {})(RewardResult(paid), far)[0, 0] / (0.75**0.5)
+    [message] = rule.warnings(info)
+    assert f"at most {paid.std().item():.2g}" in message and f"leaves at most {left:.2g} of" in message
+    assert "no leverage" in made("reward", "alp", {"beta": 1e-3}).warnings(info)[0]
+
+
 def test_zmad_refuses_groups_of_two() -> None:
     rule = made("reward", "zmad", {})
     assert "at least 3" in rule.errors(RunInfo(2, 4096))[0] and rule.errors(RunInfo(3, 4096)) == []

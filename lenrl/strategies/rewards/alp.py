@@ -1,5 +1,7 @@
 """ALP: tokens cost more where the group already succeeds."""
 
+import math
+
 from pydantic import Field
 
 from lenrl.rollouts import RewardResult, Rollouts
@@ -32,12 +34,14 @@ class Alp(Reward):
         return RewardResult(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
 
     def warnings(self, run_info: RunInfo) -> list[str]:
-        spread = self.beta * run_info.max_length / 2  # the largest standard deviation a tied group can have
+        G = max(2, run_info.num_generations or 2)
+        # The largest standard deviation that a group can have whose verdicts tie: half of it at either end
+        spread = self.beta * run_info.max_length * math.sqrt(G / (4 * (G - 1)))
         if not run_info.scaled_by_group_std or spread > 10 * EPS:
             return warnings.cancels(self.name, "beta", "all-correct and all-wrong", run_info)
         return [
             f"reward.beta={self.beta:g} of 'alp' is faint at {run_info.max_length} tokens: rewards of a group that "
-            f"ties on the verdict deviate by at most {spread:.1g}, and GRPO adds {EPS:g} to the deviation it divides "
-            f"by, so advantages by length stay below {spread / (spread + EPS):.2g}. Raise reward.beta for short "
-            "completions (penalty_leverage shows what it does)"
+            f"ties on the verdict deviate by at most {spread:.2g}, and GRPO adds {EPS:g} to the deviation it divides "
+            f"by, which leaves at most {spread / (spread + EPS):.2g} of an advantage by length. Raise reward.beta for "
+            "short completions (penalty_leverage shows what it does)"
         ]
