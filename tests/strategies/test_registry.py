@@ -116,6 +116,13 @@ def test_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
         registry.build("advantage", {"name": "broken"})
 
 
+def test_weighted_forbids_what_its_parts_forbid() -> None:
+    parts = [{"name": "correctness"}, {"name": "surrogate"}]
+    [entry] = registry.build("reward", {"name": "weighted", "parts": parts}).forbids
+    assert (entry.field, entry.value) == ("mask_truncated_completions", True)
+    assert registry.build("reward", {"name": "weighted"}).forbids == ()
+
+
 def test_weighted_keeps_the_options_of_its_parts() -> None:
     parts = [{"name": "correctness"}, {"name": "kimi", "weight": 0.5}, {"name": "kimi", "weight": 0.25}]
     rule = registry.build("reward", {"name": "weighted", "parts": parts})

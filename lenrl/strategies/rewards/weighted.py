@@ -8,7 +8,7 @@ from pydantic import Field, PrivateAttr, field_validator
 from torch import Tensor
 
 from lenrl.rollouts import Readable, RewardResult, Rollouts
-from lenrl.strategies.base import Reward, RunInfo, as_reward
+from lenrl.strategies.base import Forbidden, Reward, RunInfo, as_reward
 
 DEFAULT_PARTS = ({"name": "correctness", "weight": 1.0}, {"name": "overlong", "weight": 0.5})
 
@@ -92,6 +92,11 @@ class Weighted(Reward):
     def reads(self) -> tuple[Readable, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Parts of the record that its parts read, each once."""
         return tuple(dict.fromkeys(name for _, _, rule in self._rules for name in rule.reads))
+
+    @property
+    def forbids(self) -> tuple[Forbidden, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What its parts forbid."""
+        return tuple(entry for _, _, rule in self._rules for entry in rule.forbids)
 
     @property
     def needs_equal_groups(self) -> bool:
