@@ -37,6 +37,7 @@ class RunInfo:
     max_steps: int | None = None  # optimizer steps
     updates_per_rollout: int = 1
     micro_batch_rows: int | None = None  # of one process; None: not known
+    rollout_rows: int | None = None  # completions a rollout, of all processes; None: not known
     temperature: float | None = None  # of the sampling; None: not known
     scaled_by_group_std: bool = False  # the advantage divides by the group's standard deviation
     training: bool = True  # False in `lenrl score`: lengths come from a file, nothing is sampled

@@ -136,7 +136,12 @@ def checked(
     sizes = {**trainer, "num_generations": layout.num_generations}
     run_info = run_info_of(sizes, layout.updates_per_rollout)
     temperature = float(value_of(trainer, "temperature"))
-    run_info = replace(run_info, micro_batch_rows=layout.rows_per_process, temperature=temperature)
+    run_info = replace(
+        run_info,
+        micro_batch_rows=layout.rows_per_process,
+        rollout_rows=layout.rows_per_rollout,
+        temperature=temperature,
+    )
     faults = method.errors(run_info) + _seam_faults(recipe, method, layout) + unlabelled
     faults += _hint_faults(recipe, run_info)
     if faults:

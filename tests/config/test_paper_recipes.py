@@ -83,6 +83,7 @@ def test_a_paper_recipe_passes_every_check_that_needs_no_model(name, tmp_path):
     ]
     assert layout.accumulation * layout.updates_per_rollout == layout.micro_steps_per_rollout
     assert checked_run.run_info.max_steps % layout.updates_per_rollout == 0
+    assert checked_run.run_info.rollout_rows == layout.prompts_per_rollout * layout.num_generations
     assert checked_run.grpo["save_steps"] % layout.updates_per_rollout == 0
     assert not checked_run.evaluates
 

@@ -315,7 +315,7 @@ def test_effort_budget_stays_on_its_grid_and_says_so() -> None:
     assert asked[0] != asked[1]
 
 
-ONCE = RunInfo(8, 4096, max_steps=100, visits=0.5, scaled_by_group_std=True)
+ONCE = RunInfo(8, 4096, max_steps=100, rollout_rows=255, visits=0.5, scaled_by_group_std=True)
 
 
 @pytest.mark.parametrize(
@@ -334,6 +334,7 @@ ONCE = RunInfo(8, 4096, max_steps=100, visits=0.5, scaled_by_group_std=True)
         ("pass_rate", {"gated": True}, "weight"),
         ("relative", {}, "weight"),
         ("o1_pruner", {}, "wrong answers too"),
+        ("short_rl", {}, "255 completions a rollout are few"),
     ],
 )
 def test_warnings(name: str, options: dict, words: str) -> None:
@@ -341,13 +342,14 @@ def test_warnings(name: str, options: dict, words: str) -> None:
 
 
 def test_quiet_where_there_is_nothing_to_warn_of() -> None:
-    often = RunInfo(8, 4096, max_steps=10_000, visits=3)
+    often = RunInfo(8, 4096, max_steps=10_000, rollout_rows=256, visits=3)
     for name, options in (
         ("hapo", {}),
         ("toggle", {}),
         ("effort", {"reference": "first"}),
         ("acoer", {}),
         ("leash", {}),
+        ("short_rl", {}),
     ):
         assert made("reward", name, options).warnings(often) == []
 

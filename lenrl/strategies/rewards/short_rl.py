@@ -8,8 +8,10 @@ from pydantic import Field, PrivateAttr
 
 from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
-from lenrl.strategies.base import Reward
+from lenrl.strategies.base import Reward, RunInfo
 from lenrl.strategies.states import number
+
+FEW = 256  # completions a rollout; ours
 
 
 class ShortRl(Reward):
@@ -68,3 +70,11 @@ class ShortRl(Reward):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._best = number(state.get("best", 0.0), "the best accuracy", most=1)
+
+    def warnings(self, run_info: RunInfo) -> list[str]:
+        if (run_info.rollout_rows or FEW) >= FEW:
+            return []
+        return [
+            f"reward 'short_rl': {run_info.rollout_rows} completions a rollout are few: one lucky batch sets the best "
+            f"accuracy, and shuts the gate on length for the rest of the run. Sample {FEW} or more, or raise reward.drop"
+        ]
