@@ -40,6 +40,7 @@ class RunInfo:
     rollout_rows: int | None = None  # completions a rollout, of all processes; None: not known
     temperature: float | None = None  # of the sampling; None: not known
     scaled_by_group_std: bool = False  # the advantage divides by the group's standard deviation
+    mean_effort: float | None = None  # of the row field `effort` that the budget gives; None: not known
     training: bool = True  # False in `lenrl score`: lengths come from a file, nothing is sampled
     columns: frozenset[str] | None = None  # row fields that the data has; None: not known
     visits: float | None = None  # times that the run samples a training prompt, on average; None: not known

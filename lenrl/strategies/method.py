@@ -394,5 +394,8 @@ class Method:
         return warnings
 
     def _known(self, run_info: RunInfo) -> RunInfo:
-        scaled = self.advantage.scales_by_group_std
-        return replace(run_info, scaled_by_group_std=scaled)
+        return replace(
+            run_info,
+            scaled_by_group_std=self.advantage.scales_by_group_std,
+            mean_effort=getattr(self.budget, "mean_effort", None),
+        )

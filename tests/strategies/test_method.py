@@ -147,6 +147,14 @@ def test_what_does_less_than_expected_is_warned_of(slots: dict, message: str) ->
     assert any(message in warning for warning in method(**slots).warnings(run_info))
 
 
+def test_an_effort_ratchets_only_where_less_than_the_usual_is_asked_for() -> None:
+    run_info = RunInfo(num_generations=8, max_length=4096)
+    for high, warned in ((1.79, True), (1.8, False)):
+        budget = {"name": "effort", "low": 0.2, "high": high}
+        warnings = method(budget=budget, reward="effort").warnings(run_info)
+        assert any("reference=first" in warning for warning in warnings) == warned
+
+
 def test_dr_grpo_keeps_the_leverage() -> None:
     run_info = RunInfo(num_generations=8, max_length=4096)
     assert method(reward="grpo_lambda", advantage="dr_grpo").warnings(run_info) == []

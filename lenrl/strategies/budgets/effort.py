@@ -39,6 +39,11 @@ class Effort(Budget):
             raise ValueError(f"high={self.high:g} is below low={self.low:g}; swap them")
         return self
 
+    @property
+    def mean_effort(self) -> float:
+        """Of the efforts asked for."""
+        return (self.low + self.high) / 2
+
     def __call__(
         self, prompt_ids: Sequence[str], columns: Sequence[Mapping[str, Any]], step: int, run_info: RunInfo
     ) -> list[PromptBudget]:

@@ -73,9 +73,9 @@ class EffortReward(Reward):
         if self.reference == "group":
             return []
         messages = warnings.inert("reward 'effort'", "a prompt's usual length", run_info)
-        if self.reference == "last":
+        if self.reference == "last" and (run_info.mean_effort is None or run_info.mean_effort < 1):
             messages.append(
-                "reward.reference=last of 'effort': who obeys an effort below 1 shortens the next visit's reference, "
-                "and the target shrinks until accuracy stops it; reward.reference=first can't"
+                "reward.reference=last of 'effort': who obeys efforts below 1 on average shortens the next visit's "
+                "reference, and the target shrinks until accuracy stops it; reward.reference=first can't"
             )
         return messages
