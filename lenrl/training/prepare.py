@@ -141,6 +141,7 @@ def checked(
         micro_batch_rows=layout.rows_per_process,
         rollout_rows=layout.rows_per_rollout,
         temperature=temperature,
+        reshaped_by=_reshaped_by(trainer),
     )
     faults = method.errors(run_info) + _seam_faults(recipe, method, layout) + unlabelled
     faults += _hint_faults(recipe, run_info)
@@ -289,6 +290,15 @@ def _seam_faults(recipe: Recipe, method: Method, layout: BatchLayout) -> list[st
             "shards are not. Use launch=multi_gpu, or trainer.sync_ref_model=false."
         )
     return faults
+
+
+def _reshaped_by(trainer: Mapping[str, Any]) -> tuple[str, ...]:
+    """The fields, with their values, that change the probabilities of tokens beside the temperature."""
+    names = ("top_p", "top_k", "min_p", "repetition_penalty")
+    values = {name: value_of(trainer, name) for name in names}
+    return tuple(
+        f"trainer.{name}={value}" for name, value in values.items() if value != GRPO_FIELDS[name].default
+    )
 
 
 def _extra_rows(recipe: Recipe, method: Method, trainer: Mapping[str, Any]) -> list[str]:

@@ -68,11 +68,13 @@ class Crisp(Advantage):
         }
 
     def errors(self, run_info: RunInfo) -> list[str]:
-        if run_info.temperature in (None, 1.0):
+        hot = run_info.temperature not in (None, 1.0)
+        settings = [*([f"trainer.temperature={run_info.temperature:g}"] if hot else []), *run_info.reshaped_by]
+        if not settings:
             return []
         return [
-            f"advantage 'crisp' compares log-probs at temperature 1, and trainer.temperature={run_info.temperature:g} "
-            "samples otherwise: set trainer.temperature=1.0"
+            "advantage 'crisp' estimates the KL by tokens that the policy itself draws, at temperature 1, and "
+            f"{', '.join(settings)} samples otherwise: leave such settings out"
         ]
 
     def warnings(self, run_info: RunInfo) -> list[str]:
