@@ -196,3 +196,10 @@ class RewardResult:
         """Rewards of tokens (P, G, T), NaN where a token has none; a row's total is their sum, 0 without any."""
         token_PGT = token_PGT.to(torch.float64)
         return cls(token_PGT.nansum(dim=2), parts or {}, token_PGT=token_PGT)
+
+    def apart(self, name: str) -> tuple[Tensor, Tensor | None]:
+        """The sum of `correct` and all other parts but `name`, and that part; without the two, the total and None."""
+        if not {"correct", name} <= set(self.parts):
+            return self.total_PG, None
+        others = [part for other, part in self.parts.items() if other != name]
+        return torch.stack(others).sum(dim=0), self.parts[name]

@@ -39,7 +39,9 @@ class RunInfo:
     micro_batch_rows: int | None = None  # of one process; None: not known
     rollout_rows: int | None = None  # completions a rollout, of all processes; None: not known
     temperature: float | None = None  # of the sampling; None: not known
-    reshaped_by: tuple[str, ...] = ()  # settings by which tokens are drawn otherwise than the temperature says
+    reshaped_by: tuple[
+        str, ...
+    ] = ()  # settings by which tokens are drawn otherwise than the temperature says
     scaled_by_group_std: bool = False  # the advantage divides by the group's standard deviation
     mean_effort: float | None = None  # of the row field `effort` that the budget gives; None: not known
     training: bool = True  # False in `lenrl score`: lengths come from a file, nothing is sampled
@@ -236,6 +238,7 @@ class Advantage(Strategy):
     slot: ClassVar[str] = "advantage"
     needs_logp: ClassVar[bool] = False  # reads `mean_logp_PG`
     scales_by_group_std: ClassVar[bool] = False
+    reads_rewards: ClassVar[bool] = True  # False: of rewards it reads only which rows are valid
     reads_token_rewards: ClassVar[bool] = False  # reads `RewardResult.token_PGT`, and not the totals alone
     needs_flat_groups: ClassVar[bool] = False  # groups of one reward teach as others do: none may be left out
 

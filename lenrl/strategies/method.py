@@ -354,6 +354,13 @@ class Method:
                 f"sampling {self.sampling.name!r} leaves out groups of one reward, and advantage "
                 f"{self.advantage.name!r} learns from all; choose sampling=uniform"
             )
+        if not self.advantage.reads_rewards:
+            faults += [
+                f"{function} adds to rewards of which advantage {self.advantage.name!r} reads only whether they are "
+                f"valid: set reward_functions.{function.name}.weight=0, which only logs it, or choose another advantage"
+                for function in self.added
+                if function.weight
+            ]
         for name in self.objective.as_reward:
             own = getattr(self.objective, name)
             faults += [
@@ -390,6 +397,11 @@ class Method:
             warnings.append(
                 f"advantage {self.advantage.name!r} places rewards at tokens, and reward {self.reward.name!r} rewards "
                 "whole completions: it is GRPO's then"
+            )
+        if not self.advantage.reads_rewards and self.reward.name not in ("correctness", "none"):
+            warnings.append(
+                f"advantage {self.advantage.name!r} reads of rewards only whether they are valid: what reward "
+                f"{self.reward.name!r} pays is logged, and shapes no advantage"
             )
         return warnings
 

@@ -185,6 +185,36 @@ def test_a_function_with_the_name_of_another_part_is_refused():
         adds.rewards(given(0.0, 0.0, 0.0, 0.0, name="correctness"))
 
 
+@pytest.mark.parametrize("advantage", [{"name": "ddca"}, {"name": "lead_dynamic", "weight": 0.5}])
+def test_a_part_counts_with_correctness_where_length_is_weighed_apart(advantage):
+    """One that is the same for all changes nothing; one that undoes the verdicts leaves the lengths to speak."""
+    rule = method(reward=advantage["name"], advantage=advantage)
+    adds = replace(rule, functions=(part(weight=0.5),))
+    plain = rule.advantages(rule.rewards(GROUP), GROUP)
+    pushed = {}
+    for values in ((0.2, 0.2, 0.2, 0.2), (0.0, 0.0, 0.0, 1.0), (1.0, 1.0, 3.0, 1.0)):
+        batch = given(*values)
+        pushed[values] = adds.advantages(adds.rewards(batch), batch)
+    same, last, undone = pushed.values()
+    assert torch.allclose(same, plain, atol=1e-9)
+    assert last[0, 3] - last[0, 0] > plain[0, 3] - plain[0, 0]
+    assert torch.equal(undone[0].argmax(), plain[0].argmax()) and undone[0, 2] > plain[0, 2]
+
+
+@pytest.mark.parametrize("name", ["drpo", "crisp"])
+def test_a_part_that_an_advantage_would_not_read_is_refused(name):
+    info = RunInfo(num_generations=4, max_length=100)
+    rule = method(reward="none" if name == "crisp" else "correctness", advantage=name)
+    [fault] = replace(rule, functions=(part(),)).errors(info)
+    assert f"advantage {name!r} reads only" in fault and "reward_functions.brief.weight=0" in fault
+    assert replace(rule, functions=(part(weight=0.0),)).errors(info) == []
+    assert not any("shapes no advantage" in warning for warning in rule.warnings(info))
+    other = method(reward="kimi", advantage=name)
+    assert any(
+        "'kimi' pays is logged, and shapes no advantage" in warning for warning in other.warnings(info)
+    )
+
+
 def test_a_column_that_the_data_lack_is_an_error_before_the_run():
     needs = RewardFunction("tests", lambda completions, unit_tests, answer: [])
     info = RunInfo(num_generations=4, max_length=100, columns=frozenset({"level"}))

@@ -88,7 +88,10 @@ def test_the_start_policy_of_adapters_is_the_model_without_them() -> None:
         (["launch=zero3"], "crisp.*this launch shards those"),
         (["launch=fsdp2"], "crisp.*this launch shards those"),
         (["trainer.temperature=0.7"], "trainer.temperature=0.7 samples otherwise"),
-        (["trainer.top_p=0.95", "trainer.top_k=20"], "trainer.top_p=0.95, trainer.top_k=20 samples otherwise"),
+        (
+            ["trainer.top_p=0.95", "trainer.top_k=20"],
+            "trainer.top_p=0.95, trainer.top_k=20 samples otherwise",
+        ),
         (["sampling=drop_flat"], "leaves out groups of one reward"),
         (["trainer.mask_truncated_completions=true"], "a completion that was cut off learns"),
     ],

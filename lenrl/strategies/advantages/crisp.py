@@ -37,6 +37,7 @@ class Crisp(Advantage):
 
     name = "crisp"
     reads = ("logps", "teacher_logps")
+    reads_rewards = False
     declares = ("flat_group", "right_above_wrong")
     needs_flat_groups = True
     forbids = (
@@ -69,7 +70,10 @@ class Crisp(Advantage):
 
     def errors(self, run_info: RunInfo) -> list[str]:
         hot = run_info.temperature not in (None, 1.0)
-        settings = [*([f"trainer.temperature={run_info.temperature:g}"] if hot else []), *run_info.reshaped_by]
+        settings = [
+            *([f"trainer.temperature={run_info.temperature:g}"] if hot else []),
+            *run_info.reshaped_by,
+        ]
         if not settings:
             return []
         return [

@@ -14,7 +14,8 @@ class DdcaAdvantage(Advantage):
     """Each part of the reward against its own baseline: correctness normalised, length centred over right answers.
 
     `A = (c - p) / (psd c + 1e-8)` of the part `correct`, plus for right completions `length` minus its mean over them.
-    `baseline=rloo`: both minus the mean of the other (valid; right) ones, no division.
+    `baseline=rloo`: both minus the mean of the other (valid; right) ones, no division. Any other part, such as that
+    of a reward function, is added to `correct`.
 
     Source: DDCA, arXiv 2602.02099.
 
@@ -38,9 +39,8 @@ class DdcaAdvantage(Advantage):
     def __call__(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         valid = ~reward.total_PG.isnan()
         right = valid & rollouts.right_PG
-        parted = {"correct", "length"} <= set(reward.parts)
-        correct = reward.parts["correct"] if parted else reward.total_PG
-        length = reward.parts["length"] if parted else torch.zeros_like(correct)
+        correct, length = reward.apart("length")
+        length = torch.zeros_like(correct) if length is None else length
         a = self._centred(correct, valid)
         if self.baseline == "group":
             a = a / (groups.psd(correct, valid) + 1e-8)

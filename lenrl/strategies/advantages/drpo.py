@@ -36,6 +36,7 @@ class Drpo(Advantage):
 
     name = "drpo"
     reads_verdicts = True
+    reads_rewards = False
     needs_logp = True
     forbids = (
         Forbidden(

@@ -11,6 +11,7 @@ from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
 from lenrl.strategies.advantages.grpo import normalise
 from lenrl.strategies.base import Advantage
+from lenrl.strategies.groups import NAN
 from lenrl.strategies.states import number
 
 EPS = 1e-8
@@ -23,7 +24,7 @@ class LeadDynamicAdvantage(Advantage):
     / |m|` as a share of both parts', times the room left: `d_c = v_c (1 - m_c)^alpha`, `d_e = v_e (1 - (m_e + 1) /
     2)^alpha`, means clipped to [0, 1] and [-1, 1]. Target `d_c / (d_c + d_e)`, `w <- beta w + (1 - beta) target`
     from 0.5 on, this batch included, at least `w_min`. `weight`: that w always. Whitening: mean and deviation (n -
-    1) over all tokens.
+    1) over all tokens. Any other part, such as that of a reward function, is added to `correct`.
 
     Source: LEAD, arXiv 2605.09806. Its epsilon under `grpo` is 1e-6, ours TRL's 1e-4.
 
@@ -94,12 +95,10 @@ class LeadDynamicAdvantage(Advantage):
 
 def _parts(reward: RewardResult, valid_PG: Tensor) -> tuple[Tensor, Tensor | None]:
     """Correctness and efficiency, NaN where a row is not valid; the total and None where they are not apart."""
-    if not {"correct", "efficiency"} <= set(reward.parts):
-        return reward.total_PG, None
-    correct, efficiency = (
-        reward.parts[name].masked_fill(~valid_PG, float("nan")) for name in ("correct", "efficiency")
-    )
-    return correct, efficiency
+    correct, efficiency = reward.apart("efficiency")
+    if efficiency is None:
+        return correct, None
+    return correct.masked_fill(~valid_PG, NAN), efficiency.masked_fill(~valid_PG, NAN)
 
 
 def _spread(x_PG: Tensor, valid_PG: Tensor) -> tuple[float, float]:
