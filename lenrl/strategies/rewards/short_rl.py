@@ -76,5 +76,5 @@ class ShortRl(Reward):
             return []
         return [
             f"reward 'short_rl': {run_info.rollout_rows} completions a rollout are few: one lucky batch sets the best "
-            f"accuracy, and shuts the gate on length for the rest of the run. Sample {FEW} or more, or raise reward.drop"
+            f"accuracy and shuts the gate on length for the rest of the run; sample {FEW} or more, or raise reward.drop"
         ]
