@@ -95,7 +95,7 @@ class Weighted(Reward):
 
     @property
     def forbids(self) -> tuple[Forbidden, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """What its parts forbid."""
+        """All that its parts forbid."""
         return tuple(entry for _, _, rule in self._rules for entry in rule.forbids)
 
     @property
