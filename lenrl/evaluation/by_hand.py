@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenrl.evaluation.other_data import SAMPLED_OPTIONS, model_options
+from lenrl.evaluation.other_data import as_trained
 from lenrl.tasks import Task
 
 if TYPE_CHECKING:
@@ -29,13 +29,11 @@ def eval_command(models: Sequence[str], recipe: Recipe, task: Task, out: Path) -
     words = ["lenrl", "eval", recipe.model.path, *models, f"task={task.name}"]
     options = task.model_dump(mode="json", exclude_unset=True, exclude={"name", *OTHER_SPLITS})
     words += [_word(f"task.{name}", value) for name, value in options.items()]
-    words += [_word(f"verifier.{name}", value) for name, value in sorted(recipe.verifier.items())]
-    words.append(f"max_new_tokens={recipe.trainer['max_completion_length']}")
-    words += [_word(name, recipe.trainer[name]) for name in SAMPLED_OPTIONS if name in recipe.trainer]
-    model = model_options(recipe.model)
-    words += [_word(name, value) for name, value in model.items() if value not in (None, False)]
-    if recipe.seed:
-        words.append(f"seed={recipe.seed}")
+    trained = {**as_trained(recipe), "seed": recipe.seed or None}
+    words += [_word(f"verifier.{name}", value) for name, value in sorted(trained.pop("verifier").items())]
+    words += [
+        _word(name, value) for name, value in trained.items() if value is not None and value is not False
+    ]
     return shlex.join([*words, f"samples={SAMPLES}", "--out", str(out)])
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from lenrl.config import OtherData, Recipe
-from lenrl.config.recipe import ModelSettings
 from lenrl.errors import BadInput, validated
 from lenrl.evaluation.settings import EvalSettings
 from lenrl.tasks import Task, build
@@ -34,9 +33,16 @@ def verifier_of(entry: OtherData, recipe: Recipe, task: Task) -> VerifierSetting
     return task.verifier_settings({**recipe.verifier, **entry.verifier})
 
 
-def model_options(model: ModelSettings) -> dict[str, Any]:
-    """Options of loading a model, as an evaluation takes them."""
-    return {name: getattr(model, name) for name in MODEL_OPTIONS}
+def as_trained(recipe: Recipe) -> dict[str, Any]:
+    """Options of an evaluation that draws completions as the recipe's rollouts are, and loads and judges alike."""
+    drawn = {name: recipe.trainer.get(name) for name in SAMPLED_OPTIONS}
+    return {
+        "verifier": recipe.verifier,
+        "max_new_tokens": recipe.trainer["max_completion_length"],
+        **{name: value for name, value in drawn.items() if value is not None},
+        **{name: getattr(recipe.model, name) for name in MODEL_OPTIONS},
+        "seed": recipe.seed,
+    }
 
 
 def settings_of(entry: OtherData, recipe: Recipe, **others: Any) -> EvalSettings:
@@ -45,18 +51,14 @@ def settings_of(entry: OtherData, recipe: Recipe, **others: Any) -> EvalSettings
     Args:
         **others: settings that override the entry's.
     """
-    trainer = recipe.trainer
-    own = {name: getattr(entry, name) for name in SAMPLED_OPTIONS}
-    drawn = {name: trainer.get(name) if value is None else value for name, value in own.items()}
+    own = {name: getattr(entry, name) for name in (*SAMPLED_OPTIONS, "max_new_tokens")}
     given = {
-        **model_options(recipe.model),
-        **{name: value for name, value in drawn.items() if value is not None},
-        "max_new_tokens": entry.max_new_tokens or trainer["max_completion_length"],
+        **as_trained(recipe),
+        **{name: value for name, value in own.items() if value is not None},
         "samples": entry.samples,
         "greedy": entry.greedy,
         "split": entry.split,
-        "seed": recipe.seed,
         "verifier": {**recipe.verifier, **entry.verifier},
-        **({"engine": "vllm"} if trainer.get("use_vllm") else {}),
+        **({"engine": "vllm"} if recipe.trainer.get("use_vllm") else {}),
     }
     return validated(EvalSettings, given | others)

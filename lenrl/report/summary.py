@@ -13,7 +13,6 @@ from rich.text import Text
 from lenrl.errors import BadInput, PluginFailed, validated
 from lenrl.evaluation import by_hand, other_data
 from lenrl.evaluation.evaluate import evaluate
-from lenrl.evaluation.other_data import SAMPLED_OPTIONS, model_options
 from lenrl.evaluation.settings import EvalSettings
 from lenrl.files import read_json, write_json
 from lenrl.measures.format import Evaluation, Figures
@@ -112,12 +111,8 @@ def _evaluate(
         settings = validated(
             EvalSettings,
             {
-                **model_options(recipe.model),
-                **{name: recipe.trainer[name] for name in SAMPLED_OPTIONS if name in recipe.trainer},
+                **other_data.as_trained(recipe),
                 "decodings": ("sampled", "greedy"),
-                "max_new_tokens": recipe.trainer["max_completion_length"],
-                "seed": recipe.seed,
-                "verifier": recipe.verifier,
                 "controls": recipe.eval.controls,
                 "control": recipe.eval.control,
                 "hints": recipe.eval.hints,
