@@ -117,9 +117,9 @@ class Engine(abc.ABC):
     def identity(self) -> dict[str, str]:
         """`engine`, and what else of it moves the figures; part of the fingerprint."""
 
-    def weights(self) -> str | None:
-        """Short hash of the weights; None: they are elsewhere."""
-        return None
+    @abc.abstractmethod
+    def weights(self) -> str:
+        """Short hash of the weights, or a name: what other weights have sampled has another one."""
 
     def no_logps(self) -> str | None:
         """The reason why completions come without log-probs; None: they come where they are asked for."""

@@ -46,6 +46,10 @@ class OpenAIEngine(ExternalEngine):
         lengths = "token ids" if self._ids_back else "text encoded again"
         return {"engine": f"server {self._client.base_url}", "served": self.name, "lengths": lengths}
 
+    def weights(self) -> str:
+        """The server's name for them: it says no more."""
+        return self.name
+
     def completed(
         self, requests: Sequence[Request], decoding: Decoding, batch_size: int | None
     ) -> Iterator[dict[int, Completion]]:

@@ -1,8 +1,9 @@
 """Engine of models that transformers loads in this process, adapters on their base."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
@@ -23,6 +24,11 @@ from lenrl.generation.pretrained import (
     unreadable,
 )
 from lenrl.generation.sampling import sample, sample_rows, token_rule
+
+ASIDE = (
+    "_name_or_path", "name_or_path", "base_model_name_or_path", "revision", "inference_mode",
+    "transformers_version", "peft_version", "dtype", "torch_dtype",
+)  # fmt: skip
 
 
 class TransformersEngine(Engine):
@@ -102,14 +108,30 @@ def load(name: str, options: ModelOptions | None = None) -> TransformersEngine:
 
 
 def weights_hash(model: torch.nn.Module) -> str:
-    """Short hash of the parameters: names, shapes, and two sums of each."""
-    sums = []
+    """Short hash of the parameters (names, shapes, and two sums of each) and of how the model computes with them."""
+    sums: list[Any] = [[_plain(config) for config in _configs(model)]]
     with torch.no_grad():
         for name, values in model.named_parameters():
             flat = values.detach().reshape(-1)
             both = [flat.sum(dtype=torch.float64).item(), flat[::7].sum(dtype=torch.float64).item()]
             sums.append([name, list(values.shape), *map(repr, both)])
     return digest(sums, size=6)
+
+
+def _configs(model: torch.nn.Module) -> list[dict[str, Any]]:
+    """Configurations of the model and of its adapters."""
+    adapters = getattr(model, "peft_config", {})
+    return [config.to_dict() for config in (getattr(model, "config", None), *adapters.values()) if config]
+
+
+def _plain(value: Any) -> Any:
+    """A configuration in JSON's types, without what says where it came from and in which precision it is."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items() if key not in ASIDE}
+    if isinstance(value, list | tuple | set):
+        items = [_plain(item) for item in value]
+        return sorted(items, key=str) if isinstance(value, set) else items
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def _weights(source: str, dtype: str, options: dict[str, bool | str | None]) -> CausalLM:

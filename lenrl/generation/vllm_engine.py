@@ -10,6 +10,7 @@ from lenrl.errors import BadInput
 from lenrl.generation.base import TOP, Completion, Decoding
 from lenrl.generation.external import ExternalEngine, Request
 from lenrl.generation.pretrained import ModelOptions, TokenizerInfo, find, load_tokenizer_info
+from lenrl.generation.weight_names import weights_name
 
 AT_A_TIME = 512  # completions between two writes to disk
 
@@ -17,14 +18,19 @@ AT_A_TIME = 512  # completions between two writes to disk
 class VllmEngine(ExternalEngine):
     """A model in vLLM's offline engine."""
 
-    def __init__(self, name: str, info: TokenizerInfo, llm: Any, dtype: str) -> None:
+    def __init__(self, name: str, info: TokenizerInfo, llm: Any, dtype: str, weights: str) -> None:
         super().__init__(name, info)
         self._llm = llm
         self._dtype = dtype
+        self._weights = weights
 
     def identity(self) -> dict[str, str]:
         """vLLM's version, and the precision it was asked for."""
         return {"engine": f"vllm {version('vllm')}", "arithmetic": self._dtype}
+
+    def weights(self) -> str:
+        """See `weights_name`."""
+        return self._weights
 
     def completed(
         self, requests: Sequence[Request], decoding: Decoding, batch_size: int | None
@@ -110,4 +116,5 @@ def load(name: str, options: ModelOptions) -> VllmEngine:
 
     dtype = options.dtype or "auto"
     own = {"revision": options.revision, "trust_remote_code": options.trust_remote_code}
-    return VllmEngine(name, info, LLM(model=source, dtype=dtype, **own), dtype)
+    llm = LLM(model=source, dtype=dtype, **own)
+    return VllmEngine(name, info, llm, dtype, weights_name(source, options.revision))

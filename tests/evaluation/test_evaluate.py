@@ -182,6 +182,11 @@ def test_weights_are_told_apart(done):
     loaded = models.load("tiny")
     before = weights_hash(loaded.model)
     assert before == result["models"][0]["weights"]
+    config = loaded.model.config
+    config.rope_parameters["rope_theta"] = 5e5
+    assert weights_hash(loaded.model) != before, "as a model of another configuration is"
+    config.rope_parameters["rope_theta"], config.name_or_path, config.dtype = 10000.0, "moved", torch.bfloat16
+    assert weights_hash(loaded.model) == before
     with torch.no_grad():
         next(loaded.model.parameters())[3, 5] += 1e-4
     assert weights_hash(loaded.model) != before

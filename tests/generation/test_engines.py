@@ -1,12 +1,14 @@
 """Evaluations by a server against those of transformers; what servers do wrong; vLLM as far as it goes without it."""
 
 import json
+import shutil
 import subprocess
 import sys
 import threading
 import time
 import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -27,6 +29,7 @@ from lenrl.generation.engines import load_engine
 from lenrl.generation.pretrained import TINY, ModelOptions, load_tokenizer_info
 from lenrl.generation.sampling import sample_rows
 from lenrl.generation.transformers_engine import load
+from lenrl.generation.weight_names import weights_name
 
 GREEDY = Decoding(name="greedy", max_new_tokens=50)
 TASK = {"name": "chain", "test": 12}
@@ -350,7 +353,7 @@ def test_how_vllm_is_called(monkeypatch):
     module.SamplingParams = lambda **given: given  # type: ignore[attr-defined]
     monkeypatch.setitem(__import__("sys").modules, "vllm", module)
     info = load_tokenizer_info("tiny", ModelOptions())
-    engine = offline.VllmEngine("tiny", info, LLM(), "float32")
+    engine = offline.VllmEngine("tiny", info, LLM(), "float32", "aa")
     decoding = Decoding(temperature=0.6, top_p=0.9, max_new_tokens=2, seed=1)
     found = engine.sample([[3], [4], [5]], decoding, Batches(2, done={1: Completion([9], False)}))
     assert found == [Completion([7, 1], True), Completion([9], False), Completion([7, 1], False)]
@@ -358,6 +361,44 @@ def test_how_vllm_is_called(monkeypatch):
     assert prompts == [{"prompt_token_ids": [3]}, {"prompt_token_ids": [5]}] and not rest
     assert params[0]["top_k"] == -1 and params[0]["stop_token_ids"] == engine.info.eos_ids
     assert params[0]["seed"] != params[1]["seed"]
+
+
+def test_what_vllm_sampled_is_not_taken_for_another_models(monkeypatch, tmp_path):
+    answer = SimpleNamespace(token_ids=(7, 1), finish_reason="stop")
+    llm = SimpleNamespace(
+        generate=lambda prompts, *_, **__: [SimpleNamespace(outputs=[answer])] * len(prompts)
+    )
+    module = ModuleType("vllm")
+    module.__dict__.update(SamplingParams=dict, LLM=lambda **given: llm, __spec__=ModuleSpec("vllm", None))
+    monkeypatch.setitem(sys.modules, "vllm", module)
+    monkeypatch.setattr(offline, "version", lambda name: "1")
+    folder = tmp_path / "model"
+    shutil.copytree(TINY, folder)
+    settings = EvalSettings(engine="vllm", greedy=True, max_new_tokens=2)
+
+    def resumed():
+        found = evaluate([str(folder)], TASK, settings, out_dir=tmp_path / "out", replace_other=True)
+        return found["models"][0]["resumed"]
+
+    assert [resumed(), resumed()] == [0, 12]
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert [resumed(), resumed()] == [0, 12]
+    with pytest.raises(BadInput, match='weights "[0-9a-f]{12}" against'):
+        evaluate([str(TINY)], TASK, settings, out_dir=tmp_path / "out")
+    (folder / "config.json").write_text((folder / "config.json").read_text().replace("10000.0", "20000.0"))
+    assert resumed() == 0
+
+
+def test_a_hub_models_weights_have_the_name_of_their_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert weights_name("org/model", "v2") == "org/model@v2" and weights_name("org/model") == "org/model@main"
+    commit, kept = "ab" * 20, tmp_path / "models--org--model"
+    (kept / "snapshots" / commit).mkdir(parents=True)
+    (kept / "snapshots" / commit / "config.json").write_text("{}")
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text(commit)
+    assert weights_name("org/model") == f"org/model@{commit}"
 
 
 def test_how_vllm_is_asked_for_a_stage(monkeypatch):
@@ -373,7 +414,7 @@ def test_how_vllm_is_asked_for_a_stage(monkeypatch):
     module = ModuleType("vllm")
     module.SamplingParams = lambda **given: given  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "vllm", module)
-    engine = offline.VllmEngine("tiny", load_tokenizer_info("tiny", ModelOptions()), LLM(), "float32")
+    engine = offline.VllmEngine("tiny", load_tokenizer_info("tiny", ModelOptions()), LLM(), "float32", "aa")
     asked = {"goes_on": True, "greedy": True, "logps": True, "bias": (9, 2.0), "prompt": [3], "key": 11}
     stage = Stage([5, 6], 20, frozenset({9}), **asked)
     found = engine.extend([stage], Decoding(temperature=0.6), None)
