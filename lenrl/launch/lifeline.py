@@ -5,8 +5,10 @@ admitted into the folder that they write to.
 """
 
 import fcntl
+import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -17,7 +19,7 @@ import psutil
 
 from lenrl.streams import restore
 
-LOCKS = "LENRL_LOCKS"  # environment variable: files that the launch has locked
+LOCKS = "LENRL_LOCKS"  # environment variable: files that the launch has locked, a JSON list
 SUPERVISOR = "LENRL_SUPERVISOR"  # environment variable: its process, as `identity` writes it
 RANKS = "ranks.lock"  # beside a locked file; ranks share it
 POLL_S = 1.0
@@ -25,10 +27,17 @@ _held: list[int] = []
 
 
 def identity(pid: int) -> str:
-    """A process, told apart from a later one with its number; empty if there is none."""
+    """A process, told apart from a later one with its number; empty if there is none.
+
+    It holds when the system's clock is set: Linux counts a process's start in ticks since the machine's own, the
+    22nd field of its `stat`, which psutil turns into a time of day.
+    """
     try:
-        return f"{pid} {psutil.Process(pid).create_time()}"
-    except psutil.Error:
+        if sys.platform != "linux":
+            return f"{pid} {psutil.Process(pid).create_time()}"
+        from_the_third = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return f"{pid} {from_the_third[22 - 3].decode()}"
+    except (OSError, psutil.Error):
         return ""
 
 
@@ -38,7 +47,7 @@ def paths_of(handles: Sequence[int]) -> str:
     for handle in handles:
         with suppress(OSError):
             found.append(os.readlink(f"/proc/self/fd/{handle}"))
-    return os.pathsep.join(found)
+    return json.dumps(found)
 
 
 def tie(save_s: float) -> None:
@@ -46,7 +55,7 @@ def tie(save_s: float) -> None:
 
     `save_s`: seconds after that for a checkpoint; then the process ends at once.
     """
-    for path in filter(None, os.environ.get(LOCKS, "").split(os.pathsep)):
+    for path in json.loads(os.environ.get(LOCKS) or "[]"):
         with suppress(OSError):  # a folder that can't be written is found by whoever writes to it
             _held.append(os.open(Path(path).with_name(RANKS), os.O_RDWR | os.O_CREAT, 0o644))
             fcntl.flock(_held[-1], fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from lenrl.errors import BadInput
-from lenrl.launch.lifeline import ranks_hold
+from lenrl.launch.lifeline import identity, ranks_hold
 from lenrl.launch.run_folder import locked
 from lenrl.launch.supervise import supervise
 from tests.launch.fakes import SIGNALS, descendants, environment, gone, launcher, pids, wait_for
@@ -97,7 +97,7 @@ def test_a_killed_parent_leaves_no_orphans_and_the_ranks_save(tmp_path):
 
 def test_the_ranks_of_a_killed_supervisor_hold_the_folder_save_and_end(tmp_path):
     """Nobody is left to signal them, and no second launch may have the folder before they are gone."""
-    folder = tmp_path / "run"
+    folder = tmp_path / "a run: the first"
     line = [sys.executable, "-c", LOCKED, str(folder), json.dumps(launcher(tmp_path, "tied", "tied"))]
     parent = subprocess.Popen(line, env=environment(), start_new_session=True)
     ranks = pids(tmp_path, 2)
@@ -119,6 +119,20 @@ def test_the_ranks_of_a_killed_supervisor_hold_the_folder_save_and_end(tmp_path)
     assert [(tmp_path / f"saved{n}").exists() for n in (0, 1)] == [True, True]
     with locked(folder, "run"):
         pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system keeps the time of day")
+def test_a_clock_that_is_set_makes_no_other_process(monkeypatch):
+    pid = os.getpid()
+    before, began = identity(pid), psutil.Process(pid).create_time()
+    ticks = int(before.split()[1])
+    assert ticks / os.sysconf("SC_CLK_TCK") + psutil.boot_time() == pytest.approx(began, abs=2)
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: 0.0)
+    assert psutil.Process(pid).create_time() != began, "psutil's follows the clock"
+    assert identity(pid) == before != identity(os.getppid())
+    child = subprocess.Popen(["true"])
+    child.wait()
+    assert not identity(child.pid)
 
 
 def test_a_third_signal_kills_what_does_not_listen(tmp_path):
