@@ -3,6 +3,7 @@
 import itertools
 import json
 import logging
+import re
 import socket
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from lenrl.cli import eval as eval_verb
 from lenrl.cli import main
 from lenrl.config import compose
 from lenrl.config import pins as pins_module
+from lenrl.errors import BadInput
 from lenrl.launch import supervise as launch_run
 from lenrl.run_process import main as rank
 from lenrl.training import build as build_module
@@ -589,3 +591,22 @@ def test_what_does_less_than_it_seems_is_warned_of(override, said):
     found = prepare(compose("grpo", [override])).warnings
     assert any(said in warning for warning in found)
     assert not any(said in warning for warning in prepare(compose("grpo")).warnings)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("trainer.push_to_hub=true", "hub.push=true hub.repo="),
+        ("trainer.hub_model_id=a/b", "set `hub.push` and `hub.repo`"),
+        ("trainer.enable_jit_checkpoint=true", "SIGTERM"),
+        ("trainer.deepspeed={zero_optimization: {stage: 3}}", "launch=zero3"),
+        ("trainer.fsdp=full_shard", "launch=fsdp2"),
+        ("trainer.fsdp_config={}", "launch.fsdp_config"),
+        ("trainer.accelerator_config={split_batches: true}", "launch.FIELD"),
+        ("trainer.num_train_epochs=2", "trainer.max_steps"),
+        ("trainer.label_smoothing_factor=0.1", "no labels"),
+    ],
+)
+def test_what_would_go_past_lenrl_or_do_nothing_is_refused(override, said):
+    with pytest.raises(BadInput, match=re.escape(said)):
+        prepare(compose("grpo", [override]))

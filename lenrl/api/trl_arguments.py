@@ -23,7 +23,8 @@ Config = Any  # GRPOConfig, whose annotations call optional what TRL has filled 
 REFUSED = (
     "data_seed", "chat_template_kwargs", "generation_kwargs", "dataloader_num_workers", "ignore_data_skip",
     "save_only_model", "save_on_each_node", "restore_callback_states_from_checkpoint",
-    "multi_objective_aggregation",
+    "multi_objective_aggregation", "enable_jit_checkpoint", "push_to_hub", "log_completions_hub_repo",
+    "train_sampling_strategy", "label_smoothing_factor",
 )  # fmt: skip
 """Fields of GRPOConfig that must keep TRL's default, for the reason that `OWNED` gives."""
 UNUSED = {  # arguments of TRL's GRPOTrainer that cannot work here, and why
@@ -44,15 +45,7 @@ CHECKPOINTING: dict[str, Any] = (
     {NEWER: GRPO_FIELDS["gradient_checkpointing"].default} if NEWER in GRPO_FIELDS else {}
 )
 """TRL's own default under the name that transformers has for it now: of the former one it warns."""
-PLACES = (
-    "hub_model_id",
-    "hub_private_repo",
-    "push_to_hub",
-    "hub_strategy",
-    "log_level",
-    "logging_dir",
-    "disable_tqdm",
-)
+PLACES = ("hub_private_repo", "log_level", "logging_dir", "disable_tqdm")
 
 
 def default_config(model: Any) -> GRPOConfig:

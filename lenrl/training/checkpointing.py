@@ -38,6 +38,7 @@ OVERRIDES = {
         "ignore_keys_for_eval, start_time, resume_from_checkpoint, epochs_trained, steps_trained_in_current_epoch)"
     ),
     "_save_checkpoint": "(self, model, trial)",
+    "_finalize_training": "(self, trial, num_train_samples, start_time)",
     "_save_rng_state": "(self, output_dir)",
     "_load_rng_state": "(self, checkpoint)",
     "_load_from_checkpoint": "(self, resume_from_checkpoint, model=None)",
@@ -118,6 +119,11 @@ class CheckpointedGRPO(GRPOTrainer):
                 f"{run_dir / name}, made anew, and nothing else is. Move it to another place, and continue from it in "
                 "a folder of its own: resume=PATH/" + name
             )
+
+    def _finalize_training(self, *args, **kwargs):
+        """TRL's, which with `save_total_limit=1` would delete all checkpoints but the best, the newest too."""
+        with swapped(self.args, save_total_limit=None):
+            return super()._finalize_training(*args, **kwargs)
 
     def leave(self) -> None:
         """After `Stopped`: write the checkpoint of the last optimizer step, unless there is one or none to write."""

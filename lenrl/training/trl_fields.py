@@ -50,6 +50,26 @@ OWNED = {
     "save_only_model": "a checkpoint without the optimizer's state could not be continued",
     "save_on_each_node": "the run's folder is on a file system that all machines share",
     "restore_callback_states_from_checkpoint": "lenrl.json in a checkpoint holds all there is to restore",
+    "enable_jit_checkpoint": "lenrl writes a checkpoint at SIGTERM; this would take its place as the signal's handler",
+    "push_to_hub": "it uploads the run's whole folder, completions and logs too; `hub.push=true hub.repo=OWNER/NAME` "
+    "the best weights, their card and the report",
+    "hub_model_id": "set `hub.push` and `hub.repo`",
+    "hub_strategy": "set `hub.push` and `hub.repo`",
+    "hub_always_push": "set `hub.push` and `hub.repo`",
+    "hub_revision": "set `hub.push` and `hub.repo`",
+    "log_completions_hub_repo": "lenrl writes its own `completions/` and uploads none",
+    "log_unique_prompts": "lenrl writes its own `completions/`; set `logging.completions`",
+    "num_completions_to_print": "lenrl prints none; `completions/` has them",
+    "deepspeed": "set `launch=zero2` or `launch=zero3`",
+    "fsdp": "set `launch=fsdp2`",
+    "fsdp_config": "set `launch=fsdp2`, and its fields by `launch.fsdp_config`",
+    "accelerator_config": "set `launch=...`, and its fields by `launch.FIELD`",
+    "num_train_epochs": "set `trainer.max_steps`, which every recipe has and which goes before it",
+    "train_sampling_strategy": "the order of the prompts is the seed's, or the `sampling` slot's",
+    "label_smoothing_factor": "the losses of GRPO have no labels to smooth",
+    "do_train": "`lenrl train` trains, always; transformers does not read it",
+    "do_predict": "the test problems are answered at the end (`task.test`); transformers does not read it",
+    "prediction_loss_only": "an evaluation samples answers and has no loss",
 }
 
 

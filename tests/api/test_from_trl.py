@@ -233,6 +233,7 @@ def test_a_run_that_is_there_is_neither_overwritten_nor_mixed(finished):
         ({"reward_funcs": "org/model"}, "reward model"),
         ({"method": "grpo_lambda", "fields": {"scale_rewards": "none"}}, "scale_rewards='none' does nothing"),
         ({"fields": {"generation_kwargs": {"num_beams": 2}}}, "generation_kwargs"),
+        ({"fields": {"push_to_hub": True}}, "args.push_to_hub=True.*uploads the run's whole folder"),
         ({"fields": {"temperature": -1.0}}, "temperature"),
         ({"method": "dot"}, "can never fire with G=4"),
         ({"task": {"anwser": "x"}}, "task.answer"),

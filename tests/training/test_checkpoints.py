@@ -21,14 +21,14 @@ from tests.training.runs import SMALL, small_run
 
 
 def test_the_best_checkpoint_and_the_newest_outlive_rotation(tmp_path, monkeypatch):
-    """On development problems step 2 of 5 is the best one; two checkpoints may stay."""
+    """On development problems step 2 of 5 is the best one; one checkpoint is to stay."""
     trainer, verifier = small_run(
         "grpo",
         tmp_path,
         "trainer.max_steps=5",
         "trainer.save_steps=1",
         "trainer.eval_steps=1",
-        "trainer.save_total_limit=2",
+        "trainer.save_total_limit=1",
     )
     tokens = {0: 100.0, 1: 90.0, 2: 40.0, 3: 80.0, 4: 70.0, 5: 60.0}
     trainer.dev = lambda model, step, gather: {
