@@ -60,6 +60,7 @@ def by_cues(thinking: str) -> Structure:
 
 def by_attempts(thinking: str, attempts: Sequence[tuple[Sequence[str], bool]]) -> Structure:
     """Attempts in order, each with its steps and whether it failed; later ones review. No steps have no shares."""
+    attempts = [(steps, failed) for steps, failed in attempts if any(steps)]
     counts = [len(steps) for steps, _ in attempts]
     if not counts:
         return Structure(len(thinking), 0)

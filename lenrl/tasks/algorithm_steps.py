@@ -96,7 +96,7 @@ class Algorithm:
     def steps_of(self, text: str) -> list[str]:
         """Steps of a trace in any form, right or not; what is none between them is one."""
         if ";" in text:
-            return text.rstrip(";").split(";")
+            return [step for step in text.split(";") if step]
         step = rf"(?:<\d+>)?{self.written}" if self.hinted else self.written
         return [found[0] for found in re.finditer(rf"{step}|.+?(?={step}|$)", text) if found[0]]
 
@@ -202,17 +202,17 @@ ALGORITHMS: dict[str, Algorithm] = {
     # the number of one letter among five
     "count": Algorithm(
         _of("abcde", "abcde"), lambda s, x, q: ("", f"c{int(s[1:]) + (x == q)}"), "c0", lambda _, s: s[1:],
-        written=r"()(c\d+)",
+        written=r"()(c\d\d?)",
     ),
     # the most frequent of three letters, of which there is only one
     "mode": Algorithm(
         _one_winner, _counted, "a0b0c0", lambda _, s: "abc"[_numbers(s).index(max(_numbers(s)))],
-        written=r"()(a\d+b\d+c\d+)",
+        written=r"()(a\d\d?b\d\d?c\d\d?)",
     ),
     # of two numbers of n digits, the last digits first
     "addition": Algorithm(_pairs, _added, "c0", lambda o, s: "".join(o) + s[1:], written=r"(\d)(c[01])"),
     # the largest sum of digits of which no two are neighbours; t and s: the best with and without the last one
-    "robber": Algorithm(_of("0123"), _robbed, "t0s0", lambda _, s: str(max(_numbers(s))), written=r"()(t\d+s\d+)"),
+    "robber": Algorithm(_of("0123"), _robbed, "t0s0", lambda _, s: str(max(_numbers(s))), written=r"()(t\d\d?s\d\d?)"),
     "sort": Sort(
         lambda n, rng: (tuple(f"<{x}>" for x in rng.sample(range(INDICES), n)), ""), lambda s, x, q: (x, s),
         "", lambda o, s: "".join(o), hinted=False, reads="{state}>", written=r"((<\d+>))",

@@ -6,6 +6,7 @@ import pytest
 
 from lenrl import measures
 from lenrl.evaluation.structured import thinking_of
+from lenrl.tasks.algorithms import AlgorithmsTask
 from lenrl.tasks.chain import ChainTask
 from lenrl.tasks.problem import Problem
 
@@ -37,6 +38,22 @@ def test_no_steps_have_no_shares():
     found = measures.by_attempts("", ChainTask().attempts(Problem("q", "3+4*2", "4"), "\nWait\n", "4"))
     assert (found.steps, found.failed, found.review) == (0, None, None)
     assert measures.by_cues(" \n ").review is None
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "prompt", "thinking", "steps"),
+    [
+        ("mode", "<5>a<6>a?", ";", 0),
+        ("mode", "<5>a<6>a?", ";\nWait\na1b0c0;;a2b0c0", 2),
+        ("mode", "<5>a<6>a?", "a1b0c0a1b1000000000c9999999999", 2),
+        ("count", "a:<5>a<6>a?", "c1c" + "9" * 5000, 100),
+        ("robber", "<5>1<6>2?", "t1s0t1000000000000s9", 2),
+    ],
+)
+def test_hostile_steps_of_an_algorithm(algorithm, prompt, thinking, steps):
+    attempts = AlgorithmsTask(algorithm=algorithm).attempts(Problem("q", prompt, "a"), thinking, "a")
+    found = measures.by_attempts(thinking, attempts)
+    assert 0 <= found.steps <= steps and (found.steps > 0) == (found.failed is not None)
 
 
 def test_cues_of_paragraphs():
