@@ -20,7 +20,8 @@ class CompletionCache:
     """The completions of one model and decoding: those found in a folder, and those added to it.
 
     They stand in `completions-STEM.part.jsonl`, of which the first line says what they were sampled from,
-    until `lenrl.evaluation.output.write` puts all into `completions-STEM.parquet`.
+    until `lenrl.evaluation.output.write` puts all into `completions-STEM.parquet`. Where both stand, log-probs were
+    asked for after it was finished, and the first has the newer rows.
 
     Args:
         folder: None: nothing is kept.
@@ -50,7 +51,7 @@ class CompletionCache:
         whole = folder / f"completions-{stem}.parquet"
         if whole.exists() and self._same(source_of(whole), whole, replace):
             self.done = dict(enumerate(_completions(whole)))
-        elif self._part.exists():
+        if self._part.exists():
             self._continue(replace)
         if logps:
             self.done = {row: c for row, c in self.done.items() if c.confidence is not None}
@@ -80,7 +81,7 @@ class CompletionCache:
             self._part.unlink()
             return
         self._part.write_text(text, "utf-8")
-        self.done = {row: _read(ids, truncated, *more) for row, truncated, ids, *more in lines[1:]}
+        self.done |= {row: _read(ids, truncated, *more) for row, truncated, ids, *more in lines[1:]}
 
     def _same(self, source: Mapping[str, object], path: Path, replace: bool) -> bool:
         if source == self.source or replace:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -11,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from lenrl.cli import main
 from lenrl.errors import BadInput
 from lenrl.evaluation import evaluate as module
-from lenrl.evaluation.cache import CompletionCache
+from lenrl.evaluation.cache import LOGPS, CompletionCache, source_of
 from lenrl.evaluation.evaluate import evaluate
 from lenrl.evaluation.settings import EvalSettings
 from lenrl.generation.pretrained import TINY
@@ -125,6 +126,19 @@ def test_completions_of_unknown_origin_are_refused(straight, tmp_path):
     (tmp_path / "completions-0-sampled.part.jsonl").write_text("{}\nnonsense\n")
     with pytest.raises(BadInput, match="damaged"):
         evaluate(["tiny"], TASK, EvalSettings(**OPTIONS), out_dir=tmp_path)
+
+
+def test_log_probs_that_are_asked_for_later_are_kept_when_stopped(straight, tmp_path):
+    shutil.copy(straight[0] / "completions-0-sampled.parquet", tmp_path)
+    source = source_of(tmp_path / "completions-0-sampled.parquet")
+
+    def opened(logps):
+        return CompletionCache(tmp_path, "0-sampled", source, False, logps=logps)
+
+    first, plain = opened(True), opened(False)
+    assert not first.done and len(plain.done) == 36
+    first.add({3: replace(plain.done[3], confidence=(-0.5,) * len(LOGPS))})
+    assert list(opened(True).done) == [3] and opened(False).done.keys() == plain.done.keys()
 
 
 def test_the_command_continues_and_says_so(stopped, tmp_path, capsys, monkeypatch):
