@@ -195,6 +195,9 @@ def test_wins_that_length_explains_are_taken_away():
     assert found.length_controlled.value == pytest.approx(0.5, abs=1e-6)  # symmetric
     always = measures.win_rate(np.ones(50), np.arange(50), np.zeros(50)).length_controlled
     assert always is not None and 0.9 < always.value <= 1  # separable, and finite
+    few = measures.win_rate(np.ones(5), [3, 1, 4, 1, 5], np.zeros(5))
+    assert few.raw == measures.accuracy(np.ones((5, 1))) and few.length_controlled is not None
+    assert few.raw.low < 0.6 and few.length_controlled.low < 0.8, "five of five are not always"
 
 
 @pytest.mark.parametrize(
