@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -231,6 +232,30 @@ def test_a_trial_is_judged_by_the_tokens_inside_of_its_box(thinking):
         assert found.paid - len(found.ids) == 4, "one token of the trial's words, and three that were decoded"
     (geometric,) = read(["exit@0.69"], {"trial": "\\boxed{", "mean": "geometric"})
     assert len(completed(geometric.stages(thinking, row), *answers)[1]) == 1
+
+
+def test_a_trial_in_tags_is_judged_by_the_tokens_before_the_closing_one(thinking):
+    tagged = replace(thinking, answer_format="answer_tag")
+    row = row_of(tagged, "<think>\n3+4=7\nWait\n3+4=7\n</think>\n<answer>7</answer>")
+    end = tagged.ids("</answer>")
+    trial = Completion([*tagged.ids("7"), *end], False, [math.log(0.9)] + [math.log(0.01)] * len(end))
+    (control,) = read(["exit@0.85"], {})
+    found, asked = completed(control.stages(tagged, row), trial, Completion([1], False))
+    assert thinking.text(asked[0].ids).endswith("<answer>") and len(asked) == 2
+    assert asked[0].stops == tagged.brackets and trial.ids[-1] in tagged.brackets
+    more = Completion(tagged.ids("7>"), False, [math.log(0.9)] * 2), Completion(end, False, [-9.0] * len(end))
+    assert len(completed(control.stages(tagged, row), *more, Completion([1], False))[1]) == 3, (
+        "not yet closed"
+    )
+
+
+def test_no_wait_is_followed_by_an_end_at_once(thinking):
+    row, close = row_of(thinking, "<think>\n3\n</think>\n\\boxed{7}"), thinking.ids("</think>")
+    (control,) = read(["wait@2"], {})
+    more = Completion([*thinking.ids("4"), *close], False)
+    found, asked = completed(control.stages(thinking, row), more, more, Completion([1], False))
+    assert [(stage.stops, stage.goes_on) for stage in asked] == [({*close}, True)] * 2 + [(set(), False)]
+    assert thinking.text(found.ids) == "<think>\n3\nWait4Wait4</think>" and found.paid == len(found.ids) + 2
 
 
 def test_a_trial_that_never_closes_and_one_that_is_empty(thinking):

@@ -21,12 +21,12 @@ class Exit(Control):
         return {"trial": thinking.begun.lstrip("\n") if self.options.trial is None else self.options.trial}
 
     def stages(self, thinking: Thinking, row: ControlledRow) -> Stages:
-        ids, thrown = row.free.ids, 0
+        ids, thrown, trial = row.free.ids, 0, self.resolved(thinking)["trial"]
         span = thinking.span(ids)
         for place in [] if span is None else self._places(thinking, ids, span):
             kept = list(ids[:place])
-            begun = [*kept, *thinking.on_new_line(kept, self.resolved(thinking)["trial"])]
-            logps, tokens = yield from self._trial(thinking, begun)
+            begun = [*kept, *thinking.on_new_line(kept, trial)]
+            logps, tokens = yield from self._trial(thinking, begun, "<answer>" in trial)
             thrown += len(begun) - len(kept) + tokens
             if confidence(logps, self.options.mean) > self.dial:
                 forced = thinking.on_new_line(kept, f"{thinking.close}\n\n")
@@ -50,31 +50,37 @@ class Exit(Control):
         return places
 
     def _trial(
-        self, thinking: Thinking, begun: Sequence[int]
+        self, thinking: Thinking, begun: Sequence[int], tagged: bool
     ) -> Generator[Stage, Completion, tuple[list[float], int]]:
-        """Log-probs of the answer's tokens, up to the brace that closes its box, and the number of those decoded."""
-        ids, logps, left = list[int](), list[float](), self.options.trial_tokens
-        while left:
-            found = yield Stage([*begun, *ids], left, thinking.braces, greedy=True, logps=True)
+        """Log-probs of the answer's tokens, up to what closes its box or tag, and the number of those decoded."""
+        ids, logps, left, end = list[int](), list[float](), self.options.trial_tokens, None
+        stops = thinking.brackets if tagged else thinking.braces
+        while left and end is None:
+            found = yield Stage([*begun, *ids], left, stops, greedy=True, logps=True)
             ids, logps, left = [*ids, *found.ids], [*logps, *(found.logps or [])], left - len(found.ids)
-            if not found.ids or found.ids[-1] not in thinking.braces or closed(thinking.text(ids)):
+            end = answer_end(thinking.text(ids), tagged)
+            if not found.ids or found.ids[-1] not in stops:
                 break
-        inside = len(ids) - bool(ids and (ids[-1] in thinking.info.eos_ids or closed(thinking.text(ids))))
+        ended = bool(ids and ids[-1] in thinking.info.eos_ids)
+        inside = len(ids) - ended if end is None else thinking.before(ids, end)
         return logps[:inside], len(ids)
 
 
-def closed(text: str) -> bool:
-    r"""A brace of the text closes more than the text opens: the box before it.
+def answer_end(text: str, tagged: bool) -> int | None:
+    r"""The characters before what closes an answer's tag, or its box: a brace more than the text opens; None: open.
 
-    >>> closed("\\frac{1}{2}"), closed("\\frac{1}{2}}.")
-    (False, True)
+    >>> answer_end("\\frac{1}{2}", False), answer_end("\\frac{1}{2}}.", False), answer_end("7</answer>", True)
+    (None, 11, 1)
     """
+    if tagged:
+        place = text.find("</answer>")
+        return None if place < 0 else place
     depth = 0
-    for character in text:
+    for place, character in enumerate(text):
         depth += (character == "{") - (character == "}")
         if depth < 0:
-            return True
-    return False
+            return place
+    return None
 
 
 def confidence(logps: Sequence[float], mean: str) -> float:

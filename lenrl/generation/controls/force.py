@@ -60,9 +60,7 @@ class Wait(Control):
                 break
             kept = [*found.ids[: span.end], *word]
             waits += 1
-            more = yield Stage(
-                kept, row.cap - len(kept), stops if waits < self.dial else frozenset(), goes_on=True
-            )
+            more = yield Stage(kept, row.cap - len(kept), stops, goes_on=True)
             whole = more.truncated or more.ids[-1] not in stops
             found = Completion([*kept, *more.ids], more.truncated)
         if not whole:  # the last end stays: the answer

@@ -104,4 +104,12 @@ class Thinking:
     @cached_property
     def braces(self) -> frozenset[int]:
         """Ids whose text holds a closing brace."""
-        return frozenset(token for token in range(len(self.info.tokenizer)) if "}" in self.text([token]))
+        return self._holding("}")
+
+    @cached_property
+    def brackets(self) -> frozenset[int]:
+        """Ids whose text holds the end of a tag."""
+        return self._holding(">")
+
+    def _holding(self, sign: str) -> frozenset[int]:
+        return frozenset(token for token in range(len(self.info.tokenizer)) if sign in self.text([token]))
