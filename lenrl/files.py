@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,34 @@ from lenrl.errors import BadInput, shown
 
 MAX_WORDS = 1_000_000  # bytes of a prompt or a template
 PART = ".part"  # ends the name of a file that is being written
+_DRAFT = re.compile(rf"(.+)\.\d+{re.escape(PART)}")
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """Let `write` fill a file next to `path`, then put it in its place in one step; a failure leaves no trace.
 
+    After a power failure too the file is the old one or the new one. Each process has a draft of its own.
+
     Raises:
         OSError: what `write` raises, or the file system.
     """
-    draft = path.with_name(path.name + PART)
+    draft = path.with_name(f"{path.name}.{os.getpid()}{PART}")
     try:
         write(draft)
+        with open(draft, "rb") as file:
+            os.fsync(file.fileno())
         os.replace(draft, path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
+
+
+def remove_drafts(folder: Path, names: Collection[str]) -> None:
+    """Remove what killed processes left of files of these names; the caller sees to it that no other writes them."""
+    for path in folder.iterdir():
+        draft = _DRAFT.fullmatch(path.name)
+        if draft and draft[1] in names:
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -8,7 +8,6 @@ Started by `lenrl train` through `accelerate launch`, or by hand:
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import math
 import os
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from lenrl.config import Recipe, compose
 from lenrl.errors import BadInput, LenrlError
+from lenrl.files import write_json
 from lenrl.redact import Redacting, printable
 from lenrl.training.signals import Stopped, StopSignal
 
@@ -120,7 +120,7 @@ def run(
         train(trainer, run_dir, start)
         save_model(trainer, run_dir / "model")
     if state.is_main_process:
-        (run_dir / "training.json").write_text(json.dumps(summary(trainer), indent=2) + "\n")
+        write_json(run_dir / "training.json", summary(trainer))
     state.wait_for_everyone()
     stop.agree()  # a signal while the model was written: the run is trained, and what follows must not begin
     if end is not None and trackers.silent(run_dir):

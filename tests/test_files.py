@@ -1,10 +1,20 @@
 """Small files are written whole or not at all."""
 
 import json
+import os
 
 import pytest
 
-from lenrl.files import PART, digest, read_json, read_json_lines, write_json, write_text, write_whole
+from lenrl.files import (
+    PART,
+    digest,
+    read_json,
+    read_json_lines,
+    remove_drafts,
+    write_json,
+    write_text,
+    write_whole,
+)
 
 
 def names(folder):
@@ -42,11 +52,26 @@ def test_nobody_sees_a_file_that_is_being_written(tmp_path):
     def write(draft):
         draft.write_text("new")
         assert path.read_text() == "old"
-        assert draft.name == f"file.txt{PART}"
+        assert draft.name == f"file.txt.{os.getpid()}{PART}", "another process has another draft"
 
     write_whole(path, write)
     assert path.read_text() == "new"
     assert names(tmp_path) == ["file.txt"]
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    order = []
+    monkeypatch.setattr("os.fsync", lambda handle: order.append(os.fstat(handle).st_size))
+    monkeypatch.setattr("os.replace", lambda *paths: order.append(paths))
+    write_text(tmp_path / "file.txt", "new")
+    assert [type(event) for event in order] == [int, tuple] and order[0] == 3
+
+
+def test_what_a_killed_process_left_of_named_files_goes_and_nothing_else(tmp_path):
+    for name in ("a.json.17.part", "b.json.17.part", "a.json.part", "a.json"):
+        (tmp_path / name).touch()
+    remove_drafts(tmp_path, ["a.json"])
+    assert names(tmp_path) == ["a.json", "a.json.part", "b.json.17.part"]
 
 
 def test_text_is_utf_8(tmp_path):

@@ -1,12 +1,14 @@
 """The plug-in files of a recipe: those of the command line, and the copies in the folder of a run."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lenrl import plugins
 from lenrl.config.yaml_files import read_yaml
 from lenrl.errors import BadInput
+from lenrl.files import write_whole
 
 FOLDER = "plugins"  # beside a run's recipe.yaml
 
@@ -97,7 +99,7 @@ def write_copies(names: Iterable[str], folder: Path) -> None:
             stale.unlink()
     for name, source in kept.items():
         place.mkdir(exist_ok=True)
-        (place / name).write_bytes(source)
+        write_whole(place / name, partial(Path.write_bytes, data=source))  # a trial beside may read it
 
 
 def _noted(recipe: Path) -> Any:

@@ -16,15 +16,15 @@ from lenrl.config import Recipe, plugin_files
 from lenrl.config.difference import difference
 from lenrl.config.yaml_files import read_yaml
 from lenrl.errors import BadInput
-from lenrl.files import read_json, write_json, write_text
+from lenrl.files import read_json, remove_drafts, write_json, write_text
 from lenrl.launch.environment import environment
 from lenrl.launch.lifeline import RANKS, ranks_hold
 from lenrl.training import checkpoint
 
 PREPARED = ("recipe.yaml", "accelerate.yaml", "environment.json")
-
-
 ENDED = "ended.json"
+WRITTEN = (*PREPARED, "data.json", "metrics.jsonl", "dev.jsonl", "training.json", ENDED)
+WRITTEN += ("eval.json", "report.html", "summary.json")
 LOCK_FILES = ("lock", RANKS)
 
 
@@ -82,6 +82,7 @@ class RunFolder:
                 processes=self.processes,
                 with_changes=self.recipe.resume_with_changes,
             )
+        remove_drafts(self.path, WRITTEN)
         content = sorted(p.name for p in self.path.iterdir() if p.name not in LOCK_FILES)
         if not content:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import re
@@ -18,11 +19,14 @@ import yaml
 from lenrl.config import Axis, Grid, Recipe, compose, plugin_files, spread
 from lenrl.config.recipe import short_digest
 from lenrl.errors import BadInput
+from lenrl.files import remove_drafts
 from lenrl.launch.command import check, quoted, trusting
 from lenrl.launch.run_folder import write_file
 from lenrl.sweeps import ledger
 
 MOST_TRIALS = 10_000
+NOTE = "plan.json"
+LOCK = "plan.lock"  # held while the plan is noted: the tasks of an array, which share the folder's own, come at once
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,11 @@ class Plan:
             BadInput: the folder holds another sweep.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "plan.json"
+        with open(self.folder / LOCK, "a", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._settle(self.folder / NOTE)
+
+    def _settle(self, path: Path) -> None:
         if path.exists():
             former: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             if former["digest"] != self.digest:
@@ -129,7 +137,8 @@ class Plan:
                     f"  {former['command']}\nChoose another folder with name=... or output_dir=..."
                 )
             return
-        others = [p.name for p in self.folder.iterdir() if p.name != "lock"]
+        remove_drafts(self.folder, [NOTE])
+        others = [p.name for p in self.folder.iterdir() if p.name not in ("lock", LOCK)]
         if others:
             raise BadInput(
                 f"{self.folder} is not empty ({', '.join(sorted(others)[:4])}) and holds no sweep. Choose another "

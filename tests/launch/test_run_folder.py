@@ -112,6 +112,15 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         run.admit()
 
 
+def test_what_a_kill_left_of_the_first_file_refuses_nothing(tmp_path):
+    run = folder(tmp_path, "resume=never")
+    run.path.mkdir()
+    (run.path / "recipe.yaml.17.part").write_text("na")
+    with run.locked():
+        run.admit()
+        assert [p.name for p in run.path.iterdir()] == ["lock"]
+
+
 def test_a_folder_that_can_not_be_written_is_refused_with_its_path(tmp_path):
     (tmp_path / "run").write_text("a file")
     with pytest.raises(BadInput, match=str(tmp_path / "run")), folder(tmp_path).locked():

@@ -1,6 +1,7 @@
 """Trials, reruns, crashes, jobs and signals, with stand-ins for the trials."""
 
 import csv
+import fcntl
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from lenrl.errors import BadInput
 from lenrl.launch.run_folder import locked
 from lenrl.sweeps import ledger
 from lenrl.sweeps import scheduler as run
+from lenrl.sweeps.plan import LOCK
 from tests.launch.fakes import gone, wait_for
 from tests.sweeps.fakes import events, plan, starts, sweep
 
@@ -209,6 +212,22 @@ def test_a_trial_of_an_array_runs_alone_beside_others(tmp_path):
     assert "trial 1 was finished before" in said.getvalue() and len(starts(tmp_path, 1)) == 1
     with locked(tmp_path / "trial-000", "run"), pytest.raises(BadInput, match="in use by a running run"):
         sweep(of, only=0)[0].run()
+
+
+def test_tasks_of_an_array_that_come_at_once_note_the_plan_one_after_the_other(tmp_path):
+    first, second = (plan(tmp_path, "seed=0,1,2") for _ in range(2))
+    assert first.digest == second.digest
+    (tmp_path / "plan.json.17.part").touch()  # left by a kill
+    with ThreadPoolExecutor(1) as pool, open(tmp_path / LOCK, "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        waiting = pool.submit(second.settle)
+        time.sleep(0.1)
+        first._settle(tmp_path / "plan.json")
+        (tmp_path / "recipes").mkdir()
+        assert not waiting.done()
+        fcntl.flock(lock, fcntl.LOCK_UN)
+        waiting.result(20)
+    assert {p.name for p in tmp_path.iterdir()} == {LOCK, "plan.json", "recipes"}
 
 
 def test_collect_shows_what_there_is_and_runs_nothing(tmp_path, capsys):
