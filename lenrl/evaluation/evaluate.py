@@ -31,6 +31,7 @@ from lenrl.evaluation.results import (
     mark_front,
     pairs,
     reach_of,
+    rounds_warnings,
     warnings,
 )
 from lenrl.evaluation.settings import EvalSettings
@@ -210,7 +211,7 @@ class _Bench:
             "split": settings.split,
             "verifier": {name: count - before[name] for name, count in self.verifier.counts.items()},
             "resumed": len(cache.done),
-            "warnings": lowered,
+            "warnings": [*lowered, *rounds_warnings(self.problems)],
         }
 
     def _judged(self, engine: Engine, results: ModelResults) -> list[Verdict]:

@@ -58,6 +58,15 @@ class ModelResults:
         assert made is not None  # as many rows of each problem
         return made
 
+    @cached_property
+    def by_base(self) -> measures.Answers:
+        """The answers with all tellings of a base problem as its samples, for intervals: they agree."""
+        own, places = self.answers, bases_of(self.problems)
+        names = ("correct_PS", "tokens_PS", "truncated_PS")
+        return measures.Answers(
+            range(len(places)), *(getattr(own, name)[places].reshape(len(places), -1) for name in names)
+        )
+
     @property
     def confidences(self) -> list[tuple[float, ...]] | None:
         """Summaries of the completions' log-probs; None: there are none, or not of all."""
@@ -85,6 +94,7 @@ def describe(results: ModelResults, budget: int, vote_width: int = measures.VOTE
     """
     correct, tokens = results.answers.correct_PS, results.answers.tokens_PS
     P, S = tokens.shape
+    bases = results.by_base
     grades = _rows_by([problem.difficulty for problem in results.problems])
     grades = dict(sorted(grades.items(), key=lambda item: (isinstance(item[0], str), item[0])))
     grades = grades if len(grades) <= MAX_GRADES else {}
@@ -92,7 +102,7 @@ def describe(results: ModelResults, budget: int, vote_width: int = measures.VOTE
         "model": results.model,
         "decoding": results.decoding.name,
         "control": results.control,
-        **_headline(correct, tokens),
+        **_headline(bases.correct_PS, bases.tokens_PS),
         "tokens_kept_mean": sum(len(c.ids) for c in results.completions) / (P * S),
         "prompt_tokens_mean": sum(results.prompt_tokens) / P,
         "tokens_p50": measures.percentile(tokens, 50),
@@ -124,13 +134,36 @@ def _rows_by(values: Sequence[Any]) -> dict[Any, list[int]]:
     return dict(found)
 
 
+def bases_of(problems: Sequence[Problem]) -> np.ndarray:
+    """(B, R) places of the problems by base; each by itself where there is none, or not as many tellings of each."""
+    told: dict[Any, list[int]] = defaultdict(list)
+    for place, problem in enumerate(problems):
+        told[problem.columns["base"] if _is_telling(problem) else (problem.id, place)].append(place)
+    alike = len({len(places) for places in told.values()}) == 1
+    return np.array(list(told.values())) if alike else np.arange(len(problems))[:, None]
+
+
+def _is_telling(problem: Problem) -> bool:
+    return type(problem.columns.get("round")) is int and isinstance(problem.columns.get("base"), str | int)
+
+
+def rounds_warnings(problems: Sequence[Problem]) -> list[str]:
+    """The reason why intervals are too narrow, if tellings of a problem count as problems of their own."""
+    told = [problem.columns["base"] for problem in problems if _is_telling(problem)]
+    if len(set(told)) == len(told) or bases_of(problems).shape[1] > 1:
+        return []
+    return [
+        "not every problem is told in as many rounds, so that intervals take tellings for problems and are too narrow; "
+        "leave out the problems that miss a round"
+    ]
+
+
 def rounds_of(problems: Sequence[Problem]) -> np.ndarray | None:
     """(B, R) places of the problems that are told in every round, by their columns; None: they have no rounds."""
     told: dict[Any, dict[int, int]] = defaultdict(dict)
     for place, problem in enumerate(problems):
-        number = problem.columns.get("round")
-        if type(number) is int and "base" in problem.columns:
-            told[problem.columns["base"]][number] = place
+        if _is_telling(problem):
+            told[problem.columns["base"]][problem.columns["round"]] = place
     numbers = sorted({number for places in told.values() for number in places})
     whole = [[places[n] for n in numbers] for places in told.values() if len(places) == len(numbers)]
     return np.array(whole) if len(numbers) > 1 and whole else None
@@ -201,7 +234,7 @@ def _headlines(answers: measures.Answers, rows_by: Mapping[Any, Sequence[int]]) 
 
 def _within(results: ModelResults, budget: int) -> Figures:
     """Accuracy of what is finished within budgets of tokens, doubling up to the last one, and the area."""
-    table = results.answers.correct_PS, results.answers.tokens_PS, results.answers.truncated_PS
+    table = results.by_base.correct_PS, results.by_base.tokens_PS, results.by_base.truncated_PS
     budgets = measures.doubling(budget)
     within = {str(t): measures.accuracy_within(*table, t) for t in budgets}
     return {
@@ -226,7 +259,8 @@ def _votes(results: ModelResults, width: int) -> Figures:
     figures: Figures = {"width_steps": width}
     for name, elect in ways.items():
         verdicts = measures.vote_verdicts(answers_PS, results.answers.correct_PS, elect)
-        figures |= named(name, measures.accuracy(verdicts))
+        by_base_BR = verdicts[bases_of(results.problems)][..., 0]
+        figures |= named(name, measures.accuracy(by_base_BR))
     return figures
 
 
@@ -248,7 +282,7 @@ def pairs(measured: Sequence[tuple[ModelResults, Figures]], seed: int) -> Iterat
         base, base_entry = next(pair for pair in measured if pair[0].decoding.name == results.decoding.name)
         if base is results:
             continue
-        first, own = base.answers, results.answers
+        first, own = base.by_base, results.by_base
         comparison = measures.compare(first.correct_PS, first.tokens_PS, own.correct_PS, own.tokens_PS, seed)
         yield {
             "base": base.model,
@@ -261,7 +295,7 @@ def pairs(measured: Sequence[tuple[ModelResults, Figures]], seed: int) -> Iterat
             "aes_weights": {"rise": measures.AES_RISE, "fall": measures.AES_FALL},
             **_reach_lost(base, results, entry),
             **named("over_controls", _lead(measured, base, results, entry, seed)),
-            "cascade": measures.cascade(own, first, seed),
+            "cascade": measures.cascade(results.answers, base.answers, seed),
             "rounds": _rounds_against(base, results, seed),
             "differs": unlike(base_entry["fingerprint"], entry["fingerprint"]),
         }
@@ -284,12 +318,12 @@ def _lead(
     """A model's lead over the best mixture of what the base reaches under its controls and caps; None: it has none."""
     like = (base.model, base.decoding.name)
     controlled = [
-        r.answers for r, _ in measured if of_training_free(r.control) and (r.model, r.decoding.name) == like
+        r.by_base for r, _ in measured if of_training_free(r.control) and (r.model, r.decoding.name) == like
     ]
     if not controlled or results.control != NONE:
         return None
-    cut = measures.cuts(base.answers, entry["area_tokens"])
-    return measures.above_front([*cut, *controlled], results.answers, seed)
+    cut = measures.cuts(base.by_base, entry["area_tokens"])
+    return measures.above_front([*cut, *controlled], results.by_base, seed)
 
 
 def of_training_free(control: str | None) -> bool:

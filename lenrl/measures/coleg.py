@@ -13,7 +13,8 @@ from lenrl.measures.paired import accuracy_difference, ratio
 
 def every_round(correct_BRS: ArrayLike) -> Array:
     """(B, S) verdicts of being right in every round but the first, which tells the problem as it is."""
-    return np.asarray(correct_BRS, dtype=np.float64)[:, 1:].min(axis=1)  # unknown where one of them is
+    later_BRS = np.asarray(correct_BRS, dtype=np.float64)[:, 1:]
+    return np.where((later_BRS == 0).any(axis=1), 0.0, later_BRS.min(axis=1))  # one that is wrong decides
 
 
 def figures_of_rounds(correct_BRS: ArrayLike, tokens_BRS: ArrayLike, seed: int = 0) -> dict[str, Any]:

@@ -6,25 +6,30 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
 from rich.console import Console
 from transformers import AutoTokenizer
 
+from lenrl import measures
 from lenrl.cli import main
 from lenrl.errors import BadInput, validated
 from lenrl.evaluation.evaluate import evaluate
-from lenrl.evaluation.results import WIDE, warnings
+from lenrl.evaluation.results import WIDE, ModelResults, describe, pairs, rounds_warnings, warnings
 from lenrl.evaluation.settings import EvalSettings
 from lenrl.generation import transformers_engine as models
+from lenrl.generation.base import Completion, Decoding
 from lenrl.generation.pretrained import TINY, ModelOptions, find
 from lenrl.generation.transformers_engine import weights_hash
 from lenrl.report.compare import Compared
 from lenrl.report.sources import read as read_entries
 from lenrl.report.summary import show
+from lenrl.rollouts import Verdict
 from lenrl.tasks.chain import ChainTask
 from lenrl.tasks.chain import evaluate as value_of
+from lenrl.tasks.problem import Problem
 
 FIELDS = """model accuracy accuracy_ci95 tokens_mean tokens_mean_ci95 tokens_p50 tokens_p95 truncated_share
 tokens_correct tokens_wrong samples prompts decoding task by_difficulty""".split()  # noqa: SIM905
@@ -337,6 +342,33 @@ def test_accuracy_by_length_from_four_samples_on(done, tmp_path):
     assert rank is None or -1 <= rank <= 1
 
 
+def told_results(right_BR):
+    """Results of problems that are told in rounds, by their verdicts."""
+    B, R = np.shape(right_BR)
+    told = [
+        Problem(f"{b}:{r}", "?", "7", columns={"base": b, "round": r}) for r in range(R) for b in range(B)
+    ]
+    verdicts = [Verdict(bool(right_BR[p.columns["base"]][p.columns["round"]]), "7") for p in told]
+    done = [Completion([3] * (4 + p.columns["base"]), False) for p in told]
+    once = [""] * len(told)
+    return ModelResults("m", Decoding(), told, done, once, verdicts, {}, once, [1] * len(told))
+
+
+def test_intervals_are_over_problems_not_over_their_tellings():
+    right_BR, tokens_BR = np.repeat(np.arange(20) % 2, 5).reshape(20, 5), np.arange(20.0)[:, None] + [4] * 5
+    results = told_results(right_BR)
+    entry = describe(results, 64)
+    assert entry["accuracy_ci95"] == measures.accuracy(right_BR).ci95 == entry["accuracy_within_ci95"]["64"]
+    assert entry["tokens_mean_ci95"] == measures.mean_tokens(tokens_BR).ci95
+    other = told_results(1 - right_BR)
+    entries = [{**describe(each, 64), "fingerprint": {}} for each in (results, other)]
+    [pair] = pairs([(results, entries[0]), (other, entries[1])], 0)
+    expected = measures.compare(right_BR, tokens_BR, 1 - right_BR, tokens_BR, 0)
+    assert pair["accuracy_diff_ci95"] == expected.accuracy_diff.ci95
+    assert not rounds_warnings(results.problems) and rounds_warnings(results.problems[:-1])
+    assert not rounds_warnings(results.problems[:20]), "told once"
+
+
 def test_a_table_with_rounds_is_measured_by_them(tmp_path):
     """Three problems in two rounds; one has no second round."""
     rows = [
@@ -352,5 +384,6 @@ def test_a_table_with_rounds_is_measured_by_them(tmp_path):
     found = result["models"][0]["rounds"]
     assert (found["problems"], found["left_out"], len(found["accuracy"])) == (2, 1, 2)
     assert found["coleg_e"] == found["accuracy"][1] and found["drop"] == 0, "the same prompt twice"
+    assert any("take tellings for problems" in warning for warning in result["models"][0]["warnings"])
     assert result["pairs"][0]["rounds"]["coleg_e_diff"] == 0
     assert result["pairs"][0]["rounds"]["tokens_growth"] == [1, 1]

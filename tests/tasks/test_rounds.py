@@ -78,5 +78,6 @@ def test_figures_of_rounds_by_hand():
     assert found["accuracy"] == [0.75, 0.5, 0.75] and found["tokens"] == [10, 20, 30]
     assert (found["coleg_e"], found["coleg_r"], found["drop"]) == (0.5, 1.0, 0.0)
     correct[0, 2] = np.nan
-    assert measures.figures_of_rounds(correct, tokens)["coleg_e"] == 0.5, "of the second problem alone"
+    assert measures.every_round(correct)[0].tolist() == pytest.approx([np.nan, 0], nan_ok=True), "a 0 decides"
+    assert measures.figures_of_rounds(correct, tokens)["coleg_e"] == 0.25
     assert measures.figures_of_rounds(np.zeros((2, 3, 1)), tokens)["coleg_r"] is None
