@@ -18,6 +18,9 @@ from lenrl.training.distributed import ProcessGroup
 from lenrl.training.trl_batch import ROW_VALUE, TrlBatch
 
 LEFT_PADDED = ("prompt_ids", "prompt_mask", "bare_prompt_ids", "bare_prompt_mask")
+PADDING = {
+    "importance_sampling_ratio": 1
+}  # by key, as TRL pads it: `vespo` sums its log without a mask; else 0
 
 
 class PromptCursor:
@@ -156,7 +159,8 @@ def relayout(
         if not isinstance(value, Tensor) or value.dim() == 0 or value.size(0) != sampled // group.processes:
             return value
         if group.processes > 1 and value.dim() > 1:
-            value = group.gather_padded(value, pad_id if key.endswith("_ids") else 0, left=key in LEFT_PADDED)
+            pad = pad_id if key.endswith("_ids") else PADDING.get(key, 0)
+            value = group.gather_padded(value, pad, left=key in LEFT_PADDED)
         elif group.processes > 1:
             value = group.gather_tensor(value)
         return value[index]

@@ -70,14 +70,17 @@ def logp_gap(batch: TrlBatch) -> Tensor:
 
 
 def cut(batch: TrlBatch, kept_N: Tensor, pad_id: int) -> TrlBatch:
-    """The batch without the tokens after `kept_N` (N,): they leave the mask, and the ids are padding there."""
+    """The batch without the tokens after `kept_N` (N,): they leave the mask, ids and ratios are padding there."""
     mask = batch["completion_mask"]
     positions = torch.arange(mask.size(1), device=kept_N.device)
     inside_NT = positions[None, :] < kept_N[:, None]
-    parts = {
+    parts: dict[str, Tensor] = {
         "completion_mask": mask * inside_NT.to(mask.dtype),
         "completion_ids": batch["completion_ids"].masked_fill(~inside_NT, pad_id),
     }
+    ratio = batch.get("importance_sampling_ratio")
+    if ratio is not None and ratio.size(1) == mask.size(1):  # a number a token; TRL's padding is 1
+        parts["importance_sampling_ratio"] = ratio.masked_fill(~inside_NT, 1.0)
     return cast(TrlBatch, {**batch, **parts})
 
 

@@ -12,7 +12,8 @@ import torch
 from lenrl.config import compose
 from lenrl.strategies.faults import BadStrategy
 from lenrl.strategies.sampling.easy_first import EasyFirst
-from lenrl.training.selection import PromptCursor, filled, prompts_to_sample
+from lenrl.training.selection import PromptCursor, filled, prompts_to_sample, relayout
+from lenrl.training.trl_batch import cut
 from tests.training.runs import small_run
 
 TEN = {f"q{i}": {} for i in range(10)}
@@ -75,6 +76,38 @@ def test_a_choice_of_no_prompt_or_of_a_stranger_is_refused():
     with pytest.raises(BadStrategy, match='chose "nobody\'s", which is no prompt of 1 in pass 2'):
         method.choose(problems, 1)
     assert problems == {"q0": {"of": "ours"}}
+
+
+class Two:
+    """The first of two processes; the other one has the same rows and two columns more."""
+
+    processes, device = 2, torch.device("cpu")
+
+    def local_slice(self, count: int) -> slice:
+        return slice(0, count)
+
+    def gather_padded(self, value: torch.Tensor, pad: int, left: bool) -> torch.Tensor:
+        wide = torch.nn.functional.pad(value, (2, 0) if left else (0, 2), value=pad)
+        return torch.cat([wide, wide])
+
+
+def test_a_ratio_of_vllm_is_padded_with_one_as_by_trl():
+    """TRL's `vespo` sums its log over all columns: 0 would be the least log there is."""
+    ratio_NT = torch.tensor([[1.5, 0.5], [2.0, 1.0]])
+    batch = {"importance_sampling_ratio": ratio_NT, "completion_mask": torch.ones(2, 2)}
+    laid = relayout(batch, [0, 1, 2, 3], 4, Two(), pad_id=9)
+    assert torch.equal(laid["importance_sampling_ratio"].log().sum(1), ratio_NT.log().sum(1))
+    assert laid["completion_mask"].tolist() == [[1, 1, 0, 0]] * 2
+    ids = {"completion_ids": torch.ones(2, 2, dtype=torch.long), "completion_mask": torch.ones(2, 2)}
+    after = cut({**ids, "importance_sampling_ratio": ratio_NT}, torch.tensor([1, 2]), pad_id=9)
+    assert after["importance_sampling_ratio"].tolist() == [[1.5, 1.0], [2.0, 1.0]]
+    whole_N1 = torch.tensor([[0.7], [0.8]])
+    assert (
+        cut({**ids, "importance_sampling_ratio": whole_N1}, torch.tensor([1, 2]), 9)[
+            "importance_sampling_ratio"
+        ]
+        is whole_N1
+    )
 
 
 @pytest.mark.parametrize(
