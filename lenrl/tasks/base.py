@@ -104,11 +104,12 @@ class Task(
         return getattr(self, split)
 
 
-def digest(task: Task, problems: Sequence[Problem]) -> str:
-    """Short hash of what a model is asked and what counts as right: prompts, answers, templates."""
+def digest(task: Task, problems: Sequence[Problem], columns: Sequence[str] = ()) -> str:
+    """Short hash of what a model is asked and what counts as right: prompts, answers, templates, named columns."""
     rows: list[Any] = [
         [p.prompt, p.answer, *([p.context] if p.context else []), *([p.id] if p.part else [])]
         for p in problems
     ]
-    text = json.dumps([*task.wording, rows])
+    read = [[p.columns.get(name) for name in columns] for p in problems] if columns else []
+    text = json.dumps([*task.wording, rows, *([columns, read] if columns else [])], default=str)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()

@@ -22,7 +22,6 @@ from lenrl.monitors.local import LocalMonitor
 from lenrl.monitors.progress_bar import ProgressBar
 from lenrl.monitors.trackers import set_aside
 from lenrl.tasks.audit import Audit
-from lenrl.tasks.base import digest
 from lenrl.tasks.problem import Problem
 from lenrl.tasks.prompts import Prompts
 from lenrl.training import data_identity
@@ -54,7 +53,7 @@ class Built:
 
     def note_data(self, run_dir: Path) -> None:
         """Write the hashes of the problems into a run's folder; for the main process."""
-        data_identity.write(run_dir, self.checked_run.task, self.kept)
+        data_identity.write(run_dir, self.checked_run, self.kept)
 
     def data(self) -> dict[str, Dataset | None]:
         """`train_dataset` for TRL, rows with the ids of their problems, and an `eval_dataset` if the run evaluates.
@@ -133,7 +132,7 @@ def build_parts(
     elsewhere = [problem for problems, _ in others for problem in problems]
     kept, audits, run_info = audited(checked_run, info.tokenizer, verifier, longest, elsewhere=elsewhere)
     audits += [audit for _, audit in others]
-    data_digest = digest(checked_run.task, kept["train"])
+    data_digest = data_identity.data_digest(checked_run, kept["train"])
     same_on_every_process(short_digest(checked_run.identity), data_digest)
     is_main = PartialState().is_main_process
     if is_main:

@@ -40,6 +40,11 @@ class VerifierSettings(Options):
         """Without a gold answer nobody can say what is right."""
         return True
 
+    @property
+    def reads_columns(self) -> tuple[str, ...]:
+        """Columns of the data that it judges by."""
+        return ()
+
     def errors(self, columns: Collection[str]) -> list[str]:
         """Sentences on what the verifier reads and data with these columns do not have."""
         return []
@@ -100,11 +105,15 @@ class PluginSettings(VerifierSettings):
     def needs_gold(self) -> bool:
         return self.plugin.needs_gold
 
+    @property
+    def reads_columns(self) -> tuple[str, ...]:
+        return tuple(self.plugin.reads_columns)
+
     def errors(self, columns: Collection[str]) -> list[str]:
         return [
             f"{plugins.place_of(self.plugin)}: verifier {self.kind!r} reads the column {name!r}; the data has "
             f"{sorted(columns)}"
-            for name in self.plugin.reads_columns
+            for name in self.reads_columns
             if name not in {*columns, "prompt"}
         ]
 
@@ -127,3 +136,7 @@ class PartsSettings(VerifierSettings):
     @property
     def needs_gold(self) -> bool:
         return any(settings.needs_gold for settings in self.parts.values())
+
+    @property
+    def reads_columns(self) -> tuple[str, ...]:
+        return tuple(name for settings in self.parts.values() for name in settings.reads_columns)
