@@ -29,6 +29,10 @@ NOTE = "plan.json"
 LOCK = "plan.lock"  # held while the plan is noted: the tasks of an array, which share the folder's own, come at once
 
 
+class TrialRefused(BadInput):
+    """The recipe of a trial can't be trained."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """A grid over a recipe or, with `draws`, a search in the space that the grid spans."""
@@ -88,13 +92,13 @@ class Plan:
         """The checked recipe of a trial.
 
         Raises:
-            BadInput: with the overrides that it is about.
+            TrialRefused: with the overrides that it is about.
         """
         try:
             recipe = compose(self.recipe, [*self.grid.fixed, *overrides], self.plugins)
             check(recipe.launch)
         except BadInput as fault:
-            raise BadInput(f"the trial {' '.join(overrides)} can't be trained:\n{fault}") from None
+            raise TrialRefused(f"the trial {' '.join(overrides)} can't be trained:\n{fault}") from None
         return recipe
 
     @cached_property
@@ -168,7 +172,8 @@ class Plan:
         """Write a trial's recipe out: what changes in the recipe's file later does not reach it.
 
         Raises:
-            BadInput: the recipe is refused.
+            TrialRefused: the recipe is refused.
+            BadInput: it can't be written.
         """
         composed = self.compose(overrides)
         recipe = composed.resolved()

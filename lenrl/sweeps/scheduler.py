@@ -19,12 +19,13 @@ from lenrl.launch.run_folder import locked
 from lenrl.sweeps import ledger, outcomes
 from lenrl.sweeps.early_stop import early_stop
 from lenrl.sweeps.measured import curve, figures, last_step
-from lenrl.sweeps.plan import Plan
+from lenrl.sweeps.plan import Plan, TrialRefused
 from lenrl.sweeps.progress import Progress
 from lenrl.sweeps.search import Search
 from lenrl.terminal import Terminal
 
 POLL_S = 0.1
+MOST_REFUSED = 20  # combinations drawn for one trial
 RETRIES = 1  # of a crashed trial, with on_error=retry; each continues the run
 CONTINUE, STOP, RETRY = ON_ERROR = ("continue", "stop", "retry")
 
@@ -143,18 +144,41 @@ class Sweep:
         assert self.search is not None
         numbers = range(self.plan.count) if self.only is None else [self.only]
         begun = ledger.read(self.plan.folder)
+        self.search.forget(begun, self.only)
         for number in sorted(numbers, key=lambda n: n not in begun):
             known = ledger.read(self.plan.folder)
             self.search.tell(known)
             if number in known and known[number].done:
                 continue
             self.plan.refuse_changes()
-            overrides = list(known[number].overrides) if number in known else self.search.draw(number, known)
-            if overrides is None:
+            if number in known:
+                overrides = list(known[number].overrides)
+                self.plan.prepare(number, overrides)
+            elif (overrides := self._new(number, known)) is None:
                 return
-            self.plan.prepare(number, overrides)
             ledger.append(self.plan.folder, number, ledger.PLANNED, overrides)
             yield number, overrides
+
+    def _new(self, number: int, known: dict[int, ledger.Trial]) -> list[str] | None:
+        """The overrides of a new trial of a search, prepared; None where the space holds no more.
+
+        Raises:
+            TrialRefused: so are all of MOST_REFUSED combinations.
+        """
+        assert self.search is not None
+        last = None
+        for _ in range(MOST_REFUSED):
+            overrides = self.search.draw(number, known)
+            if overrides is None:
+                return None
+            try:
+                self.plan.prepare(number, overrides)
+                return overrides
+            except TrialRefused as fault:
+                last = fault
+                self.search.refuse(number, overrides, known)
+                self.progress.say(f"{fault}\nThe search leaves it out.", "yellow")
+        raise TrialRefused(f"refused {MOST_REFUSED} times in a row; narrow the space. The last was: {last}")
 
     @contextmanager
     def _listening(self) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 Optuna's own file, `optuna.journal`, remembers what was drawn and what came of it (`optuna-dashboard` reads it);
 the ledger says what has happened, and wins where they differ: what was not told before a kill is told at the
-next start.
+next start, and what was drawn but never begun has failed.
 """
 
 import warnings
@@ -46,35 +46,64 @@ class Search:
                 seed=seed, n_startup_trials=max(4, (plan.draws or 0) // 4)
             )
         self.axes = plan.grid.axes
+        self.refused: set[tuple[str, ...]] = set()
         self.space = {axis.key: _distribution(axis) for axis in self.axes}
 
     def draw(self, trial: int, known: dict[int, Trial]) -> list[str] | None:
         """The overrides of a new trial, or None where the space holds no more.
 
         Args:
-            known: the ledger: what it holds is not drawn again.
+            known: the ledger: what it holds is not drawn again, nor is what was refused.
         """
         tried = {t.overrides: t for t in known.values()}
         for _ in range(MOST_DRAWS):
             drawn = self.study.ask(self.space)
-            overrides = tuple(f"{axis.key}={_text(axis, drawn.params[axis.key])}" for axis in self.axes)
-            if overrides not in tried:
+            overrides = self._overrides(drawn)
+            if overrides in self.refused:
+                self._tell(drawn.number, None)
+            elif overrides in tried:
+                self._tell(drawn.number, tried[overrides])
+            else:
                 drawn.set_user_attr(TRIAL, trial)
                 return list(overrides)
-            self._tell(drawn.number, tried[overrides])
         return None
+
+    def refuse(self, trial: int, overrides: list[str], known: dict[int, Trial]) -> None:
+        """Take a drawn trial back whose recipe was refused."""
+        self.refused.add(tuple(overrides))
+        self.forget(known, trial)
 
     def tell(self, known: dict[int, Trial]) -> None:
         """Tell Optuna of trials that it waits for and the ledger holds."""
-        for frozen in self.study.get_trials(deepcopy=False):
-            number = frozen.user_attrs.get(TRIAL)
-            if not frozen.state.is_finished() and number in known and known[number].done:
-                self._tell(frozen.number, known[number])
+        for frozen in self._waiting():
+            trial = self._known(frozen, known)
+            if trial is not None and trial.done:
+                self._tell(frozen.number, trial)
 
-    def _tell(self, number: int, trial: Trial) -> None:
+    def forget(self, known: dict[int, Trial], only: int | None) -> None:
+        """Tell Optuna that trials failed which it waits for and the ledger lacks: drawn, and never begun.
+
+        `only`: of this number alone; other tasks of an array may just have drawn theirs.
+        """
+        for frozen in self._waiting():
+            if only in (None, frozen.user_attrs.get(TRIAL)) and self._known(frozen, known) is None:
+                self._tell(frozen.number, None)
+
+    def _waiting(self) -> list[Any]:
+        return [frozen for frozen in self.study.get_trials(deepcopy=False) if not frozen.state.is_finished()]
+
+    def _known(self, frozen: Any, known: dict[int, Trial]) -> Trial | None:
+        """The ledger's trial that a trial of Optuna's is: of its number, with its overrides."""
+        trial = known.get(frozen.user_attrs.get(TRIAL))
+        return trial if trial is not None and trial.overrides == self._overrides(frozen) else None
+
+    def _overrides(self, drawn: Any) -> tuple[str, ...]:
+        return tuple(f"{axis.key}={_text(axis, drawn.params[axis.key])}" for axis in self.axes)
+
+    def _tell(self, number: int, trial: Trial | None) -> None:
         from optuna.trial import TrialState
 
-        if trial.done and trial.accuracy is not None and trial.tokens is not None:
+        if trial is not None and trial.done and trial.accuracy is not None and trial.tokens is not None:
             self.study.tell(number, [trial.accuracy, trial.tokens])
         else:
             self.study.tell(number, state=TrialState.FAIL)
@@ -93,9 +122,14 @@ def _distribution(axis: Axis) -> Any:
 
 
 def _text(axis: Axis, value: Any) -> str:
-    """A drawn value as the grammar writes it; three digits of a float say enough of a setting."""
+    """A drawn value as the grammar writes it; three digits of a float say enough of a setting, within the interval."""
     if axis.ordered:
         return axis.values[value]
     if axis.values or axis.whole:
         return str(value)
-    return f"{value:.3g}"
+    rounded = f"{value:.3g}"
+    return (
+        rounded
+        if axis.low <= float(rounded) <= axis.high
+        else str(min(max(float(rounded), axis.low), axis.high))
+    )

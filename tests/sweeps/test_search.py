@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
+from lenrl.config import Axis
 from lenrl.errors import BadInput
 from lenrl.sweeps import ledger
-from lenrl.sweeps.search import Search
+from lenrl.sweeps.search import Search, _text
 from tests.sweeps.fakes import events, plan, starts, sweep
 
 SPACE = ("trainer.learning_rate=tag(log,interval(1e-5,1e-3))", "seed=range(4)", "trainer.beta=0.0,0.1")
@@ -53,6 +54,48 @@ def test_what_optuna_was_not_told_before_a_kill_it_learns_at_the_next_start(tmp_
     assert not starts(tmp_path, 0)
     told = {t.user_attrs.get("trial"): t.values for t in study(of).trials}
     assert told[0] == [0.6, 33.0] and told[1] == [0.5, 50.0]
+
+
+def test_what_was_drawn_and_never_begun_has_failed_and_is_credited_with_nothing(tmp_path):
+    of = plan(tmp_path, *SPACE, draws=1)
+    of.settle()
+    lost = Search(of).draw(0, {})  # killed before the ledger knew
+    assert sweep(of, {0: "ok 0.7 40"})[0].run() == 0
+    assert ledger.read(tmp_path)[0].overrides != tuple(lost or ())
+    assert [(t.state.name, t.values) for t in study(of).trials] == [("FAIL", None), ("COMPLETE", [0.7, 40.0])]
+
+
+def test_a_task_of_an_array_forgets_its_own_draws_alone(tmp_path):
+    of = plan(tmp_path, *SPACE, draws=2)
+    of.settle()
+    searching = Search(of)
+    for number in (0, 1):
+        searching.draw(number, {})
+    searching.forget({}, 0)
+    assert [t.state.name for t in searching.study.trials] == ["FAIL", "RUNNING"]
+    searching.forget({}, None)
+    assert [t.state.name for t in searching.study.trials] == ["FAIL", "FAIL"]
+
+
+def test_a_combination_that_is_refused_is_said_and_another_drawn(tmp_path, monkeypatch):
+    monkeypatch.setattr("lenrl.sweeps.search.MOST_DRAWS", 30)
+    of = plan(tmp_path, "seed=0,-1,1", draws=3)
+    one, said = sweep(of)
+    assert one.run() == 0
+    assert {t.overrides for t in ledger.read(tmp_path).values()} == {("seed=0",), ("seed=1",)}
+    assert said.getvalue().count("the trial seed=-1 can't be trained") == 1
+    assert all(t.state.is_finished() for t in study(of).trials)
+    monkeypatch.setattr("lenrl.sweeps.scheduler.MOST_REFUSED", 1)
+    with pytest.raises(BadInput, match="1 times in a row; narrow the space(.|\n)*seed=-1"):
+        sweep(of)[0].run()
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.12345, 0.1299), (0.1, 1999.9), (-0.98765, -0.5)])
+def test_no_rounding_leaves_the_interval(low, high):
+    axis = Axis("key", low=low, high=high)
+    for value in (low, low + 1e-6, (low + high) / 2, high - 1e-6, high):
+        assert low <= float(_text(axis, value)) <= high
+    assert _text(axis, low) == str(low)
 
 
 def test_the_search_goes_where_accuracy_is_high_and_tokens_are_few(tmp_path):
