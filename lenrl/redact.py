@@ -14,6 +14,11 @@ _ORDINARY = frozenset(
     "true false none null auto default enabled disabled basic bearer local test".split()  # noqa: SIM905
 )
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,30}://)[^/\s@'\"]+@")
+_PARAMETER = re.compile(
+    r"([?&](?:api[-_]?key|(?:(?:access|auth|hf|api)[-_])?token|(?:client[-_])?secret|passw(?:or)?d|sig"
+    r"|x-amz-(?:signature|security-token))=)[^&#\s'\"]+",
+    re.IGNORECASE,
+)
 LONG = 8  # characters of a variable's value from which on it is found inside words too
 SHORTEST = 4  # characters; a shorter value can't be told from ordinary text
 MAX_CHARS = 20_000  # of a message
@@ -23,12 +28,14 @@ _UNSEEN |= dict.fromkeys([*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2
 
 
 def redacted(text: str) -> str:
-    """The text without user and password of a URL, and without the values of variables named like secrets.
+    """The text without a URL's user, password and keys, and without the values of variables named like secrets.
 
     >>> redacted("no such file: https://me:hunter2@example.org/a.json")
     'no such file: https://***@example.org/a.json'
+    >>> redacted("https://example.org/a.json?api_key=hunter2&page=3")
+    'https://example.org/a.json?api_key=***&page=3'
     """
-    text = _URL.sub(rf"\1{HIDDEN}@", text)
+    text = _PARAMETER.sub(rf"\1{HIDDEN}", _URL.sub(rf"\1{HIDDEN}@", text))
     for value in secrets():
         if len(value) >= LONG:
             text = text.replace(value, HIDDEN)

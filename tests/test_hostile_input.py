@@ -11,6 +11,7 @@ import pytest
 
 from lenrl.cli import main
 from lenrl.config import compose
+from lenrl.config.validation import refuse_secrets
 from lenrl.dryrun.logged_batches import read
 from lenrl.errors import BadInput
 from lenrl.evaluation import answers
@@ -153,6 +154,40 @@ def test_a_secret_is_in_no_recipe(monkeypatch, value):
     with pytest.raises(BadInput) as refused:
         compose("grpo", [f'logging.project="{value}"'])
     assert "holds a secret (not shown)" in str(refused.value) and value not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "key", ["token", "hf_token", "HUB_TOKEN", "apikey", "wandb_api_key", "aws_secret_access_key", "db_passwd"]
+)
+def test_a_value_under_the_name_of_a_secret_is_in_no_recipe(key):
+    with pytest.raises(BadInput, match=f"task.config.{key} holds a secret") as refused:
+        refuse_secrets({"task": {"config": {key: "hunter2"}}})
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "query", ["?api_key=hunter2", "?page=1&token=hunter2#top", "?sig=hunter2", "?x=1&X-Amz-Signature=hunter2"]
+)
+def test_a_key_in_an_address_is_in_no_recipe_and_no_message(query):
+    address = f"https://example.org/rows.jsonl{query}"
+    with pytest.raises(BadInput, match="holds a secret"):
+        refuse_secrets({"task": {"path": address}})
+    assert "hunter2" not in redacted(address)
+
+
+def test_names_and_addresses_with_tokens_that_are_no_secrets_pass():
+    names = [
+        "tokens",
+        "pad_token",
+        "eos_token",
+        "max_new_tokens",
+        "long_token",
+        "short_token",
+        "tokenizer",
+        "key",
+    ]
+    refuse_secrets(dict.fromkeys(names, "text") | {"token": True, "hub_token": None})
+    refuse_secrets(["https://example.org/a?tokens=3&max_tokens=5", "Is it a secret? A token = 3", "a?sign=1"])
 
 
 def test_what_is_named_alike_and_no_secret_stays(monkeypatch, tmp_path):

@@ -14,7 +14,11 @@ from lenrl.redact import redacted
 _MISSING = (
     "A recipe needs every section: begin its file with `defaults: [base, _self_]`, which fills in the others"
 )
-_SECRET_KEY = re.compile(r"(^|_)(api_key|password|secret|hub_token|access_token|auth_token)$", re.IGNORECASE)
+# Not every `..._token`: a tokenizer has a pad_token, a reward may count by the long_token.
+_SECRET_KEY = re.compile(
+    r"^token$|(^|_)(api_?key|(access|secret)_key|passw(or)?d|secret|(hub|hf|api|access|auth|bearer)_token)$",
+    re.IGNORECASE,
+)
 
 
 def checked(plain: Mapping[str, Any]) -> Recipe:
@@ -76,7 +80,7 @@ def _interpolations(text: str) -> Iterator[str]:
 def refuse_secrets(plain: Any) -> None:
     """A recipe is written to files and logs: no passwords in it."""
     for key, value in _leaves(plain):
-        named = _SECRET_KEY.search(key.rsplit(".", 1)[-1]) and value not in (None, "")
+        named = _SECRET_KEY.search(key.rsplit(".", 1)[-1]) and value not in (None, "", True, False)
         if named or (isinstance(value, str) and redacted(value) != value):
             raise BadInput(
                 f"{key} holds a secret (not shown); recipes are written to files and logs. Remove it, put "
