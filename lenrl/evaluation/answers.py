@@ -13,9 +13,9 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -45,6 +45,15 @@ SHARES = (  # columns of the table: title, measure, figure
 )
 
 
+def _no_flag(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("needs a number of words")
+    return value
+
+
+Words = Annotated[int, Field(ge=1, lt=10**9), BeforeValidator(_no_flag)]
+
+
 class Answer(BaseModel):
     """One row; other columns are not read."""
 
@@ -57,10 +66,10 @@ class Answer(BaseModel):
     model: str | None = None
     target: str | None = None
     preference: float | None = None
-    asked: PositiveInt | None = None
+    asked: Words | None = None
     constraint: str | None = None
-    lo: PositiveInt | None = None
-    hi: PositiveInt | None = None
+    lo: Words | None = None
+    hi: Words | None = None
 
     @property
     def kind(self) -> str:

@@ -9,7 +9,6 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from lenrl.errors import BadInput
 from lenrl.files import digest
 from lenrl.generation.base import Batches, CausalLM, Completion, Decoding, Engine, Stage
 from lenrl.generation.choice import GoesOn, TokenRule
@@ -75,11 +74,6 @@ class TransformersEngine(Engine):
             some_stages = [stages[number] for number in numbers]
             rows = [PromptRow([*s.prompt, *s.ids], s.most, s.key, len(s.ids)) for s in some_stages]
             some = sample_rows(self.model, rows, rule, ends, Batches(size), logps=logps)
-            if logps and some[0].logps is None:
-                raise BadInput(
-                    f"a control needs log-probs, and {self.name!r} is decoded by transformers' generate; choose a "
-                    "model whose cache can be divided, or another control"
-                )
             found |= dict(zip(numbers, some, strict=True))
         return [found[number] for number in range(len(stages))]
 

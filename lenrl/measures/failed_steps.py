@@ -25,7 +25,7 @@ SWITCH = re.compile(
 )
 MOST_CHARS = 200_000  # of a judge's reply
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)(?:"|\\?\Z)', re.DOTALL)  # to the end where none closes: linear
-_NODE = re.compile(r"(?:^|[;{}\n])[^\S\n]*(\w{1,64})[^\S\n]*\[([^\[\]]{0,2000})\]")
+_NODE = re.compile(r"(?:^|(?<=[];{}\n]))[^\S\n]*(\w{1,64})[^\S\n]*\[([^\[\]]{0,2000})\]")
 _FILL = re.compile(r"fillcolor\s*=\s*light(pink|blue)\b")
 _REVIEW_LINE = re.compile(r"^[^\S\n]*review[^\S\n]*:([^\n]{0,20000})$", re.IGNORECASE | re.MULTILINE)
 NO_STEPS = {"problem", "answer", "node", "edge", "graph"}  # names in a judge's graph

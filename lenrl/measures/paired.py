@@ -1,7 +1,7 @@
 """A model against a base on the same prompts."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -39,7 +39,9 @@ def compare(
             f"{len(base)} prompts against {len(model)}: a paired comparison needs the same prompts"
         )
     ratios = _resampled(rng, model) / _resampled(np.random.default_rng(seed), base)
-    low, high = np.percentile(ratios, [2.5, 97.5])
+    low, high = (
+        np.percentile(ratios, [2.5, 97.5]) if len(base) > 1 else (0.0, math.inf)
+    )  # one prompt tells none
     ratio = Estimate(float(model.mean() / base.mean()), float(low), float(high))
     before, after = (a and a.value for a in (accuracy(correct0_PS), accuracy(correct_PS)))
     return Comparison(
@@ -92,7 +94,10 @@ def ratio(base_PS: Array, model_PS: Array, rng: np.random.Generator) -> Estimate
     if not base.any():
         return None
     weight_RP = resample_weights(len(base), rng, RESAMPLES)
-    return of_resamples(weight_RP @ model / np.maximum(weight_RP @ base, 1e-12))
+    model_R, base_R = weight_RP @ model, weight_RP @ base
+    found = of_resamples(model_R / np.maximum(base_R, 1e-12))
+    endless = ((base_R == 0) & (model_R > 0)).mean() >= (1 - LEVEL) / 2
+    return replace(found, high=math.inf) if endless else found
 
 
 def _both_known(base_PS: Array, model_PS: Array) -> tuple[Array, Array, float]:

@@ -73,6 +73,8 @@ def test_lengths_that_were_asked_for_are_scored(tmp_path, capsys):
         ({"answer": "a", "preference": True, "other": "b"}, "outside 0 to 1"),
         ({"answer": "a", "preference": 1}, "no `other`"),
         ({"answer": "a", "asked": 0}, "asked=0"),
+        ({"answer": "a", "asked": 10**400}, "less than 1000000000"),
+        ({"answer": "a", "asked": True}, "needs a number of words"),
         ({"answer": "a", "constraint": "roughly 1000"}, "at least 1000"),
         ({"answer": "a", "lo": 3}, "give lo and hi"),
         ({"answer": "a", "lo": 3, "hi": 2}, "lo <= hi"),

@@ -326,6 +326,13 @@ def test_refusals(controls, control, message):
     assert message in str(refused.value)
 
 
+def test_trials_without_log_probs_are_refused_before_anything_is_sampled(thinking):
+    (control,) = read(["exit@0.5"], {})
+    engine = SimpleNamespace(name="m", no_logps=lambda: "a state of its own")
+    with pytest.raises(BadInput, match="exit@0.5 needs log-probs, and 'm' gives none: a state of its own"):
+        control.check(thinking, 10, engine)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -64,6 +64,8 @@ def test_constant_lengths_have_no_width_and_skewed_ones_lean_right():
 
 def test_one_prompt_says_nothing_of_others():
     assert measures.mean_tokens([[30, 40]]).ci95 == [0, math.inf]
+    ratio = measures.compare([[1, 0]], [[30, 40]], [[1, 1]], [[20, 15]]).tokens_ratio
+    assert (ratio.value, ratio.ci95) == (0.5, [0, math.inf])
     assert measured([[1, 1]]).low < 0.3
 
 

@@ -80,6 +80,9 @@ def test_a_judge_s_graph_and_numbers():
     assert measures.by_graph("1", DOT).review is None, "it did not say"
     assert measures.by_graph("1", f"review:\n{DOT}").review == 0
     assert measures.by_graph("1", "review: 1\ndigraph { a -> b }") is None
+    line = "digraph {p [shape=box] a [fillcolor=lightpink] b [fillcolor=lightblue] a -> b [color=red]}"
+    found = measures.by_graph("1", line)
+    assert found is not None and (found.steps, found.failed) == (2, 0.5), "two nodes on a line"
     hidden = 'a [label="x\\" [fillcolor=lightpink]", fillcolor=lightblue]'
     assert measures.by_graph("1", hidden).failed == 0, "quoted text counts for nothing"
 

@@ -77,6 +77,8 @@ def test_figures_of_rounds_by_hand():
     found = measures.figures_of_rounds(correct, tokens)
     assert found["accuracy"] == [0.75, 0.5, 0.75] and found["tokens"] == [10, 20, 30]
     assert (found["coleg_e"], found["coleg_r"], found["drop"]) == (0.5, 1.0, 0.0)
+    rare = measures.figures_of_rounds(np.array([[1, 1], *[[0, 1]] * 9])[..., None], np.ones((10, 2, 1)))
+    assert rare["coleg_r"] == 10 and rare["coleg_r_ci95"][1] == np.inf, "a base that is hardly ever right"
     correct[0, 2] = np.nan
     assert measures.every_round(correct)[0].tolist() == pytest.approx([np.nan, 0], nan_ok=True), "a 0 decides"
     assert measures.figures_of_rounds(correct, tokens)["coleg_e"] == 0.25

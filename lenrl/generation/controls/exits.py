@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from lenrl.generation.base import Completion, Stage
+from lenrl.errors import BadInput
+from lenrl.generation.base import Completion, Engine, Stage
 from lenrl.generation.controls.base import Control, ControlledRow, Dial, Stages
 from lenrl.generation.controls.thinking import Span, Thinking
 
@@ -16,6 +17,12 @@ class Exit(Control):
 
     dial_of = Dial("confidence", 0, 1, open=True)
     knows = frozenset({"word", "trial", "trials", "trial_tokens", "mean"})
+
+    def check(self, thinking: Thinking, cap: int, engine: Engine) -> None:
+        if reason := engine.no_logps():
+            raise BadInput(
+                f"{self.label} needs log-probs, and {engine.name!r} gives none: {reason}; choose another control"
+            )
 
     def resolved(self, thinking: Thinking) -> dict[str, Any]:
         return {"trial": thinking.begun.lstrip("\n") if self.options.trial is None else self.options.trial}
