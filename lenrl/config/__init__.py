@@ -3,7 +3,7 @@
 from lenrl.config.compose import compose, find, group
 from lenrl.config.grid import Axis, Grid, spread
 from lenrl.config.other_tasks import options_of
-from lenrl.config.overrides import sections, sets
+from lenrl.config.overrides import quoted, sections, sets
 from lenrl.config.recipe import (
     SLOTS,
     GuardRule,
@@ -34,6 +34,7 @@ __all__ = [
     "group",
     "group_choices",
     "options_of",
+    "quoted",
     "recipe_files",
     "sections",
     "sets",

@@ -28,6 +28,16 @@ class Assignment:
         return len(self.keys) == 1 and self.keys[0] in GROUPS and isinstance(self.value, str)
 
 
+def quoted(text: str) -> str:
+    r"""Text as one value of Hydra's grammar, whatever it holds: a backslash stands for itself, but before a quote.
+
+    >>> print(quoted('a\\b, "c"'))
+    "a\b, \"c\""
+    """
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', text)
+    return '"' + re.sub(r"(\\+)$", r"\1\1", escaped) + '"'
+
+
 def parse(lines: Sequence[str]) -> list[Assignment]:
     """Read `key=value` lines.
 

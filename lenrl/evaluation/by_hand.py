@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lenrl.config import quoted
 from lenrl.evaluation.other_data import as_trained
 from lenrl.tasks import Task
 
@@ -50,7 +50,5 @@ def _value(value: object) -> str:
     if isinstance(value, str):
         if value.isidentifier() and value not in ("true", "false", "null", "nan", "inf"):
             return value
-        # Hydra's grammar takes a backslash as it stands, except before a quote.
-        escaped = re.sub(r'(\\*)"', r'\1\1\\"', value)
-        return '"' + re.sub(r"(\\+)$", r"\1\1", escaped) + '"'
+        return quoted(value)
     return json.dumps(value)

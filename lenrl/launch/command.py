@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lenrl.config import Recipe
+from lenrl.config import Recipe, quoted
 from lenrl.errors import BadInput, did_you_mean
 
 # accelerate's own fields (ClusterConfig of 1.15), and what they are; it reports a wrong one only after its slow start.
@@ -146,8 +146,3 @@ def seen(launch: Mapping[str, Any], environment: Mapping[str, str] = os.environ)
 def cores() -> int:
     """Cores that this process may use; where the system does not tell (macOS), all there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def quoted(text: str) -> str:
-    """Text as one value of Hydra's grammar, whatever it holds."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

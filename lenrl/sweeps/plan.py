@@ -16,11 +16,11 @@ from typing import Any
 
 import yaml
 
-from lenrl.config import Axis, Grid, Recipe, compose, plugin_files, spread
+from lenrl.config import Axis, Grid, Recipe, compose, plugin_files, quoted, spread
 from lenrl.config.recipe import short_digest
 from lenrl.errors import BadInput
 from lenrl.files import remove_drafts
-from lenrl.launch.command import check, quoted, trusting
+from lenrl.launch.command import check, trusting
 from lenrl.launch.run_folder import write_file
 from lenrl.sweeps import ledger
 

@@ -1,13 +1,15 @@
 """Recipes by name and by path, overrides, and what is refused."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from lenrl.config import RECIPES, Recipe, compose, recipe_files
+from lenrl.config import RECIPES, Recipe, compose, quoted, recipe_files
 from lenrl.config import pins as pins_module
+from lenrl.config.overrides import parse
 from lenrl.errors import BadInput
 
 
@@ -37,6 +39,12 @@ def test_every_launch_file_is_a_choice():
             **yaml.safe_load(path.read_text()),
             **({"main_process_ip": "10.0.0.1"} if ip else {}),
         }
+
+
+def test_a_quoted_text_is_read_as_it_was():
+    for parts in product(("a", "\\", '"', "'", ", ", "=[}"), repeat=4):
+        text = "".join(parts)
+        assert parse([f"name={quoted(text)}"])[0].value == text
 
 
 def test_values_are_plain_and_of_their_own_types():

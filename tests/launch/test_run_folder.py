@@ -183,7 +183,7 @@ def test_a_run_goes_on_where_the_vllm_server_is_another_machine(tmp_path):
 
 
 def test_the_child_composes_the_same_run_from_a_folder_with_an_odd_name(tmp_path):
-    odd = tmp_path / "it's, a [run]=1 $x"
+    odd = tmp_path / "it's, a [run]=1 $x, C:\\y"
     run = RunFolder(compose("grpo", [f'output_dir="{odd}"', "seed=5"]))
     with run.locked():
         run.prepare()
