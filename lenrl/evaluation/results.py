@@ -160,7 +160,7 @@ def rounds_warnings(problems: Sequence[Problem]) -> list[str]:
 
 def rounds_of(problems: Sequence[Problem]) -> np.ndarray | None:
     """(B, R) places of the problems that are told in every round, by their columns; None: they have no rounds."""
-    told: dict[Any, dict[int, int]] = defaultdict(dict)
+    told: dict[Any, dict[Any, int]] = defaultdict(dict)
     for place, problem in enumerate(problems):
         if _is_telling(problem):
             told[problem.columns["base"]][problem.columns["round"]] = place
