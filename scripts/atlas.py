@@ -6,11 +6,12 @@
     scripts/atlas.py --methods newest --seeds 0 --default       # one run each, at its recipe's strength
     scripts/atlas.py --methods grpo --seeds 3 4 5 6 7 8 9       # grpo against itself: what chance alone looks like
     scripts/atlas.py --again efficient 10                       # trains a cell anew: are its weights the same?
-    scripts/atlas.py --write                                    # what is finished: pages to compare, tables in docs/
+    scripts/atlas.py --write                                    # tables and pictures of what is finished, into docs/
+    scripts/atlas.py --compare                                  # a page of lenrl compare of all of it: some minutes
 
 atlas.yaml holds methods, dials and testbeds. outputs/atlas/TESTBED/ gets a `lenrl sweep` of each method over its dial
 and the seeds, a `lenrl eval` of each model on the testbed's tests (tests/TEST/METHOD-TRIAL), and of the base under
-training-free controls (tests/TEST/base-SEED). --write adds a `lenrl compare` of all of a test (TEST.html).
+training-free controls (tests/TEST/base-SEED). --compare adds a page of all of a test (TEST.html).
 """
 
 from __future__ import annotations
@@ -184,7 +185,8 @@ def main() -> int:
     parser.add_argument(
         "--again", nargs=2, metavar=("METHOD", "TRIAL"), help="repeat a cell, compare weights"
     )
-    parser.add_argument("--write", action="store_true", help="pages, tables and pictures; trains nothing")
+    parser.add_argument("--write", action="store_true", help="tables and pictures; trains nothing")
+    parser.add_argument("--compare", action="store_true", help="pages of the testbed; trains nothing")
     options = parser.parse_args()
     PLAN["testbeds"][options.testbed].setdefault("settings", []).extend(options.set)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // options.jobs)))
@@ -193,6 +195,9 @@ def main() -> int:
 
         write()
         return 0
+    if options.compare:
+        pages = [html_page(options.testbed, test) for test in PLAN["testbeds"][options.testbed]["tests"]]
+        return 0 if all(pages) else 1
     if options.again:
         place, seed = divmod(int(options.again[1]), len(SEEDS))
         return 0 if again(Cell(options.testbed, options.again[0], place, seed)) else 1
@@ -205,7 +210,7 @@ def main() -> int:
         for cell in curve.cells([seed], [curve.own] if options.default else None)
     ]
     with ThreadPoolExecutor(options.jobs) as pool:
-        work = [pool.submit(base, options.testbed, seed) for seed in options.seeds]
+        work = [pool.submit(base, options.testbed, seed) for seed in options.seeds if seed in COMPARED]
         work += [pool.submit(run, cell) for cell in cells]
     return 0 if all(one.result() for one in work) else 1
 

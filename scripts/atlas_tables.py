@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from atlas import COMPARED, OUT, PLAN, SEEDS, Cell, Curve, html_page
+from atlas import COMPARED, OUT, PLAN, SEEDS, Cell, Curve
 from atlas_fronts import Measures, by_chance, measured
 from atlas_picture import picture
 from atlas_points import PLAIN, Point, base_points, point, points
@@ -246,7 +246,6 @@ def write() -> None:
     for bed, plan in PLAN["testbeds"].items():
         for test in plan["tests"]:
             if points(bed, PLAIN, test) and base_points(bed, test):
-                html_page(bed, test)
                 write_test(bed, test, ROOT / "docs" / plan["page"])
     for method in PLAN["methods"]:
         card(method)

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from lenrl import measures
 from lenrl.errors import BadInput
 from lenrl.evaluation import sft as sft_rows
+from lenrl.evaluation import tellings
 from lenrl.evaluation.by_function import columns_of, judged
 from lenrl.evaluation.cache import CompletionCache
 from lenrl.evaluation.controlled import Controlled, controls_of, search_warnings, thinking_of
@@ -31,7 +32,6 @@ from lenrl.evaluation.results import (
     mark_front,
     pairs,
     reach_of,
-    rounds_warnings,
     warnings,
 )
 from lenrl.evaluation.settings import EvalSettings
@@ -211,7 +211,7 @@ class _Bench:
             "split": settings.split,
             "verifier": {name: count - before[name] for name, count in self.verifier.counts.items()},
             "resumed": len(cache.done),
-            "warnings": [*lowered, *rounds_warnings(self.problems)],
+            "warnings": [*lowered, *tellings.warnings_of(self.problems)],
         }
 
     def _judged(self, engine: Engine, results: ModelResults) -> list[Verdict]:

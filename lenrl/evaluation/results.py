@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from lenrl import measures
+from lenrl.evaluation import tellings
 from lenrl.evaluation.fingerprint import unlike
 from lenrl.generation.base import Completion, Decoding
 from lenrl.measures.format import Figures, named
-from lenrl.measures.paired import accuracy_difference
 from lenrl.rollouts import Verdict
 from lenrl.tasks import Problem, Task
 from lenrl.verify.math.normalize import key
@@ -61,7 +61,7 @@ class ModelResults:
     @cached_property
     def by_base(self) -> measures.Answers:
         """The answers with all tellings of a base problem as its samples, for intervals: they agree."""
-        own, places = self.answers, bases_of(self.problems)
+        own, places = self.answers, tellings.bases_of(self.problems)
         names = ("correct_PS", "tokens_PS", "truncated_PS")
         return measures.Answers(
             range(len(places)), *(getattr(own, name)[places].reshape(len(places), -1) for name in names)
@@ -119,7 +119,7 @@ def describe(results: ModelResults, budget: int, vote_width: int = measures.VOTE
         "pass_at_k": {str(k): measures.pass_at_k(correct, k) for k in PASS_AT if k <= S},
         "by_difficulty": _headlines(results.answers, grades),
         "by_length": _by_length(results, grades) if S >= measures.LEAST_SAMPLES else None,
-        "rounds": _rounds(results),
+        "rounds": tellings.by_round(results.problems, results.answers),
         "by_part": _headlines(results.answers, _rows_by([p.part or None for p in results.problems])),
         "seconds": results.seconds,
     }
@@ -132,63 +132,6 @@ def _rows_by(values: Sequence[Any]) -> dict[Any, list[int]]:
         if value is not None:
             found[value].append(row)
     return dict(found)
-
-
-def bases_of(problems: Sequence[Problem]) -> np.ndarray:
-    """(B, R) places of the problems by base; each by itself where there is none, or not as many tellings of each."""
-    told: dict[Any, list[int]] = defaultdict(list)
-    for place, problem in enumerate(problems):
-        told[problem.columns["base"] if _is_telling(problem) else (problem.id, place)].append(place)
-    alike = len({len(places) for places in told.values()}) == 1
-    return np.array(list(told.values())) if alike else np.arange(len(problems))[:, None]
-
-
-def _is_telling(problem: Problem) -> bool:
-    return type(problem.columns.get("round")) is int and isinstance(problem.columns.get("base"), str | int)
-
-
-def rounds_warnings(problems: Sequence[Problem]) -> list[str]:
-    """The reason why intervals are too narrow, if tellings of a problem count as problems of their own."""
-    told = [problem.columns["base"] for problem in problems if _is_telling(problem)]
-    if len(set(told)) == len(told) or bases_of(problems).shape[1] > 1:
-        return []
-    return [
-        "not every problem is told in as many rounds, so that intervals take tellings for problems and are too narrow; "
-        "leave out the problems that miss a round"
-    ]
-
-
-def rounds_of(problems: Sequence[Problem]) -> np.ndarray | None:
-    """(B, R) places of the problems that are told in every round, by their columns; None: they have no rounds."""
-    told: dict[Any, dict[Any, int]] = defaultdict(dict)
-    for place, problem in enumerate(problems):
-        if _is_telling(problem):
-            told[problem.columns["base"]][problem.columns["round"]] = place
-    numbers = sorted({number for places in told.values() for number in places})
-    whole = [[places[n] for n in numbers] for places in told.values() if len(places) == len(numbers)]
-    return np.array(whole) if len(numbers) > 1 and whole else None
-
-
-def _rounds(results: ModelResults) -> Figures | None:
-    """Accuracy and tokens by round, of the problems that are told in all; `left_out`: rows of others."""
-    places_BR = rounds_of(results.problems)
-    if places_BR is None:
-        return None
-    own = results.answers
-    figures = measures.figures_of_rounds(own.correct_PS[places_BR], own.tokens_PS[places_BR])
-    return figures | {"left_out": len(results.problems) - places_BR.size}
-
-
-def _rounds_against(base: ModelResults, results: ModelResults, seed: int) -> Figures | None:
-    """The difference of CoLeG-E, and how tokens grow from the first round to the last: base, model."""
-    places_BR = rounds_of(results.problems)
-    if places_BR is None:
-        return None
-    both = base.answers, results.answers
-    before, after = (measures.every_round(each.correct_PS[places_BR]) for each in both)
-    gain = accuracy_difference(before, after, np.random.default_rng(seed))
-    ends = [each.tokens_PS[places_BR[:, [0, -1]]].mean(axis=(0, 2)) for each in both]
-    return {**named("coleg_e_diff", gain), "tokens_growth": [float(last / first) for first, last in ends]}
 
 
 def _by_length(results: ModelResults, grades: Mapping[Any, Sequence[int]]) -> Figures:
@@ -259,7 +202,7 @@ def _votes(results: ModelResults, width: int) -> Figures:
     figures: Figures = {"width_steps": width}
     for name, elect in ways.items():
         verdicts = measures.vote_verdicts(answers_PS, results.answers.correct_PS, elect)
-        by_base_BR = verdicts[bases_of(results.problems)][..., 0]
+        by_base_BR = verdicts[tellings.bases_of(results.problems)][..., 0]
         figures |= named(name, measures.accuracy(by_base_BR))
     return figures
 
@@ -296,7 +239,7 @@ def pairs(measured: Sequence[tuple[ModelResults, Figures]], seed: int) -> Iterat
             **_reach_lost(base, results, entry),
             **named("over_controls", _lead(measured, base, results, entry, seed)),
             "cascade": measures.cascade(results.answers, base.answers, seed),
-            "rounds": _rounds_against(base, results, seed),
+            "rounds": tellings.round_differences(base.problems, base.answers, results.answers, seed),
             "differs": unlike(base_entry["fingerprint"], entry["fingerprint"]),
         }
 

@@ -17,8 +17,9 @@ from lenrl import measures
 from lenrl.cli import main
 from lenrl.errors import BadInput, validated
 from lenrl.evaluation.evaluate import evaluate
-from lenrl.evaluation.results import WIDE, ModelResults, describe, pairs, rounds_warnings, warnings
+from lenrl.evaluation.results import WIDE, ModelResults, describe, pairs, warnings
 from lenrl.evaluation.settings import EvalSettings
+from lenrl.evaluation.tellings import warnings_of
 from lenrl.generation import transformers_engine as models
 from lenrl.generation.base import Completion, Decoding
 from lenrl.generation.pretrained import TINY, ModelOptions, find
@@ -365,8 +366,8 @@ def test_intervals_are_over_problems_not_over_their_tellings():
     [pair] = pairs([(results, entries[0]), (other, entries[1])], 0)
     expected = measures.compare(right_BR, tokens_BR, 1 - right_BR, tokens_BR, 0)
     assert pair["accuracy_diff_ci95"] == expected.accuracy_diff.ci95
-    assert not rounds_warnings(results.problems) and rounds_warnings(results.problems[:-1])
-    assert not rounds_warnings(results.problems[:20]), "told once"
+    assert not warnings_of(results.problems) and warnings_of(results.problems[:-1])
+    assert not warnings_of(results.problems[:20]), "told once"
 
 
 def test_a_table_with_rounds_is_measured_by_them(tmp_path):
