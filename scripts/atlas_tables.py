@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 def ranged(estimate: Estimate | None, digits: int) -> str:
     if estimate is None:
         return "—"
-    text = with_interval(estimate.value, (estimate.low, estimate.high), f"{{:.{digits}f}}".format)
-    return text.replace("inf", "∞")
+    value, low, high = (f"{number:.{digits}f}" for number in (estimate.value, estimate.low, estimate.high))
+    return f"{value} [{low}, {high}]".replace("inf", "∞")
 
 
 def titled(method: str) -> str:
