@@ -39,9 +39,8 @@ def compare(
             f"{len(base)} prompts against {len(model)}: a paired comparison needs the same prompts"
         )
     ratios = _resampled(rng, model) / _resampled(np.random.default_rng(seed), base)
-    low, high = (
-        np.percentile(ratios, [2.5, 97.5]) if len(base) > 1 else (0.0, math.inf)
-    )  # one prompt tells none
+    # One prompt tells no interval.
+    low, high = np.percentile(ratios, [2.5, 97.5]) if len(base) > 1 else (0.0, math.inf)
     ratio = Estimate(float(model.mean() / base.mean()), float(low), float(high))
     before, after = (a and a.value for a in (accuracy(correct0_PS), accuracy(correct_PS)))
     return Comparison(

@@ -39,9 +39,8 @@ class RunInfo:
     micro_batch_rows: int | None = None  # of one process; None: not known
     rollout_rows: int | None = None  # completions a rollout, of all processes; None: not known
     temperature: float | None = None  # of the sampling; None: not known
-    reshaped_by: tuple[
-        str, ...
-    ] = ()  # settings by which tokens are drawn otherwise than the temperature says
+    # Settings by which tokens are drawn otherwise than the temperature says
+    reshaped_by: tuple[str, ...] = ()
     scaled_by_group_std: bool = False  # the advantage divides by the group's standard deviation
     mean_effort: float | None = None  # of the row field `effort` that the budget gives; None: not known
     training: bool = True  # False in `lenrl score`: lengths come from a file, nothing is sampled
