@@ -90,6 +90,9 @@ def folders(run_dir, steps):
         (2, 2, [2, 10]),
         (3, 2, [2, 9, 10]),
         (3, None, [8, 9, 10]),
+        (4, None, [2, 8, 9, 10]),
+        (6, None, [2, 8, 9, 10]),
+        (7, 8, [2, 8, 9, 10]),
         (None, 2, [2, 8, 9, 10]),
     ],
 )
@@ -97,6 +100,17 @@ def test_rotation_keeps_the_newest_and_the_best(tmp_path, limit, best, left):
     folders(tmp_path, [2, 8, 9, 10])
     checkpoint.rotate(tmp_path, limit, best and tmp_path / f"checkpoint-{best}")
     assert sorted(int(p.name[11:]) for p in tmp_path.iterdir()) == left
+
+
+def test_the_start_that_is_named_through_a_link_stays_where_it_is(tmp_path):
+    run_dir, link = tmp_path / "run", tmp_path / "link"
+    run_dir.mkdir()
+    link.symlink_to(run_dir)
+    folders(run_dir, [2, 8, 9])
+    checkpoint.set_aside_after(run_dir, link / "checkpoint-8")
+    checkpoint.set_aside_after(link, run_dir / ".." / "run" / "checkpoint-8")
+    assert sorted(p.name for p in run_dir.iterdir()) == ["checkpoint-2", "checkpoint-8", checkpoint.SET_ASIDE]
+    assert [p.name for p in (run_dir / checkpoint.SET_ASIDE).iterdir()] == ["checkpoint-9"]
 
 
 def test_a_checkpoint_of_the_same_step_is_replaced_whole(tmp_path):

@@ -122,7 +122,8 @@ def set_aside_after(run_dir: Path, start: Path | None) -> None:
     They are damaged, or belong to a course that `resume=PATH` has left; from another run's checkpoint on, all of
     them do. Nothing is deleted.
     """
-    begin = step_of(start) if start is not None and start.parent == run_dir else -1
+    start = start and start.resolve()  # it may be named through a link
+    begin = step_of(start) if start is not None and start.parent == run_dir.resolve() else -1
     for folder in checkpoints(run_dir):
         if step_of(folder) <= begin:
             continue
@@ -145,5 +146,5 @@ def rotate(run_dir: Path, limit: int | None, best: Path | None) -> None:
     kept = {folders[-1], *([best] if best in folders else [])} if folders else set()
     others = [p for p in folders if p not in kept]
     room = max(0, limit - len(kept))
-    for folder in others[: len(others) - room]:
+    for folder in others[: max(0, len(others) - room)]:
         shutil.rmtree(folder, ignore_errors=True)
