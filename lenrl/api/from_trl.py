@@ -20,6 +20,7 @@ from lenrl.api.script import Choices, Script
 from lenrl.errors import BadInput
 from lenrl.generation.pretrained import find
 from lenrl.monitors.progress_bar import ProgressBar
+from lenrl.report import hub
 from lenrl.training.grpo_config import GRPOConfig
 from lenrl.training.signals import SIGNALS, Stopped
 from lenrl.training.trainer import SlottedGRPO
@@ -86,6 +87,11 @@ class LenrlTrainer(SlottedGRPO):
             environment_factory=environment_factory,
             reward_processing_classes=reward_processing_classes,
         )
+        if "hang_timeout_s" in (guard or {}):
+            raise BadInput(
+                "guard={'hang_timeout_s': ...} does nothing in LenrlTrainer: a script's processes are its own to "
+                "end, and lenrl.train ends those of a run that hangs. Leave it out."
+            )
         script = Script(
             model,
             args or trl_arguments.default_config(model),
@@ -146,6 +152,46 @@ class LenrlTrainer(SlottedGRPO):
                 leg.finish(folder, run_process.summary(self))
             self.accelerator.wait_for_everyone()
         return output
+
+    def push_to_hub(
+        self,
+        commit_message: str | None = "End of training",
+        blocking: bool = True,
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        **card: Any,
+    ) -> Any:
+        """Upload the best weights (else the final ones), a card of the run, its report and its recipe; nothing else.
+
+        They go to `args.hub_model_id`, which is by default named as the run's folder. The arguments are TRL's, and so
+        is the result, on the main process.
+
+        Raises:
+            BadInput: `train` has not ended yet, or an argument for TRL's card is given.
+            RunFailed: the hub cannot be reached or refuses it.
+        """
+        if card:
+            raise BadInput(f"push_to_hub({next(iter(card))}=...): the card is that of the run. Leave it out.")
+        folder, args = Path(str(self.args.output_dir)).absolute(), self.args
+        commits = []
+
+        def upload() -> None:
+            if not (folder / "training.json").is_file():
+                raise BadInput(f"push_to_hub: {folder} holds no trained model yet. Call train() first.")
+            commit = hub.commit(
+                folder,
+                args.hub_model_id or folder.name,
+                commit_message or folder.name,
+                private=args.hub_private_repo if private is None else private,
+                token=token or args.hub_token,
+                revision=revision or args.hub_revision,
+                blocking=blocking,
+            )
+            commits.append(commit)
+
+        leg.on_main(self.accelerator.is_main_process, upload)
+        return commits[0] if commits else None
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, RunFailed
 from lenrl.redact import printable
 from lenrl.report.card import model_card
 
@@ -78,14 +78,36 @@ def operations(run_dir: Path) -> list[CommitOperationAdd]:
     ]
 
 
+def commit(
+    run_dir: Path,
+    repo: str,
+    message: str,
+    *,
+    private: bool | None,
+    token: str | None = None,
+    revision: str | None = None,
+    blocking: bool = True,
+) -> Any:
+    """Upload in one commit; huggingface_hub's `CommitInfo`, where it is not waited for its `Future`.
+
+    Raises:
+        RunFailed: the hub cannot be reached or refuses it.
+    """
+    try:
+        api = HfApi(library_name="lenrl", token=token)
+        repo = api.create_repo(repo, private=private, exist_ok=True).repo_id
+        options: Any = {"commit_message": message, "revision": revision, "run_as_future": not blocking}
+        return api.create_commit(repo, operations(run_dir), **options)
+    except (HfHubHTTPError, OSError, ValueError) as fault:
+        raise RunFailed(f"{repo} was not pushed: {printable(str(fault))}") from fault
+
+
 def push(run_dir: Path, repo: str, *, private: bool) -> str | None:
     """Upload in one commit; its address. None: it failed, which is logged, and leaves the run as it is."""
     try:
-        api = HfApi(library_name="lenrl")
-        api.create_repo(repo, private=private, exist_ok=True)
         message = f"{run_dir.name}: {best_folder(run_dir).name}"
-        return api.create_commit(repo, operations(run_dir), commit_message=message).commit_url
-    except (HfHubHTTPError, OSError, ValueError) as fault:
-        log.error("the run is finished, but %s was not pushed: %s", repo, printable(str(fault)))
+        return commit(run_dir, repo, message, private=private).commit_url
+    except RunFailed as fault:
+        log.error("the run is finished, but %s", fault)
         log.error("the same command with hub.push=true pushes it, without a further step")
         return None

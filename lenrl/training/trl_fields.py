@@ -52,7 +52,7 @@ OWNED = {
     "restore_callback_states_from_checkpoint": "lenrl.json in a checkpoint holds all there is to restore",
     "enable_jit_checkpoint": "lenrl writes a checkpoint at SIGTERM; this would take its place as the signal's handler",
     "push_to_hub": "it uploads the run's whole folder, completions and logs too; `hub.push=true hub.repo=OWNER/NAME` "
-    "the best weights, their card and the report",
+    "the best weights, their card and the report, and so does `LenrlTrainer.push_to_hub()`",
     "hub_model_id": "set `hub.push` and `hub.repo`",
     "hub_strategy": "set `hub.push` and `hub.repo`",
     "hub_always_push": "set `hub.push` and `hub.repo`",

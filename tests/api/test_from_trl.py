@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from datasets import Dataset
+from huggingface_hub import HfApi, RepoUrl
 from peft import LoraConfig
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM
@@ -14,7 +15,7 @@ import lenrl
 from lenrl.api import leg
 from lenrl.api.script import Choices, Script
 from lenrl.api.trl_arguments import optimizer_steps
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, RunFailed
 from lenrl.generation.pretrained import find
 from tests.api.data import config, noise, right, rows, shorter
 
@@ -139,6 +140,33 @@ def test_a_run_leaves_what_the_command_line_leaves(finished):
     )
 
 
+def test_a_push_uploads_what_a_model_repository_holds(finished, monkeypatch):
+    _, ours, _ = finished
+    sent = {}
+    monkeypatch.setattr(
+        HfApi, "create_repo", lambda self, repo, **_: RepoUrl(f"https://huggingface.co/me/{repo}")
+    )
+
+    def commit(self, repo, operations, **options):
+        sent.update(options, repo=repo, token=self.token, files={o.path_in_repo for o in operations})
+        return "commit"
+
+    monkeypatch.setattr(HfApi, "create_commit", commit)
+    ours.args.hub_model_id = "shorter"
+    assert ours.push_to_hub("done", token="t", revision="main") == "commit"
+    files = sent.pop("files")
+    assert {"README.md", "config.json", "model.safetensors", "tokenizer.json", "recipe.yaml"} <= files
+    assert not {name for name in files if "/" in name or name.endswith((".bin", ".pt", ".jsonl", ".log"))}
+    assert sent == {
+        "commit_message": "done", "revision": "main", "run_as_future": False, "repo": "me/shorter", "token": "t",
+    }  # fmt: skip
+    with pytest.raises(BadInput, match="tags"):
+        ours.push_to_hub(tags=["mine"])
+    monkeypatch.setattr(HfApi, "create_repo", lambda *_, **__: (_ for _ in ()).throw(OSError("no network")))
+    with pytest.raises(RunFailed, match="shorter was not pushed: no network"):
+        ours.push_to_hub()
+
+
 def test_a_tracker_that_the_arguments_name_gets_the_figures(finished):
     folder, *_ = finished
     [file] = folder.rglob("events.out.tfevents.*")
@@ -239,6 +267,7 @@ def test_a_run_that_is_there_is_neither_overwritten_nor_mixed(finished):
         ({"task": {"anwser": "x"}}, "task.answer"),
         ({"verifier": {"kind": "exakt"}}, "exact"),
         ({"guard": {"truncated": 1}}, "truncated"),
+        ({"guard": {"hang_timeout_s": 60}}, "does nothing in LenrlTrainer"),
     ],
 )
 def test_what_cannot_work_is_refused_before_the_model_loads(change, said, tmp_path, monkeypatch):
@@ -254,6 +283,8 @@ def test_a_text_prompt_reaches_the_model_as_it_stands(tmp_path):
     ours = trainer(
         tmp_path, data, fields={"max_steps": 1}, peft_config=LoraConfig(r=2, target_modules="all-linear")
     )
+    with pytest.raises(BadInput, match="no trained model yet"):
+        ours.push_to_hub()
     assert ours.train_dataset[0]["prompt"] == "0+1="
     prompts = ours.built.parts.problem_set.prompts
     problem = ours.built.parts.problem_set.asked(ours.train_dataset[0])

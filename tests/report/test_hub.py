@@ -5,7 +5,7 @@ import re
 
 import pytest
 import yaml
-from huggingface_hub import HfApi, constants
+from huggingface_hub import HfApi, RepoUrl, constants
 
 from lenrl.config import compose
 from lenrl.errors import BadInput
@@ -70,7 +70,12 @@ def test_the_card_states_method_source_figures_and_settings(run):
 
 def test_exactly_the_model_its_card_and_its_report_go(run, monkeypatch):
     sent = {}
-    monkeypatch.setattr(HfApi, "create_repo", lambda self, repo, **options: sent.update(repo=repo, **options))
+
+    def create(self, repo, **options):
+        sent.update(repo=repo, **options)
+        return RepoUrl(f"https://huggingface.co/{repo}")
+
+    monkeypatch.setattr(HfApi, "create_repo", create)
 
     def commit(self, repo, operations, **_):
         sent["files"] = {o.path_in_repo: o.path_or_fileobj for o in operations}
