@@ -14,6 +14,15 @@ ADDRESSES = (
     "vllm_server_timeout",
     "vllm_group_port",
 )
+# Options that shape no result. They are part of a recipe's digest, as in runs that are there already.
+FREE = (
+    "guard.hang_timeout_s",
+    "guard.truncated_share",
+    "guard.truncated_rollouts",
+    "trainer.save_total_limit",
+    "update.memory_gib",
+    "verifier.workers",
+)
 OPTIONAL = ("reward_functions", "plugins", "evals")  # no part of a recipe's identity where they are empty
 
 
@@ -27,6 +36,7 @@ def difference(former: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     >>> difference({"seed": 0, "name": "a"}, {"seed": 1})
     '- seed: 0\\n+ seed: 1'
     """
+    former, now = _shaping(former), _shaping(now)
     new = _flat(now)
     known = {*now, *(key for key in OPTIONAL if former.get(key))}
     old = {key: value for key, value in _flat(former).items() if key.split(".")[0] in known}
@@ -43,6 +53,16 @@ def difference(former: Mapping[str, Any], now: Mapping[str, Any]) -> str:
             lines += [f"+ {key}: {json.dumps(new[key])}"] if key in new else []
     more = [f"... and {len(lines) - DIFF_LINES} lines more"] if len(lines) > DIFF_LINES else []
     return "\n".join(lines[:DIFF_LINES] + more)
+
+
+def _shaping(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe without the options of FREE."""
+    return {
+        key: {name: option for name, option in value.items() if f"{key}.{name}" not in FREE}
+        if isinstance(value, Mapping)
+        else value
+        for key, value in recipe.items()
+    }
 
 
 def _flat(value: Any, key: str = "") -> dict[str, Any]:

@@ -17,6 +17,7 @@ from transformers import PreTrainedModel
 from trl.trainer.grpo_trainer import GRPOTrainer
 from trl.trainer.utils import RepeatSampler
 
+from lenrl.config.difference import difference
 from lenrl.errors import BadInput, RunFailed
 from lenrl.training import checkpoint
 from lenrl.training.checkpoint import optimizer, tensors
@@ -231,7 +232,7 @@ class CheckpointedGRPO(GRPOTrainer):
         """
         state = checkpoint.read_state(folder)
         recipe = self.origin["recipe"]
-        self.recipe_changed = state["recipe"] != recipe
+        self.recipe_changed = bool(difference(state["recipe"], recipe))
         if state["data"] != self.origin["data"] and not self.recipe_changed:
             raise BadInput(
                 f"{folder} was written while training on other problems: the task's data has changed since. Put the "

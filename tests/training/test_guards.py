@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lenrl.config import compose
-from lenrl.config.difference import difference
+from lenrl.config.difference import FREE, difference
 from lenrl.errors import RunFailed
 from lenrl.monitors.local import LocalMonitor
 from lenrl.training import checkpoint, trends
@@ -261,3 +261,7 @@ def test_guards_shape_no_result():
     older["guard"] = {key: value for key, value in older["guard"].items() if not isinstance(value, dict)}
     assert difference(older, recipe.identity()) == ""
     assert difference(recipe.resolved(), compose("grpo", ["guard.nonfinite=drop"]).identity())
+    free = [key for key in FREE if key.startswith("guard.")]
+    own = compose("grpo", [*(f"{key}=1" for key in free), "verifier.workers=1", "trainer.save_total_limit=9"])
+    assert own.digest() != recipe.digest() and difference(recipe.resolved(), own.identity()) == ""
+    assert difference(own.resolved(), recipe.identity()) == ""
