@@ -1,5 +1,6 @@
 """Places of recipes, and the recipe that a name means."""
 
+import os
 from pathlib import Path
 
 from lenrl.errors import BadInput, did_you_mean
@@ -45,7 +46,8 @@ def find(recipe: str) -> tuple[str, Path]:
         return recipe, RECIPES / "base.yaml"
     path = Path(recipe).expanduser()
     for candidate in (path, path.with_name(path.name + ".yaml") if path.name else path, path / "recipe.yaml"):
-        if candidate.is_file() and (candidate.suffix in SUFFIXES or candidate == path):
+        # Of a name that is too long for a file `Path.is_file` raises.
+        if os.path.isfile(candidate) and (candidate.suffix in SUFFIXES or candidate == path):
             return candidate.stem, candidate.resolve()
     if path.suffix in SUFFIXES:
         inside = path.with_suffix("").as_posix()

@@ -129,6 +129,7 @@ def refusal(ask, verb, *arguments):
         ),
         (["model.path=nowhere/at/all"], ["model.path", "nowhere/at/all", "no such folder"]),
         (["model.tokenizer=/nowhere"], ["model.tokenizer='/nowhere'", "no such folder"]),
+        (["model.path=" + "a" * 300], ["model.path", "no such folder"]),
         # strategies' own bounds
         (
             ["budget=curriculum", "budget.start=10", "budget.end=20"],
@@ -159,6 +160,10 @@ def test_bad_recipes_are_refused_in_one_line(ask, tmp_path, monkeypatch, overrid
         assert any(part in message for part in word.split("|")), message
     assert len(message.splitlines()) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["canary.py"], "nothing imported, nothing written"
+
+
+def test_a_recipe_name_that_no_file_can_have_is_refused(ask):
+    assert "neither a shipped recipe nor a file" in refusal(ask, "check", "a" * 300)
 
 
 def test_all_faults_are_named_at_once(ask):
@@ -207,6 +212,8 @@ def test_every_suggested_number_of_the_batch_arithmetic_is_valid():
                 suggested += 1
     assert suggested > 500
     assert "to 2 or 3." in batch_faults(BatchLayout(3, 2, 1, 1, 1, 1))[0]
+    begun = BatchLayout(1, 8, 4, 4, 2, 8)  # a rollout of 4 prompts for every two optimizer steps
+    assert [begun.prompts_sampled(steps) for steps in (1, 2, 3, 4)] == [4, 4, 8, 8]
     assert "to 2, and" in batch_faults(BatchLayout(1, 1, 1, 1, 1, 1))[0]
 
 
@@ -425,12 +432,14 @@ def test_a_label_free_run_trains_evaluates_and_saves(tmp_path):
         "task.train=40",
         "trainer.save_steps=1",
         "trainer.eval_steps=2",
+        "trainer.metric_for_best_model=eval_tokens",
     ]
     run(compose("surrogate", [*lines, f"output_dir={tmp_path / 'run'}"]))
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert [row["accuracy"] for row in rows] == [None, None] and rows[0]["groups_with_signal"] > 0
     assert json.loads((tmp_path / "run/dev.jsonl").read_text().splitlines()[-1])["eval_tokens"] > 0
     assert (tmp_path / "run/checkpoint-2/manifest.json").is_file()
+    assert json.loads((tmp_path / "run/training.json").read_text())["best_step"] in (0, 2)
 
 
 # --- strategies of others

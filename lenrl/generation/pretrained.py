@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 TINY = Path(__file__).parent / "tiny"  # the embedded reasoner
 CONFIGS = ("config.json", "adapter_config.json")
-HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+HUB_ID = re.compile(r"[\w.-]{1,96}(/[\w.-]{1,96})?")
 
 
 def locate(path: str) -> str:
@@ -39,7 +40,7 @@ def find(name: str) -> str:
         BadInput: a path that does not exist or holds no model, or a name that can't be a hub id.
     """
     path = Path(locate(name)).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # `Path.is_dir` raises of a name that is too long
         for folder in (path, path / "model"):
             if any((folder / config).is_file() for config in CONFIGS):
                 return str(folder)
@@ -48,7 +49,7 @@ def find(name: str) -> str:
             "give a folder that save_pretrained or a finished run wrote"
         )
     below_a_folder = path.parent.is_dir() and "/" in name
-    if path.exists() or not HUB_ID.fullmatch(name) or name.startswith(".") or below_a_folder:
+    if os.path.exists(path) or not HUB_ID.fullmatch(name) or name.startswith(".") or below_a_folder:
         raise BadInput(
             f"model {name!r}: no such folder; give tiny, a model's folder, a run's folder or a hub id"
         )

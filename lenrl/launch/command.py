@@ -66,6 +66,18 @@ def check(launch: Mapping[str, Any]) -> None:
             f"launch.num_processes={processes}: this launch starts one process only. Choose one for several: "
             "launch=cpu2 on the CPU, launch=multi_gpu on GPUs."
         )
+    elif processes % machines:
+        faults.append(
+            f"launch.num_processes={processes} with launch.num_machines={machines}: they are those of all machines, "
+            f"which start as many each. Set launch.num_processes={processes - processes % machines} or "
+            f"{processes - processes % machines + machines}."
+        )
+    rank = launch.get("machine_rank", 0)
+    if type(rank) is not int or not 0 <= rank < machines:
+        faults.append(
+            f"launch.machine_rank={rank!r} with launch.num_machines={machines}: it is this machine's number, from 0 to "
+            f"{machines - 1}."
+        )
     if str(launch.get("distributed_type")).upper() == "MULTI_CPU":
         faults.append(
             "launch.distributed_type='MULTI_CPU': accelerate would start one process. Use launch=cpu2."

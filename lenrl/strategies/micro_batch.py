@@ -66,7 +66,8 @@ class StepTotals:
     """Sums over the whole optimizer step and all processes, for an objective."""
 
     rows: int  # rows of the optimizer step, all processes
-    tokens: float  # valid tokens of the optimizer step, all processes
+    # Valid tokens of the optimizer step, all processes; where it spans several rollouts, the first one's for each
+    tokens: float
     kl_tokens: float  # sum over those tokens of old log-prob minus new log-prob, at the step's start
     processes: int  # gradients are averaged over this many
     extra: Mapping[str, float] = field(default_factory=dict)  # what the objective's `survey` returned

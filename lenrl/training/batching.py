@@ -1,5 +1,6 @@
 """Rows, groups, rollouts and optimizer steps: their arithmetic, and what to set where it does not work out."""
 
+import math
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -37,7 +38,7 @@ class BatchLayout:
 
     def prompts_sampled(self, steps: int) -> int:
         """Prompts of a run of so many optimizer steps, each counted as often as it is sampled."""
-        return self.prompts_per_rollout * (steps * self.accumulation // self.micro_steps_per_rollout)
+        return self.prompts_per_rollout * math.ceil(steps * self.accumulation / self.micro_steps_per_rollout)
 
     @property
     def in_step(self) -> bool:

@@ -12,6 +12,8 @@ from lenrl.training.peft import quantization_config
 from lenrl.training.prepare import CheckedRun
 from lenrl.training.trl_fields import GRPO_FIELDS, value_of
 
+SHORTER = ("tokens", "truncated_share")  # end the names of figures of which less is better
+
 
 def grpo_config(checked_run: CheckedRun, run_dir: Path) -> GRPOConfig:
     """TRL's configuration of a checked run."""
@@ -30,13 +32,11 @@ def grpo_config(checked_run: CheckedRun, run_dir: Path) -> GRPOConfig:
     of_dev = checked_run.task.count("dev") != 0
     prefix = "" if of_dev or not checked_run.others else f"{checked_run.others[0].entry.name}_"
     fields.setdefault("metric_for_best_model", f"eval_{prefix}aes")
-    shorter = fields["metric_for_best_model"].endswith(("tokens", "truncated_share"))
-    fields.setdefault("greater_is_better", not shorter)
+    fields.setdefault("greater_is_better", not fields["metric_for_best_model"].endswith(SHORTER))
     fields.setdefault("dataloader_pin_memory", cuda)
     fields = _renamed(fields)
-    judged = checked_run.task if of_dev or not checked_run.others else checked_run.others[0].task
-    if not (evaluates and judged.labelled):  # without gold answers no checkpoint is the best
-        fields["metric_for_best_model"] = None
+    if not (evaluates and _has_values(checked_run, fields["metric_for_best_model"])):
+        fields["metric_for_best_model"] = None  # no checkpoint is the best
     model_options = {
         "dtype": recipe.model.dtype,
         "attn_implementation": recipe.model.attn_implementation,
@@ -64,6 +64,15 @@ def grpo_config(checked_run: CheckedRun, run_dir: Path) -> GRPOConfig:
         return GRPOConfig(**ours, **fields)
     except (ValueError, TypeError) as fault:  # fields that contradict each other, or this machine
         raise BadInput(f"trainer: TRL refuses these fields: {fault}") from fault
+
+
+def _has_values(checked_run: CheckedRun, metric: str) -> bool:
+    """An evaluation gives the figure: tokens always, accuracy where there are gold answers or a function judges."""
+    name = metric.removeprefix("eval_").rpartition("_")[0]
+    others = [other for other in checked_run.others if other.entry.name == name]
+    judged = checked_run.method.judge is not None and not others
+    task = others[0].task if others else checked_run.task
+    return task.labelled or judged or metric.endswith(SHORTER)
 
 
 def _renamed(fields: dict[str, Any]) -> dict[str, Any]:

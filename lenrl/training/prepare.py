@@ -1,5 +1,6 @@
 """All that can be known of a recipe before data and model load."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -222,7 +223,7 @@ def _model_faults(settings: ModelSettings) -> list[str]:
     except BadInput as fault:
         faults.append(f"model.path: {fault}.")
     own = settings.tokenizer
-    if own is not None and not HUB_ID.fullmatch(own) and not Path(own).expanduser().is_dir():
+    if own is not None and not HUB_ID.fullmatch(own) and not os.path.isdir(Path(own).expanduser()):
         faults.append(f"model.tokenizer={own!r}: no such folder. Give a tokenizer's folder or a hub id.")
     return faults
 

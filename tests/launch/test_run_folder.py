@@ -142,6 +142,9 @@ def test_finished_means_all_steps_a_model_and_a_summary(tmp_path):
     ("launch", "words"),
     [
         ({"num_processes": 1, "num_machines": 2}, "those of all machines"),
+        ({"num_processes": 5, "num_machines": 2, "distributed_type": "MULTI_GPU"}, "num_processes=4 or 6"),
+        ({"num_processes": 2, "num_machines": 2, "machine_rank": 2}, "from 0 to 1"),
+        ({"machine_rank": "first"}, "machine_rank='first'"),
         ({"num_processes": 2, "distributed_type": "NO"}, "cpu2"),
         ({"num_processes": 2, "distributed_type": "MULTI_CPU"}, "cpu2"),
         ({"num_proceses": 2}, "num_processes"),
