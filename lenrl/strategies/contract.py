@@ -1,75 +1,101 @@
-"""The contract of a strategy: copies for it to read, and checks of the tensors that it returns."""
+"""The contract of a strategy: checks of what each slot returns."""
 
-import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
-from lenrl.strategies.base import Strategy
+from lenrl.strategies.base import MAX_REWARD, NonfiniteReward, PromptBudget
 from lenrl.strategies.faults import BadStrategy
 
-PLAIN = frozenset({str, int, float, bool, type(None)})  # values that nobody can edit: shared, not copied
 
-
-def copied(rollouts: Rollouts, strategy: Strategy) -> Rollouts:
-    """A copy whose tensors and columns a strategy may spoil, with what its `reads` names and no more."""
-    tensors = {k: v.clone() for k, v in vars(rollouts).items() if isinstance(v, Tensor)}
-    columns = {
-        name: table if all(PLAIN.issuperset(map(type, row)) for row in table) else copy.deepcopy(table)
-        for name, table in rollouts.columns.items()
-    }
-    parts = {name: part_PG.clone() for name, part_PG in rollouts.parts.items()}
-    carried = {name: value for name, value in rollouts.carried.items() if name in strategy.reads}
-    carried |= {name: value.clone() for name, value in carried.items() if isinstance(value, Tensor)}
-    return rollouts.with_(**tensors, columns=columns, parts=parts, carried=carried)
-
-
-def reward_copied(reward: RewardResult) -> RewardResult:
-    """A copy whose tensors a strategy may spoil."""
-    parts = {name: part.clone() for name, part in reward.parts.items()}
-    tokens = None if reward.token_PGT is None else reward.token_PGT.clone()
-    return RewardResult(reward.total_PG.clone(), parts, reward.dropped, tokens)
-
-
-def token_rewards(where: str, token_PGT: Any, total_PG: Tensor, rollouts: Rollouts) -> Tensor:
-    """Rewards of the kept tokens, float64, NaN elsewhere and in rows that are not valid.
+def prompt_budgets(where: str, given: Any, rows: int) -> list[PromptBudget]:
+    """Prompt budgets as a budget gave them, one a row.
 
     Raises:
-        BadStrategy: wrong type or shape, a reward past the kept tokens, or a sum that is not the total.
+        BadStrategy: not one prompt budget a row, or a budget or cap that is not positive.
     """
-    where = f"token_PGT of {where}"
-    check_tokens(where, token_PGT, rollouts)
-    token_PGT = token_PGT.detach().to(torch.float64)
-    inside = groups.inside(rollouts.length_PG, token_PGT.shape[2])
-    past = (~token_PGT.isnan() & ~inside).any(dim=2)
-    if past.any():
-        p, g = past.nonzero()[0].tolist()
-        raise BadStrategy(
-            f"{where} rewards a token past the {int(rollouts.length_PG[p, g])} of completion {g} of prompt "
-            f"{rollouts.prompt_ids[p]!r}: must be NaN there"
-        )
-    off = (token_PGT.nansum(dim=2) - total_PG).abs() > 1e-6 * total_PG.abs().clamp(min=1)
-    if off.any():
-        p, g = off.nonzero()[0].tolist()
-        raise BadStrategy(
-            f"{where} sums to {token_PGT[p, g].nansum().item():g} for prompt {rollouts.prompt_ids[p]!r}, completion "
-            f"{g}, and the total is {total_PG[p, g].item():g}: must be the same"
-        )
-    return token_PGT.masked_fill(total_PG.isnan()[..., None], float("nan"))
+    if len(given) != rows:
+        raise BadStrategy(f"{where} returned {len(given)} budgets for {rows} rows")
+    for row, budget in enumerate(given):
+        if not isinstance(budget, PromptBudget):
+            raise BadStrategy(
+                f"{where} returned {type(budget).__name__} for row {row}, expected PromptBudget"
+            )
+        if budget.budget is not None and not 0 < budget.budget < float("inf"):
+            raise BadStrategy(f"{where} gave row {row} a budget of {budget.budget} tokens, must be above 0")
+        if budget.cap is not None and (type(budget.cap) is not int or budget.cap < 1):
+            raise BadStrategy(
+                f"{where} gave row {row} a cap of {budget.cap!r}, must be an integer of at least 1"
+            )
+    return list(given)
 
 
-def check_tokens(where: str, value: Any, rollouts: Rollouts) -> None:
-    """Refuse what is no tensor of one value a token, of all kept tokens at least."""
-    if not isinstance(value, Tensor) or value.dim() != 3 or value.shape[:2] != rollouts.length_PG.shape:
-        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        raise BadStrategy(f"{where} has shape {shape}, expected {(*rollouts.length_PG.shape, 'tokens')}")
-    longest = int(rollouts.length_PG.max())
-    if value.shape[2] < longest:
-        raise BadStrategy(f"{where} returned {value.shape[2]} tokens a completion, the longest has {longest}")
+def kept_lengths(where: str, kept: Any, rollouts: Rollouts) -> Tensor:
+    """Lengths that a truncation keeps, int64 (P, G).
+
+    Raises:
+        BadStrategy: wrong type or shape, or a length outside [0, length].
+    """
+    _check_shape(where, kept, rollouts)
+    if kept.is_floating_point():
+        raise BadStrategy(f"{where} returned {kept.dtype}, expected int64 (whole tokens)")
+    kept = kept.to(torch.int64)
+    outside = (kept < 0) | (kept > rollouts.length_PG)
+    if outside.any():
+        p, g = outside.nonzero()[0].tolist()
+        raise BadStrategy(
+            f"{where} keeps {int(kept[p, g])} of {int(rollouts.length_PG[p, g])} tokens "
+            f"(group {p}, completion {g}): must be between 0 and the length"
+        )
+    return kept
+
+
+def reward_result(where: str, value: Any, rollouts: Rollouts) -> RewardResult:
+    """Rewards as a strategy paid them, in float64 and without gradient.
+
+    Raises:
+        BadStrategy: wrong type or shape, of the total, of a part or of the rewards of tokens.
+    """
+    result = value if isinstance(value, RewardResult) else RewardResult(value)
+    _check_shape(where, result.total_PG, rollouts)
+    parts = {}
+    for name, part in result.parts.items():
+        _check_shape(f"part {name!r} of {where}", part, rollouts)
+        parts[str(name)] = part.detach().to(torch.float64)
+    total = result.total_PG.detach().to(torch.float64)
+    tokens = None
+    if result.token_PGT is not None:
+        tokens = _token_rewards(where, result.token_PGT, total, rollouts)
+    return RewardResult(total, parts, token_PGT=tokens)
+
+
+def finite(
+    where: str, reward: RewardResult, rollouts: Rollouts, nonfinite: Literal["fail", "drop"]
+) -> RewardResult:
+    """The reward; with `nonfinite="drop"` faulty rows are NaN, and counted.
+
+    Raises:
+        NonfiniteReward: NaN where the verdict is known, infinite, or above 1e6, unless dropped.
+    """
+    total, tokens = reward.total_PG, reward.token_PGT
+    faulty = (total.isnan() & rollouts.known_PG) | (total.abs() > MAX_REWARD)
+    if tokens is not None:
+        faulty |= (tokens.abs() > MAX_REWARD).any(dim=2)
+    if not faulty.any():
+        return reward
+    if nonfinite == "drop":
+        if tokens is not None:
+            tokens = tokens.masked_fill(faulty[..., None], float("nan"))
+        return RewardResult(total.masked_fill(faulty, float("nan")), reward.parts, int(faulty.sum()), tokens)
+    p, g = faulty.nonzero()[0].tolist()
+    raise NonfiniteReward(
+        f"{where} paid {total[p, g].item()} for prompt {rollouts.prompt_ids[p]!r}, completion {g}: must "
+        f"be finite and at most {MAX_REWARD:g}; repair it, or leave such rows out: guard.nonfinite=drop"
+    )
 
 
 def of_rows_or_tokens(where: str, value: Any, rollouts: Rollouts) -> Tensor:
@@ -79,11 +105,31 @@ def of_rows_or_tokens(where: str, value: Any, rollouts: Rollouts) -> Tensor:
         BadStrategy: wrong type or shape.
     """
     if isinstance(value, Tensor) and value.dim() == 3:
-        check_tokens(where, value, rollouts)
+        _check_tokens(where, value, rollouts)
         value = value.masked_fill(~groups.inside(rollouts.length_PG, value.shape[2]), 0)
     else:
-        check_shape(where, value, rollouts.length_PG.shape)
+        _check_shape(where, value, rollouts)
     return value.detach()
+
+
+def of_groups(where: str, value: Any, rollouts: Rollouts) -> Tensor:
+    """A truth of each group, bool (P,).
+
+    Raises:
+        BadStrategy: wrong type or shape.
+    """
+    if not isinstance(value, Tensor) or value.dtype != torch.bool or value.shape != (rollouts.P,):
+        raise BadStrategy(f"{where}: expected a bool tensor of {rollouts.P} groups")
+    return value
+
+
+def added_at_end(token_PGT: Tensor, added_PG: Tensor, rollouts: Rollouts) -> Tensor:
+    """Rewards of tokens with one of the whole completion added at its last kept token, if it has any."""
+    token_PGT = token_PGT.clone()
+    p, g = ((added_PG != 0) & ~added_PG.isnan() & (rollouts.length_PG > 0)).nonzero(as_tuple=True)
+    last = rollouts.length_PG[p, g] - 1
+    token_PGT[p, g, last] = token_PGT[p, g, last].nan_to_num() + added_PG[p, g]
+    return token_PGT
 
 
 def objective_result(where: str, output: Any) -> tuple[Tensor, dict[str, float]]:
@@ -112,17 +158,46 @@ def objective_result(where: str, output: Any) -> tuple[Tensor, dict[str, float]]
     return loss, dict(figures)
 
 
-def added_at_end(token_PGT: Tensor, added_PG: Tensor, rollouts: Rollouts) -> Tensor:
-    """Rewards of tokens with one of the whole completion added at its last kept token, if it has any."""
-    token_PGT = token_PGT.clone()
-    p, g = ((added_PG != 0) & ~added_PG.isnan() & (rollouts.length_PG > 0)).nonzero(as_tuple=True)
-    last = rollouts.length_PG[p, g] - 1
-    token_PGT[p, g, last] = token_PGT[p, g, last].nan_to_num() + added_PG[p, g]
-    return token_PGT
+def _token_rewards(where: str, token_PGT: Any, total_PG: Tensor, rollouts: Rollouts) -> Tensor:
+    """Rewards of the kept tokens, float64, NaN elsewhere and in rows that are not valid.
+
+    Raises:
+        BadStrategy: wrong type or shape, a reward past the kept tokens, or a sum that is not the total.
+    """
+    where = f"token_PGT of {where}"
+    _check_tokens(where, token_PGT, rollouts)
+    token_PGT = token_PGT.detach().to(torch.float64)
+    inside = groups.inside(rollouts.length_PG, token_PGT.shape[2])
+    past = (~token_PGT.isnan() & ~inside).any(dim=2)
+    if past.any():
+        p, g = past.nonzero()[0].tolist()
+        raise BadStrategy(
+            f"{where} rewards a token past the {int(rollouts.length_PG[p, g])} of completion {g} of prompt "
+            f"{rollouts.prompt_ids[p]!r}: must be NaN there"
+        )
+    off = (token_PGT.nansum(dim=2) - total_PG).abs() > 1e-6 * total_PG.abs().clamp(min=1)
+    if off.any():
+        p, g = off.nonzero()[0].tolist()
+        raise BadStrategy(
+            f"{where} sums to {token_PGT[p, g].nansum().item():g} for prompt {rollouts.prompt_ids[p]!r}, completion "
+            f"{g}, and the total is {total_PG[p, g].item():g}: must be the same"
+        )
+    return token_PGT.masked_fill(total_PG.isnan()[..., None], float("nan"))
 
 
-def check_shape(where: str, value: Any, shape: torch.Size) -> None:
+def _check_tokens(where: str, value: Any, rollouts: Rollouts) -> None:
+    """Refuse what is no tensor of one value a token, of all kept tokens at least."""
+    if not isinstance(value, Tensor) or value.dim() != 3 or value.shape[:2] != rollouts.length_PG.shape:
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        raise BadStrategy(f"{where} has shape {shape}, expected {(*rollouts.length_PG.shape, 'tokens')}")
+    longest = int(rollouts.length_PG.max())
+    if value.shape[2] < longest:
+        raise BadStrategy(f"{where} returned {value.shape[2]} tokens a completion, the longest has {longest}")
+
+
+def _check_shape(where: str, value: Any, rollouts: Rollouts) -> None:
     """Refuse what is no tensor of one value a completion."""
+    shape = rollouts.length_PG.shape
     if not isinstance(value, Tensor):
         raise BadStrategy(
             f"{where} returned {type(value).__name__}, expected a tensor of shape {tuple(shape)}"
