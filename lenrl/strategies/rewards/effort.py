@@ -1,20 +1,19 @@
 """e1: a right answer counts if it took less than the asked share of the prompt's usual length."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from pydantic import PrivateAttr
 from torch import Tensor
 
 from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups, warnings
-from lenrl.strategies.base import Reward, RunInfo
+from lenrl.strategies.base import RunInfo
 from lenrl.strategies.columns import tokens as above_zero
+from lenrl.strategies.prompt_memory import PromptMemory
 
 
-class EffortReward(Reward):
+class EffortReward(PromptMemory):
     """`r = c [L < e T]`, e the row field `effort`, T the prompt's mean length, right or wrong.
 
     `reference=last`: T of the prompt's last visit; `first`: of its first; `group`: of this very group.
@@ -32,11 +31,15 @@ class EffortReward(Reward):
     """
 
     name = "effort"
+    remembered = "length"
     reads_columns = ("effort",)
 
     reference: Literal["last", "first", "group"] = "last"
 
-    _length: dict[str, float] = PrivateAttr(default_factory=dict)
+    @property
+    def remembers(self) -> bool:
+        """Lengths of earlier visits are the reference."""
+        return self.reference != "group"
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         usual = self._usual(rollouts)
@@ -45,32 +48,25 @@ class EffortReward(Reward):
 
     def _usual(self, rollouts: Rollouts) -> Tensor:
         """(P, 1): T in tokens; NaN where there is none yet."""
-        if self.reference == "group":
-            return groups.mean(rollouts.tokens_PG, rollouts.known_PG)
-        kept = [self._length.get(prompt, float("nan")) for prompt in rollouts.prompt_ids]
-        return torch.tensor(kept, dtype=torch.float64).reshape(-1, 1)
+        if self.remembers:
+            return self.recalled(rollouts)
+        return groups.mean(rollouts.tokens_PG, rollouts.known_PG)
 
     def observe(self, rollouts: Rollouts, reward: RewardResult) -> None:
-        if self.reference == "group":
+        if not self.remembers:
             return
         means = groups.mean(rollouts.tokens_PG, rollouts.known_PG).squeeze(1).tolist()
         for prompt, tokens in zip(rollouts.prompt_ids, means, strict=True):
             known = not math.isnan(tokens)  # the group has a valid row
-            if known and (self.reference == "last" or prompt not in self._length):
-                self._length[prompt] = tokens
+            if known and (self.reference == "last" or prompt not in self._tokens):
+                self._tokens[prompt] = tokens
 
     def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
         usual = self._usual(rollouts)
         return {"effort_reference": groups.average(usual, ~usual.isnan())}
 
-    def state_dict(self) -> dict[str, Any]:
-        return {} if self.reference == "group" else {"length": dict(self._length)}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._length = {prompt: float(tokens) for prompt, tokens in state.get("length", {}).items()}
-
     def warnings(self, run_info: RunInfo) -> list[str]:
-        if self.reference == "group":
+        if not self.remembers:
             return []
         messages = warnings.inert("reward 'effort'", "a prompt's usual length", run_info)
         if self.reference == "last" and (run_info.mean_effort is None or run_info.mean_effort < 1):

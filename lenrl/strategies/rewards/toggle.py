@@ -1,20 +1,20 @@
 """Toggle: a budget half of the time."""
 
 import math
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 from torch import Tensor
 
 from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups, warnings
-from lenrl.strategies.base import Reward, RunInfo
+from lenrl.strategies.base import RunInfo
 from lenrl.strategies.columns import tokens as tokens_column
+from lenrl.strategies.prompt_memory import PromptMemory
 
 
-class Toggle(Reward):
+class Toggle(PromptMemory):
     """Phases of `period` steps with and without a budget: `r = c [p < threshold or L <= B]`, then `r = c`, and so on.
 
     p is the group's accuracy, B the `quantile` of the prompt's right lengths (linear interpolation): of its first visit
@@ -33,13 +33,17 @@ class Toggle(Reward):
     """
 
     name = "toggle"
+    remembered = "budget"
 
     period: int = Field(default=20, ge=1)  # optimizer steps of a phase
     threshold: float = Field(default=0.5, ge=0, le=1)  # accuracy from which the budget holds
     quantile: float = Field(default=0.5, ge=0, le=1)  # of the right lengths
     source: Literal["first", "group", "column"] = "first"
 
-    _budget: dict[str, float] = PrivateAttr(default_factory=dict)
+    @property
+    def remembers(self) -> bool:
+        """The budget is of the first visit."""
+        return self.source == "first"
 
     @property
     def reads_columns(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -65,16 +69,15 @@ class Toggle(Reward):
             return tokens_column(rollouts, "target")
         if self.source == "group":
             return groups.quantile(rollouts.tokens_PG, rollouts.right_PG, self.quantile)
-        kept = [self._budget.get(prompt, float("nan")) for prompt in rollouts.prompt_ids]
-        return torch.tensor(kept, dtype=torch.float64).reshape(-1, 1)
+        return self.recalled(rollouts)
 
     def observe(self, rollouts: Rollouts, reward: RewardResult) -> None:
-        if self.source != "first":
+        if not self.remembers:
             return
         found = groups.quantile(rollouts.tokens_PG, rollouts.right_PG, self.quantile).squeeze(1).tolist()
         for prompt, tokens in zip(rollouts.prompt_ids, found, strict=True):
             if not math.isnan(tokens):  # there is a right answer
-                self._budget.setdefault(prompt, tokens)
+                self._tokens.setdefault(prompt, tokens)
 
     def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
         budgets = self._budgets(rollouts)
@@ -83,11 +86,5 @@ class Toggle(Reward):
             "toggle_budget": groups.average(budgets, ~budgets.isnan()),
         }
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"budget": dict(self._budget)} if self.source == "first" else {}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._budget = {prompt: float(tokens) for prompt, tokens in state.get("budget", {}).items()}
-
     def warnings(self, run_info: RunInfo) -> list[str]:
-        return warnings.inert("reward 'toggle'", "a budget", run_info) if self.source == "first" else []
+        return warnings.inert("reward 'toggle'", "a budget", run_info) if self.remembers else []
