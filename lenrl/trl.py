@@ -20,7 +20,6 @@ from lenrl.rollouts import Rollouts
 from lenrl.strategies import registry, scoring
 from lenrl.strategies.base import PromptBudget, Reward, RunInfo
 from lenrl.strategies.method import SLOTS, Method
-from lenrl.strategies.rewards.weighted import Weighted
 from lenrl.tasks import think_prefilled
 from lenrl.tasks.golds import gold
 from lenrl.verify.pool import Claim, Verifier
@@ -226,10 +225,7 @@ class GroupReward:
 
 
 def _compares_groups(reward: Reward) -> bool:
-    """The reward, or a part of a weighted one, depends on the other groups of its batch."""
-    named = [part["name"] for part in reward.parts] if isinstance(reward, Weighted) else []
-    kinds = [type(reward), *(registry.available("reward")[name] for name in named)]
-    return any("groups_leak" in kind.declares for kind in kinds)
+    return "groups_leak" in reward.declares
 
 
 def _log(rollouts: Rollouts, log_metric: Any) -> None:

@@ -108,8 +108,10 @@ def cases(kept: str) -> st.SearchStrategy[Rollouts]:
 
 @pytest.mark.parametrize(("slot", "name", "kept"), ON_BATCHES)
 def test_property_or_its_declared_breakage(slot: str, name: str, kept: str) -> None:
-    rule = make(slot, name)
+    check_property(make(slot, name), kept)
 
+
+def check_property(rule: Strategy, kept: str) -> None:
     def breaks(batch: Rollouts) -> bool:
         return not PROPERTIES[kept](rule, batch, torch.Generator().manual_seed(len(batch.prompt_ids)))
 
@@ -122,18 +124,38 @@ def test_property_or_its_declared_breakage(slot: str, name: str, kept: str) -> N
     @settings(battery, max_examples=15)
     @given(batch=cases(kept))
     def holds(batch: Rollouts) -> None:
-        assert not breaks(batch), f"{slot} {name!r} breaks {kept} and does not declare it"
+        assert not breaks(batch), f"{rule.slot} {rule.name!r} breaks {kept} and does not declare it"
 
     holds()
 
 
 @pytest.mark.parametrize(("slot", "name"), ALL)
 def test_what_is_declared_is_a_property_and_is_explained(slot: str, name: str) -> None:
-    kind = registry.available(slot)[name]
+    rule = make(slot, name)
     checked = {kept for s, n, kept in ON_BATCHES if (s, n) == (slot, name)}
-    assert set(kind.declares) <= checked
-    for declared in kind.declares:
-        assert f"`{declared}`" in (kind.__doc__ or ""), f"declares {declared} without saying why"
+    assert set(rule.declares) <= checked
+    for declared in rule.declares:
+        assert f"`{declared}`" in (type(rule).__doc__ or ""), f"declares {declared} without saying why"
+
+
+OTHER_OPTIONS = [  # a property that hangs on them, with what is declared then
+    ("advantage", {"name": "rloo", "whiten": True}, "groups_leak", True),
+    ("advantage", {"name": "rloo", "whiten": True}, "flat_group", True),
+    ("advantage", {"name": "lead_dynamic", "weight": 0.5, "whiten": False}, "groups_leak", False),
+    ("reward", {"name": "grpo_lambda", "fraction": 1.0}, "groups_leak", False),
+    ("reward", {"name": "grpo_lambda", "fraction": 1.0}, "permute_prompts", False),
+    ("reward", {"name": "budgeted", "shape": "band"}, "monotone_length", False),
+    ("reward", {"name": "lead_dynamic", "shape": "upper"}, "monotone_length", False),
+    ("reward", {"name": "lead_dynamic", "shape": "asymmetric"}, "monotone_length", True),
+    ("reward", {"name": "weighted", "parts": [{"name": "grpo_lambda"}]}, "groups_leak", True),
+]
+
+
+@pytest.mark.parametrize(("slot", "spec", "kept", "declared"), OTHER_OPTIONS)
+def test_what_is_declared_follows_the_options(slot: str, spec: dict, kept: str, declared: bool) -> None:
+    rule = registry.build(slot, spec)
+    assert (kept in rule.declares) == declared
+    check_property(rule, kept)
 
 
 # --- every strategy ------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ class LeadDynamicAdvantage(Advantage):
 
     Degenerate cases: a group flat in both parts gets 0 (in the code the whitening pushes it by minus the mean). A
     reward without these parts: its total alone. State: w. Declares `groups_leak`: weights, mean and deviation are the
-    batch's.
+    batch's, but with `weight` and without `whiten`.
 
     >>> from lenrl.strategies.examples import GROUP, show
     >>> from lenrl.strategies.rewards.lead_dynamic import LeadDynamic
@@ -42,7 +42,6 @@ class LeadDynamicAdvantage(Advantage):
     name = "lead_dynamic"
     reads_verdicts = True
     scales_by_group_std = True
-    declares = ("groups_leak",)
 
     alpha: float = Field(default=1.0, ge=0)
     beta: float = Field(default=0.95, ge=0, le=1)  # share of the old weight
@@ -64,6 +63,11 @@ class LeadDynamicAdvantage(Advantage):
         if self.whiten:
             a = groups.token_whitened(a, rollouts.length_PG, valid, population=False)
         return torch.where(moved, a, 0.0)
+
+    @property
+    def declares(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The batch's weight or its deviation, where either is used."""
+        return ("groups_leak",) if self.whiten or self.weight is None else ()
 
     def _share(self, w: float) -> float:
         return max(w, self.w_min) if self.weight is None else self.weight

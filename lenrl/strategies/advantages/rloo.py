@@ -17,7 +17,7 @@ class Rloo(Advantage):
     Source: Ahmadian et al., arXiv 2402.14740.
 
     Degenerate cases: one valid row 0; flat group 0, with `whiten` minus the batch's mean in deviations; a row that
-    is not valid 0. With `whiten` groups leak: mean and deviation are the batch's.
+    is not valid 0. With `whiten` declares `groups_leak`, since mean and deviation are the batch's, and `flat_group`.
 
     >>> from lenrl.strategies.examples import GROUP, show
     >>> show(Rloo()(RewardResult(GROUP.correct_PG), GROUP))
@@ -31,9 +31,9 @@ class Rloo(Advantage):
     whiten: bool = False  # over the batch's tokens
 
     @property
-    def needs_equal_groups(self) -> bool:
-        """With `whiten`: a row's advantage is by all groups' tokens."""
-        return self.whiten
+    def declares(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """With `whiten` mean and deviation of the batch."""
+        return ("groups_leak", "flat_group") if self.whiten else ()
 
     def __call__(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         r = reward.total_PG

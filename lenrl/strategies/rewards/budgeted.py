@@ -21,7 +21,7 @@ class Budgeted(Reward):
 
     Degenerate cases: a truncated completion gets no length term, or at a cap near B it would collect all of
     it. The paper pays the length of wrong answers too; `gated` pays it only to correct ones. Declares
-    `monotone_length`: the triangle pays more tokens more, up to the budget.
+    `monotone_length` with `shape=triangular`: it pays more tokens more, up to the budget.
 
     >>> from lenrl.strategies.examples import groups, show
     >>> batch = groups([[128, 256, 384, 600]], [[1, 1, 0, 0]])
@@ -32,13 +32,17 @@ class Budgeted(Reward):
     name = "budgeted"
     reads_budget = True
     reads_format = True
-    declares = ("monotone_length",)
 
     w_correct: float = Field(default=0.6, ge=0)
     w_length: float = Field(default=0.3, ge=0)
     w_format: float = Field(default=0.1, ge=0)
     shape: Literal["triangular", "band"] = "triangular"
     gated: bool = False
+
+    @property
+    def declares(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The rise of the triangle."""
+        return ("monotone_length",) if self.shape == "triangular" else ()
 
     def __call__(self, rollouts: Rollouts) -> RewardResult:
         if rollouts.budget_PG.isnan().any():

@@ -23,7 +23,7 @@ class GrpoLambda(Reward):
     Degenerate cases: a lone correct completion has z = 0 and gets `1 - alpha/2`; a group without valid rows
     ranks last; rows with an unknown verdict are not valid. Declares `permute_prompts`: which of two equally
     good groups is selected depends on their order. Declares `groups_leak`: the ranking is over the whole
-    batch.
+    batch. With a `fraction` of 0 or 1 neither: all groups are alike.
 
     >>> from lenrl.strategies.examples import groups, show
     >>> show(GrpoLambda()(groups([[500, 900, 600, 700]], [[0, 1, 1, 1]])), 6)
@@ -33,10 +33,14 @@ class GrpoLambda(Reward):
     """
 
     name = "grpo_lambda"
-    declares = ("permute_prompts", "groups_leak")
 
     fraction: float = Field(default=0.2, ge=0, le=1)  # share of the groups that get the penalty
     alpha: float = Field(default=0.2, ge=0, le=1)
+
+    @property
+    def declares(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The choice of groups, where there is one."""
+        return ("permute_prompts", "groups_leak") if 0 < self.fraction < 1 else ()
 
     def __call__(self, rollouts: Rollouts) -> Tensor:
         right = rollouts.right_PG

@@ -22,7 +22,8 @@ class LeadDynamic(Reward):
     Source: LEAD, arXiv 2605.09806.
 
     Degenerate cases: no right completion: efficiency 0 in the whole group (the code pays such groups for nearing the
-    cap). Declares `monotone_length`: up to the target more tokens pay more.
+    cap). Declares `monotone_length`: up to the target more tokens pay more, and under
+    `asymmetric` from `suspicious` on; not under `upper`.
 
     >>> from lenrl.strategies.examples import GROUP, show
     >>> show(LeadDynamic()(GROUP).parts["efficiency"], 6)
@@ -32,13 +33,18 @@ class LeadDynamic(Reward):
     """
 
     name = "lead_dynamic"
-    declares = ("monotone_length",)
 
     shape: Literal["symmetric", "asymmetric", "upper"] = "symmetric"
     aggregate: Literal["mean", "median", "min"] = "mean"
     low: float = Field(default=1000, gt=0)  # tokens
     high: float | None = Field(default=None, gt=0)  # tokens; None: L_max
     suspicious: float = Field(default=500, ge=0)  # tokens below which `asymmetric` pays no brevity
+
+    @property
+    def declares(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The pay that rises with the length: to the target, or where suspicion ends."""
+        rises = self.shape == "symmetric" or (self.shape == "asymmetric" and self.suspicious > 0)
+        return ("monotone_length",) if rises else ()
 
     def __call__(self, rollouts: Rollouts) -> RewardResult:
         right, correct, tokens = rollouts.right_PG, rollouts.correct_PG, rollouts.tokens_PG
