@@ -13,6 +13,7 @@ def errors(method: Slots, run_info: RunInfo) -> list[str]:
     return [
         *(message for strategy in method.slots.values() for message in strategy.errors(known)),
         *_misplaced(method),
+        *_unpaid(method, known),
         *_unread_rewards(method),
         *_unequal_options(method),
         *_missing_teacher(method, known),
@@ -35,6 +36,12 @@ def warnings(method: Slots, run_info: RunInfo) -> list[str]:
             f"advantage {advantage.name!r} reads of rewards only whether they are valid: what reward "
             f"{reward.name!r} pays is logged, and shapes no advantage"
         )
+    weighed = {f.name: f.weight for f in method.added if f.weight not in (0, 1)}
+    if known.parts_weigh_alike and weighed:
+        messages.append(
+            f"advantage {advantage.name!r} takes each part of the reward in its own scale: of the weights "
+            f"{weighed} of reward functions only the signs count; advantage=grpo weighs them"
+        )
     return messages
 
 
@@ -43,6 +50,7 @@ def _with_facts(method: Slots, run_info: RunInfo) -> RunInfo:
     return replace(
         run_info,
         scaled_by_group_std=method.advantage.scales_by_group_std,
+        parts_weigh_alike=method.advantage.levels_parts,
         mean_effort=getattr(method.budget, "mean_effort", None),
     )
 
@@ -65,6 +73,21 @@ def _misplaced(method: Slots) -> Iterator[str]:
         yield (
             f"sampling {method.sampling.name!r} leaves out groups of one reward, and advantage "
             f"{method.advantage.name!r} learns from all; choose sampling=uniform"
+        )
+
+
+def _unpaid(method: Slots, run_info: RunInfo) -> Iterator[str]:
+    """Training on a reward that is always 0."""
+    pays = method.reward.name != "none" or any(function.weight for function in method.added)
+    if (
+        run_info.training
+        and not pays
+        and method.advantage.reads_rewards
+        and not method.objective.computes_loss
+    ):
+        yield (
+            f"reward 'none' pays nothing and no reward function has a weight: advantage {method.advantage.name!r} is 0 "
+            "for every completion; give a reward function a weight, or choose another reward"
         )
 
 

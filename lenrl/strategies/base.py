@@ -42,6 +42,7 @@ class RunInfo:
     # Settings by which tokens are drawn otherwise than the temperature says
     reshaped_by: tuple[str, ...] = ()
     scaled_by_group_std: bool = False  # the advantage divides by the group's standard deviation
+    parts_weigh_alike: bool = False  # the advantage takes each part of the reward in its own scale
     mean_effort: float | None = None  # of the row field `effort` that the budget gives; None: not known
     training: bool = True  # False in `lenrl score`: lengths come from a file, nothing is sampled
     columns: frozenset[str] | None = None  # row fields that the data has; None: not known
@@ -239,6 +240,7 @@ class Advantage(Strategy):
     scales_by_group_std: ClassVar[bool] = False
     reads_rewards: ClassVar[bool] = True  # False: of rewards it reads only which rows are valid
     reads_token_rewards: ClassVar[bool] = False  # reads `RewardResult.token_PGT`, and not the totals alone
+    levels_parts: ClassVar[bool] = False  # normalises the reward's parts one by one: their weights cancel
     needs_flat_groups: ClassVar[bool] = False  # groups of one reward teach as others do: none may be left out
 
     @property

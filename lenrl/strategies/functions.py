@@ -8,6 +8,7 @@ import inspect
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -125,7 +126,7 @@ def call(
     outputs = [_output(function, inputs) for function in functions]
     pending = {i: output for i, output in enumerate(outputs) if inspect.isawaitable(output)}
     if pending:
-        waited = asyncio.run(_together([(functions[i], output) for i, output in pending.items()]))
+        waited = _waited([(functions[i], output) for i, output in pending.items()])
         outputs = [waited.pop(0) if i in pending else output for i, output in enumerate(outputs)]
     return {
         function.name: _checked(function, output, len(inputs.texts), nonfinite)
@@ -138,6 +139,16 @@ def _output(function: RewardFunction, inputs: FunctionInputs) -> Any:
         return function.function(**function.taken(inputs.keywords))
     except Exception as error:
         raise PluginFailed(_failure(function, error)) from error
+
+
+def _waited(pending: Sequence[tuple[RewardFunction, Any]]) -> list[Any]:
+    """Outputs of async functions, which a thread waits for where this one runs an event loop, as a notebook's does."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_together(pending))
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(asyncio.run, _together(pending)).result()
 
 
 async def _together(pending: Sequence[tuple[RewardFunction, Any]]) -> list[Any]:
@@ -177,6 +188,8 @@ def _value(
         return None
     try:
         number = float("text" if isinstance(value, str) else value)
+    except OverflowError:  # of a whole number
+        number = math.inf
     except (TypeError, ValueError):
         raise PluginFailed(
             f"{function.place} returned {shown(value)} for completion {row}: must be a number, or None where it "

@@ -31,7 +31,7 @@ class Method(Slots):
         """Prompt budgets, one a row (groups adjacent, G rows a group), checked.
 
         Raises:
-            BadStrategy: not one prompt budget a row, or a budget or cap that is not positive.
+            BadStrategy: not one prompt budget a row, a budget or cap that is not positive, or words that are no text.
         """
         with calling(self.budget):
             given = self.budget(tuple(prompt_ids), copy.deepcopy(list(columns)), step, run_info)
@@ -66,12 +66,16 @@ class Method(Slots):
     def _with_functions(self, reward: RewardResult, rollouts: Rollouts) -> RewardResult:
         """The reward with what the functions gave, each times its weight; None adds nothing, as in TRL."""
         total_PG, tokens = reward.total_PG, reward.token_PGT
-        parts = dict(reward.parts) or {self.reward.name: total_PG}
+        parts = dict(reward.parts)
+        if not parts and self.reward.name != "none":
+            parts[self.reward.name] = total_PG
         for function in self.added:
             if function.name in parts:
                 raise BadInput(
                     f"{function} has the name of another part of reward {self.reward.name!r}; rename the function"
                 )
+            if function.weight == 0:  # logged, and no part of the reward
+                continue
             given_PG = rollouts.parts[function.name].to(torch.float64)
             parts[function.name] = function.weight * given_PG.nan_to_num(nan=0.0, posinf=float("inf"))
             total_PG = total_PG + parts[function.name]
@@ -108,7 +112,7 @@ class Method(Slots):
         """
         with calling(self.sampling):
             chosen = list(self.sampling.choose(tuple(problems), copy.deepcopy(list(problems.values())), turn))
-        strangers = [name for name in chosen if name not in problems]
+        strangers = [name for name in chosen if not isinstance(name, str) or name not in problems]
         if strangers or not chosen:
             found = f"chose {strangers[0]!r}, which is no" if strangers else "chose no"
             raise BadStrategy(f"{named(self.sampling)} {found} prompt of {len(problems)} in pass {turn + 1}")
@@ -120,17 +124,11 @@ class Method(Slots):
         Raises:
             BadStrategy: wrong type or shape, or a number that is not finite.
         """
-        where, values = named(self.objective), {}
         if type(self.objective).row_values is Objective.row_values:
             return {}
         with calling(self.objective):
             made = self.objective.row_values(copied(rollouts, self.objective), reward_copied(reward))
-        for name, value in made.items():
-            place = f"row value {name!r} of {where}"
-            values[name] = contract.of_rows_or_tokens(place, value, rollouts).to(torch.float32)
-            if not values[name].isfinite().all():
-                raise BadStrategy(f"{place} is not finite: give rows that do not count a number, such as 0")
-        return values
+        return contract.row_values(named(self.objective), made, rollouts)
 
     def signal(self, rollouts: Rollouts, reward: RewardResult) -> Tensor:
         """bool (P,): the groups that teach something, in the words of the sampling strategy.
@@ -150,11 +148,16 @@ class Method(Slots):
                 strategy.observe(copied(rollouts, strategy), reward_copied(result))
 
     def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
-        """Figures of a batch that was observed, and of the strategies' states, for the logs."""
+        """Figures of a batch that was observed, and of the strategies' states, for the logs.
+
+        Raises:
+            BadStrategy: a figure that is neither a plain number nor None.
+        """
         figures: dict[str, float | None] = {}
         for strategy in self.slots.values():
             with calling(strategy):
-                figures |= strategy.metrics(copied(rollouts, strategy), reward_copied(reward))
+                given = strategy.metrics(copied(rollouts, strategy), reward_copied(reward))
+            figures |= contract.figures(named(strategy), given)
         return figures
 
     def state_dict(self) -> dict[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lenrl.errors import BadInput, PluginFailed
+from lenrl.rollouts import RewardResult
 from lenrl.strategies.base import NonfiniteReward, RunInfo
 from lenrl.strategies.examples import GROUP
 from lenrl.strategies.functions import FunctionInputs, RewardFunction, call
@@ -72,6 +73,21 @@ def test_async_functions_run_side_by_side():
     assert call(functions, inputs()) == {name: [1.0, 1.0] for name in "abcde"}
 
 
+def test_async_functions_are_waited_for_where_an_event_loop_runs_as_in_a_notebook():
+    async def cell():
+        return call([RewardFunction("late", late), RewardFunction("raising", raising_later)], inputs())
+
+    async def late(completions):
+        return [2.0, 3.0]
+
+    async def other_cell():
+        return call([RewardFunction("late", late)], inputs())
+
+    assert asyncio.run(other_cell()) == {"late": [2.0, 3.0]}
+    with pytest.raises(PluginFailed, match="no such scale"):
+        asyncio.run(cell())
+
+
 def test_none_is_kept_and_numbers_of_other_types_are_taken():
     assert said(lambda completions: [None, True]) == [None, 1.0]
     assert said(lambda completions: torch.tensor([0.5, 2.0])) == [0.5, 2.0]
@@ -109,7 +125,7 @@ def test_a_line_of_the_message_is_the_one_that_raised():
     assert f"line {raising.__code__.co_firstlineno + 1})" in str(fault.value)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 2e6])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 2e6, 10**400])
 def test_a_value_that_no_reward_can_have_fails_or_is_dropped(value):
     functions = [RewardFunction("mine", lambda completions: [value, 1.0])]
     with pytest.raises(NonfiniteReward, match="mine.*completion 0.*guard.nonfinite=drop"):
@@ -117,7 +133,7 @@ def test_a_value_that_no_reward_can_have_fails_or_is_dropped(value):
     assert call(functions, inputs(), "drop") == {"mine": [math.inf, 1.0]}
 
 
-@pytest.mark.parametrize("value", [0.5, 2, -1])
+@pytest.mark.parametrize("value", [0.5, 2, -1, 10**400])
 def test_a_verdict_is_zero_one_or_none(value):
     judge = RewardFunction("judge", lambda completions: [value, None], verdict=True)
     with pytest.raises(PluginFailed, match="taken as the verdict.*without verdict=true"):
@@ -157,6 +173,33 @@ def test_parts_alone_are_the_reward_where_the_method_has_none():
     alone = replace(method(reward="none"), functions=(part(weight=2.0),))
     assert not alone.needs_gold
     assert alone.rewards(given(1.0, 2.0, 0.0, 0.5)).total_PG.tolist() == [[2.0, 4.0, 0.0, 1.0]]
+
+
+@pytest.mark.parametrize("reward", ["correctness", "none"])
+def test_what_adds_nothing_is_no_part_and_shrinks_no_decoupled_advantage(reward):
+    rule = method(reward=reward, advantage="decoupled")
+    alone = replace(rule, functions=(part("other"),))
+    beside = replace(rule, functions=(part("other"), part(weight=0.0)))
+    batch = GROUP.with_(parts={name: torch.tensor([[1.0, 2.0, 4.0, 3.0]]) for name in ("other", "brief")})
+    assert list(beside.rewards(batch).parts) == (["other"] if reward == "none" else [reward, "other"])
+    pushed = beside.advantages(beside.rewards(batch), batch)
+    assert torch.equal(pushed, alone.advantages(alone.rewards(batch), batch))
+    if reward == "none":
+        assert torch.allclose(
+            pushed, method().advantages(RewardResult(batch.parts["other"]), batch), atol=1e-3
+        )
+    [warning] = beside.warnings(RunInfo(num_generations=4, max_length=100))
+    assert "of the weights {'other': 0.5} of reward functions only the signs count" in warning
+
+
+def test_a_weight_of_zero_in_a_sum_is_no_part():
+    parts = [{"name": "correctness"}, {"name": "overlong", "weight": 0}]
+    rule = method(reward={"name": "weighted", "parts": parts}, advantage="decoupled")
+    assert list(rule.rewards(GROUP).parts) == ["correctness"]
+    plain = method(advantage="decoupled")
+    assert torch.equal(
+        rule.advantages(rule.rewards(GROUP), GROUP), plain.advantages(plain.rewards(GROUP), GROUP)
+    )
 
 
 def test_a_verdict_needs_no_gold_answer_and_is_no_part():

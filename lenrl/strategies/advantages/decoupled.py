@@ -14,7 +14,7 @@ class Decoupled(Advantage):
     Source: LongWriter-Zero, arXiv 2506.18841; a reward without parts is one part.
 
     Degenerate cases: a part that is flat in a group adds 0 there; a part that is NaN for a row adds 0 to
-    it. A weight of a part cancels.
+    it. A weight of a part cancels, but for its sign and for 0: that is no part.
 
     >>> from lenrl.strategies.examples import GROUP, show
     >>> parts = {"correct": GROUP.correct_PG, "length": -GROUP.tokens_PG}
@@ -24,6 +24,7 @@ class Decoupled(Advantage):
 
     name = "decoupled"
     scales_by_group_std = True
+    levels_parts = True
 
     def __call__(self, reward: RewardResult, rollouts: Rollouts) -> Tensor:
         invalid = reward.total_PG.isnan()

@@ -23,7 +23,8 @@ class Weighted(Reward):
     Source: reward shaping as in TRL's `reward_weights`, on whole groups.
 
     Degenerate cases: a row that one part calls not valid (NaN) is not valid; a name used twice is numbered
-    (`kimi`, `kimi_2`); weights cancel under `advantage: decoupled`. A part's own properties hold for the sum.
+    (`kimi`, `kimi_2`); weights cancel under `advantage: decoupled`, but for 0: that is no part. What a part declares
+    the sum declares.
 
     >>> from lenrl.strategies.examples import GROUP, show
     >>> reward = Weighted()(GROUP)
@@ -61,12 +62,18 @@ class Weighted(Reward):
                 part_PG = torch.where(rollouts.right_PG | part_PG.isnan(), part_PG, 0.0 * rollouts.correct_PG)
             parts[label] = part_PG
         total: Tensor = torch.stack(list(parts.values())).sum(dim=0)
-        return RewardResult(total, parts)
+        counted = {label: parts[label] for label, weight, _ in self._rules if weight > 0}
+        return RewardResult(total, counted)
 
     @property
     def addends(self) -> tuple[Reward, ...]:
         """Its parts."""
         return tuple(rule for _, _, rule in self._rules)
+
+    @property
+    def declares(self) -> tuple[str, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Common properties that its parts break, each once."""
+        return tuple(dict.fromkeys(name for _, _, rule in self._rules for name in rule.declares))
 
     @property
     def reads_verdicts(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -107,7 +114,14 @@ class Weighted(Reward):
         return [message for _, _, rule in self._rules for message in rule.errors(run_info)]
 
     def warnings(self, run_info: RunInfo) -> list[str]:
-        return [message for _, _, rule in self._rules for message in rule.warnings(run_info)]
+        messages = [message for _, _, rule in self._rules for message in rule.warnings(run_info)]
+        weights = {weight for _, weight, _ in self._rules if weight > 0}
+        if run_info.parts_weigh_alike and len(weights) > 1:
+            messages.append(
+                f"reward 'weighted': its weights {sorted(weights)} cancel under an advantage that takes each part "
+                "in its own scale; set one weight for all, or choose advantage=grpo"
+            )
+        return messages
 
     def observe(self, rollouts: Rollouts, reward: RewardResult) -> None:
         for _, _, rule in self._rules:
