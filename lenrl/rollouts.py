@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from lenrl.errors import RunFailed
+from lenrl.errors import BadInput, RunFailed, shown
 from lenrl.verdicts import StepScore, Verdict
 
 __all__ = ["READABLE", "NotCarried", "Readable", "RewardResult", "Rollouts", "StepScore", "Verdict"]
@@ -111,10 +111,17 @@ class Rollouts:
         return self.length_PG.to(torch.float64)
 
     def column(self, name: str) -> Tensor:
-        """A numeric column as float64 (P, G), NaN where a row has none."""
+        """A numeric column as float64 (P, G), NaN where a row has none.
+
+        Raises:
+            BadInput: the rows have no such field, or one has no number there.
+        """
         if name not in self.columns:
-            raise KeyError(f"the rows have no field {name!r}; a budget or the data must give it")
-        rows = [[float("nan") if v is None else float(v) for v in group] for group in self.columns[name]]
+            raise BadInput(f"the rows have no field {name!r}; a budget or the data must give it")
+        rows = [
+            [_number(name, prompt, value) for value in group]
+            for prompt, group in zip(self.prompt_ids, self.columns[name], strict=True)
+        ]
         return torch.tensor(rows, dtype=torch.float64).reshape(self.P, self.G)
 
     @property
@@ -176,6 +183,15 @@ class Rollouts:
     def with_(self, **changes: Any) -> Rollouts:
         """A copy with some fields replaced."""
         return replace(self, **changes)
+
+
+def _number(column: str, prompt: str, value: Any) -> float:
+    try:
+        return float("nan") if value is None else float(value)
+    except (TypeError, ValueError, OverflowError):
+        raise BadInput(
+            f"field {column!r} of prompt {prompt!r} is {shown(value)}: must be a number, or left out"
+        ) from None
 
 
 @dataclass(frozen=True)

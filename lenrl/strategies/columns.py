@@ -44,15 +44,16 @@ def choice(rollouts: Rollouts, name: str, among: Sequence[str]) -> Tensor:
         BadInput: a row has no such field, or another word.
     """
     rows = _rows(rollouts, name)
-    place = {word: index for index, word in enumerate(among)}
     for p, group in enumerate(rows):
         for word in group:
-            if word not in place:
+            if word not in among:
                 raise BadInput(
                     f"field {name!r} is {word!r} for prompt {rollouts.prompt_ids[p]!r}: "
                     f"must be one of {list(among)}"
                 )
-    return torch.tensor([[place[word] for word in group] for group in rows]).reshape(rollouts.P, rollouts.G)
+    return torch.tensor([[among.index(word) for word in group] for group in rows]).reshape(
+        rollouts.P, rollouts.G
+    )
 
 
 def step_rewards(rollouts: Rollouts) -> Tensor:

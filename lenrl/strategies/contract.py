@@ -1,6 +1,7 @@
 """The contract of a strategy: checks of what each slot returns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any, Literal
 
 import torch
@@ -10,14 +11,21 @@ from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups
 from lenrl.strategies.base import MAX_REWARD, NonfiniteReward, PromptBudget
 from lenrl.strategies.faults import BadStrategy
+from lenrl.strategies.groups import INF, NAN
+
+WORDS = ("hint", "system", "forced")  # texts of a prompt budget
 
 
 def prompt_budgets(where: str, given: Any, rows: int) -> list[PromptBudget]:
     """Prompt budgets as a budget gave them, one a row.
 
     Raises:
-        BadStrategy: not one prompt budget a row, or a budget or cap that is not positive.
+        BadStrategy: not one prompt budget a row, a budget or cap that is not positive, or words that are no text.
     """
+    if not isinstance(given, Sequence):
+        raise BadStrategy(
+            f"{where} returned {type(given).__name__}, expected a list of {rows} prompt budgets"
+        )
     if len(given) != rows:
         raise BadStrategy(f"{where} returned {len(given)} budgets for {rows} rows")
     for row, budget in enumerate(given):
@@ -25,12 +33,16 @@ def prompt_budgets(where: str, given: Any, rows: int) -> list[PromptBudget]:
             raise BadStrategy(
                 f"{where} returned {type(budget).__name__} for row {row}, expected PromptBudget"
             )
-        if budget.budget is not None and not 0 < budget.budget < float("inf"):
-            raise BadStrategy(f"{where} gave row {row} a budget of {budget.budget} tokens, must be above 0")
+        if budget.budget is not None and not (isinstance(budget.budget, Real) and 0 < budget.budget < INF):
+            raise BadStrategy(f"{where} gave row {row} a budget of {budget.budget!r} tokens, must be above 0")
         if budget.cap is not None and (type(budget.cap) is not int or budget.cap < 1):
             raise BadStrategy(
                 f"{where} gave row {row} a cap of {budget.cap!r}, must be an integer of at least 1"
             )
+        for name in WORDS:
+            text = getattr(budget, name)
+            if text is not None and not isinstance(text, str):
+                raise BadStrategy(f"{where} gave row {row} {name}={text!r:.60}, must be a text or None")
     return list(given)
 
 
@@ -41,7 +53,7 @@ def kept_lengths(where: str, kept: Any, rollouts: Rollouts) -> Tensor:
         BadStrategy: wrong type or shape, or a length outside [0, length].
     """
     _check_shape(where, kept, rollouts)
-    if kept.is_floating_point():
+    if kept.is_floating_point() or kept.dtype == torch.bool:
         raise BadStrategy(f"{where} returned {kept.dtype}, expected int64 (whole tokens)")
     kept = kept.to(torch.int64)
     outside = (kept < 0) | (kept > rollouts.length_PG)
@@ -63,7 +75,7 @@ def reward_result(where: str, value: Any, rollouts: Rollouts) -> RewardResult:
     result = value if isinstance(value, RewardResult) else RewardResult(value)
     _check_shape(where, result.total_PG, rollouts)
     parts = {}
-    for name, part in result.parts.items():
+    for name, part in _by_name(f"parts of {where}", result.parts).items():
         _check_shape(f"part {name!r} of {where}", part, rollouts)
         parts[str(name)] = part.detach().to(torch.float64)
     total = result.total_PG.detach().to(torch.float64)
@@ -89,8 +101,9 @@ def finite(
         return reward
     if nonfinite == "drop":
         if tokens is not None:
-            tokens = tokens.masked_fill(faulty[..., None], float("nan"))
-        return RewardResult(total.masked_fill(faulty, float("nan")), reward.parts, int(faulty.sum()), tokens)
+            tokens = tokens.masked_fill(faulty[..., None], NAN)
+        parts = {name: part.masked_fill(faulty, NAN) for name, part in reward.parts.items()}
+        return RewardResult(total.masked_fill(faulty, NAN), parts, int(faulty.sum()), tokens)
     p, g = faulty.nonzero()[0].tolist()
     raise NonfiniteReward(
         f"{where} paid {total[p, g].item()} for prompt {rollouts.prompt_ids[p]!r}, completion {g}: must "
@@ -110,6 +123,36 @@ def of_rows_or_tokens(where: str, value: Any, rollouts: Rollouts) -> Tensor:
     else:
         _check_shape(where, value, rollouts)
     return value.detach()
+
+
+def row_values(where: str, made: Any, rollouts: Rollouts) -> dict[str, Tensor]:
+    """Numbers of rows that an objective reads, by name, float32, (P, G) or (P, G, T) with 0 past the kept tokens.
+
+    Raises:
+        BadStrategy: wrong type or shape, or a number that is not finite.
+    """
+    values = {}
+    for name, value in _by_name(f"row values of {where}", made).items():
+        place = f"row value {name!r} of {where}"
+        values[name] = of_rows_or_tokens(place, value, rollouts).to(torch.float32)
+        if not values[name].isfinite().all():
+            raise BadStrategy(f"{place} is not finite: give rows that do not count a number, such as 0")
+    return values
+
+
+def figures(where: str, given: Any) -> dict[str, float | None]:
+    """Figures of a batch for the logs, by name; None: nothing to average.
+
+    Raises:
+        BadStrategy: a value that is neither a plain number nor None.
+    """
+    for name, value in _by_name(f"metrics of {where}", given).items():
+        if value is not None and not isinstance(value, int | float):
+            raise BadStrategy(
+                f"{where} returned {type(value).__name__} for its figure {name!r}, expected a plain number (.item()) "
+                "or None"
+            )
+    return dict(given)
 
 
 def of_groups(where: str, value: Any, rollouts: Rollouts) -> Tensor:
@@ -146,11 +189,7 @@ def objective_result(where: str, output: Any) -> tuple[Tensor, dict[str, float]]
         raise BadStrategy(f"{where} returned a loss of {shape}, expected a scalar tensor")
     if not loss.requires_grad:
         raise BadStrategy(f"{where} returned a loss without gradient: compute it from logp_NT")
-    if not isinstance(figures, Mapping):
-        raise BadStrategy(
-            f"{where} returned {type(figures).__name__} for its figures, expected numbers by name"
-        )
-    for name, value in figures.items():
+    for name, value in _by_name(f"figures of {where}", figures).items():
         if type(value) not in (int, float):
             raise BadStrategy(
                 f"{where} returned {type(value).__name__} for its figure {name!r}, expected a plain number (.item())"
@@ -182,7 +221,7 @@ def _token_rewards(where: str, token_PGT: Any, total_PG: Tensor, rollouts: Rollo
             f"{where} sums to {token_PGT[p, g].nansum().item():g} for prompt {rollouts.prompt_ids[p]!r}, completion "
             f"{g}, and the total is {total_PG[p, g].item():g}: must be the same"
         )
-    return token_PGT.masked_fill(total_PG.isnan()[..., None], float("nan"))
+    return token_PGT.masked_fill(total_PG.isnan()[..., None], NAN)
 
 
 def _check_tokens(where: str, value: Any, rollouts: Rollouts) -> None:
@@ -195,6 +234,12 @@ def _check_tokens(where: str, value: Any, rollouts: Rollouts) -> None:
         raise BadStrategy(f"{where} returned {value.shape[2]} tokens a completion, the longest has {longest}")
 
 
+def _by_name(where: str, value: Any) -> Mapping[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise BadStrategy(f"{where}: found {type(value).__name__}, expected values by name")
+    return value
+
+
 def _check_shape(where: str, value: Any, rollouts: Rollouts) -> None:
     """Refuse what is no tensor of one value a completion."""
     shape = rollouts.length_PG.shape
@@ -202,6 +247,8 @@ def _check_shape(where: str, value: Any, rollouts: Rollouts) -> None:
         raise BadStrategy(
             f"{where} returned {type(value).__name__}, expected a tensor of shape {tuple(shape)}"
         )
+    if value.is_complex():
+        raise BadStrategy(f"{where} returned {value.dtype}, expected real numbers")
     if value.shape != shape:
         raise BadStrategy(
             f"{where} returned shape {tuple(value.shape)}, expected {tuple(shape)} (prompts, completions)"

@@ -18,8 +18,14 @@ def fill(hint: bool | str, default: str, **values: Any) -> str | None:
 
 
 def number(value: Any) -> str:
-    """Tokens as a prompt should state them: 179, 179.2, never 179.0."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """Tokens as a prompt should state them.
+
+    >>> number(179.0), number(179.2), number(2.0**20)
+    ('179', '179.2', '1048576')
+    """
+    if not isinstance(value, float):
+        return str(value)
+    return str(int(value)) if value.is_integer() else f"{value:g}"
 
 
 def draw(below: int, *key: object) -> int:

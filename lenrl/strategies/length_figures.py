@@ -108,4 +108,5 @@ def _paid_less(
 
 
 def _with_lengths(rollouts: Rollouts, length_PG: Tensor) -> Rollouts:
+    length_PG = length_PG.round().to(torch.int64)  # whole tokens, as strategies know lengths
     return rollouts.with_(length_PG=length_PG, sampled_length_PG=length_PG)

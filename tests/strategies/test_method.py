@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import ClassVar
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch
 from lenrl.errors import BadInput
 from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import registry
-from lenrl.strategies.base import Reward, RunInfo
+from lenrl.strategies.base import Budget, PromptBudget, Reward, RunInfo, Truncation
 from lenrl.strategies.diagnostics import diagnose
 from lenrl.strategies.examples import GROUP, groups
 from lenrl.strategies.length_figures import length_accuracy, penalty_figures
@@ -43,11 +44,99 @@ def paying(value) -> Method:
         (torch.ones(4), r"third.*\(4,\).*\(1, 4\)"),
         (None, "third.*NoneType"),
         (RewardResult(torch.ones(1, 4), {"odd": torch.ones(4, 1)}), "part 'odd'.*third"),
+        (RewardResult(torch.ones(1, 4), None), "parts of reward 'third'.*NoneType"),  # type: ignore[arg-type]
+        (torch.ones(1, 4, dtype=torch.complex64), "third.*complex64"),
     ],
 )
 def test_a_reward_of_wrong_type_or_shape_is_named(value, message: str) -> None:
     with pytest.raises(BadStrategy, match=message):
         paying(value).rewards(GROUP)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (None, "returned NoneType, expected a list of 2"),
+        ([PromptBudget()], "1 budgets for 2 rows"),
+        ([PromptBudget(budget="300")] * 2, "budget of '300' tokens"),  # type: ignore[arg-type]
+        ([PromptBudget(), PromptBudget(hint=300)], "row 1 hint=300, must be a text"),  # type: ignore[arg-type]
+    ],
+)
+def test_budgets_that_are_none_are_named(given, message: str) -> None:
+    class Odd(Budget):
+        name = "odd"
+
+        def __call__(self, prompt_ids, columns, step, run_info):
+            return given
+
+    with pytest.raises(BadStrategy, match=message):
+        Method(**{**method().slots, "budget": Odd()}).budgets(["q", "q"], [{}, {}], 0, RunInfo(2, 100))
+
+
+def test_a_mask_is_no_kept_length() -> None:
+    class Mask(Truncation):
+        name = "mask"
+
+        def __call__(self, rollouts):
+            return rollouts.length_PG > 2000
+
+    with pytest.raises(BadStrategy, match="mask.*torch.bool"):
+        Method(**{**method().slots, "truncation": Mask()}).truncate(GROUP)
+
+
+def test_figures_are_numbers_and_strategies_know_lengths_as_whole_tokens() -> None:
+    """The diagnostics replace lengths, and call the reward with them too."""
+
+    class Counting(Reward):
+        name = "counting"
+        figure: ClassVar[object] = 1.5
+
+        def __call__(self, rollouts):
+            return torch.tensor([[float(len(range(n))) for n in row] for row in rollouts.length_PG.tolist()])
+
+        def metrics(self, rollouts, reward):
+            return {"figure": self.figure}
+
+    counting, batch = Counting(), groups([[10, 21, 30, 41]], [[1, 1, 0, 1]])
+    m = Method(**{**method().slots, "reward": counting})
+    reward = m.rewards(batch)
+    assert diagnose(m, reward, m.advantages(reward, batch), batch)["penalty_leverage"] > 0.5
+    assert m.metrics(batch, reward) == {"figure": 1.5}
+    Counting.figure = torch.tensor(1.5)
+    with pytest.raises(BadStrategy, match="counting.*Tensor for its figure 'figure'"):
+        m.metrics(batch, reward)
+
+
+@pytest.mark.parametrize(
+    ("reward", "column", "value", "message"),
+    [
+        ("lcpo_exact", "target", "many", "'target' of prompt 'q0' is 'many': must be a number"),
+        ({"name": "o1_pruner", "reference": "column"}, "reference_accuracy", [1], "'reference_accuracy'"),
+        ({"name": "o1_pruner", "reference": "column"}, None, None, "no field 'reference_length'"),
+        ("tldr", "level", ["short"], "must be one of"),
+    ],
+)
+def test_a_column_of_something_else_is_named(reward, column, value, message: str) -> None:
+    columns = {"reference_length": ((900,) * 4,)} if column else {}
+    with pytest.raises(BadInput, match=message):
+        method(reward=reward).rewards(GROUP.with_(columns=columns | {column: ((value,) * 4,)}))
+
+
+@pytest.mark.parametrize(
+    ("reward", "state"),
+    [
+        ("hapo", {"shortest": {"q": math.nan}}),
+        ("hapo", {"longest": {"q": 3}}),
+        ("effort", {"length": {"q": math.nan}}),
+        ("toggle", {"budget": {"q": -3}}),
+        ("acoer", {"alpha": "much"}),
+        ("acoer", {"budget": None}),
+        ("acoer", {"history": [0.5, 2]}),
+    ],
+)
+def test_a_state_that_no_run_leaves_is_refused(reward: str, state: dict) -> None:
+    with pytest.raises(BadInput, match=f"state of reward '{reward}' is refused"):
+        method(reward=reward).load_state_dict({"reward": state})
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1.1e6])
@@ -57,6 +146,10 @@ def test_a_reward_that_is_not_finite_fails_or_is_dropped(bad: float) -> None:
         paying(rewards).rewards(GROUP)
     reward = paying(rewards).rewards(GROUP, "drop")
     assert reward.dropped == 1
+    parts = RewardResult(rewards, {"part": rewards})
+    assert paying(parts).rewards(GROUP, "drop").parts["part"].isnan().sum() == 1, (
+        "an infinite mean for the logs"
+    )
     assert reward.total_PG.isnan().tolist() == [[False, True, False, False]]
 
 
@@ -103,6 +196,7 @@ MARGIN = {
         ({"budget": {"name": "curriculum", "schedule": "linear"}}, {}, "total_steps"),
         ({"budget": "stages"}, {}, "total_steps"),
         ({"budget": "draw"}, {"max_length": 50}, "low=100"),
+        ({"reward": "none"}, {}, "pays nothing"),
         (
             MARGIN | {"reward": {"name": "adaptive_thinking", "easy": 0.7}},
             {},
@@ -140,6 +234,7 @@ def test_fitting_methods_have_no_errors() -> None:
         ({"advantage": {"name": "gfpo", "keep": 8}}, "keeps every one"),
         ({"objective": "kl_cov"}, "inert"),
         ({"reward": "laser"}, "no length is penalised"),
+        ({"reward": "weighted", "advantage": "decoupled"}, "weights [0.5, 1.0] cancel"),
     ],
 )
 def test_what_does_less_than_expected_is_warned_of(slots: dict, message: str) -> None:

@@ -59,9 +59,10 @@ class Sas(Advantage):
     def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
         thinking_PGT = rollouts.step_PGT >= 0
         tokens = int(thinking_PGT.sum())
+        last_PG = torch.nn.functional.pad(rollouts.step_PGT, (0, 1), value=-1).amax(dim=2)  # T may be 0
         masked = int((self._masked(rollouts) & thinking_PGT).sum())
         return {
-            "sas_steps": (rollouts.step_PGT.amax(dim=2) + 1).double().mean().item(),
+            "sas_steps": (last_PG + 1).double().mean().item(),
             "sas_masked_share": masked / tokens if tokens else None,
         }
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies import groups, warnings
 from lenrl.strategies.base import Reward, RunInfo
+from lenrl.strategies.states import number
 
 
 class Acoer(Reward):
@@ -93,7 +94,11 @@ class Acoer(Reward):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if set(state) - set(self._now):
             raise ValueError(f"fields {sorted(state)}, expected {sorted(self._now)}")
-        self._state = {**state, "history": list(state.get("history", ()))}
+        for name in set(state) - {"history"}:
+            if state[name] is not None or name in ("alpha", "budget"):
+                number(state[name], name)
+        history = [number(value, "an accuracy of the history", most=1) for value in state.get("history", ())]
+        self._state = {**state, "history": history}
 
     def warnings(self, run_info: RunInfo) -> list[str]:
         messages = warnings.cancels(self.name, "alpha", "all-correct", run_info)

@@ -47,5 +47,9 @@ class Format(Reward):
 
     def _repeated(self, ids: tuple[int, ...]) -> float:
         """Share of the windows that occurred before."""
-        windows = [tuple(ids[place : place + self.n]) for place in range(len(ids) - self.n + 1)]
-        return 1 - len(set(windows)) / len(windows) if windows else 0.0
+        windows = len(ids) - self.n + 1
+        if windows < 1:
+            return 0.0
+        # Hashes, of 64 bits: windows of many tokens would fill the memory
+        different = {hash(tuple(ids[place : place + self.n])) for place in range(windows)}
+        return 1 - len(different) / windows
