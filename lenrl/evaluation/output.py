@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lenrl.errors import BadInput
+from lenrl.evaluation import tellings
 from lenrl.evaluation.cache import KEY, LOGPS
 from lenrl.evaluation.results import NONE, ModelResults
 from lenrl.files import write_json, write_whole
@@ -64,12 +65,13 @@ def _by_prompt(results: ModelResults) -> dict[str, list | pa.Array]:
 
 
 def _columns(results: ModelResults) -> dict[str, list | pa.Array]:
-    problems = [problem for problem in results.problems for _ in range(results.decoding.samples)]
+    samples, bases = range(results.decoding.samples), tellings.bases_of(results.problems)
+    problems = [problem for problem in results.problems for _ in samples]
     rows = results.confidences
     return {
         "prompt_id": [problem.id for problem in problems],
         "prompt": [problem.prompt for problem in problems],
-        "rendered": [_utf8(text) for text in results.rendered for _ in range(results.decoding.samples)],
+        "rendered": [_utf8(text) for text in results.rendered for _ in samples],
         "gold": [problem.answer for problem in problems],
         "completion": [_utf8(text) for text in results.texts],
         # A column of nothing has no type.
@@ -81,6 +83,7 @@ def _columns(results: ModelResults) -> dict[str, list | pa.Array]:
         "truncated": [completion.truncated for completion in results.completions],
         "difficulty": [None if p.difficulty is None else str(p.difficulty) for p in problems],
         **({"part": [p.part for p in problems]} if any(p.part for p in problems) else {}),
+        **({"base": [base for base in bases for _ in samples]} if bases else {}),
         **(dict(zip(LOGPS, map(list, zip(*rows, strict=True)), strict=True)) if rows else {}),
         **({} if results.control == NONE else {"forced": [c.forced for c in results.completions]}),
         **{

@@ -47,25 +47,18 @@ class ModelResults:
     @cached_property
     def answers(self) -> measures.Answers:
         """Verdicts, tokens that were paid, answers and confidences, as measures read them."""
+        samples, bases = range(self.decoding.samples), tellings.bases_of(self.problems)
         made = measures.Answers.of_rows(
-            [number for number in range(len(self.problems)) for _ in range(self.decoding.samples)],
+            [number for number in range(len(self.problems)) for _ in samples],
             [v.correct for v in self.verdicts],
             [c.paid for c in self.completions],
             [c.truncated for c in self.completions],
             self.confidences,
             [None if v.answer is None else key(v.answer) for v in self.verdicts],
+            bases and [base for base in bases for _ in samples],
         )
         assert made is not None  # as many rows of each problem
         return made
-
-    @cached_property
-    def by_base(self) -> measures.Answers:
-        """The answers with all tellings of a base problem as its samples, for intervals: they agree."""
-        own, places = self.answers, tellings.bases_of(self.problems)
-        names = ("correct_PS", "tokens_PS", "truncated_PS")
-        return measures.Answers(
-            range(len(places)), *(getattr(own, name)[places].reshape(len(places), -1) for name in names)
-        )
 
     @property
     def confidences(self) -> list[tuple[float, ...]] | None:
@@ -94,7 +87,7 @@ def describe(results: ModelResults, budget: int, vote_width: int = measures.VOTE
     """
     correct, tokens = results.answers.correct_PS, results.answers.tokens_PS
     P, S = tokens.shape
-    bases = results.by_base
+    bases = results.answers.by_base
     grades = _rows_by([problem.difficulty for problem in results.problems])
     grades = dict(sorted(grades.items(), key=lambda item: (isinstance(item[0], str), item[0])))
     grades = grades if len(grades) <= MAX_GRADES else {}
@@ -177,7 +170,8 @@ def _headlines(answers: measures.Answers, rows_by: Mapping[Any, Sequence[int]]) 
 
 def _within(results: ModelResults, budget: int) -> Figures:
     """Accuracy of what is finished within budgets of tokens, doubling up to the last one, and the area."""
-    table = results.by_base.correct_PS, results.by_base.tokens_PS, results.by_base.truncated_PS
+    bases = results.answers.by_base
+    table = bases.correct_PS, bases.tokens_PS, bases.truncated_PS
     budgets = measures.doubling(budget)
     within = {str(t): measures.accuracy_within(*table, t) for t in budgets}
     return {
@@ -202,8 +196,7 @@ def _votes(results: ModelResults, width: int) -> Figures:
     figures: Figures = {"width_steps": width}
     for name, elect in ways.items():
         verdicts = measures.vote_verdicts(answers_PS, results.answers.correct_PS, elect)
-        by_base_BR = verdicts[tellings.bases_of(results.problems)][..., 0]
-        figures |= named(name, measures.accuracy(by_base_BR))
+        figures |= named(name, measures.accuracy(results.answers.pooled(verdicts)))
     return figures
 
 
@@ -225,7 +218,7 @@ def pairs(measured: Sequence[tuple[ModelResults, Figures]], seed: int) -> Iterat
         base, base_entry = next(pair for pair in measured if pair[0].decoding.name == results.decoding.name)
         if base is results:
             continue
-        first, own = base.by_base, results.by_base
+        first, own = base.answers.by_base, results.answers.by_base
         comparison = measures.compare(first.correct_PS, first.tokens_PS, own.correct_PS, own.tokens_PS, seed)
         yield {
             "base": base.model,
@@ -261,12 +254,14 @@ def _lead(
     """A model's lead over the best mixture of what the base reaches under its controls and caps; None: it has none."""
     like = (base.model, base.decoding.name)
     controlled = [
-        r.by_base for r, _ in measured if of_training_free(r.control) and (r.model, r.decoding.name) == like
+        r.answers.by_base
+        for r, _ in measured
+        if of_training_free(r.control) and (r.model, r.decoding.name) == like
     ]
     if not controlled or results.control != NONE:
         return None
-    cut = measures.cuts(base.by_base, entry["area_tokens"])
-    return measures.above_front([*cut, *controlled], results.by_base, seed)
+    cut = measures.cuts(base.answers.by_base, entry["area_tokens"])
+    return measures.above_front([*cut, *controlled], results.answers.by_base, seed)
 
 
 def of_training_free(control: str | None) -> bool:

@@ -12,23 +12,23 @@ from lenrl.measures.paired import accuracy_difference
 from lenrl.tasks import Problem
 
 
-def bases_of(problems: Sequence[Problem]) -> np.ndarray:
-    """(B, R) places of the problems by base; each by itself where there is none, or not as many tellings of each."""
-    told: dict[Any, list[int]] = defaultdict(list)
-    for place, problem in enumerate(problems):
-        told[problem.columns["base"] if _is_telling(problem) else (problem.id, place)].append(place)
-    alike = len({len(places) for places in told.values()}) == 1
-    return np.array(list(told.values())) if alike else np.arange(len(problems))[:, None]
+def bases_of(problems: Sequence[Problem]) -> list[str] | None:
+    """The id of each problem's first telling, its own where it is none; None: no problem is told twice."""
+    first: dict[Any, str] = {}
+    bases = [first.setdefault(_base(problem) or problem.id, problem.id) for problem in problems]
+    return bases if len(first) < len(bases) else None
 
 
-def _is_telling(problem: Problem) -> bool:
-    return type(problem.columns.get("round")) is int and isinstance(problem.columns.get("base"), str | int)
+def _base(problem: Problem) -> tuple[str, object] | None:
+    """The part of a mix and the base that a problem is a telling of; None: it is none."""
+    base, number = problem.columns.get("base"), problem.columns.get("round")
+    return (problem.part, base) if type(number) is int and isinstance(base, str | int) else None
 
 
 def warnings_of(problems: Sequence[Problem]) -> list[str]:
     """The reason why intervals are too narrow, if tellings of a problem count as problems of their own."""
-    told = [problem.columns["base"] for problem in problems if _is_telling(problem)]
-    if len(set(told)) == len(told) or bases_of(problems).shape[1] > 1:
+    bases = bases_of(problems)
+    if bases is None or measures.rows_of_each(bases) is not None:
         return []
     return [
         "not every problem is told in as many rounds, so that intervals take tellings for problems and are too narrow; "
@@ -40,8 +40,8 @@ def rounds_of(problems: Sequence[Problem]) -> np.ndarray | None:
     """(B, R) places of the problems that are told in every round, by their columns; None: they have no rounds."""
     told: dict[Any, dict[Any, int]] = defaultdict(dict)
     for place, problem in enumerate(problems):
-        if _is_telling(problem):
-            told[problem.columns["base"]][problem.columns["round"]] = place
+        if base := _base(problem):
+            told[base][problem.columns["round"]] = place
     numbers = sorted({number for places in told.values() for number in places})
     whole = [[places[n] for n in numbers] for places in told.values() if len(places) == len(numbers)]
     return np.array(whole) if len(numbers) > 1 and whole else None

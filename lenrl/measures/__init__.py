@@ -5,7 +5,7 @@ end-of-text token. All intervals are 95 % intervals over prompts: they speak of 
 kind, not of new samples of the same problems. Definitions and sources: docs/measures.md.
 """
 
-from lenrl.measures.arrays import Answers
+from lenrl.measures.arrays import Answers, rows_of_each
 from lenrl.measures.best import Ranking, certainty, rank
 from lenrl.measures.budget import accuracy_within, area_within, pareto_front, right_within
 from lenrl.measures.coleg import every_round, figures_of_rounds

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ class Answers:
     truncated_PS: Array  # 1: cut by the cap
     summaries_PSK: Array | None = None  # of the log-probs, see `lenrl.measures.summarise`
     spelled_PS: NDArray[Any] | None = None  # the answers, equal ones in one spelling; None: there is none
+    base_P: NDArray[Any] | None = None  # the problem that a prompt tells, perhaps again; None: one each
 
     @classmethod
     def of_rows(
@@ -35,40 +37,67 @@ class Answers:
         truncated: Sequence[float] | None = None,
         summaries: Sequence[Sequence[float]] | None = None,
         spelled: Sequence[str | None] | None = None,
+        bases: Sequence[Hashable] | None = None,
     ) -> Answers | None:
         """Answers of N rows in any order; None: there are none, or not as many of each prompt.
 
         Raises:
             ValueError: not all columns have N rows.
         """
-        places = {name: place for place, name in enumerate(dict.fromkeys(prompts))}
-        place_N = [places[name] for name in prompts]
-        if len(set(np.bincount(place_N).tolist())) != 1:
+        order_PS = rows_of_each(prompts)
+        if order_PS is None:
             return None
-        cut = [0] * len(place_N) if truncated is None else map(bool, truncated)
-        rows_N4 = np.array(list(zip(place_N, correct, tokens, cut, strict=True)), dtype=np.float64)
-        order_PS = np.argsort(place_N, kind="stable").reshape(len(places), -1)
+        cut = [0] * len(prompts) if truncated is None else map(bool, truncated)
+        rows_N3 = np.array(list(zip(correct, tokens, cut, strict=True)), dtype=np.float64)
         return cls(
-            list(places),
-            *np.moveaxis(rows_N4[order_PS, 1:], -1, 0),
+            [prompts[row] for row in order_PS[:, 0]],
+            *np.moveaxis(rows_N3[order_PS], -1, 0),
             summaries_PSK=None if summaries is None else np.array(summaries, dtype=np.float64)[order_PS],
             spelled_PS=None if spelled is None else np.array(spelled, dtype=object)[order_PS],
+            base_P=None if bases is None else np.array(bases, dtype=object)[order_PS[:, 0]],
         )
 
     def in_order_of(self, other: Answers) -> Answers | None:
-        """The same with the prompts in the other's order; None: the other has other ones."""
+        """The same with the prompts in the other's order, and its bases; None: the other has other prompts."""
         places = {name: place for place, name in enumerate(self.prompts)}
         if places.keys() != set(other.prompts):
             return None
         order = [places[name] for name in other.prompts]
-        arrays = {name: values for name, values in vars(self).items() if isinstance(values, np.ndarray)}
-        return replace(self, prompts=other.prompts, **{name: v[order] for name, v in arrays.items()})
+        columns = {column.name: getattr(self, column.name) for column in fields(self)}
+        ordered = {name: v[order] for name, v in columns.items() if isinstance(v, np.ndarray)}
+        return replace(self, prompts=other.prompts, **ordered | {"base_P": other.base_P})
 
     @classmethod
     def together(cls, several: Sequence[Answers]) -> Answers:
         """All samples of each prompt, of answers with the same prompts in one order."""
         names = ("correct_PS", "tokens_PS", "truncated_PS")
-        return cls(several[0].prompts, *(np.hstack([getattr(a, name) for a in several]) for name in names))
+        tables = (np.hstack([getattr(answers, name) for answers in several]) for name in names)
+        return cls(several[0].prompts, *tables, base_P=several[0].base_P)
+
+    @cached_property
+    def tellings_BR(self) -> NDArray[np.intp]:
+        """Numbers of the prompts that tell each base; each by itself where not all are told as often."""
+        places = None if self.base_P is None else rows_of_each(self.base_P.tolist())
+        return np.arange(len(self.prompts))[:, None] if places is None else places
+
+    @cached_property
+    def by_base(self) -> Answers:
+        """The answers with all tellings of a base as its samples: for intervals, as tellings agree."""
+        tables = (self.pooled(table) for table in (self.correct_PS, self.tokens_PS, self.truncated_PS))
+        return Answers(range(len(self.tellings_BR)), *tables)
+
+    def pooled(self, values_PS: Array) -> Array:
+        """(B, R * S) values of each base."""
+        return values_PS[self.tellings_BR].reshape(len(self.tellings_BR), -1)
+
+
+def rows_of_each(names: Sequence[Hashable]) -> NDArray[np.intp] | None:
+    """(names, rows of each), in the order of their first rows; None: there are none, or not as many of each."""
+    places = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    place_N = [places[name] for name in names]
+    if len(set(np.bincount(place_N).tolist())) != 1:
+        return None
+    return np.argsort(place_N, kind="stable").reshape(len(places), -1)
 
 
 def table(values: ArrayLike) -> Array:

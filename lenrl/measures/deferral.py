@@ -66,9 +66,12 @@ def cascade(first: Answers, base: Answers, seed: int = 0) -> Figures | None:
     right0_P = np.nansum(correct0, axis=1) / np.maximum((~np.isnan(correct0)).sum(axis=1), 1)
     own = correct_PS[known_PS], table(first.tokens_PS)[known_PS]
     rows_N4 = np.stack([*own, right0_P[prompt_N], table(base.tokens_PS).mean(axis=1)[prompt_N]], axis=1)
-    scores = _scores(first, known_PS, rows_N4, prompt_N, seed)
-    P, rng = len(correct_PS), np.random.default_rng(seed)
-    weight_BN = resample_weights(P, rng, RESAMPLES)[:, prompt_N]
+    bases, rng = first.tellings_BR, np.random.default_rng(seed)
+    base_N = (bases.ravel().argsort() // bases.shape[1])[
+        prompt_N
+    ]  # number of the base that a row's prompt tells
+    scores = _scores(first, known_PS, rows_N4, base_N, seed)
+    weight_BN = resample_weights(len(bases), rng, RESAMPLES)[:, base_N]
     weight_BN = weight_BN[weight_BN.sum(axis=1) > 0]
     found = {name: _by_score(score_N, rows_N4, weight_BN) for name, score_N in scores.items()}
     c, t, c0, t0 = rows_N4.mean(axis=0).tolist()
@@ -84,7 +87,7 @@ def cascade(first: Answers, base: Answers, seed: int = 0) -> Figures | None:
     }
 
 
-def _scores(first: Answers, known_PS: Mask, rows_N4: Array, prompt_N: Places, seed: int) -> dict[str, Array]:
+def _scores(first: Answers, known_PS: Mask, rows_N4: Array, base_N: Places, seed: int) -> dict[str, Array]:
     """(N,) scores by name; high: the answer is kept."""
     summaries_NK = np.asarray(first.summaries_PSK, dtype=np.float64)[known_PS]
     by_name = dict(zip(SUMMARIES, summaries_NK.T, strict=True))
@@ -94,20 +97,20 @@ def _scores(first: Answers, known_PS: Mask, rows_N4: Array, prompt_N: Places, se
         scores["vote"] = agree_PS[known_PS]
     cut_N = table(first.truncated_PS)[known_PS]
     gain_N = rows_N4[:, 2] - rows_N4[:, 0]
-    if len(set(prompt_N[gain_N != 0].tolist())) >= LEAST_DIFFERING:
+    if len(set(base_N[gain_N != 0].tolist())) >= LEAST_DIFFERING:
         features = {name: by_name[name] for name in SUMMARIES if name != "answer"}
         features |= {"tokens": rows_N4[:, 1], "cut": cut_N}
-        scores[LEARNED] = _learned(np.stack(list(features.values()), axis=1), gain_N, prompt_N, seed)
+        scores[LEARNED] = _learned(np.stack(list(features.values()), axis=1), gain_N, base_N, seed)
     return scores | {ORACLE: -gain_N}
 
 
-def _learned(features_NF: Array, gain_N: Array, prompt_N: Places, seed: int) -> Array:
+def _learned(features_NF: Array, gain_N: Array, base_N: Places, seed: int) -> Array:
     """Minus the log-odds that the base gains, of a logistic regression on other prompts; weights: by how much."""
     finite_NF = np.clip(features_NF, np.ma.masked_invalid(features_NF).min(axis=0).filled(0.0), None)
     centred_NF = finite_NF - finite_NF.mean(axis=0)
     sd_F = centred_NF.std(axis=0)
     design_NF = np.column_stack([np.ones(len(gain_N)), centred_NF / np.where(sd_F > 0, sd_F, 1)])
-    fold_N = np.random.default_rng(seed).permutation(prompt_N.max() + 1)[prompt_N] % FOLDS
+    fold_N = np.random.default_rng(seed).permutation(base_N.max() + 1)[base_N] % FOLDS
     weight_BN = np.abs(gain_N) * (fold_N != np.arange(FOLDS)[:, None])
     found_BF = coefficients(weight_BN, (gain_N > 0).astype(float), design_NF)
     return -(design_NF * found_BF[fold_N]).sum(axis=1)

@@ -89,16 +89,21 @@ class LocalMonitor:
         """Write the figures on the development problems."""
         self._append("dev.jsonl", {"step": step, **metrics})
 
-    def dev_problems(self, step: int, rows: Sequence[tuple[bool | None, int, bool, str, str]]) -> None:
-        """Write the newest evaluation on the development problems, problem by problem: sweeps pair trials by it."""
+    def dev_problems(
+        self, step: int, rows: Sequence[tuple[bool | None, int, bool, str, str]], bases: Mapping[str, str]
+    ) -> None:
+        """Write the newest evaluation on the development problems, problem by problem: sweeps pair trials by it.
+
+        `bases`: of a problem that is told several times the first telling, by its id.
+        """
         if not self.is_main:
             return
         correct, tokens, _, _, names = zip(*rows, strict=True)
         path = self.run_dir / "dev_problems.json"
+        found = {"step": step, "prompt_id": names, "correct": correct, "tokens": tokens}
+        found |= {"base": [bases[name] for name in names]} if bases else {}
         with self._forgiving(path):
-            write_json(
-                path, {"step": step, "prompt_id": names, "correct": correct, "tokens": tokens}, indent=None
-            )
+            write_json(path, found, indent=None)
 
     def wants(self, rollout: int) -> bool:
         """The completions of a rollout, counted from 0, are written; the same on every process."""

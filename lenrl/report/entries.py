@@ -20,7 +20,8 @@ from lenrl.report.eval_files import read_columns
 from lenrl.verify.math import normalize
 
 ROWS = (
-    "prompt_id", "prompt", "rendered", "completion", "answer", "verdict", "tokens", "truncated", "difficulty", *LOGPS
+    "prompt_id", "base", "prompt", "rendered", "completion", "answer", "verdict", "tokens", "truncated", "difficulty",
+    *LOGPS,
 )  # fmt: skip
 UNSHOWN = ("name", "output_dir", "launch", "logging", "resume", "resume_with_changes")  # of a recipe
 Columns = Mapping[str, Sequence[Any]]
@@ -96,15 +97,14 @@ class Entry:
         columns = self.columns
         if not columns:
             return None
-        given = columns.get("answer") or [None] * len(columns["tokens"])
-        return Answers.of_rows(
-            columns["prompt_id"],
-            columns["verdict"],
-            columns["tokens"],
-            columns.get("truncated"),
-            list(zip(*(columns[name] for name in LOGPS), strict=True)) if LOGPS[0] in columns else None,
-            [None if a is None else normalize.key(a) for a in given],
-        )
+        given = columns["prompt_id"], columns["verdict"], columns["tokens"], columns.get("truncated")
+        bases = columns.get("base")  # files of older versions have none
+        if not columns.keys() >= set(LOGPS):
+            return Answers.of_rows(*given, bases=bases)
+        answers = columns.get("answer") or [None] * len(columns["tokens"])
+        spelled = [None if answer is None else normalize.key(answer) for answer in answers]
+        summaries = list(zip(*(columns[name] for name in LOGPS), strict=True))
+        return Answers.of_rows(*given, summaries, spelled, bases)
 
 
 def control_of(figures: Figures) -> str | None:
@@ -117,9 +117,10 @@ def paired(base: Entry, entry: Entry) -> Comparison | None:
     """The difference prompt by prompt; None where the two have not answered the same problems."""
     if base is entry or base.decoding != entry.decoding or not base.answers or not entry.answers:
         return None
-    left, right = base.answers, entry.answers.in_order_of(base.answers)
-    if right is None:
+    same = entry.answers.in_order_of(base.answers)
+    if same is None:
         return None
+    left, right = base.answers.by_base, same.by_base
     seed = entry.settings.get("seed")
     seed = seed if type(seed) is int and seed >= 0 else 0  # with which eval.json has these intervals
     return compare(left.correct_PS, left.tokens_PS, right.correct_PS, right.tokens_PS, seed)

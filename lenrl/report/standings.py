@@ -6,6 +6,7 @@ import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from lenrl import measures
 from lenrl.measures import Answers, Comparison, Ranking
@@ -20,7 +21,7 @@ class Contender:
 
     name: str
     entries: tuple[Entry, ...]
-    answers: Answers
+    answers: Answers  # the tellings of a problem together
     base: Answers | None  # of the models that they began with
 
 
@@ -54,6 +55,7 @@ class Standing:
                 )
         return ""
 
+    @cached_property
     def cards(self) -> list[Card]:
         """The most accurate, the shortest of those that are not told apart from it, the best at equal tokens."""
         return [self._accurate(), *self._short(), *self._within()]
@@ -166,10 +168,10 @@ def _place(group: Sequence[tuple[Entry, Entry | None]]) -> names.Place:
 
 
 def _together(several: Sequence[Entry | None], first: Answers) -> Answers | None:
-    """All samples of each prompt, in the first one's order; None: one has no answers, or to other prompts."""
+    """All samples of each problem, in the first one's order; None: one has no answers, or to other prompts."""
     own = [e.answers.in_order_of(first) if e and e.answers else None for e in several]
     known = [answers for answers in own if answers]
-    return Answers.together(known) if len(known) == len(own) else None
+    return Answers.together(known).by_base if len(known) == len(own) else None
 
 
 def _tokens(contender: Contender) -> float:

@@ -24,6 +24,10 @@ class Setting:
     answers: Answers
 
     @property
+    def accuracy(self) -> measures.Estimate | None:
+        return measures.accuracy(self.answers.by_base.correct_PS)
+
+    @property
     def tokens(self) -> float:
         return float(self.answers.tokens_PS.mean())
 
@@ -59,7 +63,7 @@ class Winner:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for `sweep.json`."""
-        estimate = measures.accuracy(self.best.answers.correct_PS)
+        estimate = self.best.accuracy
         behind = {
             setting.name: {"accuracy": e.value, "ci95": e.ci95}
             for setting, e in zip(self.settings, self.ranking.behind, strict=True)
@@ -78,7 +82,7 @@ class Winner:
         }
 
     def _figures(self, setting: Setting) -> str:
-        estimate = measures.accuracy(setting.answers.correct_PS)
+        estimate = setting.accuracy
         assert estimate is not None  # it has been ranked
         numbers = ", ".join(map(str, setting.trials))
         which = f"trial{'s' if len(setting.trials) > 1 else ''} {numbers}"
@@ -107,7 +111,7 @@ def winner(folder: Path, trials: Sequence[Trial]) -> Winner | None:
     for name, group in groups.items():
         trials, answers = zip(*group, strict=True)
         settings.append(Setting(name, tuple(t.trial for t in trials), Answers.together(answers)))
-    ranking = measures.rank([s.answers.correct_PS for s in settings], [s.tokens for s in settings])
+    ranking = measures.rank([s.answers.by_base.correct_PS for s in settings], [s.tokens for s in settings])
     return Winner(settings, ranking, split) if ranking is not None and len(settings) > 1 else None
 
 
@@ -115,7 +119,7 @@ def _dev(run: Path) -> Answers | None:
     """Of the last development evaluation, which the trial's figures are of."""
     found = read_json(run / "dev_problems.json", {})
     try:
-        return Answers.of_rows(found["prompt_id"], found["correct"], found["tokens"])
+        return Answers.of_rows(found["prompt_id"], found["correct"], found["tokens"], bases=found.get("base"))
     except (KeyError, TypeError, ValueError):  # a run of an older version has none
         return None
 
@@ -128,8 +132,11 @@ def _test(run: Path) -> Answers | None:
     try:
         models = read_json(run / "eval.json", {})["models"]
         last = next(m for m in models if m["model"] == models[-1]["model"])
-        names = ["prompt_id", "verdict", "tokens"]
-        table = pq.read_table(run / Path(last["completions"]).name, columns=names).to_pydict()
-        return Answers.of_rows(*(table[name] for name in names))
+        path, names = run / Path(last["completions"]).name, ("prompt_id", "verdict", "tokens")
+        more = [
+            name for name in ("base",) if name in pq.read_schema(path).names
+        ]  # an older version wrote none
+        table = pq.read_table(path, columns=[*names, *more]).to_pydict()
+        return Answers.of_rows(*(table[name] for name in names), bases=table.get("base"))
     except (KeyError, TypeError, ValueError, IndexError, StopIteration, OSError, pa.ArrowException):
         return None

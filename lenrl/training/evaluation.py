@@ -10,6 +10,7 @@ from torch import nn
 from lenrl import tasks
 from lenrl.evaluation.measure import measure
 from lenrl.evaluation.results import ModelResults
+from lenrl.evaluation.tellings import bases_of
 from lenrl.generation.base import Batches, Decoding
 from lenrl.generation.pretrained import TokenizerInfo
 from lenrl.generation.transformers_engine import TransformersEngine
@@ -46,13 +47,15 @@ class EvaluationInTraining:
     batches: Batches
     alone: Callable[[str, Callable[[], list]], list]  # runs what a process does by itself
     trainer_state: Callable[[], Any]  # transformers' own, for functions
-    record: Callable[[int, list[Row]], None] | None = None  # takes the step and the rows of all processes
+    # Takes the step, the rows of all processes and, where problems are told again, their bases
+    record: Callable[[int, list[Row], Mapping[str, str]], None] | None = None
 
     def __call__(self, model: nn.Module, step: int, gather: Callable[[list], list]) -> dict[str, float]:
         """`accuracy` among known verdicts, mean `tokens`, `truncated_share`; of a mix also `PART_accuracy`, ..."""
         rows = gather(self.alone("evaluation", lambda: self._rows(model, step)))
         if self.record is not None:
-            self.record(step, rows)
+            names = [problem.id for problem in self.problems]
+            self.record(step, rows, dict(zip(names, bases_of(self.problems) or (), strict=False)))
         figures = _figures(rows)
         for part in tasks.by_part(self.problems):
             if part:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from lenrl import measures
 from lenrl.cli import main
 from lenrl.errors import BadInput, validated
 from lenrl.evaluation.evaluate import evaluate
+from lenrl.evaluation.output import plain, write
 from lenrl.evaluation.results import WIDE, ModelResults, describe, pairs, warnings
 from lenrl.evaluation.settings import EvalSettings
 from lenrl.evaluation.tellings import warnings_of
@@ -368,6 +370,30 @@ def test_intervals_are_over_problems_not_over_their_tellings():
     assert pair["accuracy_diff_ci95"] == expected.accuracy_diff.ci95
     assert not warnings_of(results.problems) and warnings_of(results.problems[:-1])
     assert not warnings_of(results.problems[:20]), "told once"
+    again = results.answers.in_order_of(other.answers)
+    assert again is not None and again.by_base.correct_PS.tolist() == right_BR.tolist()
+
+
+def test_two_parts_of_a_mix_may_number_their_problems_alike(tmp_path):
+    problems = [
+        replace(p, id=f"{part}:{p.id}", part=part)
+        for part in "ab"
+        for p in told_results([[1, 0]] * 3).problems
+    ]
+    once = [""] * len(problems)
+    verdicts = [Verdict(problem.part == "a", "7") for problem in problems]
+    done = [Completion([3], False) for _ in problems]
+    results = ModelResults("m", Decoding(), problems, done, once, verdicts, {}, once, [1] * len(problems))
+    entry = {**describe(results, 64), "fingerprint": {}, "weights": ""}
+    assert (
+        entry["rounds"]["problems"] == 6
+        and entry["rounds"]["left_out"] == 0
+        and entry["rounds"]["coleg_e"] == 0.5
+    )
+    assert entry["accuracy_ci95"] == measures.accuracy([[1, 1]] * 3 + [[0, 0]] * 3).ci95
+    write(tmp_path, plain({"models": [entry], "pairs": []}), [results])
+    columns = pq.read_table(tmp_path / "completions-0-sampled.parquet").to_pydict()
+    assert columns["base"] == [f"{p.part}:{p.columns['base']}:0" for p in problems]
 
 
 def test_a_table_with_rounds_is_measured_by_them(tmp_path):

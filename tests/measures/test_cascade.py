@@ -1,6 +1,7 @@
 """Cascades by hand, at their edges, and the coverage of their intervals."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,6 +68,24 @@ def test_a_score_that_says_nothing_gains_nothing():
     assert found["scores"]["mean"]["gain"] == pytest.approx(0)
     assert found["scores"]["mean"]["accuracy"] == pytest.approx(np.linspace(1 / 3, 1, 21))
     assert found["scores"]["learned"]["auc"] == pytest.approx(2 / 3, abs=0.05)
+
+
+def test_tellings_of_a_problem_are_drawn_together():
+    """As intervals of all prompts would be if each problem were told once, with as many samples."""
+    rng = np.random.default_rng(0)
+    right_BR, scores_BR = (
+        rng.integers(0, 2, (30, 2)),
+        rng.normal(size=(30, 2, 1)) * np.ones(len(measures.SUMMARIES)),
+    )
+    base = answers(rng.integers(0, 2, (30, 1)), np.full((30, 1), 100))
+    together = measures.cascade(answers(right_BR, np.full((30, 2), 10), scores_BR), base)
+    told = answers(right_BR.reshape(60, 1), np.full((60, 1), 10), scores_BR.reshape(60, 1, -1))
+    twice = answers(np.repeat(base.correct_PS, 2, axis=0), np.full((60, 1), 100))
+    apart = measures.cascade(told, twice)
+    grouped = measures.cascade(replace(told, base_P=np.repeat(np.arange(30), 2)), twice)
+    assert together and grouped and apart and grouped["scores"]["sum"] == together["scores"]["sum"]
+    assert grouped["scores"]["learned"]["auc"] == together["scores"]["learned"]["auc"]
+    assert apart["scores"]["sum"]["auc_ci95"] != grouped["scores"]["sum"]["auc_ci95"]
 
 
 def test_unknown_verdicts_and_empty_answers():

@@ -2,8 +2,10 @@
 
 import json
 
+import pyarrow.parquet as pq
 import pytest
 
+from lenrl import measures
 from lenrl.cli import main
 from lenrl.report import figures, multiples, sources
 from lenrl.report.compare import Compared
@@ -50,11 +52,37 @@ def test_runs_are_told_apart_and_stand_against_their_own_base(compared):
     assert compared.warnings == []  # another sampling seed is no other condition
 
 
+def test_tellings_of_a_problem_count_as_one(tmp_path):
+    """30 problems of two samples are 10 that are told three times; a file without `base` is read as before."""
+    folders = [
+        evaluation(tmp_path / name, name, right, 60)
+        for name, right in (("base", 0.4), ("a", 0.5), ("b", 0.6))
+    ]
+    apart = Compared(sources.read(folders))
+    for folder in (folders[0], folders[2]):
+        table = pq.read_table(folder / "completions.parquet")
+        bases = [f"q{number // 3}" for number in range(30) for _ in range(2)]
+        pq.write_table(table.append_column("base", [bases]), folder / "completions.parquet")
+    together = Compared(sources.read(folders))
+    for compared, shape in ((apart, (30, 2)), (together, (10, 6))):
+        arrays = {
+            entry.name: [getattr(entry.answers, of).reshape(shape) for of in ("correct_PS", "tokens_PS")]
+            for entry in compared.entries
+        }
+        pairs = {entry.name: compared.pairs[number] for number, entry in enumerate(compared.entries)}
+        for name in "ab":
+            assert pairs[name] == measures.compare(*arrays["base"], *arrays[name])
+        [standing] = compared.standings
+        ranked = [arrays[name] for name in standing.names]
+        expected = measures.rank([correct for correct, _ in ranked], [tokens.mean() for _, tokens in ranked])
+        assert standing.ranking == expected
+
+
 def test_each_decoding_has_its_best_with_its_certainty_and_seeds_count_together(compared):
     assert [standing.decoding for standing in compared.standings] == ["sampled", "greedy"]
     standing = compared.standings[0]
     assert sorted(standing.names) == ["drpo/x", "y + grpo/x, 2 seeds"] and standing.seeds
-    best = standing.cards()[0]
+    best = standing.cards[0]
     assert (best.name, best.certain) == ("drpo/x", True) and "told apart from all others: +" in best.note
     assert "Against its base: +" in best.note
     marks = {row[0].shown: row[0].mark for row in compared.rows() if row[1].value == "sampled"}
@@ -63,7 +91,7 @@ def test_each_decoding_has_its_best_with_its_certainty_and_seeds_count_together(
 
 def test_one_that_is_hardly_better_is_not_told_apart(tmp_path):
     folders = [run(tmp_path / "a", 0.5, 80), run(tmp_path / "b", 0.51, 20, alpha=0.2)]
-    accurate, short, within = Compared(sources.read(folders)).standings[0].cards()
+    accurate, short, within = Compared(sources.read(folders)).standings[0].cards
     assert accurate.certain is False and "not told apart from" in accurate.note
     assert (short.label, short.name) == ("shortest of these", "b")
     assert within.label.startswith("right most often within ") and within.name == "b"

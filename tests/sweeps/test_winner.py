@@ -4,16 +4,23 @@ import io
 import json
 import random
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
+from torch import nn
 
+from lenrl import measures
 from lenrl.config import compose
+from lenrl.measures.paired import accuracy_difference
+from lenrl.monitors.local import LocalMonitor
 from lenrl.sweeps import ledger
 from lenrl.sweeps.outcomes import conclude
 from lenrl.sweeps.progress import Progress
 from lenrl.sweeps.winner import winner
+from lenrl.tasks import Problem
+from lenrl.training.evaluation import EvaluationInTraining
 from tests.sweeps.fakes import plan
 
 AXES = ("reward.alpha=0.1,0.2,0.4", "seed=0,1")
@@ -63,6 +70,46 @@ def test_a_clear_winner_is_said_to_be_one(tmp_path):
     found = swept(tmp_path, (95, 50), (96, 50), (60, 30), (61, 30))
     assert found is not None
     assert "told apart from all others: +35.0 [" in found.lines()[1] and len(found.lines()) == 2
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_tellings_of_a_problem_count_as_one(tmp_path, split):
+    """100 rows, of 50 problems that are told twice."""
+    rows = [(50, 40), (51, 40), (60, 30), (61, 30)]
+    [apart, together] = [tmp_path / "apart", tmp_path / "together"]
+    swept(apart, *rows, split=split)
+    swept(together, *rows, split=split)
+    bases = [f"q{n // 2}" for n in range(100)]
+    for run in together.glob("trial-*"):
+        if split == "dev":
+            path = run / "dev_problems.json"
+            path.write_text(json.dumps({**json.loads(path.read_text()), "base": bases}))
+        else:
+            table = pq.read_table(run / "c.parquet")
+            pq.write_table(table.append_column("base", [bases]), run / "c.parquet")
+    found = [winner(each, list(ledger.read(each).values())) for each in (apart, together)]
+    tables = [[s.answers.by_base.correct_PS for s in one.settings] for one in found if one]
+    assert [len(correct_PS) for correct_PS in tables[0] + tables[1]] == [100, 100, 50, 50]
+    for one, (first, second) in zip(found, tables, strict=True):
+        assert one and one.ranking.behind[0] == accuracy_difference(first, second, np.random.default_rng(0))
+        assert one.as_json()["accuracy_ci95"] == measures.accuracy(second).ci95
+
+
+def test_a_development_evaluation_notes_which_problems_are_told_again(tmp_path):
+    told = [
+        Problem(f"{b}:{r}", "?", "7", columns={"base": b, "round": r}) for b in range(3) for r in range(2)
+    ]
+    rows = [(True, 5, False, "", problem.id) for problem in told]
+    record = LocalMonitor(tmp_path, is_main=True).dev_problems
+    unused: dict = dict.fromkeys(
+        ("prompts", "method", "verifier", "decoding", "run_info", "info", "batches", "trainer_state")
+    )
+    evaluation = EvaluationInTraining(
+        told, **unused, share=slice(None), alone=lambda name, work: rows, record=record
+    )
+    assert evaluation(nn.Identity(), 4, list)["accuracy"] == 1
+    found = json.loads((tmp_path / "dev_problems.json").read_text())
+    assert found["base"] == ["0:0", "0:0", "1:0", "1:0", "2:0", "2:0"]
 
 
 HOSTILE = [
