@@ -53,7 +53,9 @@ def test_the_front_is_the_best_mixture(seed):
     tokens, right = atlas_fronts.front(points)
     every = np.concatenate([[[0, 0]], points])
     for budget in np.linspace(0, 100, 23):
-        assert np.interp(budget, tokens, right) == pytest.approx(mixture(every[:, 1], every[:, 0], budget))
+        assert np.interp(budget, tokens, right) == pytest.approx(
+            mixture(every[:, 1], every[:, 0], [budget])[0]
+        )
 
 
 def test_measures_of_a_front_against_one_point():

@@ -47,10 +47,10 @@ def main(arguments: Sequence[str]) -> int:
         console.print(
             Text(f"Best, {standing.decoding} (* in the table; ~ not told apart from it):", style="bold")
         )
-        for card in standing.cards():
+        for card in standing.cards:
             told = Text(f"{card.label}: {card.name}, {card.figure}. {card.note}")
             console.print(Padding(told, (0, 0, 0, 2), expand=False))
-    for sentence in compared.leads():
+    for sentence in compared.leads:
         console.print(Text(sentence))
     for warning in compared.warnings:
         console.print(Text(f"not alike: {warning}"))

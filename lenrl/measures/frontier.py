@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -38,16 +39,16 @@ def doubling(most: float) -> list[float]:
     return [*(FIRST_BUDGET * 2**n for n in range(64) if FIRST_BUDGET * 2**n < most), most]
 
 
-def mixture(tokens_K: ArrayLike, accuracy_K: ArrayLike, budget: float) -> float:
-    """Largest accuracy of a mixture of K controls with mean tokens of `budget` at most; NaN below the cheapest.
+def mixture(tokens_K: ArrayLike, accuracy_K: ArrayLike, budget_B: ArrayLike) -> Array:
+    """(B,) largest accuracies of mixtures of K controls with mean tokens of a budget at most; NaN below the cheapest.
 
     In a mixture each control answers a share of the prompts.
 
-    >>> [round(mixture([25.8, 31.6, 87.0], [0.546, 0.896, 0.830], t), 4) for t in (20, 28, 60)]
+    >>> mixture([25.8, 31.6, 87.0], [0.546, 0.896, 0.830], [20, 28, 60]).round(4).tolist()
     [nan, 0.6788, 0.896]
     """
     tokens, accuracies = np.asarray(tokens_K, dtype=float), np.asarray(accuracy_K, dtype=float)
-    return float(_mixtures(tokens[None], accuracies[None], np.array([budget]))[0])
+    return _mixtures(tokens[None], accuracies[None], np.asarray(budget_B, dtype=float))
 
 
 def above_front(points: Sequence[Answers], model: Answers, seed: int = 0) -> Estimate | None:
@@ -75,9 +76,14 @@ def above_front(points: Sequence[Answers], model: Answers, seed: int = 0) -> Est
     pseudo_2K[:, -1] += np.array([1, -1]) * math.sqrt(0.5 / samples)
     accuracy_PK = np.concatenate([accuracy_PK, pseudo_2K])
     tokens_PK = np.concatenate([tokens_PK, np.tile(tokens_PK.mean(axis=0), (2, 1))])
-    P, rng = len(accuracy_PK), np.random.default_rng(seed)
-    share_BP = rng.multinomial(P, np.full(P, 1 / P), RESAMPLES) / P
+    share_BP = _shares(len(accuracy_PK), seed, RESAMPLES)
     return of_resamples(np.append(value, _leads(share_BP @ accuracy_PK, share_BP @ tokens_PK)))
+
+
+@lru_cache(maxsize=1)
+def _shares(P: int, seed: int, times: int) -> Array:
+    """(times, P) shares of the prompts in bootstrap samples; the same for each of many models, and dear."""
+    return np.random.default_rng(seed).multinomial(P, np.full(P, 1 / P), times) / P
 
 
 def _leads(accuracy_BK: Array, tokens_BK: Array) -> Array:

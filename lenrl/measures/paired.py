@@ -38,7 +38,8 @@ def compare(
         raise ValueError(
             f"{len(base)} prompts against {len(model)}: a paired comparison needs the same prompts"
         )
-    ratios = _resampled(rng, model) / _resampled(np.random.default_rng(seed), base)
+    model_R, base_R = _resampled(rng, model, base)
+    ratios = model_R / base_R
     # One prompt tells no interval.
     low, high = np.percentile(ratios, [2.5, 97.5]) if len(base) > 1 else (0.0, math.inf)
     ratio = Estimate(float(model.mean() / base.mean()), float(low), float(high))
@@ -84,7 +85,8 @@ def resampled_difference(
         return None
     diff = model - base
     pseudo = math.sqrt(0.5 / samples)
-    return float(diff.mean()), _resampled(rng, np.concatenate([diff, [pseudo, -pseudo]]))
+    [means_R] = _resampled(rng, np.concatenate([diff, [pseudo, -pseudo]]))
+    return float(diff.mean()), means_R
 
 
 def ratio(base_PS: Array, model_PS: Array, rng: np.random.Generator) -> Estimate | None:
@@ -127,12 +129,10 @@ def aes(
     return saved + (rise if gain > 0 else fall) * gain
 
 
-def _resampled(rng: np.random.Generator, values_P: Array) -> Array:
-    """Means of `RESAMPLES` bootstrap samples; in blocks, so that memory stays small with many prompts."""
-    P = len(values_P)
+def _resampled(rng: np.random.Generator, *several_P: Array) -> list[Array]:
+    """Means of each in the same `RESAMPLES` bootstrap samples; in blocks: memory stays small with many prompts."""
+    P = len(several_P[0])
     block = max(1, 2_000_000 // P)
-    parts = [
-        values_P[rng.integers(0, P, (min(block, RESAMPLES - done), P))].mean(axis=1)
-        for done in range(0, RESAMPLES, block)
-    ]
-    return np.concatenate(parts)
+    drawn = (rng.integers(0, P, (min(block, RESAMPLES - done), P)) for done in range(0, RESAMPLES, block))
+    parts = [[values_P[rows].mean(axis=1) for values_P in several_P] for rows in drawn]
+    return [np.concatenate(means) for means in zip(*parts, strict=True)]

@@ -26,10 +26,10 @@ def reached(base: Entry, entries: Sequence[Entry]) -> list[Answers] | None:
         for e in entries
         if of_training_free(e.control) and (e.figures["model"], e.decoding) == like and e.answers
     ]
-    known = [answers for answers in controlled if answers]
+    known = [answers.by_base for answers in controlled if answers]
     if not known or len(known) < len(controlled):
         return None
-    return [*cuts(own, float(own.tokens_PS.max())), *known]
+    return [*cuts(own.by_base, float(own.tokens_PS.max())), *known]
 
 
 def line_of(base: Entry, points: Sequence[Answers], panel: int) -> Part:
@@ -37,20 +37,20 @@ def line_of(base: Entry, points: Sequence[Answers], panel: int) -> Part:
     tokens = [float(point.tokens_PS.mean()) for point in points]
     accuracies = [estimate.value if (estimate := accuracy(point.correct_PS)) else 0.0 for point in points]
     grid = np.unique([*tokens, *np.linspace(min(tokens), max(tokens), STEPS)])
-    most = [mixture(tokens, accuracies, budget) for budget in grid]
-    return line(f"{base.name}'s controls, mixed", grid.tolist(), most, "before", panel, width=2)
+    most = mixture(tokens, accuracies, grid)
+    return line(f"{base.name}'s controls, mixed", grid.tolist(), most.tolist(), "before", panel, width=2)
 
 
 def leads(entries: Sequence[Entry], bases: Sequence[Entry | None]) -> list[str]:
     """A sentence for each model whose base was controlled: `over_controls`."""
-    said = []
+    said, known = [], {id(base): reached(base, entries) for base in bases if base}
     for entry, base in zip(entries, bases, strict=True):
         if not base or not base.answers or not entry.answers or entry.control:
             continue
-        points, own = reached(base, entries), entry.answers.in_order_of(base.answers)
+        points, own = known[id(base)], entry.answers.in_order_of(base.answers)
         if points is None or own is None:
             continue
-        lead = above_front(points, own)
+        lead = above_front(points, own.by_base)
         said.append(f"{entry.name} ({entry.decoding}), over_controls: {_words(lead, base.name)}")
     return said
 

@@ -139,7 +139,7 @@ def test_a_trained_models_lead_over_the_controls_of_its_base(tmp_path):
     assert lead["over_controls"] <= 0, "a copy of the base is among the points that it is measured by"
     assert lead["over_controls_ci95"][0] < 0 <= lead["over_controls_ci95"][1]
     compared = Compared(read_entries([tmp_path / "out"]))
-    (said,) = compared.leads()
+    (said,) = compared.leads
     assert said.startswith("trained (sampled), over_controls: ") and "mixture of tiny's controls" in said
     assert f"{100 * lead['over_controls']:+.1f} [" in said
     traces = {trace["name"]: trace for trace in compared.figures()["front"]["data"]}

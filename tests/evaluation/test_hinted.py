@@ -73,9 +73,7 @@ def test_a_model_is_measured_with_and_without_its_words(tmp_path):
     assert {"hint@short", "hint@long"} <= places
     asked_first = evaluate([run, "tiny"], task, settings, out_dir=tmp_path / "other")
     assert [pair["over_controls"] for pair in asked_first["pairs"]] == [None] * len(asked_first["pairs"])
-    assert not Compared(read([tmp_path / "other"])).leads(), (
-        "words of one's own are no training-free controls"
-    )
+    assert not Compared(read([tmp_path / "other"])).leads, "words of one's own are no training-free controls"
     with pytest.raises(BadInput, match="none of tiny was trained with words"):
         evaluate(["tiny"], task, settings)
 

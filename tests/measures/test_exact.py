@@ -214,7 +214,7 @@ POINTS = [(25.8, 0.546), (31.6, 0.896), (36.3, 0.712), (41.4, 0.890), (55.6, 0.8
 @pytest.mark.parametrize(("budget", "best"), [(20, math.nan), (28, 0.6788), (34.7, 0.896), (60, 0.896)])
 def test_the_best_mixture_of_controls(budget, best):
     tokens, accuracies = zip(*POINTS, strict=True)
-    assert measures.mixture(tokens, accuracies, budget) == pytest.approx(best, abs=1e-4, nan_ok=True)
+    assert measures.mixture(tokens, accuracies, [budget])[0] == pytest.approx(best, abs=1e-4, nan_ok=True)
 
 
 def four(tokens, *correct):
