@@ -20,6 +20,14 @@ Interval = Annotated[tuple[float | None, float | None], Strict(False)] | None
 Share = Annotated[float, Field(ge=0, le=1)]
 Tokens = Annotated[float, Field(ge=0, le=1e12)]
 Name = Annotated[str, Field(max_length=MAX_NAME)]
+COLUMNS = {  # of completions, with their types
+    **dict.fromkeys(("prompt_id", "prompt", "completion", "base", "rendered", "answer"), pa.types.is_string),
+    **dict.fromkeys(("verdict", "truncated"), pa.types.is_boolean),
+    "tokens": pa.types.is_integer,
+    **dict.fromkeys(LOGPS, pa.types.is_floating),
+}
+OPTIONAL = ("base", "rendered", "answer", "truncated", *LOGPS)
+NULLABLE = ("verdict", "answer")
 
 
 class Read(BaseModel):
@@ -119,27 +127,21 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, list[Any]]:
     """Those of the columns that a file of completions has.
 
     Raises:
-        BadInput: it is no parquet file, or a column that figures are made of has another type.
+        BadInput: it is no parquet file, or a column is missing that the page needs, or has another type.
     """
     try:
         table = pq.read_table(path, columns=[name for name in names if name in pq.read_schema(path).names])
     except (pa.ArrowException, OSError, ValueError) as fault:
-        raise BadInput(
-            f"{path} is no readable parquet file ({str(fault)[:200]}); measure again with lenrl eval"
-        ) from None
-    for name in ("prompt", "completion", "answer"):
-        if name in table.column_names and not pa.types.is_string(table.column(name).type):
-            raise BadInput(
-                f"{path}: the column {name!r} is {table.column(name).type}, no text; measure again with lenrl eval"
-            )
-    kinds = {"prompt_id": pa.types.is_string, "verdict": pa.types.is_boolean, "tokens": pa.types.is_integer}
-    kinds |= {name: pa.types.is_floating for name in table.column_names if name in LOGPS}
-    for name, of_kind in kinds.items():
-        column = table.column(name) if name in table.column_names else None
-        right = column is not None and (
-            of_kind(column.type) or pa.types.is_null(column.type) and name == "verdict"
-        )
-        if column is None or not right or name != "verdict" and column.null_count:
-            there = "is missing" if column is None else f"is {column.type} with {column.null_count} nulls"
+        raise BadInput(f"{path} is no readable parquet file ({str(fault)[:200]}); {AGAIN}") from None
+    for name, of_kind in COLUMNS.items():
+        there = "" if name in OPTIONAL else "is missing"
+        if name in table.column_names:
+            column = table.column(name)
+            if name in NULLABLE:
+                right = of_kind(column.type) or pa.types.is_null(column.type)
+            else:
+                right = of_kind(column.type) and not column.null_count
+            there = "" if right else f"is {column.type} with {column.null_count} nulls"
+        if there:
             raise BadInput(f"{path}: the column {name!r} {there}; {AGAIN}")
     return table.to_pydict()

@@ -2,17 +2,24 @@
 
 import colorsys
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from lenrl.measures import pareto_front
 from lenrl.report import cascades, leads, length_curves, multiples, reaches
 from lenrl.report.cascades import Cascade
 from lenrl.report.entries import Entry, Training, varied
+from lenrl.report.multiples import Pair
 from lenrl.report.panels import PERCENT, Figure, Panel, Part, error, layout, line, markers
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8a6fd1", "#a65628")
 SHAPES = ("circle", "diamond", "square", "cross", "triangle-up", "star")  # one a decoding
 MAX_OPTIONS = 6  # swept options whose effect is drawn
+SMALL_PANELS = {  # a figure a decoding, a panel a run, its base behind it: which entries have one, and who draws it
+    "budgets": (lambda entry: entry.answers is not None, multiples.budgets),
+    "lengths": (lambda entry: bool(entry.columns.get("tokens")), multiples.lengths),
+    "by_length": (lambda entry: length_curves.curve(entry) is not None, length_curves.figure),
+    "reach": (lambda entry: bool(entry.figures.get("reach")), reaches.figure),
+}
 
 
 def all_figures(
@@ -33,10 +40,10 @@ def all_figures(
     drawn: dict[str, Figure] = {}
     for kind, found in (
         ("front", [front(entries, bases, palette)]),
-        ("budgets", multiples.budgets(entries, bases, palette)),
-        ("lengths", multiples.lengths(entries, bases, palette)),
-        ("by_length", length_curves.figures(entries, bases, palette)),
-        ("reach", reaches.figures(entries, bases, palette)),
+        *(
+            (kind, [draw(label, pairs, palette) for label, pairs in by_decoding(entries, bases, known)])
+            for kind, (known, draw) in SMALL_PANELS.items()
+        ),
         ("cascades", cascades.figures(asked)),
         ("effects", [effects(entries, palette)]),
         ("curves", multiples.curves(trainings, palette)),
@@ -44,6 +51,18 @@ def all_figures(
         for number, figure in enumerate(figure for figure in found if figure):
             drawn[kind if number == 0 else f"{kind}-{number + 1}"] = figure
     return drawn
+
+
+def by_decoding(
+    entries: Sequence[Entry], bases: Sequence[Entry | None], known: Callable[[Entry], bool]
+) -> list[tuple[str, list[Pair]]]:
+    """Each decoding with its runs and their bases, as far as they are known; of bases alone with themselves."""
+    pairs = [pair for pair in zip(entries, bases, strict=True) if known(pair[0])]
+    found = []
+    for decoding in dict.fromkeys(entry.decoding for entry, _ in pairs):
+        same = [pair for pair in pairs if pair[0].decoding == decoding]
+        found.append((decoding, [pair for pair in same if pair[1]] or same))
+    return found
 
 
 def colours(names: Sequence[str], bases: Iterable[str] = ()) -> dict[str, str]:
@@ -118,8 +137,8 @@ def _point(entry: Entry, colour: str, shape: str, panel: int, legend: set[str]) 
         **markers(entry.name, x, y, colour, panel, size=11, symbol=shape),
         "legendgroup": entry.name,
         "showlegend": shown,
-        "error_x": error(f, "tokens_mean", colour),
-        "error_y": error(f, "accuracy", colour),
+        "error_x": error([f], "tokens_mean", colour),
+        "error_y": error([f], "accuracy", colour),
         "hovertemplate": "%{fullData.name}<br>%{x:.1f} tokens, accuracy %{y:.1%}<extra></extra>",
     }
 

@@ -23,17 +23,8 @@ CURVES = {  # key in metrics.jsonl: (title, key in dev.jsonl)
 Pair = tuple[Entry, Entry | None]  # a model and the one that it is compared with
 
 
-def lengths(
-    entries: Sequence[Entry], bases: Sequence[Entry | None], palette: Mapping[str, str]
-) -> list[Figure]:
-    """Share of completions by tokens and verdict: a figure a decoding, a panel a run, its base behind it."""
-    return [
-        _lengths(decoding, pairs, palette)
-        for decoding, pairs in by_decoding(entries, bases, lambda entry: bool(entry.columns.get("tokens")))
-    ]
-
-
-def _lengths(decoding: str, pairs: Sequence[Pair], palette: Mapping[str, str]) -> Figure:
+def lengths(decoding: str, pairs: Sequence[Pair], palette: Mapping[str, str]) -> Figure:
+    """Share of completions by tokens and verdict."""
     longest = max(max(e.columns["tokens"]) for pair in pairs for e in pair if e and e.columns.get("tokens"))
     edges = np.linspace(0, longest + 1, min(BINS, longest + 1) + 1)
     middles = ((edges[:-1] + edges[1:]) / 2).round(2).tolist()
@@ -53,20 +44,8 @@ def _lengths(decoding: str, pairs: Sequence[Pair], palette: Mapping[str, str]) -
     return small(traces, pairs, Panel("tokens", "completions", y_more=PERCENT), decoding)
 
 
-def budgets(
-    entries: Sequence[Entry], bases: Sequence[Entry | None], palette: Mapping[str, str]
-) -> list[Figure]:
-    """Share of completions that are right within a budget of tokens: a figure a decoding, a panel a run.
-
-    Behind a run stand its base and, of several runs, the most that any of them reaches at each budget.
-    """
-    return [
-        _budgets(decoding, pairs, palette)
-        for decoding, pairs in by_decoding(entries, bases, lambda entry: entry.answers is not None)
-    ]
-
-
-def _budgets(decoding: str, pairs: Sequence[Pair], palette: Mapping[str, str]) -> Figure:
+def budgets(decoding: str, pairs: Sequence[Pair], palette: Mapping[str, str]) -> Figure:
+    """Share of completions that are right within a budget of tokens; of several runs with the most that any reaches."""
     known = {id(e): e.answers for pair in pairs for e in pair if e and e.answers}
     longest = max(float(answers.tokens_PS.max()) for answers in known.values())
     grid = np.unique(np.linspace(0, longest, BUDGETS + 1).round(1))
@@ -152,16 +131,6 @@ def _run(name: str, training: Training, key: str, colour: str, panel: int, point
 
 def _points(lines: Sequence[Mapping[str, object]], key: str) -> tuple[list[float | None], list[float | None]]:
     return [number(line.get("step")) for line in lines], [number(line.get(key)) for line in lines]
-
-
-def by_decoding(entries, bases, known) -> list[tuple[str, list[Pair]]]:
-    """Each decoding with its runs and their bases, as far as they are known; of bases alone with themselves."""
-    pairs = [pair for pair in zip(entries, bases, strict=True) if known(pair[0])]
-    found = []
-    for decoding in dict.fromkeys(entry.decoding for entry, _ in pairs):
-        same = [pair for pair in pairs if pair[0].decoding == decoding]
-        found.append((decoding, [pair for pair in same if pair[1]] or same))
-    return found
 
 
 def small(traces: Sequence[Part], pairs: Sequence[Pair], panel: Panel, label: str) -> Figure:

@@ -110,14 +110,14 @@ def markers(
     }
 
 
-def error(figures: Figures, key: str, colour: str) -> Part:
-    """Asymmetric error bars from the interval; an open end has none."""
-    value, (low, high) = figures[key], figures[f"{key}_ci95"]
+def error(points: Sequence[Figures], key: str, colour: str) -> Part:
+    """Asymmetric error bars of points from their intervals; an end that nobody knows has none."""
+    known = [(point[key], *(point[f"{key}_ci95"] or (None, None))) for point in points]
     return {
         "type": "data",
         "symmetric": False,
-        "array": [0 if high is None else high - value],
-        "arrayminus": [0 if low is None else value - low],
+        "array": [0 if high is None else high - value for value, _, high in known],
+        "arrayminus": [0 if low is None else value - low for value, low, _ in known],
         "color": colour,
         "thickness": 1,
         "width": 3,

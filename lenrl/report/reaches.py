@@ -5,22 +5,15 @@ from collections.abc import Mapping, Sequence
 
 from lenrl.measures.reach import LEVELS
 from lenrl.report.entries import Entry
-from lenrl.report.multiples import Pair, by_decoding, small
+from lenrl.report.multiples import Pair, small
 from lenrl.report.panels import PERCENT, Figure, Panel, Part, error, line, markers, number
 
 PANEL = Panel("length of the problem", "accuracy", "", {}, PERCENT)
 SYMBOLS = dict(zip(LEVELS, ("star", "diamond"), strict=True))
 
 
-def figures(
-    entries: Sequence[Entry], bases: Sequence[Entry | None], palette: Mapping[str, str]
-) -> list[Figure]:
-    """A figure a decoding, a panel a model, its base behind it."""
-    pairs = by_decoding(entries, bases, lambda entry: bool(entry.figures.get("reach")))
-    return [_figure(decoding, same, palette) for decoding, same in pairs]
-
-
-def _figure(decoding: str, pairs: Sequence[Pair], palette: Mapping[str, str]) -> Figure:
+def figure(decoding: str, pairs: Sequence[Pair], palette: Mapping[str, str]) -> Figure:
+    """A panel a model, its base behind it."""
     traces: list[Part] = []
     for panel, (entry, base) in enumerate(pairs):
         trained = [entry.figures["reach"]["train_max"]] * 2
@@ -34,14 +27,17 @@ def _figure(decoding: str, pairs: Sequence[Pair], palette: Mapping[str, str]) ->
 
 def _drawn(entry: Entry, colour: str, panel: int, width: int) -> list[Part]:
     """Accuracy by length, and the longest one up to which a share is solved, with its interval."""
-    by_length = entry.figures.get("by_difficulty") or {}
-    lengths = sorted(int(n) for n in by_length if re.fullmatch("[0-9]{1,9}", n))
-    solved = [number(by_length[str(n)]["accuracy"]) for n in lengths]
+    grades = entry.figures.get("by_difficulty") or {}
+    solved_by = {
+        int(n): number(found["accuracy"]) for n, found in grades.items() if re.fullmatch("[0-9]{1,9}", n)
+    }
+    lengths = sorted(solved_by)
+    solved = [solved_by[n] for n in lengths]
     drawn = [line(entry.name, lengths, solved, colour, panel, width=width)] if lengths else []
     for level, symbol in SYMBOLS.items():
         key, found = f"reach_{level}", entry.figures["reach"]
         point = markers(
             f"{entry.name}, {level}% solved", [found[key]], [level / 100], colour, panel, symbol=symbol
         )
-        drawn.append(point | {"error_x": error(found, key, colour)})
+        drawn.append(point | {"error_x": error([found], key, colour)})
     return drawn

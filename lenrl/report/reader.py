@@ -40,7 +40,7 @@ def side_by_side(entries: Sequence[Entry]) -> dict[str, object] | None:
                     "name": entry.name,
                     "verdict": VERDICT[table[name]["verdict"]],
                     "tokens": table[name]["tokens"],
-                    "cut": table[name]["truncated"],
+                    "cut": bool(table[name].get("truncated")),
                     "text": shortened(table[name]["completion"], chars),
                 }
                 for number, (entry, table) in enumerate(zip(entries, tables, strict=True))

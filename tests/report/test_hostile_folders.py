@@ -71,7 +71,8 @@ def test_a_file_that_is_no_evaluation_is_refused(folders, tmp_path, capsys, text
         {"tokens": ["many"] * 60}, {"tokens": [None] * 60}, {"tokens": [[1]] * 60}, {"verdict": ["yes"] * 60},
         {"prompt_id": [3] * 60},
         {"prompt": [3] * 60}, {"completion": [None, *[[1]] * 59]}, {"prompt_id": None}, {"verdict": None},
-        {"tokens": None},
+        {"tokens": None}, {"completion": None}, {"prompt": None}, {"prompt": [None, *["q"] * 59]},
+        {"rendered": [3] * 60}, {"truncated": ["no"] * 60}, {"base": [7] * 60},
     ],
 )  # fmt: skip
 def test_completions_of_another_kind_are_refused(folders, tmp_path, capsys, change):
@@ -82,6 +83,21 @@ def test_completions_of_another_kind_are_refused(folders, tmp_path, capsys, chan
     assert (
         code == 2 and next(iter(change)) in said and "completions.parquet" in said and "Traceback" not in said
     )
+
+
+REACH = {"train_max": 8, "reach_90": 4, "reach_90_ci95": None, "reach_50": 8, "reach_50_ci95": [8, 8]}
+
+
+def test_figures_without_an_interval_or_with_odd_lengths_are_drawn(folders, tmp_path, capsys):
+    path = folders[1] / "eval.json"
+    model = json.loads(path.read_text())["models"][0]
+    odd = {"007": model["by_difficulty"]["easy"], "\u0661": model["by_difficulty"]["easy"]}
+    model |= {"accuracy_ci95": None, "tokens_mean_ci95": None, "reach": REACH, "by_difficulty": odd}
+    path.write_text(json.dumps({"models": [model]}))
+    columns = pq.read_table(folders[1] / "completions.parquet").drop_columns(["truncated"])
+    pq.write_table(columns, folders[1] / "completions.parquet")
+    code, said = compared(folders, tmp_path, capsys)
+    assert code == 0, said
 
 
 def test_completions_that_are_no_parquet_file_are_refused(folders, tmp_path, capsys):

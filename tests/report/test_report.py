@@ -160,10 +160,12 @@ def test_histograms_count_every_completion():
     entries = [Entry(name, {"decoding": "sampled"}, None) for name in ("before", "after")]
     for one in entries:
         one.__dict__["columns"] = columns
-    (figure,) = multiples.lengths(entries, [None, entries[0]], figures.colours(["before", "after"]))
+    palette = figures.colours(["before", "after"])
+    [(label, pairs)] = figures.by_decoding(entries, [None, entries[0]], lambda entry: True)
+    figure = multiples.lengths(label, pairs, palette)
     assert sum(sum(trace["y"]) for trace in figure["data"]) == pytest.approx(2)  # shares of each
     assert [trace["line"]["dash"] for trace in figure["data"]] == ["solid", "dot", "dash"] * 2
-    assert multiples.lengths([], [], {}) == []
+    assert figures.by_decoding([], [], lambda entry: True) == []
 
 
 def test_long_curves_are_thinned():
