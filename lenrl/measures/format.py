@@ -21,7 +21,7 @@ def with_interval(
     """E.g. `87.0% [84.1%, 89.5%]`; a dash where nothing is known."""
     if value is None or interval is None:
         return "-"
-    low, high = ("?" if end in (None, math.inf) else write(end) for end in interval)
+    low, high = ("?" if end is None or math.isinf(end) else write(end) for end in interval)
     return f"{write(value)} [{low}, {high}]"
 
 

@@ -15,7 +15,7 @@ from lenrl.files import read_json
 from lenrl.measures.format import Evaluation, change, points, share, tokens, with_interval
 from lenrl.recipe_paths import DATA
 from lenrl.redact import visible
-from lenrl.report.tables import before_after, decoding_name
+from lenrl.report.tables import before_after, decoding_name, without_control
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 NEUTRAL = ("none", "correctness", "trl", "uniform")  # strategies that are no part of a method's name
@@ -88,7 +88,7 @@ def _measured(evaluation: Evaluation) -> str:
         "| decoding | | accuracy | tokens | truncated |",
         "| --- | --- | --- | --- | --- |",
     ]
-    compared = {pair["decoding"]: pair for pair in evaluation["pairs"]}
+    compared = {pair["decoding"]: pair for pair in without_control(evaluation["pairs"])}
     for both in pairs:
         for name, entry in zip(("before", "after"), both, strict=True):
             accuracy = with_interval(entry["accuracy"], entry["accuracy_ci95"], share)

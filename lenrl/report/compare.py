@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from lenrl.measures import Comparison
@@ -105,6 +106,7 @@ class Compared:
             cards.append({"label": f"tokens, {name}", "both": length, "note": _saved(both, pair)})
         return cards
 
+    @cached_property
     def leads(self) -> list[str]:
         """`over_controls` of each model whose base was controlled, in a sentence."""
         return leads.leads(self.entries, self.bases)
@@ -222,8 +224,8 @@ def _saved(both: tuple[Figures, Figures], pair: Comparison | None) -> str:
     before, after = (figures["tokens_mean"] for figures in both)
     if not before:
         return ""
-    fewer = after <= before
-    shares = [1 - after / before, *((1 - end for end in pair.tokens_ratio.ci95) if pair else ())]
-    value, *ends = (share(part if fewer else -part) for part in shares)
-    interval = f" [{', '.join(reversed(ends) if fewer else ends)}]" if ends else ""
-    return f"{value}{interval} {'saved' if fewer else 'more'}"
+    sign = 1 if after <= before else -1
+    saved, ratios = sign * (1 - after / before), pair.tokens_ratio.ci95 if pair else None
+    ends = ratios and sorted(sign * (1 - ratio) for ratio in ratios)
+    shown = with_interval(saved, ends, share) if ends else share(saved)
+    return f"{shown} {'saved' if sign > 0 else 'more'}"

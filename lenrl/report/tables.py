@@ -166,9 +166,14 @@ def compared_tables(compared: Mapping[str, Sequence[Sequence[Cell]]]) -> Iterato
 def before_after(entries: Sequence[Figures]) -> list[tuple[Figures, Figures]]:
     """The first and the last model's entries, a pair each decoding, both without a control."""
     decodings: dict[str, list[Figures]] = {}
-    for entry in (entry for entry in entries if entry.get("control", NONE) == NONE):
+    for entry in without_control(entries):
         decodings.setdefault(entry["decoding"], []).append(entry)
     return [(same[0], same[-1]) for same in decodings.values() if len(same) > 1]
+
+
+def without_control(entries: Sequence[Figures]) -> list[Figures]:
+    """Entries or pairs of models that were decoded as they are; files of older versions have no others."""
+    return [entry for entry in entries if entry.get("control", NONE) == NONE]
 
 
 def decoding_name(entry: Figures) -> str:

@@ -61,6 +61,16 @@ def test_two_models_have_a_headline_and_more_have_none(folders, tmp_path):
     assert Compared(sources.read([*folders, evaluation(tmp_path / "c", "c", 0.5, 60)])).cards() == []
 
 
+def test_of_one_problem_nobody_knows_how_many_tokens_are_saved(folders):
+    import pyarrow.parquet as pq
+
+    for folder in folders:
+        path = folder / "completions.parquet"
+        pq.write_table(pq.read_table(path).slice(0, 2), path)
+    notes = [str(card["note"]) for card in Compared(sources.read(folders)).cards()]
+    assert "[?, 100.0%] saved" in notes[1] and "inf" not in " ".join(notes)
+
+
 def test_models_that_answered_other_problems_have_no_difference(folders):
     import pyarrow.parquet as pq
 

@@ -68,6 +68,17 @@ def test_the_card_states_method_source_figures_and_settings(run):
     assert "output_dir" not in card.text
 
 
+def test_the_card_s_difference_is_not_that_under_a_control_or_hint(run):
+    found = json.loads((run / "eval.json").read_text())
+    plain = {"decoding": found["models"][0]["decoding"], "control": "none"}
+    plain |= {"accuracy_diff": 0.1, "accuracy_diff_ci95": [0.05, 0.15]}
+    plain |= {"tokens_ratio": 0.5, "tokens_ratio_ci95": [0.4, 0.6]}
+    hinted = plain | {"control": "hint@short", "accuracy_diff": -0.3, "accuracy_diff_ci95": [-0.4, -0.2]}
+    (run / "eval.json").write_text(json.dumps(found | {"pairs": [plain, hinted]}))
+    card = str(model_card(run))
+    assert "+10.0 [+5.0, +15.0]" in card and "-30.0" not in card
+
+
 def test_exactly_the_model_its_card_and_its_report_go(run, monkeypatch):
     sent = {}
 
