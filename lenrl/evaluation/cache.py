@@ -1,6 +1,7 @@
 """Completions on disk as they are sampled, so that an interrupted evaluation continues where it stopped."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,17 +72,19 @@ class CompletionCache:
 
     def _continue(self, replace: bool) -> None:
         assert self._part is not None
-        text = self._part.read_text("utf-8")
-        text = text[: text.rfind("\n") + 1]  # the last line of a killed process may be cut
+        content = self._part.read_bytes()
+        whole = content.rfind(b"\n") + 1  # the last line of a killed process may be cut
         try:
-            lines = [json.loads(line) for line in text.splitlines()]
-        except ValueError as error:
+            source, *rows = [json.loads(line) for line in content[:whole].splitlines()] or [None]
+            done = {row: _read(ids, truncated, *more) for row, truncated, ids, *more in rows}
+        except (ValueError, TypeError) as error:
             raise BadInput(f"{self._part} is damaged ({error}); remove it to sample again") from None
-        if not lines or not self._same(lines[0], self._part, replace):
+        if source is None or not self._same(source, self._part, replace):
             self._part.unlink()
             return
-        self._part.write_text(text, "utf-8")
-        self.done |= {row: _read(ids, truncated, *more) for row, truncated, ids, *more in lines[1:]}
+        if whole < len(content):  # what is whole is not written anew: a kill at this point would lose it
+            os.truncate(self._part, whole)
+        self.done |= done
 
     def _same(self, source: Mapping[str, object], path: Path, replace: bool) -> bool:
         if source == self.source or replace:

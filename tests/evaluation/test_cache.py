@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +16,7 @@ from lenrl.evaluation import evaluate as module
 from lenrl.evaluation.cache import LOGPS, CompletionCache, source_of
 from lenrl.evaluation.evaluate import evaluate
 from lenrl.evaluation.settings import EvalSettings
+from lenrl.generation.base import Completion
 from lenrl.generation.pretrained import TINY
 
 TASK = {"name": "chain", "test": 12}
@@ -126,6 +128,25 @@ def test_completions_of_unknown_origin_are_refused(straight, tmp_path):
     (tmp_path / "completions-0-sampled.part.jsonl").write_text("{}\nnonsense\n")
     with pytest.raises(BadInput, match="damaged"):
         evaluate(["tiny"], TASK, EvalSettings(**OPTIONS), out_dir=tmp_path)
+
+
+def test_what_is_whole_is_not_written_anew_and_what_is_cut_is_cut_off(tmp_path, monkeypatch):
+    cache = CompletionCache(tmp_path, "0-sampled", {"weights": "a"}, False)
+    cache.add({row: Completion([row, 4], False) for row in range(2)})
+
+    def refuse(*_, **__):
+        raise AssertionError("a kill would lose the completions")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    part = tmp_path / "completions-0-sampled.part.jsonl"
+    whole = part.read_bytes()
+    for rest in (b"", b"[2, false, [4"):
+        part.write_bytes(whole + rest)
+        again = CompletionCache(tmp_path, "0-sampled", {"weights": "a"}, False)
+        assert again.done.keys() == {0, 1} and part.read_bytes() == whole
+    part.write_bytes(whole + b"[2]\n")
+    with pytest.raises(BadInput, match="damaged"):
+        CompletionCache(tmp_path, "0-sampled", {"weights": "a"}, False)
 
 
 def test_log_probs_that_are_asked_for_later_are_kept_when_stopped(straight, tmp_path):
