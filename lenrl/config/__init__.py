@@ -3,7 +3,7 @@
 from lenrl.config.compose import compose, find, group
 from lenrl.config.grid import Axis, Grid, spread
 from lenrl.config.other_tasks import options_of
-from lenrl.config.overrides import quoted, sections, sets
+from lenrl.config.overrides import quoted, sections, sets, word
 from lenrl.config.recipe import (
     SLOTS,
     GuardRule,
@@ -40,4 +40,5 @@ __all__ = [
     "sets",
     "short_digest",
     "spread",
+    "word",
 ]

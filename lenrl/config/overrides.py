@@ -38,6 +38,16 @@ def quoted(text: str) -> str:
     return '"' + re.sub(r"(\\+)$", r"\1\1", escaped) + '"'
 
 
+def word(text: str) -> str:
+    """Text as one value of Hydra's grammar, in quotes where it would be read as something else, or not at all.
+
+    >>> word("runs/a-1"), word("Null"), word("né")
+    ('runs/a-1', '"Null"', '"né"')
+    """
+    plain = re.fullmatch(r"[A-Za-z/][\w./-]*", text, re.ASCII)
+    return text if plain and text.lower() not in ("true", "false", "null", "nan", "inf") else quoted(text)
+
+
 def parse(lines: Sequence[str]) -> list[Assignment]:
     """Read `key=value` lines.
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lenrl.config import quoted
+from lenrl.config import word
 from lenrl.evaluation.other_data import as_trained
 from lenrl.tasks import Task
 
@@ -28,27 +28,21 @@ def eval_command(models: Sequence[str], recipe: Recipe, task: Task, out: Path) -
     """
     words = ["lenrl", "eval", recipe.model.path, *models, f"task={task.name}"]
     options = task.model_dump(mode="json", exclude_unset=True, exclude={"name", *OTHER_SPLITS})
-    words += [_word(f"task.{name}", value) for name, value in options.items()]
+    words += [f"task.{name}={_value(value)}" for name, value in options.items()]
     trained = {**as_trained(recipe), "seed": recipe.seed or None}
-    words += [_word(f"verifier.{name}", value) for name, value in sorted(trained.pop("verifier").items())]
-    words += [
-        _word(name, value) for name, value in trained.items() if value is not None and value is not False
-    ]
+    judged = sorted(trained.pop("verifier").items())
+    words += [f"verifier.{name}={_value(value)}" for name, value in judged]
+    given = {name: value for name, value in trained.items() if value is not None and value is not False}
+    words += [f"{name}={_value(value)}" for name, value in given.items()]
     return shlex.join([*words, f"samples={SAMPLES}", "--out", str(out)])
 
 
-def _word(key: str, value: object) -> str:
-    """A setting in the grammar of overrides."""
-    return f"{key}={_value(value)}"
-
-
 def _value(value: object) -> str:
+    """A setting's value in the grammar of overrides."""
     if isinstance(value, dict):
         return "{" + ",".join(f"{_value(name)}:{_value(item)}" for name, item in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(_value, value)) + "]"
     if isinstance(value, str):
-        if value.isidentifier() and value not in ("true", "false", "null", "nan", "inf"):
-            return value
-        return quoted(value)
+        return word(value)
     return json.dumps(value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import math
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from lenrl.config import Axis, Grid, Recipe, compose, plugin_files, quoted, spread
+from lenrl.config import Axis, Grid, Recipe, compose, plugin_files, spread, word
 from lenrl.config.recipe import short_digest
 from lenrl.errors import BadInput
 from lenrl.files import remove_drafts
@@ -104,7 +103,7 @@ class Plan:
     @cached_property
     def first(self) -> Recipe:
         """The recipe at the first value of every key: what all trials share is taken from it."""
-        named = [f"name={quoted(self.grid.name)}"] if self.grid.name is not None else []
+        named = [f"name={word(self.grid.name)}"] if self.grid.name is not None else []
         values = [f"{a.key}={a.values[0] if a.values else a.low}" for a in self.grid.axes]
         return self.compose([*values, *named])  # which refuses what is no name
 
@@ -164,7 +163,7 @@ class Plan:
             f"{a.key}={','.join(a.values)}" if a.values else f"{a.key}={_interval(a)}" for a in self.grid.axes
         ]
         places = {"name": self.grid.name, "output_dir": self.grid.output_dir}
-        named = [_setting(key, value) for key, value in places.items() if value is not None]
+        named = [f"{key}={word(value)}" for key, value in places.items() if value is not None]
         words = ["lenrl", "sweep", self.recipe, *self.grid.fixed, *lines, *named, *self._plugins()]
         return shlex.join(words + (["--trials", str(self.draws)] if self.draws is not None else []))
 
@@ -212,7 +211,7 @@ class Plan:
 
     def by_hand(self, trial: ledger.Trial) -> str:
         """The line that makes a trial's run alone, under the sweep's name and the trial's number."""
-        name = _setting("name", f"{self.folder.name}-{trial.run}")
+        name = f"name={word(f'{self.folder.name}-{trial.run}')}"
         words = ["lenrl", "train", self.recipe, *self.grid.fixed, *trial.overrides, name, *self._plugins()]
         return shlex.join(words)
 
@@ -221,18 +220,6 @@ class Plan:
 
     def _plugins(self) -> list[str]:
         return [word for plugin in self.plugins for word in ("--plugin", str(plugin))]
-
-
-def _setting(key: str, text: str) -> str:
-    """A text as a setting, in quotes where it would not be read as one."""
-    plain = re.fullmatch(r"[A-Za-z/][\w./-]*", text) and text.lower() not in (
-        "true",
-        "false",
-        "null",
-        "nan",
-        "inf",
-    )
-    return f"{key}={text if plain else quoted(text)}"
 
 
 def _interval(axis: Axis) -> str:

@@ -49,6 +49,8 @@ def settings_of(recipe, task):
         {"name": "chain", "test": 7, "max_operands": 3, "seed": 2},
         {"name": "chain", "test": 5, "template": 'Say, "what" is\n\\{prompt}, {hint} = [x: 1]?'},
         {"name": "chain", "test": 5, "system_prompt": "true"},
+        {"name": "chain", "test": 5, "system_prompt": "Null"},
+        {"name": "chain", "test": 5, "system_prompt": "né"},
         {"name": "chain", "test": 5, "system_prompt": 'ends in \\\\"quoted\\\\\\" \\\\'},
         {
             "name": "gym",
