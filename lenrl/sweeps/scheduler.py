@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +19,12 @@ from lenrl.launch.run_folder import locked
 from lenrl.sweeps import ledger, outcomes
 from lenrl.sweeps.early_stop import early_stop
 from lenrl.sweeps.measured import curve, figures, last_step
-from lenrl.sweeps.plan import Plan, TrialRefused
+from lenrl.sweeps.plan import Plan
 from lenrl.sweeps.progress import Progress
-from lenrl.sweeps.search import Search
+from lenrl.sweeps.search import Search, Work
 from lenrl.terminal import Terminal
 
 POLL_S = 0.1
-MOST_REFUSED = 20  # combinations drawn for one trial
 RETRIES = 1  # of a crashed trial, with on_error=retry; each continues the run
 CONTINUE, STOP, RETRY = ON_ERROR = ("continue", "stop", "retry")
 
@@ -73,7 +72,7 @@ class Sweep:
         self.signals: list[int] = []
         self.running: list[Running] = []
         self.attempts: dict[int, int] = {}
-        self.again: list[tuple[int, list[str]]] = []  # crashed trials to retry now
+        self.again: list[Work] = []  # crashed trials to retry now
         self.halted = False  # no further trial is started
         self.checked: dict[int, int] = {}  # trial: evaluations it had when it was last judged
         self.search: Search | None = None
@@ -110,12 +109,18 @@ class Sweep:
             if self.only is not None:
                 with locked(self.plan.folder / ledger.run_name(self.only), "run"):
                     pass  # refuses a trial that another process runs
-            queue = self._queue()
             known = ledger.read(self.plan.folder)
-            done = sum(t.done for t in known.values())
-            total = self.plan.count if self.only is None else 1
-            steps = int(self.plan.first.trainer["max_steps"])
-            with self._listening(), Progress(self.console, total, steps, done) as self.progress:
+            numbers = range(self.plan.count) if self.only is None else [self.only]
+            todo = [n for n in numbers if n not in known or not known[n].done]
+            if self.search is None:
+                queue = iter(_of_grid(self.plan, todo))
+            else:
+                queue = self.search.trials(self.only, lambda said: self.progress.say(said, "yellow"))
+            total, steps = len(numbers), int(self.plan.first.trainer["max_steps"])
+            with (
+                self._listening(),
+                Progress(self.console, total, steps, total - len(todo)) as self.progress,
+            ):
                 self._loop(queue, lock)
         if self.only is None:
             outcomes.conclude(self.plan, self.console)
@@ -128,58 +133,6 @@ class Sweep:
             return int(self.only in known and not known[self.only].done)
         return int(self.halted or any(not t.done for t in known.values()))
 
-    def _queue(self) -> Iterator[tuple[int, list[str]]]:
-        """The trials to run. All recipes of a grid are written before the first begins: a bad one is refused."""
-        if self.plan.draws is None:
-            known = ledger.read(self.plan.folder)
-            numbers = range(self.plan.count) if self.only is None else [self.only]
-            todo = [(n, self.plan.overrides(n)) for n in numbers if n not in known or not known[n].done]
-            for number, overrides in todo:
-                self.plan.prepare(number, overrides)
-            return iter(todo)
-        return self._drawn()
-
-    def _drawn(self) -> Iterator[tuple[int, list[str]]]:
-        """The trials of a search: those that were begun, then new ones."""
-        assert self.search is not None
-        numbers = range(self.plan.count) if self.only is None else [self.only]
-        begun = ledger.read(self.plan.folder)
-        self.search.forget(begun, self.only)
-        for number in sorted(numbers, key=lambda n: n not in begun):
-            known = ledger.read(self.plan.folder)
-            self.search.tell(known)
-            if number in known and known[number].done:
-                continue
-            self.plan.refuse_changes()
-            if number in known:
-                overrides = list(known[number].overrides)
-                self.plan.prepare(number, overrides)
-            elif (overrides := self._new(number, known)) is None:
-                return
-            ledger.append(self.plan.folder, number, ledger.PLANNED, overrides)
-            yield number, overrides
-
-    def _new(self, number: int, known: dict[int, ledger.Trial]) -> list[str] | None:
-        """The overrides of a new trial of a search, prepared; None where the space holds no more.
-
-        Raises:
-            TrialRefused: so are all of MOST_REFUSED combinations.
-        """
-        assert self.search is not None
-        last = None
-        for _ in range(MOST_REFUSED):
-            overrides = self.search.draw(number, known)
-            if overrides is None:
-                return None
-            try:
-                self.plan.prepare(number, overrides)
-                return overrides
-            except TrialRefused as fault:
-                last = fault
-                self.search.refuse(number, overrides, known)
-                self.progress.say(f"{fault}\nThe search leaves it out.", "yellow")
-        raise TrialRefused(f"refused {MOST_REFUSED} times in a row; narrow the space. The last was: {last}")
-
     @contextmanager
     def _listening(self) -> Iterator[None]:
         """Note SIGINT and SIGTERM, which the loop passes on."""
@@ -191,7 +144,7 @@ class Sweep:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _loop(self, queue: Iterator[tuple[int, list[str]]], lock: int) -> None:
+    def _loop(self, queue: Iterator[Work], lock: int) -> None:
         sent = 0
         try:
             while True:
@@ -293,6 +246,14 @@ class Sweep:
     def _signal(self, number: int) -> None:
         for one in self.running:
             one.process.send_signal(number)
+
+
+def _of_grid(plan: Plan, numbers: Sequence[int]) -> list[Work]:
+    """The trials with their overrides; all recipes are written before the first begins: a bad one is refused."""
+    todo = [(number, plan.overrides(number)) for number in numbers]
+    for trial in todo:
+        plan.prepare(*trial)
+    return todo
 
 
 def gpus(env: Mapping[str, str]) -> list[str]:

@@ -6,17 +6,21 @@ next start, and what was drawn but never begun has failed.
 """
 
 import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from lenrl.config import Axis
 from lenrl.errors import BadInput
+from lenrl.sweeps import ledger
 from lenrl.sweeps.ledger import Trial
-from lenrl.sweeps.plan import MOST_TRIALS, Plan
+from lenrl.sweeps.plan import MOST_TRIALS, Plan, TrialRefused
 
 FILE = "optuna.journal"
 MOST_DRAWS = 200  # for one new trial; after so many known ones the space counts as searched
+MOST_REFUSED = 20  # combinations drawn for one trial
 # Optuna's attribute that holds our number: the two differ where Optuna drew a known trial again
 TRIAL = "trial"
+Work = tuple[int, list[str]]  # a trial's number, and its overrides
 
 
 class Search:
@@ -45,9 +49,55 @@ class Search:
             self.study.sampler = optuna.samplers.TPESampler(
                 seed=seed, n_startup_trials=max(4, (plan.draws or 0) // 4)
             )
+        self.plan = plan
         self.axes = plan.grid.axes
         self.refused: set[tuple[str, ...]] = set()
         self.space = {axis.key: _distribution(axis) for axis in self.axes}
+
+    def trials(self, only: int | None, say: Callable[[str], None]) -> Iterator[Work]:
+        """The trials that are not done, prepared: those that were begun, then new ones.
+
+        Args:
+            only: the one of an array.
+            say: told of combinations that are refused.
+        """
+        begun = ledger.read(self.plan.folder)
+        self.forget(begun, only)
+        numbers = range(self.plan.count) if only is None else [only]
+        for number in sorted(numbers, key=lambda n: n not in begun):
+            known = ledger.read(self.plan.folder)
+            self.tell(known)
+            if number in known and known[number].done:
+                continue
+            self.plan.refuse_changes()
+            if number in known:
+                overrides = list(known[number].overrides)
+                self.plan.prepare(number, overrides)
+            elif (overrides := self._new(number, known, say)) is None:
+                return
+            ledger.append(self.plan.folder, number, ledger.PLANNED, overrides)
+            yield number, overrides
+
+    def _new(self, number: int, known: dict[int, Trial], say: Callable[[str], None]) -> list[str] | None:
+        """The overrides of a new trial, prepared; None where the space holds no more.
+
+        Raises:
+            TrialRefused: so are all of MOST_REFUSED combinations.
+        """
+        last = None
+        for _ in range(MOST_REFUSED):
+            overrides = self.draw(number, known)
+            if overrides is None:
+                return None
+            try:
+                self.plan.prepare(number, overrides)
+                return overrides
+            except TrialRefused as fault:
+                last = fault
+                self.refused.add(tuple(overrides))
+                self.forget(known, number)
+                say(f"{fault}\nThe search leaves it out.")
+        raise TrialRefused(f"refused {MOST_REFUSED} times in a row; narrow the space. The last was: {last}")
 
     def draw(self, trial: int, known: dict[int, Trial]) -> list[str] | None:
         """The overrides of a new trial, or None where the space holds no more.
@@ -67,11 +117,6 @@ class Search:
                 drawn.set_user_attr(TRIAL, trial)
                 return list(overrides)
         return None
-
-    def refuse(self, trial: int, overrides: list[str], known: dict[int, Trial]) -> None:
-        """Take a drawn trial back whose recipe was refused."""
-        self.refused.add(tuple(overrides))
-        self.forget(known, trial)
 
     def tell(self, known: dict[int, Trial]) -> None:
         """Tell Optuna of trials that it waits for and the ledger holds."""

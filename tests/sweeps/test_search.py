@@ -85,7 +85,7 @@ def test_a_combination_that_is_refused_is_said_and_another_drawn(tmp_path, monke
     assert {t.overrides for t in ledger.read(tmp_path).values()} == {("seed=0",), ("seed=1",)}
     assert said.getvalue().count("the trial seed=-1 can't be trained") == 1
     assert all(t.state.is_finished() for t in study(of).trials)
-    monkeypatch.setattr("lenrl.sweeps.scheduler.MOST_REFUSED", 1)
+    monkeypatch.setattr("lenrl.sweeps.search.MOST_REFUSED", 1)
     with pytest.raises(BadInput, match="1 times in a row; narrow the space(.|\n)*seed=-1"):
         sweep(of)[0].run()
 

@@ -203,12 +203,13 @@ def test_a_trial_of_an_array_runs_alone_beside_others(tmp_path):
     of = plan(tmp_path, "seed=0,1,2")
     with locked(tmp_path, "sweep", shared=True):  # another index of the array
         assert sweep(of, only=1)[0].run() == 0
-        assert sweep(of, {2: "crash"}, only=2)[0].run() == 1
+        crashing, _ = sweep(of, {2: "crash"}, only=2)
+        assert crashing.run() == 1 and (crashing.progress.done, crashing.progress.total) == (0, 1)
         with pytest.raises(BadInput, match="in use"):
             sweep(of)[0].run()
     assert [len(starts(tmp_path, n)) for n in range(3)] == [0, 1, 1]
     again, said = sweep(of, only=1)
-    assert again.run() == 0
+    assert again.run() == 0 and (again.progress.done, again.progress.total) == (1, 1)
     assert "trial 1 was finished before" in said.getvalue() and len(starts(tmp_path, 1)) == 1
     with locked(tmp_path / "trial-000", "run"), pytest.raises(BadInput, match="in use by a running run"):
         sweep(of, only=0)[0].run()
