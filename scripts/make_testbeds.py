@@ -10,10 +10,10 @@ values leave one digit. Both re-check themselves too often, like the model they 
 budgets put into prompts, without heeding them: a method that uses words should not begin by confusing its model.
 `heeding` solves chains as the embedded model does, and does not re-check itself where the system prompt says "Be
 brief.": a method that distils an instruction needs a model that heeds one, and the embedded one does not.
-`algorithms` learns the parity of 2 to 8 bits (`task=algorithms`) from nothing, in steps that fetch their operand by its
-index, in steps with indices only, and in bare ones; most traces are written twice or thrice. It is made where it is
-named alone (`--only algorithms`), in `--updates` that continue after a stop: 1.3 million parameters, 40 minutes of a
-core, and it does not carry beyond 8 bits (docs/log.md). Folders that stand are kept.
+`algorithms` learns the parity of 2 to 8 bits (`task=algorithms`) from nothing or from SmolLM2-135M (`--base`), in steps
+that fetch their operand by its index, in steps with indices only, and in bare ones (`--forms`); most traces are written
+twice or thrice. It is made where it is named alone (`--only algorithms`), in `--updates` that continue after a stop.
+None that was tried carries beyond 8 bits (docs/log.md). Folders that stand are kept.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def fine_tune(traces: Iterable[tuple[str | Messages, str]], out: Path, learning_
     trainer.save_model(str(out))
 
 
-def algorithms(rng: random.Random, count: int) -> Iterable[tuple[str, str]]:
+def algorithms(rng: random.Random, count: int, forms: dict[Trace, float]) -> Iterable[tuple[str, str]]:
     """(prompt, trace) of `task=algorithms`: whole problems in all forms, and auxiliary ones of one fetch."""
     task = AlgorithmsTask()
     algorithm, instances = ALGORITHMS[task.algorithm], task.instances("sft", 8000)
@@ -160,23 +160,30 @@ def algorithms(rng: random.Random, count: int) -> Iterable[tuple[str, str]]:
             prompt, answer = algorithm.auxiliary(one, rng)
             yield prompt, f"\\boxed{{{answer}}}"
             continue
-        steps = algorithm.trace(one, rng.choices(list(FORMS), list(FORMS.values()))[0])
+        steps = algorithm.trace(one, rng.choices(list(forms), list(forms.values()))[0])
         passes = "\nWait\n".join([steps] * rng.choice((1, 2, 2, 3)))
         yield algorithm.prompt(one), f"<think>\n{passes}\n</think>\n\\boxed{{{algorithm.answer(one)}}}"
 
 
-def make_algorithms(folder: Path, updates: int) -> None:
-    """A model from nothing whose tokens are bytes and indices."""
-    from make_reasoner import Teaching, blank_model, fine_tune, keep_options
+def make_algorithms(folder: Path, options: argparse.Namespace) -> None:
+    """A model from nothing, whose tokens are bytes and indices, or SmolLM2-135M with its own."""
+    from dataclasses import replace
+
+    from make_reasoner import TEACHING, blank_model, fine_tune, keep_options, smollm2
     from make_tiny_model import make_tokenizer
 
-    tokenizer = make_tokenizer()
-    tokenizer.add_tokens([f"<{index}>" for index in range(INDICES)])
-    keep_options(folder.with_suffix(".sft"), {"updates": updates})
-    pairs = list(algorithms(random.Random(0), updates * BATCH))
-    fine_tune(
-        blank_model(tokenizer, 128, 6), tokenizer, pairs, folder, Teaching(BATCH, updates, 2e-3, 100, False)
-    )
+    teaching = replace(TEACHING[options.base], updates=options.updates, learning_rate=options.learning_rate)
+    kept = ("base", "updates", "forms", "width", "layers", "learning_rate")
+    keep_options(folder.with_suffix(".sft"), {name: getattr(options, name) for name in kept})
+    forms = {form: FORMS[form] for form in options.forms}
+    pairs = list(algorithms(random.Random(0), options.updates * teaching.batch, forms))
+    if options.base == "smollm2":
+        model, tokenizer = smollm2()
+    else:
+        tokenizer = make_tokenizer()
+        tokenizer.add_tokens([f"<{index}>" for index in range(INDICES)])
+        model = blank_model(tokenizer, options.width, options.layers)
+    fine_tune(model, tokenizer, pairs, folder, teaching)
 
 
 TESTBEDS: dict[str, tuple[Callable, int, float]] = {
@@ -193,7 +200,13 @@ def main() -> None:
     )
     parser.add_argument("--only", choices=[*TESTBEDS, "algorithms"])
     parser.add_argument("--out", type=Path, default=OUT)
-    parser.add_argument("--updates", type=int, default=4000, help="of algorithms")
+    of_algorithms = parser.add_argument_group("algorithms")
+    of_algorithms.add_argument("--base", choices=["nothing", "smollm2"], default="nothing")
+    of_algorithms.add_argument("--updates", type=int, default=4000)
+    of_algorithms.add_argument("--learning-rate", type=float, default=2e-3)
+    of_algorithms.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS), help="of the traces")
+    of_algorithms.add_argument("--width", type=int, default=128, help="of a model from nothing")
+    of_algorithms.add_argument("--layers", type=int, default=6, help="of a model from nothing")
     options = parser.parse_args()
     for name in [options.only] if options.only else TESTBEDS:
         folder = options.out / name
@@ -201,7 +214,7 @@ def main() -> None:
             print(f"{folder} stands already")
             continue
         if name == "algorithms":
-            make_algorithms(folder, options.updates)
+            make_algorithms(folder, options)
         else:
             draw, updates, learning_rate = TESTBEDS[name]
             fine_tune(draw(random.Random(0), updates * BATCH), folder, learning_rate)
