@@ -28,14 +28,10 @@ HARMLESS = (
     "object.__delattr__", "array.__new__", "sys.excepthook", "sys.unraisablehook", "time.sleep",
 )  # fmt: skip
 UNSAFE_MODULES = (
-    "ctypes",
-    "_ctypes",
-    "_posixsubprocess",
-    "_socket",
-    "mmap",
-    "_testcapi",
+    "ctypes", "_ctypes", "_posixsubprocess", "_posixshmem", "_multiprocessing", "_socket", "mmap", "_testcapi",
     "_xxsubinterpreters",
-)
+)  # fmt: skip
+UNHEARD = ("mkfifo", "mknod")  # functions that make files, and that no audit event announces
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -168,27 +164,37 @@ def limit(limits: dict[str, float], processes: int) -> None:
 
 
 def forbid() -> None:
-    """An audit hook ends the process at whatever is not plain computing or an import from Python's own folders."""
-    folders, leave = tuple(path + "/" for path in sys.path), os._exit
+    """An audit hook ends the process at whatever is not plain computing or an import from Python's own folders.
+
+    What the hook goes by is its own: the code can change this module and the built-in functions.
+    """
+    folders, leave, text, kind = tuple(path + "/" for path in sys.path), os._exit, str, type
+    harmless, unsafe, writes = frozenset(HARMLESS), frozenset(UNSAFE_MODULES), WRITES
 
     def inside(path: object) -> bool:
-        return type(path) is str and (path + "/").startswith(folders) and ".." not in path
+        return kind(path) is text and (path + "/").startswith(folders) and ".." not in path
 
     def hook(event: str, arguments: tuple) -> None:
         if event == "open":
             path, _, flags = arguments
-            allowed = inside(path) and not flags & WRITES
+            allowed = inside(path) and not flags & writes
         elif event in ("os.listdir", "os.scandir"):
             allowed = inside(arguments[0])
         elif event == "import":
-            allowed = arguments[0] not in UNSAFE_MODULES
+            name = arguments[0]  # of an extension module: any package before it
+            allowed = kind(name) is text and name.rpartition(".")[2] not in unsafe
         else:
-            allowed = event in HARMLESS
+            allowed = event in harmless
         if not allowed:
             leave(1)
 
-    for name in ("ctypes", "_ctypes", "resource"):
-        sys.modules.pop(name, None)
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("ctypes", "_ctypes", "resource")]:
+        del sys.modules[name]
+    for name in ("ctypes", "libc"):
+        del globals()[name]
+    for name in UNHEARD:
+        delattr(os, name)
+        delattr(sys.modules["posix"], name)
     sys.addaudithook(hook)
 
 

@@ -181,6 +181,40 @@ def test_no_file_outside(call, tmp_path):
     assert not os.path.exists("/new")
 
 
+DYNAMIC = """
+import importlib.machinery, importlib.util, os, sys
+def f(name):
+    [folder] = [path for path in sys.path if path.endswith("lib-dynload")]
+    [file] = [f"{folder}/{file}" for file in os.listdir(folder) if file.startswith(f"{name}.")]
+    loader = importlib.machinery.ExtensionFileLoader(f"x.{name}", file)
+    importlib.util.module_from_spec(importlib.util.spec_from_file_location(f"x.{name}", file, loader=loader))
+    return "loaded"
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "argument"),
+    [
+        ("import __main__, os\n__main__.HARMLESS = type('All', (), {'__contains__': lambda *_: True})()\n"
+         "def f(path): return os.system('touch ' + path)", "new"),
+        ("import builtins, os, sys\nbuiltins.type = lambda x: str\n"
+         "class Text(str):\n    def __add__(self, _): return sys.path[0] + '/'\n    def __contains__(self, _): return False\n"
+         "def f(path): return os.read(os.open(Text(path), 0), 9).decode()", "secret"),
+        ("import __main__\ndef f(path): return [*map(str, (__main__.ctypes, __main__.libc))]", ""),
+        ("import sys\ndef f(path): return [sys.modules['ctypes._endian'].__name__]", ""),
+        ("import os\ndef f(path): os.mknod(path)", "new"),
+        ("import os\ndef f(path): os.mkfifo(path)", "new"),
+        (DYNAMIC, "_ctypes"), (DYNAMIC, "_posixsubprocess"),
+        ("def f(path):\n    import _posixshmem\n    return 1", ""),
+    ],
+)  # fmt: skip
+def test_the_audit_cannot_be_talked_out_of_it(tmp_path, code, argument):
+    (tmp_path / "secret").write_text("s3cret")
+    argument = str(tmp_path / argument) if argument in ("new", "secret") else argument
+    assert sandbox.run(code, [("f", [argument])], LIMITS, "audit").values == [None]
+    assert os.listdir(tmp_path) == ["secret"]
+
+
 def test_the_environment_is_empty(call, monkeypatch):
     monkeypatch.setenv("SECRET_TOKEN", "s3cret")
     [value] = call("import os\ndef f(): return dict(os.environ)").values
