@@ -11,6 +11,7 @@ from typing import Any
 
 import sympy
 from latex2sympy2_extended import NormalizationConfig, latex2sympy
+from latex2sympy2_extended.latex2sympy2 import ConversionConfig
 from math_verify.grader import verify
 
 from lenrl.verify.limits import TooBig, Unreadable
@@ -22,6 +23,7 @@ logging.getLogger("math_verify").setLevel(logging.ERROR)  # it warns that it has
 _FORM = NormalizationConfig(basic_latex=True, malformed_operators=True, boxed="none")
 _ALLOWED = re.compile(r"[A-Za-z0-9\s+\-*/^_=<>!.,:;|'%&()\[\]{}\\]*")
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
+_SYMBOL = re.compile(r"\\[A-Za-z]+|[A-Za-z]")
 # Commands with a size of their own (a matrix from a number, an eigenvalue problem) or that no answer needs.
 _REFUSED = frozenset("input include def newcommand let write csname catcode loop xrightarrow".split())  # noqa: SIM905
 _OPERATORS = frozenset("lcm gcd arsinh arcosh artanh arcsinh arccosh arctanh sgn rank tr".split())  # noqa: SIM905
@@ -53,7 +55,8 @@ def parse(tidied: str, max_value_digits: int) -> Any:
     ):
         raise TooBig("large numbers in what the parser works out at once")
     try:
-        parsed = latex2sympy(text, is_real=True, normalization_config=_FORM)
+        case = ConversionConfig(lowercase_symbols=not _uses_both_cases(text))
+        parsed = latex2sympy(text, is_real=True, normalization_config=_FORM, conversion_config=case)
     except RecursionError:
         raise TooBig("nested too deep to parse") from None
     except (MemoryError, TooBig):
@@ -66,6 +69,12 @@ def parse(tidied: str, max_value_digits: int) -> Any:
     if parsed.has(sympy.nan, sympy.zoo):
         raise Unreadable("undefined")
     return parsed
+
+
+def _uses_both_cases(text: str) -> bool:
+    r"""A letter stands for something else than its capital: `R/r` is not 1. Elsewhere `R` may be written for `r`."""
+    symbols = set(_SYMBOL.findall(text))
+    return any(symbol != symbol.lower() and symbol.lower() in symbols for symbol in symbols)
 
 
 def _as_latex(tidied: str) -> str:

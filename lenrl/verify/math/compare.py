@@ -4,7 +4,7 @@ import re
 
 from lenrl.verify.limits import Limits, TooBig, Unreadable, check
 from lenrl.verify.math import algebra
-from lenrl.verify.math.normalize import choice, key, tidy, words
+from lenrl.verify.math.normalize import choice, same_spelling, tidy, words
 from lenrl.verify.math.numbers import is_share, read_number
 from lenrl.verify.math.quick import plain, quick_tidy, tidy_gold
 from lenrl.verify.math.structure import same_shape, shape
@@ -19,7 +19,7 @@ def compare(answer: str, gold: str, limits: Limits) -> tuple[bool, bool]:
     check(text, limits)
     if (decided := quick_tidy(text, target)) is not None:
         return decided
-    correct = key(answer) == key(gold) or _same(target, text, limits)
+    correct = same_spelling(target, text) or _same(target, text, limits)
     return correct, formatted(text, limits)
 
 
@@ -55,7 +55,7 @@ def _same(gold: str, answer: str, limits: Limits) -> bool:
 
 
 def _same_leaf(gold: str, answer: str, limits: Limits) -> bool:
-    if re.sub(r"\s", "", gold) == re.sub(r"\s", "", answer):
+    if same_spelling(gold, answer):
         return True
     if (decided := quick_tidy(answer, gold)) is not None:
         return decided[0]

@@ -50,11 +50,14 @@ _REWRITES = [
     (re.compile(r"\\(?:lbrace|\{)"), r"\\{"),
     (re.compile(r"\\(?:rbrace|\})"), r"\\}"),
     (re.compile(r"\\%"), "%"),
+    (re.compile(r"\\mathbb ?([A-Z])(?![A-Za-z])"), r"\\mathbb{\1}"),
     (re.compile(r"\\langle(?![A-Za-z])"), "("),
     (re.compile(r"\\rangle(?![A-Za-z])"), ")"),
     (re.compile(r"\*\*(?=\s*[\d({A-Za-z-])"), "^"),
 ]  # fmt: skip
 _SPACES = re.compile(r"\s+")
+# Of a tidy text: a space but between two numbers; `1 000` is one
+_NO_GAP = re.compile(r" (?!\d)|(?<!\d) |(?<=\d) (?=\d{3}(?!\d))")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _PAIRS = [("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"), ("`", "`"), ('"', '"')]
 
@@ -76,6 +79,12 @@ def tidy(text: str) -> str:
 def key(text: str) -> str:
     """Tidy text without spaces, text commands opened, as `verifier.kind=exact` compares it."""
     return _SPACES.sub("", _TEXT.sub(r"\1", tidy(text)))
+
+
+def same_spelling(tidied: str, other: str) -> bool:
+    """Two tidy texts are equal without spaces, text commands opened; `1 2` is no 12."""
+    a, b = (_NO_GAP.sub("", _TEXT.sub(r"\1", text)) for text in (tidied, other))
+    return a == b
 
 
 def words(tidied: str) -> str | None:

@@ -95,6 +95,9 @@ def same_shape(gold: str, answer: str, leaf: Compare, most: int = 64, depth: int
         return _same_sets(g.items, p.items, same)
     if g.kind == p.kind == "tuple":
         return g.marks == p.marks and len(g.items) == len(p.items) and all(map(same, g.items, p.items))
+    if {g.kind, p.kind} == {"tuple", "list"} and "()" in (g.marks, p.marks):
+        values, others = (s.items if s.kind == "tuple" else _assigned(s.items, most) for s in (g, p))
+        return len(values) == len(others) and all(map(same, values, others))
     if g.kind == p.kind == "one" or "one" in (g.kind, p.kind) and "tuple" in (g.kind, p.kind):
         return leaf(gold, answer)
     return False
@@ -135,6 +138,15 @@ def _same_sets(gold: tuple[str, ...], answer: tuple[str, ...], same: Compare) ->
             return False
         met.update(equal)
     return all(b in met for b in left)
+
+
+def _assigned(items: tuple[str, ...], most: int) -> tuple[str, ...]:
+    """The values of `x=1, y=2` as the point (1, 2), () if these are no letters with a value each."""
+    chains = [shape(item, most) for item in items]
+    values = {
+        chain.marks: chain.items[-1] for chain in chains if chain.kind == "chain" and len(chain.marks) == 1
+    }
+    return tuple(values[name] for name in sorted(values)) if len(values) == len(items) else ()
 
 
 def _listed(text: str) -> tuple[str, ...]:

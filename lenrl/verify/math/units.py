@@ -17,16 +17,20 @@ _NAMES = {
     "m/s": "mps", "km/h": "kmh kph kmph", "mph": "mi/h",
     "": "unit units square_units cubic_units sq_units unit^2 unit^3",
 }  # fmt: skip
-# Words of a second value or of a calculation: `7 or eight`, `7 minus two`, `7 squared` are no 7 with a unit.
+_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}  # powers of ten
+# Words of another value or of a calculation: `7 or eight`, `7 minus two`, `7 tenths` are no 7 with a unit.
 _NO_UNIT = frozenset(
     "or plus minus negative not squared cubed factorial half zero one two three four five six seven eight nine ten "  # noqa: SIM905
     "eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty "
-    "seventy eighty ninety".split()
-)
+    "seventy eighty ninety third fourth fifth sixth seventh eighth ninth tenth hundredth thousandth halves thirds "
+    "fourths fifths sixths sevenths eighths ninths tenths hundredths thousandths".split()
+).union(_SCALES)
 _ALIASES = {
     alias.replace("_", " "): name for name, all_ in _NAMES.items() for alias in [*all_.split(), name] if alias
 }
 _KNOWN_SHORT = frozenset(a for a in _ALIASES if a.isalpha() and len(a) >= 2)
+
+_SIZES = {"two": "2", "eight": "8"}  # of a base
 
 _CURRENCY = re.compile(r"^(-?)\s*\\?([$€£¥₹])\s*(?=[\d.\\])")
 _DEGREES = re.compile(r"\s*\^\s*\{?\s*\\circ\s*\}?\s*(?:\\text\{\s*([CF])\s*\}|([CF]))?$")
@@ -37,11 +41,15 @@ _TEXT_UNIT = re.compile(
 _WORD_UNIT = re.compile(r"(?<=[\d})])(\s*)([A-Za-z]{2,}(?:[ /][A-Za-z]+){0,4})(\^\{?\d\}?)?$")
 _BASE = re.compile(r"^([0-9A-Za-z]+)\s*_\s*(?:\{?\s*(?:\\text\{)?\s*(\d{1,2}|two|eight)\s*\}?\s*\}?)$")
 _TRAILING_SIGN = re.compile(r"\s*\\?[$€£¥₹]$")
+_SCALE = re.compile(rf"(?<=[\d}}]) ?(\\text ?\{{ ?)?({'|'.join(_SCALES)})s?(?![A-Za-z])", re.IGNORECASE)
+_ORDINAL = re.compile(r"(?<=\d) ?\^ ?\{? ?(?:\\text ?\{)? ?(?:st|nd|rd|th) ?\}{0,2}$")
+_CLOCK = re.compile(r"(\d{1,2}:\d{2}) ?(?:\\text ?\{)? ?([AaPp])\.? ?[Mm]\.? ?\}?$")
+_MODULUS = re.compile(r" ?(?:\\pmod ?\{? ?|\( ?(?:\\text ?\{ ?)?mod ?\}? ?)(\d+) ?[)}]?$")
 
 
 def split_unit(tidied: str) -> tuple[str, str]:
     """(the text without its unit, the unit's name or ""); percent signs are `%`."""
-    text, unit = tidied.strip(), ""
+    text, unit = _scaled(tidied.strip()), ""
     if match := _CURRENCY.match(text):
         text, unit = match.group(1) + text[match.end() :], _ALIASES[match.group(2)]
     for _ in range(3):
@@ -52,11 +60,29 @@ def split_unit(tidied: str) -> tuple[str, str]:
     return text, unit
 
 
+def _scaled(text: str) -> str:
+    r"""The text with words such as million as powers of ten.
+
+    >>> _scaled(r"5 \text{ million dollars}"), _scaled("2 hundred thousand")
+    ('5 \\times 10^{6}\\text{ dollars}', '2 \\times 10^{2} \\times 10^{3}')
+    """
+    while match := _SCALE.search(text):
+        power = f" \\times 10^{{{_SCALES[match.group(2).lower()]}}}"
+        text = text[: match.start()] + power + (match.group(1) or "").rstrip() + text[match.end() :]
+    return re.sub(r"\\text ?\{ ?\}", "", text).strip()
+
+
 def _split_once(text: str) -> tuple[str, str]:
     if text.endswith("%"):
         return text[:-1].rstrip("\\ "), "%"
     if (match := _BASE.match(text)) and _has_digits_of(match.group(2), match.group(1)):
-        return match.group(1), f"base {match.group(2)}"
+        return match.group(1), f"base {_SIZES.get(match.group(2), match.group(2))}"
+    if match := _CLOCK.search(text):
+        return match.group(1), f"{match.group(2).lower()}m"
+    if match := _MODULUS.search(text):
+        return text[: match.start()], f"modulo {match.group(1)}"
+    if match := _ORDINAL.search(text):
+        return text[: match.start()], "th"
     if (match := _DEGREES.search(text)) and not re.search(r"\\?(?:sin|cos|tan|cot|sec|csc)", text):
         return text[: match.start()].rstrip(), "degree" + (match.group(1) or match.group(2) or "").lower()
     if (match := _TEXT_UNIT.search(text)) and _names_a_unit(match.group(1)):
@@ -79,7 +105,7 @@ def _names_a_unit(words: str) -> bool:
 
 def _has_digits_of(base: str, number: str) -> bool:
     """A number holds a digit, and none that the base does not have."""
-    size = {"two": 2, "eight": 8}.get(base) or int(base)
+    size = int(_SIZES.get(base, base))
     return any(c.isdigit() for c in number) and all(int(c, 36) < size for c in number)
 
 
