@@ -131,7 +131,7 @@ class OpenAIEngine(ExternalEngine):
                 raise BadInput(f"server_url={self._client.base_url}: {fault}") from None
             if answer.status_code == 200:
                 self._read(answer, 1)
-                return self._extended, "token_ids" in answer.json()["choices"][0]
+                return self._extended, answer.json()["choices"][0].get("token_ids") is not None
             if answer.status_code not in (400, 422):
                 break
         raise BadInput(f"server_url={self._client.base_url} does not serve {self.name!r}: {said(answer)}")
@@ -159,12 +159,20 @@ def client_of(url: str, option: str, key: str | None) -> httpx.Client:
     """A client of a server whose address an option gave.
 
     Raises:
-        BadInput: it is no address.
+        BadInput: it is no address, or the key is none that a header can hold.
     """
-    if not url.startswith(("http://", "https://")):
-        raise BadInput(f"{option}={url!r} is no address; give one like http://localhost:8000/v1")
+    key = (key or "").strip()  # a line's end in it would be an error whose message shows the key
+    if not key.isascii() or not key.isprintable():
+        raise BadInput(f"the API key for {option} holds characters that no key has; set it again")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return httpx.Client(base_url=url, timeout=SECONDS, headers=headers)
+    try:
+        if not url.startswith(("http://", "https://")):
+            raise httpx.InvalidURL("no http")
+        return httpx.Client(base_url=url, timeout=SECONDS, headers=headers)
+    except httpx.InvalidURL as fault:
+        raise BadInput(
+            f"{option}={url!r} is no address ({fault}); give one like http://localhost:8000/v1"
+        ) from None
 
 
 def post(
@@ -180,7 +188,7 @@ def post(
             time.sleep(first_wait_s * 2 ** (attempt - 1))
         try:
             answer = client.post(path, json=request)
-        except httpx.TransportError as fault:
+        except httpx.RequestError as fault:
             message = f"{type(fault).__name__}: {fault}"
             continue
         if answer.status_code not in BUSY:

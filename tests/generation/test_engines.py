@@ -7,10 +7,11 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import MappingProxyType, ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -77,6 +78,9 @@ class Handler(BaseHTTPRequestHandler):
                 return
             if fault is None and not own.extended and "return_token_ids" in body:
                 fault = 400
+            if fault == "garbled":
+                self.answer(200, {}, {"Content-Encoding": "gzip"})
+                return
             if fault is not None:
                 self.answer(fault, {"error": f"fault {fault}"})
                 return
@@ -87,8 +91,7 @@ class Handler(BaseHTTPRequestHandler):
             "text": loaded.info.tokenizer.decode(found.ids[:-1] if stop else found.ids),
             "finish_reason": "stop" if stop else "length",
         }
-        if own.extended:
-            choice["token_ids"] = found.ids
+        choice["token_ids"] = found.ids if own.extended else None
         if "logprobs" in body:
             choice["logprobs"] = {"token_logprobs": found.logps}
         if body.get("logprobs"):
@@ -100,10 +103,11 @@ class Handler(BaseHTTPRequestHandler):
             choice["logprobs"]["top_logprobs"] = [top]
         self.answer(200, {"choices": [choice]})
 
-    def answer(self, status: int, content: Any) -> None:
+    def answer(self, status: int, content: Any, headers: Mapping[str, str] = MappingProxyType({})) -> None:
         data = json.dumps(content).encode()
         self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
+        for name, value in {"Content-Length": str(len(data)), **headers}.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(data)
 
@@ -237,7 +241,7 @@ def test_what_passes_is_tried_again(fake):
     engine = connect(fake)
     prompts = prompts_of(fake.model)
     expected, _ = ask(engine, prompts)
-    fake.faults = [429, "drop", 503, 500]
+    fake.faults = [429, "drop", "garbled", 500]
     assert ask(engine, prompts)[0] == expected
 
 
@@ -294,7 +298,7 @@ ask(engine, prompts_of(fake.model))
 
 
 def test_the_key_is_sent_and_never_said(fake, monkeypatch):
-    monkeypatch.setenv(server.KEY, SECRET)
+    monkeypatch.setenv(server.KEY, f"{SECRET}\n")  # as of a file; httpx would show it in an error
     engine = connect(fake)
     assert fake.keys[-1] == f"Bearer {SECRET}"
     assert SECRET not in json.dumps(engine.identity())
@@ -302,6 +306,16 @@ def test_the_key_is_sent_and_never_said(fake, monkeypatch):
     with pytest.raises(BadInput, match="401") as fault:
         connect(fake)
     assert SECRET not in str(fault.value)
+    monkeypatch.setenv(server.KEY, f"{SECRET}é")
+    with pytest.raises(BadInput, match="characters that no key has") as fault:
+        connect(fake)
+    assert SECRET not in str(fault.value)
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "http://localhost:port/v1"])
+def test_what_is_no_address_is_refused(url):
+    with pytest.raises(BadInput, match="server_url=.*is no address"):
+        server.client_of(url, "server_url", None)
 
 
 def test_nothing_is_sampled_with_another_decoding_than_was_asked(fake):
