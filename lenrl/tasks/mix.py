@@ -28,7 +28,7 @@ class Part(Options):
 
     task: SerializeAsAny[Task]
     weight: float = Field(
-        default=1.0, gt=0, description="share of the training problems, over the sum of all"
+        default=1.0, gt=0, le=1e9, description="share of the training problems, over the sum of all"
     )
     verifier: dict[str, Any] = Field(
         default_factory=dict, description="what differs from the recipe's verifier"

@@ -127,29 +127,32 @@ def checked(row: Row) -> Row:
     """The row itself.
 
     Raises:
-        BadInput: it is no mapping, holds NaN or infinity, or a text in it is too long, holds a NUL, or is not Unicode.
+        BadInput: it is no mapping, or at any depth holds NaN or infinity, or a text that is too long, holds a NUL, or
+            is not Unicode.
     """
     if not isinstance(row.values, dict):
         raise BadInput(f"{row.where}: found {shown(row.values, 60)}, expected an object with named fields")
     for name, value in row.values.items():
-        if (number := _endless(value)) is not None:
-            raise BadInput(
-                f"{row.where}: field {name[:60]!r} holds {number}, which is no value; leave the field out, or give null"
-            )
-        for text in filter(lambda part: isinstance(part, str), (name, value)):
-            _check_text(f"{row.where}: field {name[:60]!r}", text)
+        where = f"{row.where}: field {str(name)[:60]!r}"
+        for part in _parts({name: value}):
+            if isinstance(part, float) and not math.isfinite(part):
+                raise BadInput(f"{where} holds {part}, which is no value; leave the field out, or give null")
+            if isinstance(part, str):
+                _check_text(where, part)
     return row
 
 
-def _endless(value: Any) -> float | None:
-    """A number that is NaN or infinite, at any depth."""
+def _parts(value: Any) -> Iterator[Any]:
+    """All that is in a value and is no container, at any depth, names of fields too."""
     todo = [value]
     while todo:
         part = todo.pop()
-        if isinstance(part, float) and not math.isfinite(part):
-            return part
-        todo += part.values() if isinstance(part, dict) else part if isinstance(part, list | tuple) else ()
-    return None
+        if isinstance(part, dict):
+            todo += [*part, *part.values()]
+        elif isinstance(part, list | tuple):
+            todo += part
+        else:
+            yield part
 
 
 def _check_text(where: str, text: str) -> None:

@@ -132,6 +132,7 @@ def test_each_part_is_audited_by_itself_and_what_is_dropped_moves_no_weight():
         ({"parts": {"a": "chian"}}, r"task.parts.a: task=chian is unknown.*Did you mean"),
         ({"parts": {"a": {"task": "chain", "weight": 0}}}, r"task.parts.a.weight=0"),
         ({"parts": {"a": {"task": "chain", "weight": -1}}}, r"task.parts.a.weight=-1"),
+        ({"parts": {"a": {"task": "chain", "weight": 1e308}}}, r"task.parts.a.weight=1e\+308"),
         ({"parts": {"a": {"task": "chain", "wieght": 1}}}, r"Did you mean task.parts.a.weight"),
         ({"parts": {"a": {"weight": 1}}}, "task.parts.a=.* names no task"),
         ({"parts": {"a b": "chain"}}, "task.parts.a b: a part's name"),

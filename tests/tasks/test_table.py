@@ -269,6 +269,8 @@ GOOD = b'{"prompt": "p", "answer": "1"}\n'
         (GOOD + b'{"prompt": "\xff", "answer": "1"}\n', r"line 2: byte 0xff .*UTF-8"),
         (GOOD + b'{"prompt": "a\\u0000b", "answer": "1"}\n', r"line 2.*'prompt'.*NUL"),
         (GOOD + b'{"prompt": "\\ud800", "answer": "1"}\n', r"line 2.*surrogate"),
+        (GOOD + b'{"prompt": [{"role": "user", "content": "\\ud800"}]}\n', r"line 2.*'prompt'.*surrogate"),
+        (GOOD + b'{"prompt": "a", "answer": {"a\\u0000": 1}}\n', r"line 2.*'answer'.*NUL"),
         (
             GOOD + b'{"prompt": "' + b"x" * 10_000_000 + b'", "answer": "1"}\n',
             r"line 2.*10000000 char.*1000000",
