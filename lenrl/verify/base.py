@@ -76,9 +76,9 @@ class VerifierPlugin(Options, abc.ABC):
         """Reasons why the class cannot judge."""
         if not cls.batched() and cls.judge is VerifierPlugin.judge:
             return ["it defines neither judge nor judge_batch"]
-        method, count = (cls.judge_batch, 5) if cls.batched() else (cls.judge, 5)
+        method = cls.judge_batch if cls.batched() else cls.judge
         try:
-            inspect.signature(method).bind(*range(count))
+            inspect.signature(method).bind(*range(5))
         except TypeError as error:
             names = "texts, answers, golds, columns" if cls.batched() else "text, answer, gold, columns"
             return [f"its {method.__name__} must take (self, {names}): {error}"]

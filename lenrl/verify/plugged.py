@@ -194,6 +194,12 @@ def _columns_of(items: Sequence[Item]) -> tuple[list[Any], ...]:
 
 def _checked(value: Any) -> Any:
     """A judgement as it travels back: bool, float, None or a Verdict."""
+    if isinstance(value, Verdict) and not (
+        isinstance(value.correct, bool | None) and isinstance(value.answer, str | None)
+    ):
+        raise WrongJudgement(
+            f"gave {value!r:.200}: correct of a Verdict is True, False or None, answer a text or None"
+        )
     if value is None or isinstance(value, bool | Verdict):
         return value
     try:

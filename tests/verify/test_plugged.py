@@ -44,6 +44,8 @@ class Says(VerifierPlugin):
             return columns == {"unit": "m", "when": None, "prompt": "how long?"}
         if text == "process":
             return os.getpid() != int(gold)
+        if text in ("of words", "of numbers"):
+            return Verdict("yes") if text == "of words" else Verdict(True, 5)
         if text == "verdict":
             return Verdict(True, "mine", steps=(StepScore(0.5, 3),))
         return {"yes": True, "no": False, "half": 0.5 * self.scale, "unsure": None, "word": "word", "two": 2}[text]
@@ -198,6 +200,12 @@ def test_one_that_raises_on_everything_ends_the_run(pool, file):
 @pytest.mark.parametrize("text", ["word", "two"])
 def test_a_value_that_is_no_judgement_ends_the_run(pool, text, file):
     with pytest.raises(PluginFailed, match=r"gave .*: a judgement is True or False, a number from 0 to 1"):
+        verdicts(pool("says"), text, "yes")
+
+
+@pytest.mark.parametrize("text", ["of words", "of numbers"])
+def test_a_verdict_of_other_types_ends_the_run(pool, text):
+    with pytest.raises(PluginFailed, match=r"gave Verdict.*: correct of a Verdict is True, False or None"):
         verdicts(pool("says"), text, "yes")
 
 

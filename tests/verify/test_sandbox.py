@@ -198,7 +198,7 @@ def f(name):
         ("import __main__, os\n__main__.HARMLESS = type('All', (), {'__contains__': lambda *_: True})()\n"
          "def f(path): return os.system('touch ' + path)", "new"),
         ("import builtins, os, sys\nbuiltins.type = lambda x: str\n"
-         "class Text(str):\n    def __add__(self, _): return sys.path[0] + '/'\n    def __contains__(self, _): return False\n"
+         "class Text(str):\n    def __add__(self, _): return sys.path[0] + '/'\n"
          "def f(path): return os.read(os.open(Text(path), 0), 9).decode()", "secret"),
         ("import __main__\ndef f(path): return [*map(str, (__main__.ctypes, __main__.libc))]", ""),
         ("import sys\ndef f(path): return [sys.modules['ctypes._endian'].__name__]", ""),
