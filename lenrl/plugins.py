@@ -1,4 +1,4 @@
-"""Code of the user's own: plug-in files and packages' entry points, and places in them for messages.
+"""Code of the user's own: plug-in files and packages' entry points.
 
 A plug-in is a class that derives from one of BASES, or a reward function. Base classes are known by name, so that this
 module stands below them all; standard library only, since workers of the verifier import it.
@@ -9,7 +9,6 @@ import hashlib
 import inspect
 import linecache
 import sys
-import traceback
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
@@ -18,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from lenrl import siblings
+from lenrl.code_places import place_of, raised
 from lenrl.errors import BadInput, did_you_mean, shown
 
 BASES = {  # module and name of a base class -> kind of plug-in
@@ -207,37 +207,6 @@ def name_of(kind: Any) -> str | None:
     field = getattr(kind, "model_fields", {}).get("name")
     name = getattr(kind, "name", None) if field is None else field.default
     return name if isinstance(name, str) and name else None
-
-
-def place_of(thing: Any) -> str:
-    """`FILE, line N` of a class or function; its name where its source cannot be found."""
-    thing = inspect.unwrap(getattr(thing, "func", thing))  # of a functools.partial
-    if not (inspect.isclass(thing) or inspect.isroutine(thing)):
-        thing = type(thing)
-    try:
-        file = inspect.getsourcefile(thing) or inspect.getfile(thing)
-        return f"{file}, line {inspect.getsourcelines(thing)[1]}"
-    except (OSError, TypeError):
-        return repr(thing)
-
-
-def raised(error: BaseException, thing: Any = None, file: str | None = None) -> str:
-    """`TypeError: its message (FILE, line N)`, N the innermost line of the plug-in's own file.
-
-    Args:
-        thing: class, function or object that it came out of.
-        file: its file; default: the one that `thing` stands in.
-    """
-    place = place_of(thing) if thing is not None else ""
-    file = file or place.rpartition(", line ")[0]
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    if isinstance(error, SyntaxError) and error.filename == file:
-        place = f"{file}, line {error.lineno}"
-    elif frames:
-        place = f"{file}, line {frames[-1].lineno}"
-    said = error.msg if isinstance(error, SyntaxError) else str(error)
-    text = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    return f"{text} ({place})" if place else text
 
 
 def _imported(file: Path, source: bytes) -> ModuleType:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from lenrl.code_places import place_of, raised
 from lenrl.errors import LenrlError, PluginFailed, RunFailed
-from lenrl.plugins import place_of, raised
 from lenrl.strategies.base import Strategy
 
 

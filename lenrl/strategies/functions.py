@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from lenrl.code_places import place_of, raised
 from lenrl.errors import BadInput, PluginFailed, shown
-from lenrl.plugins import place_of, raised
 from lenrl.strategies.base import MAX_REWARD, NonfiniteReward
 
 Completion = str | list[dict[str, str]]

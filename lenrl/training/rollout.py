@@ -12,17 +12,15 @@ from torch.nn.utils.rnn import pad_sequence
 from lenrl.generation.base import Batches, CausalLM, Completion
 from lenrl.generation.choice import TokenRule
 from lenrl.generation.decoder import PromptRow
-from lenrl.generation.noise import rollout_keys
 from lenrl.generation.sampling import sample_rows
 from lenrl.monitors.local import LocalMonitor
 from lenrl.rollouts import RewardResult, Rollouts
 from lenrl.strategies.base import PromptBudget, RunInfo
 from lenrl.strategies.diagnostics import diagnose
-from lenrl.strategies.faults import calling
 from lenrl.strategies.method import Method
 from lenrl.strategies.scoring import Row, Scored, build_rollouts, score
+from lenrl.training.asking import Asking
 from lenrl.training.distributed import ProcessGroup, outcome
-from lenrl.training.forced import ForcedTokens
 from lenrl.training.guards import Guards
 from lenrl.training.in_progress import InProgress
 from lenrl.training.judging import Judging
@@ -31,7 +29,7 @@ from lenrl.training.reward_calls import RewardCalls, ZeroRewards
 from lenrl.training.rollout_log import RolloutLog
 from lenrl.training.rollout_logps import carrying, sampler_gap, with_mean_logp
 from lenrl.training.run_state import StrategyStates
-from lenrl.training.selection import PromptCursor, keep_groups, prompts_to_sample
+from lenrl.training.selection import PromptCursor, keep_groups
 from lenrl.training.signals import StopSignal
 from lenrl.training.trl_batch import ROW_VALUE, TrlBatch, TrlRow, as_wide_as, cut, loss_mask
 
@@ -60,67 +58,26 @@ class RolloutScoring:
     def judging(self) -> Judging:
         return Judging(self.method, self.problem_set, self.eos_ids, self.monitor, self._alone)
 
+    @cached_property
+    def asking(self) -> Asking:
+        return Asking(self.method, self.run_info, self.problem_set, self.group, self.cursor, self._stage)
+
     @property
     def method(self) -> Method:
         """The six slots."""
         return self.strategies.method
 
     @property
-    def num_generations(self) -> int:
-        """G."""
-        assert self.run_info.num_generations is not None
-        return self.run_info.num_generations
-
-    @property
     def pad_id(self) -> int:
         """Fills what was cut, and rows of different widths."""
         return self.problem_set.prompts.tokenizer.pad_token_id
 
-    # --- before sampling -----------------------------------------------------------------------------------
+    # --- before and while it is sampled --------------------------------------------------------------------
 
-    def begin(self, rows: Sequence[TrlRow], *, step: int, number: int) -> list[TrlRow]:
-        """Rows to sample, from the data loader's: as many prompts as the sampling strategy wants, with budgets' hints.
-
-        Budgets see the whole generation batch in batch order, since some treat a group's members differently.
-        `step`, `number`: see `InProgress`.
-        """
-        prompts = len(rows) * self.group.processes // self.num_generations
-        factor, sampling = 1.0, self.method.sampling
-        if sampling.selects or sampling.chooses:
-            with calling(sampling):
-                factor = sampling.factor()
-            rows = self._stage("sampling", lambda: self._drawn(prompts, factor))
-        counts = dict(self.problem_set.verifier.counts)
-        everyone = self.group.gather([row["prompt_id"] for row in rows])
-        asked = [self.problem_set.problems[name] for name in everyone]
-        visible = self.method.budget.visible
-        columns = [visible(p.columns, prompt=p.prompt, gold=p.answer) for p in asked]
-        budgets = self._stage("budget", lambda: self.method.budgets(everyone, columns, step, self.run_info))
-        longest = self.run_info.max_length
-        cap = min(longest, max(longest if budget.cap is None else budget.cap for budget in budgets))
-        local = budgets[self.group.local_slice(len(rows))]
-        encode, prefilled = self.problem_set.prompts.tokenizer, self.problem_set.think_prefilled
-        forced = ForcedTokens.of(local, encode, think_prefilled=prefilled)
-        local = forced.counted(local)
-        rows = [self._hinted(row, budget) for row, budget in zip(rows, local, strict=True)]
-        keys = rollout_keys(everyone, self.cursor.seed, number)[self.group.local_slice(len(rows))]
-        self._current = InProgress(step, number, rows, local, cap, counts, factor, prompts, keys, forced)
-        return rows
-
-    def _drawn(self, prompts: int, factor: float) -> list[TrlRow]:
-        """This process's rows of the prompts that come next, so that `prompts` of them may be kept."""
-        processes = self.group.processes
-        sampled = prompts_to_sample(prompts, factor, self.num_generations, processes)
-        names = [name for name in self.cursor.take(sampled) for _ in range(self.num_generations)]
-        local = names[self.group.local_slice(len(names) // processes)]
-        asked = self.problem_set
-        return cast(list[TrlRow], [asked.prompts.row(asked.problems[name]) for name in local])
-
-    def _hinted(self, row: TrlRow, budget: PromptBudget) -> TrlRow:
-        """A copy of a row, with the budget's words in its prompt."""
-        if not (budget.hint or budget.system):
-            return row.copy()
-        return {**row, "prompt": self.problem_set.prompts.for_trl(self.problem_set.asked(row), budget)}
+    def begin(self, rows: Sequence[TrlRow], *, step: int, number: int) -> Sequence[TrlRow]:
+        """Rows to sample, from the data loader's; `step`, `number`: see `InProgress`."""
+        self._current = self.asking.begin(rows, step=step, number=number)
+        return self._current.rows
 
     def sample(
         self, model: CausalLM, prompt_ids: Sequence[Sequence[int]], rule: TokenRule
@@ -193,7 +150,9 @@ class RolloutScoring:
                 verdicts[i] = verdict
             return self.group.gather(judging.rows(calls, own, verdicts))
 
-        rollouts = build_rollouts(everyone, self.num_generations, self.run_info.max_length, current.step)
+        rollouts = build_rollouts(
+            everyone, self.asking.num_generations, self.run_info.max_length, current.step
+        )
         nonfinite = self.guards.settings.nonfinite
         scored = score(self.method, rollouts, judge, nonfinite, self._stage, lambda: self._parts(calls))
         self._current = replace(current, texts=calls.texts, verdicts=verdicts, calls=calls, scored=scored)

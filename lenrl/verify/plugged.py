@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from lenrl import plugins
+from lenrl import code_places, plugins
 from lenrl.verdicts import Verdict
 from lenrl.verify.base import VerifierPlugin
 from lenrl.verify.kinds import Kind, Outcome, Result
@@ -115,7 +115,7 @@ class Plugged(Kind):
         except TypeError:
             values = [values]
         if len(values) != count:
-            place = plugins.place_of(self.plugin)
+            place = code_places.place_of(self.plugin)
             return [Failure(f"gave {len(values)} judgements for {count} completions ({place})", True)] * count
         return [self._caught(lambda value=value: _checked(value)) for value in values]
 
@@ -149,8 +149,8 @@ class Plugged(Kind):
 
     def _failure(self, error: Exception) -> Failure:
         if isinstance(error, WrongJudgement):
-            return Failure(f"{error} ({plugins.place_of(self.plugin)})", fatal=True)
-        return Failure(f"raised {plugins.raised(error, self.plugin)}")
+            return Failure(f"{error} ({code_places.place_of(self.plugin)})", fatal=True)
+        return Failure(f"raised {code_places.raised(error, self.plugin)}")
 
 
 class Unusable(Kind):
@@ -159,7 +159,7 @@ class Unusable(Kind):
     def __init__(self, limits: Limits, name: str, error: Exception) -> None:
         super().__init__(limits)
         self.failure = Failure(
-            f"cannot be set up: {plugins.raised(error, plugins.find('verifier', name, {}))}", True
+            f"cannot be set up: {code_places.raised(error, plugins.find('verifier', name, {}))}", True
         )
 
     def compare(self, answer: str, gold: str) -> tuple[bool | None, bool]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, SerializeAsAny
 
-from lenrl import plugins
+from lenrl import code_places, plugins
 from lenrl.errors import BadInput, validated
 from lenrl.options import Options
 from lenrl.verify.kinds import KINDS
@@ -81,7 +81,7 @@ class PluginSettings(VerifierSettings):
             BadInput: there is none of that name, the class cannot judge, or a value is out of bounds.
         """
         kind = plugins.named("verifier", name, KINDS, "verifier.kind={}")
-        place = f"{plugins.place_of(kind)}: verifier {name!r}"
+        place = f"{code_places.place_of(kind)}: verifier {name!r}"
         own = [option for option in cls.model_fields if option not in ("options", "source")]
         if faults := [
             *kind.faults(),
@@ -111,7 +111,7 @@ class PluginSettings(VerifierSettings):
 
     def errors(self, columns: Collection[str]) -> list[str]:
         return [
-            f"{plugins.place_of(self.plugin)}: verifier {self.kind!r} reads the column {name!r}; the data has "
+            f"{code_places.place_of(self.plugin)}: verifier {self.kind!r} reads the column {name!r}; the data has "
             f"{sorted(columns)}"
             for name in self.reads_columns
             if name not in {*columns, "prompt"}

@@ -115,8 +115,8 @@ def test_a_reference_that_there_is_not_is_refused() -> None:
     from dataclasses import replace
 
     from lenrl.training.batching import BatchLayout
-    from lenrl.training.prepare import _seam_faults
+    from lenrl.training.recipe_rules import seam
 
     layout = BatchLayout(1, 4, 1, 1, 1, 4)
     method = replace(recipe.method, objective=Near())
-    assert any("trainer.beta=0.0 makes none" in fault for fault in _seam_faults(recipe, method, layout))
+    assert any("trainer.beta=0.0 makes none" in fault for fault in seam(recipe, method, layout))
