@@ -169,8 +169,8 @@ class Rollouts:
 
     @property
     def teacher_logp_PGT(self) -> Tensor:
-        """float32 (P, G, T): log-probs of the tokens under the advantage's teacher, at temperature 1; NaN past
-        `length_PG`, and in completions that do not fit the teacher's context."""
+        """float32 (P, G, T): log-probs of the tokens under the advantage's teacher, at the sampling
+        temperature; NaN past `length_PG`, and in completions that do not fit the teacher's context."""
         return self._read("teacher_logps")
 
     def _read(self, name: Readable) -> Any:

@@ -13,11 +13,12 @@ from trl import GRPOConfig, GRPOTrainer
 import lenrl
 from lenrl.strategies.loss_fields import LOSS_FIELDS
 from lenrl.training.checkpointing import CheckpointedGRPO
+from lenrl.training.logp_passes import LogpPasses
 from lenrl.training.trainer import OVERRIDES, READS, USES, SlottedGRPO
 from lenrl.training.trl_fields import OWNED
 
 ROOT = Path(lenrl.__file__).parent
-SEAM = ("training/trainer.py", "training/checkpointing.py")
+SEAM = ("training/trainer.py", "training/logp_passes.py", "training/checkpointing.py")
 THEIRS = """
 trl.trainer.grpo_trainer trl.trainer.base_trainer trl.trainer.utils trl.models.utils transformers.trainer
 transformers.trainer_callback transformers.training_args transformers.generation.utils
@@ -87,7 +88,7 @@ def test_trl_still_has_the_signature_we_rely_on(name, expected):
 
 def test_every_underscored_override_is_listed():
     base = {name for cls in GRPOTrainer.__mro__ for name in vars(cls)}
-    own = {**vars(CheckpointedGRPO), **vars(SlottedGRPO)}
+    own = {**vars(CheckpointedGRPO), **vars(LogpPasses), **vars(SlottedGRPO)}
     ours = {name for name in own if is_private(name)}
     assert {name for name in ours if name in base and not name.startswith("_abc")} == set(OVERRIDES)
 
