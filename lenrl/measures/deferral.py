@@ -119,7 +119,10 @@ def _learned(features_NF: Array, gain_N: Array, base_N: Places, seed: int) -> Ar
 def _by_score(score_N: Array, rows_N4: Array, weight_BN: Array) -> Figures:
     """Figures of one score, with intervals."""
     order = np.argsort(score_N, kind="stable")
-    ends = np.append(np.nonzero(np.diff(score_N[order]))[0], len(order) - 1)  # of each run of equal scores
+    sorted_N = score_N[order]  # of empty answers -inf, whose differences are NaN
+    ends = np.append(
+        np.nonzero(sorted_N[1:] != sorted_N[:-1])[0], len(order) - 1
+    )  # of each run of equal scores
     blocks = np.array_split(weight_BN, -(-weight_BN.size // BLOCK))
     found = [each for block_BN in blocks for each in _figures(rows_N4[order], ends, block_BN[:, order])]
     figures: Figures = {}

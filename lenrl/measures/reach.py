@@ -19,7 +19,7 @@ def reach(answers: Answers, length_P: ArrayLike, train_max: int) -> Figures:
 
     `reach_90` is the largest length such that accuracy is .9 or more at it and at all shorter ones, 0 where none is;
     its interval is a bootstrap over prompts within each length. `growth` is the slope of log tokens on log length
-    over right completions: 1 is a step an element.
+    over right completions of problems with a length: 1 is a step an element.
     """
     correct, tokens, length = answers.correct_PS, answers.tokens_PS, np.asarray(length_P)
     figures: Figures = {"train_max": train_max}
@@ -79,7 +79,7 @@ def _reached(correct_PS: Array, length_P: NDArray[Any]) -> dict[int, Array]:
 
 def _growth(correct_PS: Array, tokens_PS: Array, length_P: NDArray[Any]) -> Estimate | None:
     right_PS = correct_PS == 1
-    used_P = right_PS.any(axis=1)
+    used_P = right_PS.any(axis=1) & (length_P > 0)
     if len(np.unique(length_P[used_P])) < 2:
         return None
     logs_PS = np.where(right_PS, np.log(np.maximum(tokens_PS, 1)), 0.0)

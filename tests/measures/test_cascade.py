@@ -70,6 +70,14 @@ def test_a_score_that_says_nothing_gains_nothing():
     assert found["scores"]["learned"]["auc"] == pytest.approx(2 / 3, abs=0.05)
 
 
+def test_empty_answers_are_deferred_together():
+    """In any order, and so as answers that are deferred at random are."""
+    sure = np.full((2, 1, len(measures.SUMMARIES)), -math.inf)
+    for right in ([[1], [0]], [[0], [1]]):
+        found = measures.cascade(answers(right, [[1], [1]], sure), answers([[1], [1]], [[9], [9]]))
+        assert found and found["scores"]["sum"]["gain"] == pytest.approx(0)
+
+
 def test_tellings_of_a_problem_are_drawn_together():
     """As intervals of all prompts would be if each problem were told once, with as many samples."""
     rng = np.random.default_rng(0)

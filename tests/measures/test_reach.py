@@ -27,6 +27,12 @@ def test_reach_stops_at_the_first_length_below_the_level():
     assert measures.reach(answers(solved(0.4, 1, 1, 1), 1.0), LENGTHS, 8)["reach_50"] == 0
 
 
+def test_a_problem_without_a_length_says_nothing_of_growth():
+    lengths, tokens = np.repeat([0, 4, 16], 10), np.repeat([7.0, 8.0, 16.0], 10)[:, None]
+    found = measures.reach(answers(np.ones((30, 1)), tokens), lengths, 8)
+    assert found["growth"] == pytest.approx(0.5) and found["inside"]["prompts"] == 20
+
+
 def test_the_intervals_hold_what_other_draws_give():
     found = measures.reach(answers(solved(1, 1, 0.9, 0), 1.0), LENGTHS, 8)
     assert (found["reach_90"], found["reach_90_ci95"]) == (12, [8, 12])
