@@ -42,6 +42,9 @@ class EvalSettings(SamplingOptions, EngineOptions):
         named = self.judge_url is not None and self.judge_model is not None
         if (self.structure == "judge") != named:
             raise ValueError("structure=judge needs judge_url and judge_model; no other one has a judge")
+        idle = self.model_fields_set & {"judge_prompts", "judge_samples", "judge_tokens"}
+        if idle and self.structure != "judge":
+            raise ValueError(f"{', '.join(sorted(idle))}: nothing without structure=judge; leave it out")
         return self
 
     def each_decoding(self) -> list[Decoding]:
