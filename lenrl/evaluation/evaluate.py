@@ -20,20 +20,13 @@ from lenrl.evaluation import tellings
 from lenrl.evaluation.by_function import columns_of, judged
 from lenrl.evaluation.cache import CompletionCache
 from lenrl.evaluation.controlled import Controlled, controls_of, search_warnings, thinking_of
+from lenrl.evaluation.doubts import control_warnings, warnings
 from lenrl.evaluation.fingerprint import fingerprint
 from lenrl.evaluation.hinted import Ways, hinted, hints_of
 from lenrl.evaluation.measure import measure
 from lenrl.evaluation.output import plain, stem, write
-from lenrl.evaluation.results import (
-    NONE,
-    ModelResults,
-    control_warnings,
-    describe,
-    mark_front,
-    pairs,
-    reach_of,
-    warnings,
-)
+from lenrl.evaluation.pairs import mark_front, pairs
+from lenrl.evaluation.results import NONE, ModelResults, describe, reach_of
 from lenrl.evaluation.settings import EvalSettings
 from lenrl.evaluation.structured import check_structure, with_structure
 from lenrl.generation.base import Batches, Completion, Decoding, Engine

@@ -1,7 +1,7 @@
 """Completions of one model on a set of problems, and the figures that follow from them."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,16 +10,12 @@ import numpy as np
 
 from lenrl import measures
 from lenrl.evaluation import tellings
-from lenrl.evaluation.fingerprint import unlike
 from lenrl.generation.base import Completion, Decoding
 from lenrl.measures.format import Figures, named
 from lenrl.rollouts import Verdict
 from lenrl.tasks import Problem, Task
 from lenrl.verify.math.normalize import key
 
-WIDE = 0.05  # half width of an accuracy's interval; above, two settings of a method can't be told apart
-MUCH_TRUNCATED = 0.1  # share; above, lengths and accuracies say more of the cap than of the model
-MANY_UNKNOWN = 0.05  # share of a judge's replies
 MAX_GRADES = 20  # different difficulties; more are no breakdown
 PASS_AT = (1, 2, 4, 8, 16, 32, 64)
 NONE = "none"  # the control that is none
@@ -200,106 +196,6 @@ def _votes(results: ModelResults, width: int) -> Figures:
     return figures
 
 
-def mark_front(entries: Sequence[Figures]) -> None:
-    """Say of each model whether it is on the front of accuracy and mean tokens, among its decoding's models."""
-    for name in {entry["decoding"] for entry in entries}:
-        same = [entry for entry in entries if entry["decoding"] == name]
-        front = measures.pareto_front([e["accuracy"] for e in same], [e["tokens_mean"] for e in same])
-        for entry, on_front in zip(same, front, strict=True):
-            entry["on_front"] = on_front
-
-
-def pairs(measured: Sequence[tuple[ModelResults, Figures]], seed: int) -> Iterator[Figures]:
-    """Each model and control against the first model without one, under the same decoding.
-
-    `differs` says what else is not the same; `over_controls` stands where the first model was controlled.
-    """
-    for results, entry in measured[1:]:
-        base, base_entry = next(pair for pair in measured if pair[0].decoding.name == results.decoding.name)
-        if base is results:
-            continue
-        first, own = base.answers.by_base, results.answers.by_base
-        comparison = measures.compare(first.correct_PS, first.tokens_PS, own.correct_PS, own.tokens_PS, seed)
-        yield {
-            "base": base.model,
-            "model": results.model,
-            "decoding": results.decoding.name,
-            "control": results.control,
-            **named("accuracy_diff", comparison.accuracy_diff),
-            **named("tokens_ratio", comparison.tokens_ratio),
-            "aes": comparison.aes,
-            "aes_weights": {"rise": measures.AES_RISE, "fall": measures.AES_FALL},
-            **_reach_lost(base, results, entry),
-            **named("over_controls", _lead(measured, base, results, entry, seed)),
-            "cascade": measures.cascade(results.answers, base.answers, seed),
-            "rounds": tellings.round_differences(base.problems, base.answers, results.answers, seed),
-            "differs": unlike(base_entry["fingerprint"], entry["fingerprint"]),
-        }
-
-
-def _reach_lost(base: ModelResults, results: ModelResults, entry: Figures) -> Figures:
-    if "reach" not in entry:
-        return {}
-    train_max = entry["reach"]["train_max"]
-    return {"reach": measures.reach_lost(base.answers, results.answers, base.length_P, train_max)}
-
-
-def _lead(
-    measured: Sequence[tuple[ModelResults, Figures]],
-    base: ModelResults,
-    results: ModelResults,
-    entry: Figures,
-    seed: int,
-) -> measures.Estimate | None:
-    """A model's lead over the best mixture of what the base reaches under its controls and caps; None: it has none."""
-    like = (base.model, base.decoding.name)
-    controlled = [
-        r.answers.by_base
-        for r, _ in measured
-        if of_training_free(r.control) and (r.model, r.decoding.name) == like
-    ]
-    if not controlled or results.control != NONE:
-        return None
-    cut = measures.cuts(base.answers.by_base, entry["area_tokens"])
-    return measures.above_front([*cut, *controlled], results.answers.by_base, seed)
-
-
 def of_training_free(control: str | None) -> bool:
     """A label names a way to think shorter that any model has, unlike the words that one was trained with."""
     return control not in (None, NONE) and not str(control).startswith(HINT)
-
-
-def control_warnings(results: ModelResults, free: ModelResults) -> list[str]:
-    """Reasons to doubt a control, from its results and those without one."""
-    if results.prompt_tokens != free.prompt_tokens:
-        more = (sum(results.prompt_tokens) - sum(free.prompt_tokens)) / len(results.prompt_tokens)
-        return [f"{results.control}: prompts have {more:+.1f} tokens, which are not among the completions'"]
-    if all(one.ids == other.ids for one, other in zip(results.completions, free.completions, strict=True)):
-        return [f"{results.control} never acted: the model opens no thinking, or ends it by itself before"]
-    return []
-
-
-def warnings(entry: Figures) -> list[str]:
-    """Reasons to doubt the figures of one entry of `eval.json`."""
-    messages = []
-    if entry["accuracy"] is not None:
-        half = max(abs(end - entry["accuracy"]) for end in entry["accuracy_ci95"])
-        if half > WIDE:
-            prompts = entry["prompts"]
-            messages.append(
-                f"{prompts} prompts are few: the accuracy is known to {100 * half:.1f} points; for "
-                f"{100 * WIDE:.0f} give about {max(prompts + 1, round(prompts * (half / WIDE) ** 2))}"
-            )
-    if entry["truncated_share"] > MUCH_TRUNCATED:
-        messages.append(
-            f"{entry['truncated_share']:.0%} of the completions were cut at the cap: the figures say "
-            "more of the cap than of the model; raise max_new_tokens"
-        )
-    if entry["unknown"]:
-        messages.append(f"{entry['unknown']} verdicts are unknown and left out of the accuracy")
-    judged = entry.get("structure", {})
-    if judged.get("unknown", 0) > MANY_UNKNOWN * judged.get("judged", 0):
-        messages.append(
-            f"{judged['unknown']} of the judge's {judged['judged']} replies have no graph with steps"
-        )
-    return messages

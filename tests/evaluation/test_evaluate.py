@@ -17,9 +17,11 @@ from transformers import AutoTokenizer
 from lenrl import measures
 from lenrl.cli import main
 from lenrl.errors import BadInput, validated
+from lenrl.evaluation.doubts import WIDE, warnings
 from lenrl.evaluation.evaluate import evaluate
 from lenrl.evaluation.output import plain, write
-from lenrl.evaluation.results import WIDE, ModelResults, describe, pairs, warnings
+from lenrl.evaluation.pairs import pairs
+from lenrl.evaluation.results import ModelResults, describe
 from lenrl.evaluation.settings import EvalSettings
 from lenrl.evaluation.tellings import warnings_of
 from lenrl.generation import transformers_engine as models
@@ -372,6 +374,11 @@ def test_intervals_are_over_problems_not_over_their_tellings():
     assert not warnings_of(results.problems[:20]), "told once"
     again = results.answers.in_order_of(other.answers)
     assert again is not None and again.by_base.correct_PS.tolist() == right_BR.tolist()
+
+
+def test_options_of_a_judge_do_nothing_without_one():
+    with pytest.raises(BadInput, match="judge_prompts: nothing without structure=judge"):
+        validated(EvalSettings, {"judge_prompts": 5, "structure": "cues"})
 
 
 def test_two_parts_of_a_mix_may_number_their_problems_alike(tmp_path):
