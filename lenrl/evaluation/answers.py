@@ -24,7 +24,7 @@ from rich.text import Text
 from lenrl import measures
 from lenrl.errors import BadInput, did_you_mean, validated
 from lenrl.files import write_json
-from lenrl.measures.format import Figures, named, share, with_interval
+from lenrl.measures.format import Figures, figure, named, share
 from lenrl.tasks.rows import Row, read_rows
 
 NEEDS = {
@@ -172,10 +172,7 @@ def show(figures: Mapping[str, Figures], console: Console) -> None:
             Text(name),
             str(entry["answers"]),
             *(["-" if index is None else f"{index:.1f}"] if yap else []),
-            *(
-                with_interval(entry.get(of, {}).get(key), entry.get(of, {}).get(f"{key}_ci95"), share)
-                for _, of, key in shown
-            ),
+            *(figure(entry.get(of, {}), key, share) for _, of, key in shown),
         )
     console.print(table)
 

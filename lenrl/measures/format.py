@@ -1,7 +1,7 @@
 """Figures as plain values and in words: shares, points, tokens, a value with its interval."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lenrl.measures.intervals import Estimate
@@ -23,6 +23,16 @@ def with_interval(
         return "-"
     low, high = ("?" if end is None or math.isinf(end) else write(end) for end in interval)
     return f"{write(value)} [{low}, {high}]"
+
+
+def figure(figures: Mapping[str, Any], name: str, write: Callable[[float], str]) -> str:
+    """A figure of `eval.json` with its interval; a dash where it is missing or unknown."""
+    return with_interval(figures.get(name), figures.get(f"{name}_ci95"), write)
+
+
+def estimate(found: Estimate | None, write: Callable[[float], str]) -> str:
+    """An estimate with its interval; a dash where there is none."""
+    return "-" if found is None else with_interval(found.value, found.ci95, write)
 
 
 def share(value: float | None) -> str:

@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from lenrl import __version__
 from lenrl.config import plugin_files
 from lenrl.files import read_json
-from lenrl.measures.format import Evaluation, change, points, share, tokens, with_interval
+from lenrl.measures.format import Evaluation, change, figure, points, share, tokens
 from lenrl.recipe_paths import DATA
 from lenrl.redact import visible
 from lenrl.report.tables import before_after, decoding_name, without_control
@@ -91,13 +91,11 @@ def _measured(evaluation: Evaluation) -> str:
     compared = {pair["decoding"]: pair for pair in without_control(evaluation["pairs"])}
     for both in pairs:
         for name, entry in zip(("before", "after"), both, strict=True):
-            accuracy = with_interval(entry["accuracy"], entry["accuracy_ci95"], share)
-            length = with_interval(entry["tokens_mean"], entry["tokens_mean_ci95"], tokens)
+            accuracy, length = figure(entry, "accuracy", share), figure(entry, "tokens_mean", tokens)
             cells = (decoding_name(entry), name, accuracy, length, share(entry["truncated_share"]))
             lines.append(f"| {' | '.join(cells)} |")
         if pair := compared.get(both[0]["decoding"]):
-            gain = with_interval(pair["accuracy_diff"], pair["accuracy_diff_ci95"], points)
-            ratio = with_interval(pair["tokens_ratio"], pair["tokens_ratio_ci95"], change)
+            gain, ratio = figure(pair, "accuracy_diff", points), figure(pair, "tokens_ratio", change)
             lines.append(f"| {both[0]['decoding']} | difference, points and share | {gain} | {ratio} | |")
     return "\n".join(lines)
 

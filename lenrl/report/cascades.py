@@ -9,7 +9,7 @@ from lenrl.evaluation.output import plain
 from lenrl.evaluation.results import NONE
 from lenrl.measures import cascade
 from lenrl.measures.deferral import LEARNED, ORACLE
-from lenrl.measures.format import Figures, change, share, with_interval
+from lenrl.measures.format import Figures, change, figure, share, with_interval
 from lenrl.report.entries import Entry
 from lenrl.report.panels import PERCENT, Figure, Panel, layout, line, markers
 
@@ -96,9 +96,9 @@ def rows(cascades: Sequence[Cascade], *, few: bool = False) -> list[list[str]]:
             if few and not best and name != LEARNED:
                 continue
             cells = [
-                with_interval(score["gain"], score["gain_ci95"], lambda gain: change(1 + gain)),
+                figure(score, "gain", lambda gain: change(1 + gain)),
                 with_interval(score["accuracy_within"][-1], score["accuracy_within_ci95"][-1], share),
-                with_interval(score["share_at_parity"], score["share_at_parity_ci95"], share),
+                figure(score, "share_at_parity", share),
             ]
             found.append([f"{one.name} ({one.decoding})", f"{name}{best}", *cells])
     return found

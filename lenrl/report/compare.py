@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from lenrl.measures import Comparison
-from lenrl.measures.format import Figures, change, points, share, tokens, with_interval
+from lenrl.measures.format import Figures, change, estimate, figure, points, share, tokens, with_interval
 from lenrl.report import conditions, figures, leads
 from lenrl.report.cascades import cascade_of
 from lenrl.report.entries import Entry, Training, paired, varied
@@ -81,12 +81,10 @@ class Compared:
         row = [Cell(entry.name, entry.name, mark=mark), Cell(decoding_name(f), f["decoding"])]
         row += [Cell(entry.swept.get(key, ""), entry.swept.get(key)) for key in self.swept]
         for key, write in (("accuracy", share), ("tokens_mean", tokens)):
-            value, ends = f[key], f[f"{key}_ci95"]
-            row.append(Cell(with_interval(value, ends, write), value, ends))
+            row.append(Cell(figure(f, key, write), f[key], f[f"{key}_ci95"]))
         gain, ratio = (pair.accuracy_diff, pair.tokens_ratio) if pair else (None, None)
         for difference, write in ((gain, points), (ratio, change)):
-            shown = with_interval(difference.value, difference.ci95, write) if difference else "-"
-            row.append(Cell(shown, difference.value if difference else None))
+            row.append(Cell(estimate(difference, write), difference and difference.value))
         row += [Cell(tokens(f[key]), f[key]) for key in ("tokens_p95", "tokens_correct", "tokens_wrong")]
         return [*row, Cell(share(f["truncated_share"]), f["truncated_share"])]
 
@@ -100,7 +98,7 @@ class Compared:
             both = (base.figures, entry.figures)
             gain = pair.accuracy_diff if pair else None
             name, accuracy = decoding_name(entry.figures), [share(f["accuracy"]) for f in both]
-            note = f"{with_interval(gain.value, gain.ci95, points)} points" if gain else ""
+            note = f"{estimate(gain, points)} points" if gain else ""
             cards.append({"label": f"accuracy, {name}", "both": accuracy, "note": note})
             length = [tokens(f["tokens_mean"]) for f in both]
             cards.append({"label": f"tokens, {name}", "both": length, "note": _saved(both, pair)})

@@ -8,8 +8,8 @@ import numpy as np
 
 from lenrl.evaluation.results import of_training_free
 from lenrl.measures import Answers, Estimate, above_front, accuracy, cuts, mixture
+from lenrl.measures.format import estimate
 from lenrl.measures.format import points as in_points
-from lenrl.measures.format import with_interval
 from lenrl.report.entries import Entry
 from lenrl.report.panels import Part, line
 
@@ -35,7 +35,7 @@ def reached(base: Entry, entries: Sequence[Entry]) -> list[Answers] | None:
 def line_of(base: Entry, points: Sequence[Answers], panel: int) -> Part:
     """The most that mixtures of the points reach, over their tokens."""
     tokens = [float(point.tokens_PS.mean()) for point in points]
-    accuracies = [estimate.value if (estimate := accuracy(point.correct_PS)) else 0.0 for point in points]
+    accuracies = [right.value if (right := accuracy(point.correct_PS)) else 0.0 for point in points]
     grid = np.unique([*tokens, *np.linspace(min(tokens), max(tokens), STEPS)])
     most = mixture(tokens, accuracies, grid)
     return line(f"{base.name}'s controls, mixed", grid.tolist(), most.tolist(), "before", panel, width=2)
@@ -58,5 +58,4 @@ def leads(entries: Sequence[Entry], bases: Sequence[Entry | None]) -> list[str]:
 def _words(lead: Estimate | None, base: str) -> str:
     if lead is None:
         return f"none, as it pays fewer tokens than {base} under every control"
-    figure = with_interval(lead.value, lead.ci95, in_points)
-    return f"{figure} points against the best mixture of {base}'s controls at equal tokens"
+    return f"{estimate(lead, in_points)} points against the best mixture of {base}'s controls at equal tokens"

@@ -10,7 +10,7 @@ from functools import cached_property
 
 from lenrl import measures
 from lenrl.measures import Answers, Comparison, Ranking
-from lenrl.measures.format import change, points, share, tokens, with_interval
+from lenrl.measures.format import change, estimate, points, share, tokens
 from lenrl.report import names
 from lenrl.report.entries import Entry
 
@@ -62,10 +62,9 @@ class Standing:
 
     def _accurate(self) -> Card:
         best = self.contenders[self.ranking.best]
-        estimate = measures.accuracy(best.answers.correct_PS)
-        assert estimate is not None  # it has been ranked
+        accuracy = measures.accuracy(best.answers.correct_PS)
         note = f"{tokens(_tokens(best))} tokens; {measures.certainty(self.ranking, self.names, points)}."
-        figure = with_interval(estimate.value, estimate.ci95, share)
+        figure = estimate(accuracy, share)
         return Card("most accurate", best.name, figure, note + _gain(best), not self.ranking.tied)
 
     def _short(self) -> list[Card]:
@@ -75,13 +74,13 @@ class Standing:
         best = self.contenders[self.ranking.best]
         alike = [self.contenders[number] for number in (self.ranking.best, *self.ranking.tied)]
         chosen = min(alike, key=_tokens)
-        label, estimate = "shortest of these", measures.mean_tokens(chosen.answers.tokens_PS)
-        figure = f"{with_interval(estimate.value, estimate.ci95, tokens)} tokens"
+        label = "shortest of these"
+        figure = f"{estimate(measures.mean_tokens(chosen.answers.tokens_PS), tokens)} tokens"
         if chosen is best:
             return [Card(label, chosen.name, figure, "The most accurate is the shortest as well.", None)]
         pair = _compared(best.answers, chosen.answers)
         ratio = pair.tokens_ratio
-        fewer = f"{with_interval(ratio.value, ratio.ci95, change)} tokens against the most accurate"
+        fewer = f"{estimate(ratio, change)} tokens against the most accurate"
         return [Card(label, chosen.name, figure, f"{fewer}.{_gain(chosen)}", ratio.high < 1)]
 
     def _within(self) -> list[Card]:
@@ -94,10 +93,8 @@ class Standing:
         ranking = measures.rank(right, [_tokens(contender) for contender in self.contenders])
         if ranking is None:
             return []
-        estimate = measures.accuracy(right[ranking.best])
-        assert estimate is not None
         note = measures.certainty(ranking, self.names, points)
-        figure = with_interval(estimate.value, estimate.ci95, share)
+        figure = estimate(measures.accuracy(right[ranking.best]), share)
         label = f"right most often within {budget} tokens"
         name = self.names[ranking.best]
         return [Card(label, name, figure, f"{note[0].upper()}{note[1:]}.", not ranking.tied)]
@@ -187,6 +184,5 @@ def _gain(contender: Contender) -> str:
     if contender.base is None:
         return ""
     pair = _compared(contender.base, contender.answers)
-    gain, ratio = pair.accuracy_diff, pair.tokens_ratio
-    accuracy = f"{with_interval(gain.value, gain.ci95, points)} points, " if gain else ""
-    return f" Against its base: {accuracy}{with_interval(ratio.value, ratio.ci95, change)} tokens."
+    accuracy = f"{estimate(pair.accuracy_diff, points)} points, " if pair.accuracy_diff else ""
+    return f" Against its base: {accuracy}{estimate(pair.tokens_ratio, change)} tokens."

@@ -28,8 +28,8 @@ def models_table(entries: Sequence[Figures]) -> Table:
     for entry in entries:
         table.add_row(
             Text(f"{entry['model']}\n{decoding_name(entry)}"),  # a name is no markup
-            _cell(entry["accuracy"], entry["accuracy_ci95"], share),
-            _cell(entry["tokens_mean"], entry["tokens_mean_ci95"], tokens),
+            _cell(entry, "accuracy", share),
+            _cell(entry, "tokens_mean", tokens),
             tokens(entry["tokens_p95"]),
             tokens(entry["tokens_correct"]),
             tokens(entry["tokens_wrong"]),
@@ -60,12 +60,12 @@ def more_table(entries: Sequence[Figures]) -> Table:
         mark = ", on the front" if entry["on_front"] and len(entries) > 1 else ""
         cells = [
             share(entry["accuracy_within"].get(within)),
-            _cell(entry["area"], entry["area_ci95"], share),
+            _cell(entry, "area", share),
             tokens(entry["lengths"]["sd"]),
             share(entry["lengths"]["degenerate_share"]),
             "-" if best is None else f"{share(entry['pass_at_k'][best])}\nn = {best}",
-            _cell(votes.get("majority"), votes.get("majority_ci95"), share),
-            _cell(votes.get("length_filtered"), votes.get("length_filtered_ci95"), share),
+            _cell(votes, "majority", share),
+            _cell(votes, "length_filtered", share),
         ]
         kept = cells if samples > 1 else [*cells[:2], cells[3]]
         table.add_row(Text(f"{entry['model']}\n{decoding_name(entry)}{mark}"), *kept)
@@ -78,9 +78,9 @@ def reach_table(entries: Sequence[Figures]) -> Table:
     table = _table(title, "model", ("accuracy to there", "beyond", "9 in 10", "1 in 2", "growth"))
     for entry in entries:
         found = entry["reach"]
-        cells = [_cell(found[n]["accuracy"], found[n]["accuracy_ci95"], share) for n in ("inside", "outside")]
+        cells = [_cell(found[part], "accuracy", share) for part in ("inside", "outside")]
         shown = {"reach_90": "{:.0f}", "reach_50": "{:.0f}", "growth": "{:.2f}"}
-        cells += [_cell(found[n], found[f"{n}_ci95"], form.format) for n, form in shown.items()]
+        cells += [_cell(found, name, form.format) for name, form in shown.items()]
         table.add_row(Text(f"{entry['model']}\n{decoding_name(entry)}"), *cells)
     return table
 
@@ -96,8 +96,8 @@ def structure_table(entries: Sequence[Figures]) -> Table:
         table.add_row(
             Text(f"{entry['model']}\n{decoding_name(entry)}"),
             *(share(found[f"{name}_share"]) for name in shares),
-            *(_cell(r.get(name), r.get(f"{name}_ci95"), "{:+.2f}".format) for name in ways),
-            _cell(picked.get("shortest"), picked.get("shortest_ci95"), share),
+            *(_cell(r, name, "{:+.2f}".format) for name in ways),
+            _cell(picked, "shortest", share),
         )
     return table
 
@@ -111,13 +111,12 @@ def pairs_table(pairs: Sequence[Figures]) -> Table:
     leads = any(pair.get("over_controls") is not None for pair in pairs)
     table = _table(title, "model", (*columns, "over controls, points") if leads else columns)
     for pair in pairs:
-        lead = (pair.get("over_controls"), pair.get("over_controls_ci95"))
         table.add_row(
             Text(f"{pair['model']}\n{_controlled(pair['decoding'], pair)}"),
-            _cell(pair["accuracy_diff"], pair["accuracy_diff_ci95"], points),
-            _cell(pair["tokens_ratio"], pair["tokens_ratio_ci95"], change),
+            _cell(pair, "accuracy_diff", points),
+            _cell(pair, "tokens_ratio", change),
             "-" if pair["aes"] is None else f"{pair['aes']:.2f}",
-            *([_cell(*lead, points)] if leads else []),
+            *([_cell(pair, "over_controls", points)] if leads else []),
         )
     return table
 
@@ -138,10 +137,10 @@ def before_after_table(result: Evaluation) -> Table:
         ratio = after["tokens_mean"] / before["tokens_mean"]
         table.add_row(
             decoding_name(before),
-            _cell(before["accuracy"], before["accuracy_ci95"], share),
-            _cell(after["accuracy"], after["accuracy_ci95"], share),
-            _cell(before["tokens_mean"], before["tokens_mean_ci95"], tokens),
-            _cell(after["tokens_mean"], after["tokens_mean_ci95"], tokens),
+            _cell(before, "accuracy", share),
+            _cell(after, "accuracy", share),
+            _cell(before, "tokens_mean", tokens),
+            _cell(after, "tokens_mean", tokens),
             Text(f"{1 - ratio:.0%}", style="bold"),
         )
     return table
@@ -195,8 +194,9 @@ def _table(title: Text, first: str, numbers: Sequence[str]) -> Table:
     return table
 
 
-def _cell(value: float | None, interval: Sequence[float | None] | None, show: Callable[[float], str]) -> Text:
-    """The value, and its interval below it, without the unit."""
+def _cell(figures: Figures, name: str, show: Callable[[float], str]) -> Text:
+    """A figure, and its interval below it, without the unit."""
+    value, interval = figures.get(name), figures.get(f"{name}_ci95")
     cell = Text("-" if value is None else show(value), style="bold")
     if value is not None and interval is not None:
         low, high = ("?" if end is None else show(end).rstrip("%") for end in interval)

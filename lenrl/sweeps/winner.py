@@ -10,7 +10,7 @@ from typing import Any
 from lenrl import measures
 from lenrl.files import read_json
 from lenrl.measures import Answers
-from lenrl.measures.format import points, share, tokens, with_interval
+from lenrl.measures.format import estimate, named, points, share, tokens
 from lenrl.sweeps import ledger
 from lenrl.sweeps.ledger import Trial
 
@@ -63,7 +63,6 @@ class Winner:
 
     def as_json(self) -> dict[str, Any]:
         """Plain values for `sweep.json`."""
-        estimate = self.best.accuracy
         behind = {
             setting.name: {"accuracy": e.value, "ci95": e.ci95}
             for setting, e in zip(self.settings, self.ranking.behind, strict=True)
@@ -72,8 +71,7 @@ class Winner:
         return {
             "setting": self.best.name,
             "trials": list(self.best.trials),
-            "accuracy": estimate and estimate.value,
-            "accuracy_ci95": estimate and estimate.ci95,
+            **named("accuracy", self.best.accuracy),
             "tokens": self.best.tokens,
             "measured_on": self.split,
             "behind": behind,
@@ -82,11 +80,9 @@ class Winner:
         }
 
     def _figures(self, setting: Setting) -> str:
-        estimate = setting.accuracy
-        assert estimate is not None  # it has been ranked
         numbers = ", ".join(map(str, setting.trials))
         which = f"trial{'s' if len(setting.trials) > 1 else ''} {numbers}"
-        accuracy = with_interval(estimate.value, estimate.ci95, share)
+        accuracy = estimate(setting.accuracy, share)
         return f"{setting.name} ({which}): accuracy {accuracy}, {tokens(setting.tokens)} tokens"
 
 
