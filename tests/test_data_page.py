@@ -24,7 +24,7 @@ def test_a_command_of_the_page_runs(line, tmp_path, monkeypatch, capsys):
     exec(BLOCKS["python"], {})
     assert main([*shlex.split(line)[1:], *SMALL]) == 0
     out = capsys.readouterr().out
-    assert "can be trained" in out and "as the model reads it" in out
+    assert "can be trained" in out and "as the model reads it" in out and "two backslashes" not in out
 
 
 def test_the_tables_name_every_option_of_an_entry_and_options_that_there_are():

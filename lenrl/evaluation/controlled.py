@@ -1,5 +1,6 @@
 """Controls of an evaluation: which there are, and a model's prompts and completions under one of them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from lenrl.generation.base import Engine
 from lenrl.generation.controls import Control, Thinking, controlled, read
 from lenrl.tasks import Problem, Task, encode, messages
 
+ESCAPED = re.compile(r"\\n(?![a-z])|\\\\boxed")  # no word of LaTeX
 MOST_DIALS = 3  # of one control on test problems; more are a search
 
 
@@ -67,6 +69,22 @@ def thinking_of(engine: Engine, controls: Sequence[Control], answer_format: str,
         if not control.whole and (reason := engine.no_stages()):
             raise BadInput(f"{control.label}: {reason}; choose another engine, or a control by words")
     return thinking
+
+
+def word_warnings(settings: EvalSettings) -> list[str]:
+    r"""A warning for each option of the controls that holds `\n` as two characters, or `\\boxed` with two backslashes.
+
+    >>> len(word_warnings(EvalSettings(control={"answer": "\\n\\\\boxed{"})))
+    1
+    >>> word_warnings(EvalSettings(control={"answer": "\n\\boxed{", "text": "so $x \\neq 2$"}))
+    []
+    """
+    return [
+        f"control.{name}={text} goes to the model as it stands, each backslash a character: overrides know no escapes. "
+        r"""For a line break write $'control.answer="\n\\boxed{"', where the shell reads them"""
+        for name, text in settings.control.items()
+        if isinstance(text, str) and ESCAPED.search(text)
+    ]
 
 
 def search_warnings(settings: EvalSettings) -> list[str]:

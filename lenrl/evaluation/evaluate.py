@@ -19,7 +19,7 @@ from lenrl.evaluation import sft as sft_rows
 from lenrl.evaluation import tellings
 from lenrl.evaluation.by_function import columns_of, judged
 from lenrl.evaluation.cache import CompletionCache
-from lenrl.evaluation.controlled import Controlled, controls_of, search_warnings, thinking_of
+from lenrl.evaluation.controlled import Controlled, controls_of, search_warnings, thinking_of, word_warnings
 from lenrl.evaluation.doubts import control_warnings, warnings
 from lenrl.evaluation.fingerprint import fingerprint
 from lenrl.evaluation.hinted import Ways, hinted, hints_of
@@ -139,7 +139,8 @@ class _Bench:
         thinking = thinking_of(engine, controls, answers, self.settings.max_new_tokens)
         for decoding in decodings:
             free, entry = self.run(engine, decoding, number)
-            entry["warnings"] += search_warnings(self.settings) if controls else []
+            if controls:
+                entry["warnings"] += [*search_warnings(self.settings), *word_warnings(self.settings)]
             yield free, entry
             ways = [Controlled(control, thinking, free) for control in controls]
             ways += hinted(hints, self.problems, thinking, free)

@@ -26,7 +26,7 @@ class RowTask(Task, abc.ABC, frozen=True):
     """Rows with a prompt (text, or messages that end with the user's) and a gold answer, by the columns' names.
 
     A name with dots reaches into nested columns (`reward_model.ground_truth`). `keep` names the other columns
-    to keep (null: all).
+    to keep (null: all); strategies and functions find the grades there only if it names them.
     """
 
     prompt: str = "prompt"  # column of the prompts: texts, or messages that end with the user's
@@ -123,7 +123,7 @@ class RowTask(Task, abc.ABC, frozen=True):
             )
         digest = hashlib.blake2b(spelled(prompt, context).encode(), digest_size=8).hexdigest()
         seen[digest] = seen.get(digest, 0) + 1
-        used = {self.prompt, self.answer, self.difficulty}
+        used = {self.prompt, self.answer} | ({self.difficulty} - set(self.keep or ()))
         grade = value_of(row.values, self.difficulty)
         return Problem(
             id=f"{self.name}:{digest}" + (f"-{seen[digest]}" if seen[digest] > 1 else ""),

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lenrl.config import Recipe
+from lenrl.config import Recipe, quoted
 from lenrl.strategies.base import RunInfo
 from lenrl.tasks import by_part
 from lenrl.tasks.base import Task
@@ -56,11 +56,18 @@ def unasked(task: Task, verifier: VerifierSettings, texts: Sequence[str]) -> lis
     one's own, which may look for anything.
     """
     sign, form = FORMS[verifier.format]
-    if task.answers_unasked or verifier.kind not in KINDS or not texts or any(sign in text for text in texts):
+    if task.answers_unasked or verifier.kind not in KINDS or not texts:
+        return []
+    template = quoted(f"{{prompt}} Put the final answer into {form}.")
+    if any(rf"\\{sign}" in text for text in texts):
+        return [
+            rf"the prompts ask for \\{sign}, with two backslashes: overrides and plain YAML take each as it stands. "
+            f"Write one, e.g. 'task.template={template}'"
+        ]
+    if any(sign in text for text in texts):
         return []
     return [
         f"nothing in the prompts asks for {form}, where verifier.format={verifier.format} looks for the answer: other "
-        "answers count as wrong. Say so in task.template or task.system_prompt, e.g. task.template="
-        f"'{{prompt}} Put the final answer into {form}.'; or, if the model was trained to answer so, set "
-        "task.answers_unasked=true"
+        "answers count as wrong. Say so in task.template or task.system_prompt, e.g. "
+        f"'task.template={template}'; or, if the model was trained to answer so, set task.answers_unasked=true"
     ]

@@ -44,7 +44,14 @@ def test_bad_rows_are_named(rows, said):
         lenrl.score("kimi", rows)
 
 
-def test_importing_lenrl_loads_nothing_heavy():
-    code = "import sys, lenrl; print({'torch', 'pydantic', 'hydra'} & set(sys.modules), lenrl.__all__)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+def test_importing_lenrl_loads_nothing_heavy_and_scoring_only_what_other_trainers_have():
+    code = (
+        "import sys, lenrl; print({'torch', 'pydantic', 'hydra'} & set(sys.modules), lenrl.__all__)\n"
+        f"assert lenrl.score('kimi', {ROWS})\n"
+        "with_lenrl = {'trl', 'transformers', 'accelerate', 'datasets', 'peft', 'pandas', 'pyarrow', 'scipy', "
+        "'pebble', 'math_verify', 'sympy', 'psutil', 'rich', 'safetensors', 'argcomplete', 'wandb'}\n"
+        "assert not with_lenrl & set(sys.modules), with_lenrl & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("set()") and "LenrlTrainer" in done.stdout

@@ -194,6 +194,16 @@ def test_nested_columns_by_a_name_with_dots(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("keep", "columns"), [(["level"], {"level": 3}), ([], {}), (None, {"topic": "sums"})]
+)
+def test_grades_are_a_column_too_where_they_are_kept_by_name(tmp_path, keep, columns):
+    path = write_lines(tmp_path / "a.jsonl", [{"prompt": "1+1", "answer": 2, "level": 3, "topic": "sums"}])
+    task = tasks.build({"name": "table", "split": "all", "path": path, "difficulty": "level", "keep": keep})
+    (problem,) = task.problems("test")
+    assert (problem.difficulty, problem.columns) == (3, columns)
+
+
+@pytest.mark.parametrize(
     ("answers", "form", "message"),
     [
         (["2+2=4\n#### 4"] * 3 + ["7"], "plain", "task.answer_form=hashes"),

@@ -1,12 +1,14 @@
 """The rendered prompt is to be seen, and a form of answers that it does not ask for is warned of."""
 
 import json
+import shlex
 
 import pyarrow.parquet as pq
 import pytest
 
 from lenrl.cli import main
 from lenrl.config import compose
+from lenrl.config.overrides import parse
 from lenrl.errors import validated
 from lenrl.evaluation.evaluate import evaluate
 from lenrl.evaluation.settings import EvalSettings
@@ -70,7 +72,11 @@ def test_a_form_that_no_prompt_asks_for_is_warned_of(tmp_path, options, warned):
 def test_the_task_of_the_embedded_model_and_other_verifiers_are_not_warned_of():
     assert unasked(build("chain"), VerifierSettings(), ["3+4"]) == []
     table = build({"name": "table", "path": "a.jsonl"})
-    assert unasked(table, VerifierSettings(), ["3+4"])
+    (warning,) = unasked(table, VerifierSettings(), ["3+4"])
+    (assignment,) = parse(shlex.split(warning.partition("e.g. ")[2].partition(";")[0]))
+    assert assignment.value == r"{prompt} Put the final answer into \boxed{}."
+    (warning,) = unasked(table, VerifierSettings(), [r"3+4 Answer in \\boxed{}."])
+    assert "two backslashes" in warning
     assert unasked(table, VerifierSettings.model_construct(kind="mine", format="boxed"), ["3+4"]) == []
 
 
