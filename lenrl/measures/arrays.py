@@ -59,6 +59,8 @@ class Answers:
 
     def in_order_of(self, other: Answers) -> Answers | None:
         """The same with the prompts in the other's order, and its bases; None: the other has other prompts."""
+        if self.prompts == other.prompts and self.base_P is other.base_P:
+            return self
         places = {name: place for place, name in enumerate(self.prompts)}
         if places.keys() != set(other.prompts):
             return None

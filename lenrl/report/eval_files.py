@@ -130,18 +130,19 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, list[Any]]:
         BadInput: it is no parquet file, or a column is missing that the page needs, or has another type.
     """
     try:
-        table = pq.read_table(path, columns=[name for name in names if name in pq.read_schema(path).names])
-    except (pa.ArrowException, OSError, ValueError) as fault:
-        raise BadInput(f"{path} is no readable parquet file ({str(fault)[:200]}); {AGAIN}") from None
+        there = pq.read_schema(path).names
+        table = pq.read_table(path, columns=[name for name in names if name in there])
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise BadInput(f"{path} is no readable parquet file ({str(error)[:200]}); {AGAIN}") from None
     for name, of_kind in COLUMNS.items():
-        there = "" if name in OPTIONAL else "is missing"
+        fault = "" if name in OPTIONAL else "is missing"
         if name in table.column_names:
             column = table.column(name)
             if name in NULLABLE:
                 right = of_kind(column.type) or pa.types.is_null(column.type)
             else:
                 right = of_kind(column.type) and not column.null_count
-            there = "" if right else f"is {column.type} with {column.null_count} nulls"
-        if there:
-            raise BadInput(f"{path}: the column {name!r} {there}; {AGAIN}")
+            fault = "" if right else f"is {column.type} with {column.null_count} nulls"
+        if fault:
+            raise BadInput(f"{path}: the column {name!r} {fault}; {AGAIN}")
     return table.to_pydict()
