@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any, Literal, get_args
 
 import torch
@@ -206,6 +207,11 @@ class RewardResult:
     parts: Mapping[str, Tensor] = field(default_factory=dict)
     dropped: int = 0  # rows whose reward was not finite and was set to NaN (`guard.nonfinite=drop`)
     token_PGT: Tensor | None = None  # float64 (P, G, T), NaN past the kept tokens; sums to `total_PG`
+
+    @classmethod
+    def of_parts(cls, **parts: Tensor) -> RewardResult:
+        """The sum of its parts (P, G), by name."""
+        return cls(reduce(torch.add, parts.values()), parts)
 
     @classmethod
     def of_tokens(cls, token_PGT: Tensor, parts: Mapping[str, Tensor] | None = None) -> RewardResult:

@@ -41,4 +41,4 @@ class AdaptThink(Reward):
         if self.reference == "column":
             correct -= rollouts.column("reference_accuracy")
         mode = self.delta * (choice(rollouts, "mode", MODES) == 0).double()
-        return RewardResult(correct + mode, {"correct": correct, "mode": mode})
+        return RewardResult.of_parts(correct=correct, mode=mode)

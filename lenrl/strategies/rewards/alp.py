@@ -31,7 +31,7 @@ class Alp(Reward):
     def __call__(self, rollouts: Rollouts) -> RewardResult:
         accuracy = groups.mean(rollouts.right_PG.double(), rollouts.known_PG)
         length = -self.beta * rollouts.tokens_PG * accuracy.clamp(min=1 / rollouts.G)
-        return RewardResult(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
+        return RewardResult.of_parts(correct=rollouts.correct_PG, length=length)
 
     def warnings(self, run_info: RunInfo) -> list[str]:
         G = max(2, run_info.num_generations or 2)

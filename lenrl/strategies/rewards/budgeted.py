@@ -56,12 +56,11 @@ class Budgeted(Reward):
         if self.gated:
             length = length.masked_fill(~rollouts.right_PG, 0.0)
         form = 0.5 * rollouts.think_tags_PG.double() + 0.5 * rollouts.answer_tags_PG.double()
-        parts = {
-            "correct": self.w_correct * rollouts.correct_PG,
-            "length": self.w_length * length,
-            "format": self.w_format * form,
-        }
-        return RewardResult(parts["correct"] + parts["length"] + parts["format"], parts)
+        return RewardResult.of_parts(
+            correct=self.w_correct * rollouts.correct_PG,
+            length=self.w_length * length,
+            format=self.w_format * form,
+        )
 
     def warnings(self, run_info: RunInfo) -> list[str]:
         messages = []

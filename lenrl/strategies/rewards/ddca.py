@@ -34,4 +34,4 @@ class Ddca(Reward):
         z = groups.z_scores(rollouts.tokens_PG, right, population=True, eps=1e-8).clamp(-20, 20)
         rho = groups.mean(right.double(), rollouts.known_PG) if self.dynamic else 1.0
         length = torch.where(right, -self.beta * rho * torch.sigmoid(z), 0.0)
-        return RewardResult(correct + length, {"correct": correct, "length": length})
+        return RewardResult.of_parts(correct=correct, length=length)

@@ -40,7 +40,7 @@ class Hapo(PromptMemory):
         f = torch.cos((math.pi / 2 * rollouts.tokens_PG / h.clamp(min=1.0)).clamp(max=math.pi))
         length = self.weight * torch.where(rollouts.right_PG, f.clamp(min=-self.floor), f.clamp(max=0.0))
         length = torch.where(h.isnan(), 0.0, length)
-        return RewardResult(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
+        return RewardResult.of_parts(correct=rollouts.correct_PG, length=length)
 
     def observe(self, rollouts: Rollouts, reward: RewardResult) -> None:
         shortest = groups.lowest(rollouts.tokens_PG, rollouts.right_PG).squeeze(1).tolist()

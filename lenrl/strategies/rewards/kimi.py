@@ -34,7 +34,7 @@ class Kimi(Reward):
         lam = 0.5 - (tokens - shortest) / (longest - shortest)
         lam = torch.where(known & (longest > shortest), lam, 0.0)
         length = self.weight * torch.where(rollouts.right_PG, lam, lam.clamp(max=0.0))
-        return RewardResult(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
+        return RewardResult.of_parts(correct=rollouts.correct_PG, length=length)
 
     def warnings(self, run_info: RunInfo) -> list[str]:
         messages = warnings.cancels(self.name, "weight", "all-correct and all-wrong", run_info)

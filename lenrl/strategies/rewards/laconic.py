@@ -39,7 +39,7 @@ class Laconic(DualReward):
     def __call__(self, rollouts: Rollouts) -> RewardResult:
         excess = (rollouts.tokens_PG / self.target - 1).clamp(min=0.0)
         length = -(self.weight * excess).clamp(max=self.cap) - self.hit * rollouts.truncated_PG.double()
-        return RewardResult(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
+        return RewardResult.of_parts(correct=rollouts.correct_PG, length=length)
 
     def observe(self, rollouts: Rollouts, reward: RewardResult) -> None:
         mean = groups.average(rollouts.tokens_PG, rollouts.known_PG)

@@ -32,7 +32,7 @@ class LcpoExact(Reward):
 
     def __call__(self, rollouts: Rollouts) -> RewardResult:
         length = -self.alpha * (tokens(rollouts, "target") - rollouts.tokens_PG).abs()
-        return RewardResult(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
+        return RewardResult.of_parts(correct=rollouts.correct_PG, length=length)
 
     def warnings(self, run_info: RunInfo) -> list[str]:
         return warnings.cancels(self.name, "alpha", "all-correct and all-wrong", run_info)

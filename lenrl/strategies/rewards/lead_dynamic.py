@@ -57,7 +57,7 @@ class LeadDynamic(Reward):
             brevity = torch.where(tokens < self.suspicious, 0.0, (1 - x).clamp(min=0.0))
             efficiency = torch.where(right, brevity, (1 - x).clamp(-1.0, 0.0))
         efficiency = torch.where(right.any(dim=1, keepdim=True) & rollouts.known_PG, efficiency, 0.0)
-        return RewardResult(correct + efficiency, {"correct": correct, "efficiency": efficiency})
+        return RewardResult.of_parts(correct=correct, efficiency=efficiency)
 
     def target(self, rollouts: Rollouts) -> Tensor:
         """(P, 1): tokens; NaN without a right completion."""

@@ -26,7 +26,7 @@ class LengthPenalty(Reward):
 
     def __call__(self, rollouts: Rollouts) -> RewardResult:
         length = -self.weight * rollouts.tokens_PG / rollouts.max_length
-        return RewardResult(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
+        return RewardResult.of_parts(correct=rollouts.correct_PG, length=length)
 
     def warnings(self, run_info: RunInfo) -> list[str]:
         messages = [

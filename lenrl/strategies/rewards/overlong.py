@@ -26,7 +26,7 @@ class Overlong(Reward):
 
     def __call__(self, rollouts: Rollouts) -> RewardResult:
         length = ((rollouts.max_length - self.cache - rollouts.tokens_PG) / self.cache).clamp(-1.0, 0.0)
-        return RewardResult(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
+        return RewardResult.of_parts(correct=rollouts.correct_PG, length=length)
 
     def warnings(self, run_info: RunInfo) -> list[str]:
         if self.cache < run_info.max_length:

@@ -39,7 +39,7 @@ class PassRate(Reward):
         length = -self.weight * p * rollouts.tokens_PG / self._span(rollouts)
         if self.gated:
             length = torch.where(rollouts.right_PG, length, 0.0)
-        return RewardResult(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
+        return RewardResult.of_parts(correct=rollouts.correct_PG, length=length)
 
     def _span(self, rollouts: Rollouts) -> Tensor:
         """(P, 1): tokens that cost `weight p`."""

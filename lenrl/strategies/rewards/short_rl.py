@@ -53,7 +53,7 @@ class ShortRl(Reward):
         ranked = 0.5 - (tokens - shortest) / (longest - shortest + 1e-5)
         length = torch.where(tokens <= shortest + self.slack, 0.5, ranked)
         length = torch.where(right, length, 0.0) * float(self._open(rollouts))
-        return RewardResult(correct + length, {"correct": correct, "length": length})
+        return RewardResult.of_parts(correct=correct, length=length)
 
     def _open(self, rollouts: Rollouts) -> bool:
         accuracy = groups.average(rollouts.right_PG, rollouts.known_PG)

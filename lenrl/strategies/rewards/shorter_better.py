@@ -35,7 +35,7 @@ class ShorterBetter(Reward):
         target = torch.where(shortest.isfinite(), shortest, groups.mean(tokens, rollouts.known_PG))
         correct = self.alpha * rollouts.correct_PG
         length = -self.beta * (tokens - target).abs()
-        return RewardResult(correct + length, {"correct": correct, "length": length})
+        return RewardResult.of_parts(correct=correct, length=length)
 
     def warnings(self, run_info: RunInfo) -> list[str]:
         return warnings.cancels(self.name, "beta", "all-correct and all-wrong", run_info)

@@ -35,7 +35,7 @@ class Tldr(Reward):
     def __call__(self, rollouts: Rollouts) -> RewardResult:
         prices = torch.tensor(self.lam, dtype=torch.float64)[choice(rollouts, "level", LEVELS)]
         length = -prices * rollouts.tokens_PG / rollouts.max_length
-        return RewardResult(rollouts.correct_PG + length, {"correct": rollouts.correct_PG, "length": length})
+        return RewardResult.of_parts(correct=rollouts.correct_PG, length=length)
 
     def warnings(self, run_info: RunInfo) -> list[str]:
         return warnings.cancels(self.name, "lam", "all-correct and all-wrong", run_info)
