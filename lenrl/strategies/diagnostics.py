@@ -48,7 +48,7 @@ def parts_cancel(reward: RewardResult, moved_PG: Tensor) -> float | None:
         return None
     valid_PG = ~reward.total_PG.isnan()
     total_P1, *parts_P1 = (
-        groups.highest(x_PG, valid_PG) - groups.lowest(x_PG, valid_PG)
+        groups.highest(x_PG, valid_PG & ~x_PG.isnan()) - groups.lowest(x_PG, valid_PG & ~x_PG.isnan())
         for x_PG in (reward.total_PG, *reward.parts.values())
     )
     widest_P1 = torch.cat(parts_P1, dim=1).amax(dim=1, keepdim=True)
