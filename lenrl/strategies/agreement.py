@@ -1,9 +1,10 @@
 """Agreement of a method's strategies with each other and with the run: what cannot work, and what works otherwise."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from lenrl.strategies.base import RunInfo
+from lenrl.strategies.base import RunInfo, Strategy
+from lenrl.strategies.faults import calling
 from lenrl.strategies.slots import Slots
 
 
@@ -11,7 +12,7 @@ def errors(method: Slots, run_info: RunInfo) -> list[str]:
     """Sentences on what cannot work in that run: each strategy's own errors, and what does not fit together."""
     known = _with_facts(method, run_info)
     return [
-        *(message for strategy in method.slots.values() for message in strategy.errors(known)),
+        *_said(method, lambda strategy: strategy.errors(known)),
         *_misplaced(method),
         *_unpaid(method, known),
         *_unread_rewards(method),
@@ -24,7 +25,7 @@ def errors(method: Slots, run_info: RunInfo) -> list[str]:
 def warnings(method: Slots, run_info: RunInfo) -> list[str]:
     """Sentences on what will do less, or other, than its user expects."""
     known = _with_facts(method, run_info)
-    messages = [message for strategy in method.slots.values() for message in strategy.warnings(known)]
+    messages = _said(method, lambda strategy: strategy.warnings(known))
     advantage, reward = method.advantage, method.reward
     if advantage.reads_token_rewards and not reward.rewards_tokens:
         messages.append(
@@ -42,6 +43,15 @@ def warnings(method: Slots, run_info: RunInfo) -> list[str]:
             f"advantage {advantage.name!r} takes each part of the reward in its own scale: of the weights "
             f"{weighed} of reward functions only the signs count; advantage=grpo weighs them"
         )
+    return messages
+
+
+def _said(method: Slots, ask: Callable[[Strategy], list[str]]) -> list[str]:
+    """Sentences of each strategy about itself."""
+    messages = []
+    for strategy in method.slots.values():
+        with calling(strategy):
+            messages += ask(strategy)
     return messages
 
 

@@ -73,8 +73,14 @@ class Strategy(Options, abc.ABC):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Refuse a class whose `reads` is no tuple of names in `READABLE`."""
+        """Refuse a class whose `reads` is no tuple of names in `READABLE`, and a tuple of one without its comma."""
         _require_names(cls, "reads", READABLE)
+        for attribute in ("reads_columns", "declares", "gives", "refuses", "as_reward"):
+            value = cls.__dict__.get(attribute)
+            if isinstance(value, str):
+                raise TypeError(
+                    f"{cls.__name__}.{attribute} = {value!r}: must be a tuple, such as ({value!r},)"
+                )
 
     @property
     def needs_equal_groups(self) -> bool:

@@ -155,6 +155,38 @@ def figures(where: str, given: Any) -> dict[str, float | None]:
     return dict(given)
 
 
+def factor(where: str, value: Any) -> float:
+    """Prompts that a sampling strategy takes for each that it keeps.
+
+    Raises:
+        BadStrategy: no number, or one that is not finite or below 1.
+    """
+    if not isinstance(value, int | float) or not 1 <= value < INF:
+        raise BadStrategy(f"{where} has a factor of {value!r:.60}, must be a number of at least 1")
+    return float(value)
+
+
+def kept_groups(where: str, value: Any, total: int, most: int) -> list[int]:
+    """Groups of a generation batch of `total` that a sampling strategy keeps for an update of `most`.
+
+    Raises:
+        BadStrategy: no indices of that many different groups at most.
+    """
+    if (
+        not isinstance(value, Tensor)
+        or value.dim() != 1
+        or value.dtype.is_floating_point
+        or value.dtype == torch.bool
+    ):
+        raise BadStrategy(f"{where} kept {value!r:.60}, expected an int64 tensor of indices of groups")
+    kept = value.tolist()
+    if len(kept) > most or len(set(kept)) < len(kept) or any(not 0 <= p < total for p in kept):
+        raise BadStrategy(
+            f"{where} kept the groups {kept!r:.60}: must be at most {most} different ones of 0 to {total - 1}"
+        )
+    return kept
+
+
 def of_groups(where: str, value: Any, rollouts: Rollouts) -> Tensor:
     """A truth of each group, bool (P,).
 

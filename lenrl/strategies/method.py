@@ -104,6 +104,15 @@ class Method(Slots):
             raise BadStrategy(f"{where} is not finite for prompt {rollouts.prompt_ids[p]!r}, completion {g}")
         return advantage
 
+    def factor(self) -> float:
+        """Prompts to sample over prompts to keep, at least 1.
+
+        Raises:
+            BadStrategy: it is none.
+        """
+        with calling(self.sampling):
+            return contract.factor(named(self.sampling), self.sampling.factor())
+
     def choose(self, problems: Mapping[str, Mapping[str, Any]], turn: int) -> list[str]:
         """The prompts of a pass over the data, from the columns of all training problems by id.
 

@@ -40,6 +40,9 @@ class PromptMemory(Reward):
     def state_dict(self) -> dict[str, Any]:
         return {self.remembered: dict(self._tokens)} if self.remembers else {}
 
+    def snapshot(self) -> dict[str, Any]:
+        return self.state_dict()  # a copy already
+
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if set(state) - {self.remembered}:
             raise ValueError(f"fields {sorted(state)}, expected {self.remembered!r}")

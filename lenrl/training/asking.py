@@ -6,7 +6,6 @@ from typing import Any, cast
 
 from lenrl.generation.noise import rollout_keys
 from lenrl.strategies.base import PromptBudget, RunInfo
-from lenrl.strategies.faults import calling
 from lenrl.strategies.method import Method
 from lenrl.training.distributed import ProcessGroup
 from lenrl.training.forced import ForcedTokens
@@ -39,8 +38,7 @@ class Asking:
         prompts = len(rows) * self.group.processes // self.num_generations
         factor, sampling = 1.0, self.method.sampling
         if sampling.selects or sampling.chooses:
-            with calling(sampling):
-                factor = sampling.factor()
+            factor = self.method.factor()
             rows = self.stage("sampling", lambda: self._drawn(prompts, factor))
         counts = dict(self.problem_set.verifier.counts)
         everyone = self.group.gather([row["prompt_id"] for row in rows])

@@ -12,8 +12,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from lenrl.strategies import contract
 from lenrl.strategies.base import Sampling
-from lenrl.strategies.faults import calling
+from lenrl.strategies.faults import calling, named
 from lenrl.training.distributed import ProcessGroup
 from lenrl.training.trl_batch import ROW_VALUE, TrlBatch
 
@@ -126,7 +127,7 @@ def keep_groups(
     P = signal_P.shape[0]
     G = batch["advantages"].shape[0] * group.processes // P
     with calling(sampling):
-        kept = sampling.keep(signal_P, prompts).tolist()
+        kept = contract.kept_groups(named(sampling), sampling.keep(signal_P, prompts), P, prompts)
     groups = filled(kept, P, prompts)
     laid = relayout(batch, [p * G + g for p in groups for g in range(G)], P * G, group, pad_id)
     weight_N = torch.tensor([float(p in set(kept)) for p in groups for _ in range(G)])

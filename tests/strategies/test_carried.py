@@ -56,6 +56,12 @@ def test_a_strategy_gets_what_it_declares_and_nothing_else() -> None:
         method(reward=Silent()).rewards(TEXT)
 
 
+@pytest.mark.parametrize("attribute", ["reads_columns", "declares"])
+def test_a_tuple_of_one_that_lacks_its_comma_is_refused(attribute: str) -> None:
+    with pytest.raises(TypeError, match=rf"{attribute} = 'target': must be a tuple, such as \('target',\)"):
+        type("Odd", (Reward,), {"name": "odd", "__module__": __name__, attribute: "target"})
+
+
 @pytest.mark.parametrize("reads", ["text", ("txt",)])
 def test_a_class_that_reads_what_there_is_not_is_refused(reads: Any) -> None:
     with pytest.raises(TypeError, match="reads = .*must be a tuple of some of .*such as"):

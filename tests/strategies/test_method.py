@@ -9,10 +9,10 @@ from typing import ClassVar
 import pytest
 import torch
 
-from lenrl.errors import BadInput
+from lenrl.errors import BadInput, PluginFailed
 from lenrl.rollouts import RewardResult, Rollouts
-from lenrl.strategies import registry
-from lenrl.strategies.base import Budget, PromptBudget, Reward, RunInfo, Truncation
+from lenrl.strategies import contract, registry
+from lenrl.strategies.base import Budget, PromptBudget, Reward, RunInfo, Sampling, Truncation
 from lenrl.strategies.diagnostics import diagnose
 from lenrl.strategies.examples import GROUP, groups
 from lenrl.strategies.length_figures import length_accuracy, penalty_figures
@@ -137,6 +137,88 @@ def test_a_column_of_something_else_is_named(reward, column, value, message: str
 def test_a_state_that_no_run_leaves_is_refused(reward: str, state: dict) -> None:
     with pytest.raises(BadInput, match=f"state of reward '{reward}' is refused"):
         method(reward=reward).load_state_dict({"reward": state})
+
+
+@pytest.mark.parametrize(
+    ("kept", "message"),
+    [
+        ([0], "expected an int64 tensor"),
+        (torch.tensor([True, False, True]), "expected an int64 tensor"),
+        (torch.tensor([1, 1]), r"\[1, 1\]: must be at most 2 different ones of 0 to 2"),
+        (torch.tensor([-1]), "must be at most 2"),
+        (torch.tensor([3]), "must be at most 2"),
+        (torch.tensor([0, 1, 2]), "must be at most 2"),
+    ],
+)
+def test_groups_that_can_not_be_kept_are_named(kept, message: str) -> None:
+    assert contract.kept_groups("sampling 's'", torch.tensor([0, 2]), total=3, most=2) == [0, 2]
+    with pytest.raises(BadStrategy, match=message):
+        contract.kept_groups("sampling 's'", kept, total=3, most=2)
+
+
+@pytest.mark.parametrize("value", [0.5, math.nan, math.inf, "2", None])
+def test_a_factor_is_a_number_of_at_least_one(value) -> None:
+    class Odd(Sampling):
+        name = "odd"
+
+        def factor(self):
+            return value
+
+        def keep(self, signal_P, prompts):
+            return signal_P.nonzero().squeeze(1)
+
+    with pytest.raises(BadStrategy, match="odd.*has a factor of"):
+        Method(**{**method().slots, "sampling": Odd()}).factor()
+
+
+def test_a_group_without_verdicts_has_the_same_advantages_beside_one_that_has_them() -> None:
+    """Parts that a group lacks are none of those that `decoupled` averages."""
+    m = method(reward="range", advantage="decoupled")
+    unknown, known = [math.nan] * 3, [1, 0, 1]
+    columns = {"lo": ((50,) * 3,) * 2, "hi": ((60,) * 3,) * 2}
+    both = groups([[10, 20, 30]] * 2, [unknown, known], columns=columns)
+    alone = groups([[10, 20, 30]], [unknown], columns={name: rows[:1] for name, rows in columns.items()})
+    pushed = m.advantages(m.rewards(both), both)
+    assert torch.equal(pushed[:1], m.advantages(m.rewards(alone), alone))
+    assert torch.allclose(pushed[0], torch.tensor([-1.0, 0.0, 1.0]).double(), atol=1e-3)
+
+
+class Spoiling(Reward):
+    """A plug-in's reward that edits what it is shown, and asks G of a run that does not say it."""
+
+    name = "spoiling"
+
+    def __call__(self, rollouts: Rollouts) -> torch.Tensor:
+        rollouts.length_PG.zero_()
+        return rollouts.correct_PG if rollouts.G == 4 else rollouts.correct_PG[0]
+
+    def errors(self, run_info: RunInfo) -> list[str]:
+        return ["few"] if run_info.num_generations < 4 else []  # type: ignore[operator]
+
+
+def test_a_part_of_a_sum_is_held_to_the_contract_as_a_reward_is(monkeypatch) -> None:
+    built_in = registry.plugins.named
+    monkeypatch.setattr(
+        registry.plugins,
+        "named",
+        lambda slot, name, *rest: Spoiling if name == "spoiling" else built_in(slot, name, *rest),
+    )
+    m = method(reward={"name": "weighted", "parts": [{"name": "spoiling"}, {"name": "length_penalty"}]})
+    assert (
+        m.rewards(GROUP).parts["length_penalty"][0, 3]
+        == method(reward="length_penalty").rewards(GROUP).total_PG[0, 3]
+    )
+    with pytest.raises(BadStrategy, match=r"reward 'spoiling' .*returned shape \(3,\)"):
+        m.rewards(groups([[1, 2, 3]], [[1, 0, 1]]))
+    with pytest.raises(PluginFailed, match="reward 'spoiling' raised TypeError"):
+        Method(**{**method().slots, "reward": Spoiling()}).errors(RunInfo(None, 100))
+
+
+def test_a_rule_that_is_a_part_twice_has_its_figures_twice() -> None:
+    parts = [{"name": "leash", "lam": 0.1}, {"name": "leash", "lam": 0.2}]
+    m = method(reward={"name": "weighted", "parts": parts})
+    found = m.metrics(GROUP, m.rewards(GROUP))
+    assert (found["leash_lam"], found["leash_lam_2"]) == (0.1, 0.2)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1.1e6])
@@ -373,6 +455,8 @@ def test_parts_that_cancel_are_seen_where_nothing_else_moves() -> None:
     assert rounded.total_PG[0, 0] != rounded.total_PG[0, 1]
     figures = diagnose(m, rounded, m.advantages(rounded, batch), batch)
     assert figures["parts_cancel"] == pytest.approx(2 / 3) and figures["groups_with_signal"] == 0
+    unknown = RewardResult(part_PG + against_PG, {**reward.parts, "unknown": part_PG * math.nan})
+    assert diagnose(m, unknown, m.advantages(unknown, batch), batch)["parts_cancel"] == pytest.approx(1 / 3)
     alone = RewardResult(part_PG, {"one": part_PG})
     assert diagnose(m, alone, m.advantages(alone, batch), batch)["parts_cancel"] is None
 

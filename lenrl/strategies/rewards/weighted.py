@@ -8,7 +8,10 @@ from pydantic import Field, PrivateAttr, field_validator
 from torch import Tensor
 
 from lenrl.rollouts import Readable, RewardResult, Rollouts
-from lenrl.strategies.base import Forbidden, Reward, RunInfo, as_reward
+from lenrl.strategies import contract
+from lenrl.strategies.base import Forbidden, Reward, RunInfo
+from lenrl.strategies.copies import copied, reward_copied
+from lenrl.strategies.faults import calling, named
 
 DEFAULT_PARTS = ({"name": "correctness", "weight": 1.0}, {"name": "overlong", "weight": 0.5})
 
@@ -23,8 +26,8 @@ class Weighted(Reward):
     Source: reward shaping as in TRL's `reward_weights`, on whole groups.
 
     Degenerate cases: a row that one part calls not valid (NaN) is not valid; a name used twice is numbered
-    (`kimi`, `kimi_2`); weights cancel under `advantage: decoupled`, but for 0: that is no part. What a part declares
-    the sum declares.
+    (`kimi`, `kimi_2`), and its figures are; weights cancel under `advantage: decoupled`, but for 0: that is no part.
+    What a part declares the sum declares.
 
     >>> from lenrl.strategies.examples import GROUP, show
     >>> reward = Weighted()(GROUP)
@@ -57,7 +60,9 @@ class Weighted(Reward):
     def __call__(self, rollouts: Rollouts) -> RewardResult:
         parts = {}
         for label, weight, rule in self._rules:
-            part_PG = weight * as_reward(rule(rollouts)).total_PG
+            with calling(rule):
+                paid = rule(copied(rollouts, rule))
+            part_PG = weight * contract.reward_result(named(rule), paid, rollouts).total_PG
             if self.gated and rule.name != "correctness":
                 part_PG = torch.where(rollouts.right_PG | part_PG.isnan(), part_PG, 0.0 * rollouts.correct_PG)
             parts[label] = part_PG
@@ -125,11 +130,17 @@ class Weighted(Reward):
 
     def observe(self, rollouts: Rollouts, reward: RewardResult) -> None:
         for _, _, rule in self._rules:
-            rule.observe(rollouts, reward)
+            with calling(rule):
+                rule.observe(copied(rollouts, rule), reward_copied(reward))
 
     def metrics(self, rollouts: Rollouts, reward: RewardResult) -> dict[str, float | None]:
-        metrics = [rule.metrics(rollouts, reward) for _, _, rule in self._rules]
-        return {name: value for part in metrics for name, value in part.items()}
+        metrics: dict[str, float | None] = {}
+        for label, _, rule in self._rules:
+            with calling(rule):
+                own = rule.metrics(copied(rollouts, rule), reward_copied(reward))
+            again = label.removeprefix(rule.name)  # of a rule that is a part twice
+            metrics |= {f"{name}{again}": value for name, value in own.items()}
+        return metrics
 
     def state_dict(self) -> dict[str, Any]:
         return {label: state for label, _, rule in self._rules if (state := rule.state_dict())}
