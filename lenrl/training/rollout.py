@@ -58,7 +58,7 @@ class RolloutScoring:
     def judging(self) -> Judging:
         return Judging(self.method, self.problem_set, self.eos_ids, self.monitor, self._alone)
 
-    @cached_property
+    @property
     def asking(self) -> Asking:
         return Asking(self.method, self.run_info, self.problem_set, self.group, self.cursor, self._stage)
 
