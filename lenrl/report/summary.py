@@ -137,7 +137,7 @@ def _evaluate_other(run_dir: Path, recipe: Recipe, entry: OtherData, console: Co
         folder = run_dir / other_data.FOLDER / entry.name
         task = other_data.task_of(entry)
         return evaluate(models, task, settings, out_dir=folder, replace_other=True, console=console)
-    except BadInput as error:
+    except (BadInput, PluginFailed) as error:
         return str(error)
 
 

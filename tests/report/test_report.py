@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from lenrl.config import compose
 from lenrl.config.recipe import FinalEvaluation
+from lenrl.errors import PluginFailed
 from lenrl.generation.pretrained import TINY
 from lenrl.report import figures, multiples, summary
 from lenrl.report import page as report
@@ -149,6 +151,16 @@ def test_without_plotly_the_page_says_so(run, monkeypatch):
     assert "they need plotly" in text
     assert 'id="figures"' not in text and 'class="plot"' not in text
     assert "87.5%" in text
+
+
+def test_a_plug_in_that_fails_on_other_data_is_said_and_ends_nothing(tmp_path, monkeypatch):
+    def fails(*_, **__):
+        raise PluginFailed("mine.py:3 gives no verdict")
+
+    monkeypatch.setattr(summary, "evaluate", fails)
+    recipe = compose("grpo", ["evals=[{name: more, task: {use: chain, test: 9}}]"])
+    said = summary._evaluate_other(tmp_path, recipe, recipe.evals[0], Console())
+    assert said == "mine.py:3 gives no verdict"
 
 
 def test_an_empty_folder_gives_a_page(tmp_path):
