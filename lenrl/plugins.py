@@ -215,12 +215,8 @@ def _imported(file: Path, source: bytes) -> ModuleType:
     module.__file__ = str(file)
     sys.modules[name] = module  # pydantic looks up the annotations' module
     lines = source.decode("utf-8", "replace").splitlines(keepends=True)
-    linecache.cache[str(file)] = (
-        len(source),
-        None,
-        lines,
-        str(file),
-    )  # the file may change while this text runs
+    # The file may change while this text runs.
+    linecache.cache[str(file)] = (len(source), None, lines, str(file))
     try:
         exec(compile(source, str(file), "exec"), vars(module))
     except (Exception, SystemExit) as error:

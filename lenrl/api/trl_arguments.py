@@ -84,19 +84,14 @@ def settled(args: Config, rows: int, evaluated: Sequence[str]) -> Config:
             )
     args = copy.copy(args)
     args.max_steps = optimizer_steps(args, rows)
-    args.logging_steps, args.logging_strategy, args.logging_nan_inf_filter = (
-        1,
-        _same(args, "logging_strategy"),
-        False,
-    )
+    args.logging_steps, args.logging_strategy = 1, _same(args, "logging_strategy")
+    args.logging_nan_inf_filter = False
     args.remove_unused_columns = args.log_completions = False
     args.disable_tqdm = True  # lenrl has a bar of its own
     args.reward_weights, args.num_generations_eval = None, 1
     args.eval_on_start = bool(evaluated) and str(_plain(args.eval_strategy)) != "no"
-    if args.eval_on_start and args.metric_for_best_model in (
-        None,
-        "loss",
-    ):  # the latter is transformers' own choice
+    chosen = args.metric_for_best_model not in (None, "loss")  # the latter is transformers' own choice
+    if args.eval_on_start and not chosen:
         best = f"eval_{evaluated[0]}_aes" if evaluated[0] else "eval_aes"
         args.metric_for_best_model, args.greater_is_better = best, True
     return args
@@ -212,9 +207,8 @@ def trainer_fields(args: Config) -> dict[str, Any]:
     }
     fields["save_steps"] = int(args.save_steps) if args.save_steps >= 1 else args.max_steps
     in_steps = _plain(args.eval_strategy) == "steps" and args.eval_steps
-    fields["eval_steps"] = (
-        max(1, int(args.eval_steps)) if in_steps else fields["save_steps"]
-    )  # else by the script
+    # Otherwise the script decides when.
+    fields["eval_steps"] = max(1, int(args.eval_steps)) if in_steps else fields["save_steps"]
     fields = {name: value for name, value in fields.items() if value is not None}
     if faults := field_faults({name: value for name, value in fields.items() if name in BOUNDS}):
         raise BadInput("\n".join(faults))

@@ -166,21 +166,16 @@ class Supervisor:
 
     def _verdict(self, launcher: int, codes: list[int]) -> int:
         failed = [code for code in codes if code not in (0, *STOPPED)]
-        if (
-            launcher == 0 and not self.fallen
-        ):  # torchrun takes a rank's exit code 0 for success, whenever it comes
+        # torchrun takes a rank's exit code 0 for success, whenever it comes.
+        if launcher == 0 and not self.fallen:
             return 0
         if self.left:
             how = f"by signal {-launcher}" if launcher < 0 else f"with exit code {launcher}"
             self.say(f"lenrl: the launcher ended before its processes, {how}")
         if failed:
             return REFUSED if REFUSED in failed else 1
-        if (
-            not self.left
-            and len(codes) == self.processes
-            and codes
-            and all(code in STOPPED for code in codes)
-        ):
+        everyone_stopped = len(codes) == self.processes and all(code in STOPPED for code in codes)
+        if codes and everyone_stopped and not self.left:
             return codes[0]
         return 128 + self.signals[0] if self.signals and not self.left and launcher is not None else 1
 

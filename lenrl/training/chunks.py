@@ -52,9 +52,8 @@ def plan(
     order = np.argsort(prompt_N + completion_N, kind="stable")
     prompt, completion = prompt_N[order], completion_N[order]
     cost, begin = np.zeros(len(order) + 1), np.zeros(len(order) + 1, dtype=int)
-    for end in range(
-        1, len(order) + 1
-    ):  # the cheapest way for the first `end` rows, by where its last forward begins
+    for end in range(1, len(order) + 1):
+        # The cheapest way for the first `end` rows, by where its last forward begins
         widest = np.maximum.accumulate(prompt[:end][::-1]) + np.maximum.accumulate(completion[:end][::-1])
         tokens = (widest * np.arange(1, end + 1))[::-1]
         whole = cost[:end] + tokens + forward_tokens

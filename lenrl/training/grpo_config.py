@@ -24,10 +24,8 @@ def grpo_config(checked_run: CheckedRun, run_dir: Path) -> GRPOConfig:
     fields.pop("generation_batch_size", None)  # TRL takes it or steps_per_generation
     eval_steps = fields.pop("eval_steps", None)
     evaluates = checked_run.evaluates
-    fields |= {
-        "bf16": precision == "bf16",
-        "fp16": precision == "fp16",
-    }  # DeepSpeed's is the launch's: both agree
+    # DeepSpeed's is the launch's: both agree.
+    fields |= {"bf16": precision == "bf16", "fp16": precision == "fp16"}
     fields.setdefault("save_strategy", "steps" if fields.get("save_steps") else "no")
     of_dev = checked_run.task.count("dev") != 0
     prefix = "" if of_dev or not checked_run.others else f"{checked_run.others[0].entry.name}_"

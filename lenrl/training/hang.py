@@ -8,11 +8,8 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-WAITING = (
-    "/torch/distributed/",
-    "/torch/autograd/",
-    "/accelerate/",
-)  # files in which a rank waits for others
+WAITING = ("/torch/distributed/", "/torch/autograd/", "/accelerate/")
+"""Parts of the paths of files in which a rank waits for others."""
 
 
 @dataclass(frozen=True)

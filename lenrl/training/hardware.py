@@ -28,9 +28,8 @@ class Machine:
 
     gpus: int
     bfloat16: bool = False  # its GPUs compute in it
-    attention: tuple[
-        str, ...
-    ] = ()  # names of transformers' that its GPUs and packages have, the fastest first
+    # Names of transformers' that its GPUs and packages have, the fastest first
+    attention: tuple[str, ...] = ()
     vllm: bool = False  # is installed
     kernels: bool = False  # the package that loads compiled attention from the hub is
     gpu_gib: float = 0.0  # memory of its smallest GPU

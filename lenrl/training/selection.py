@@ -19,9 +19,8 @@ from lenrl.training.distributed import ProcessGroup
 from lenrl.training.trl_batch import ROW_VALUE, TrlBatch
 
 LEFT_PADDED = ("prompt_ids", "prompt_mask", "bare_prompt_ids", "bare_prompt_mask")
-PADDING = {
-    "importance_sampling_ratio": 1
-}  # by key, as TRL pads it: `vespo` sums its log without a mask; else 0
+PADDING = {"importance_sampling_ratio": 1}
+"""By key, as TRL pads it: `vespo` sums its log without a mask; else 0."""
 
 
 class PromptCursor:

@@ -30,9 +30,8 @@ class TrlBatch(TypedDict):
     tool_mask: NotRequired[Tensor]  # (N, T) int64, 0: a tool's token, not the policy's
     is_blank: NotRequired[bool]  # lenrl's: no process has a token in the loss
     row_weight: NotRequired[Tensor]  # (N,) float32, lenrl's: 0 for a row that fills the batch, else 1
-    bare_prompt_ids: NotRequired[
-        Tensor
-    ]  # (N, S) int64, lenrl's: prompts without the budget's words, as prompt_ids
+    # (N, S) int64, lenrl's: prompts without the budget's words, as prompt_ids
+    bare_prompt_ids: NotRequired[Tensor]
     bare_prompt_mask: NotRequired[Tensor]  # (N, S) int64
 
 
