@@ -62,13 +62,19 @@ def hub_rows(
         BadInput: it can't be loaded.
     """
     rows: list[dict[str, Any]] = []
-    for subset in subsets:
-        for part in _hub_parts(name, subset, revision, split, stream=stream_rows is not None):
-            if stream_rows is None:
-                rows += _columns_of(part, kept)
-                continue
-            some = part.take(stream_rows)
-            rows += [{c: row[c] for c in row if kept is None or c in kept} for row in some]
+    try:
+        for subset in subsets:
+            for part in _hub_parts(name, subset, revision, split, stream=stream_rows is not None):
+                if stream_rows is None:
+                    rows += _columns_of(part, kept)
+                else:
+                    some = part.take(stream_rows)  # which reads on the network
+                    rows += [{c: row[c] for c in row if kept is None or c in kept} for row in some]
+    except Exception as error:  # the hub's client raises a dozen types: network, auth, unknown name, bad data
+        raise BadInput(
+            f"task.path={name!r} is no local file and could not be loaded from the hub ({_first_line(error)}); "
+            f"check the name and the network, or give a local file ({', '.join(SUFFIXES)})"
+        ) from error
     return [Row(f"{name}, row {number}", row) for number, row in enumerate(rows, start=1)]
 
 
@@ -83,13 +89,7 @@ def _hub_parts(
     """A hub data set's split, or without a split name all of them; `stream`: to be read row by row."""
     import datasets
 
-    try:
-        loaded: Any = datasets.load_dataset(name, subset, revision=revision, split=split, streaming=stream)
-    except Exception as error:  # the hub's client raises a dozen types: network, auth, unknown name, bad data
-        raise BadInput(
-            f"task.path={name!r} is no local file and could not be loaded from the hub ({_first_line(error)}); "
-            f"check the name and the network, or give a local file ({', '.join(SUFFIXES)})"
-        ) from error
+    loaded: Any = datasets.load_dataset(name, subset, revision=revision, split=split, streaming=stream)
     return list(loaded.values()) if isinstance(loaded, Mapping) else [loaded]
 
 

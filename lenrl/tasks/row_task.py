@@ -42,7 +42,7 @@ class RowTask(Task, abc.ABC, frozen=True):
     def where_answered(self) -> RowTask:
         """This task, or the same one without gold answers if no row has any."""
         if self.answer is None or any(
-            str(value_of(row.values, self.answer) or "").strip() for row in self.rows("train")
+            (gold(value_of(row.values, self.answer)) or "").strip() for row in self.rows("train")
         ):
             return self
         return self.model_copy(update={"answer": None})

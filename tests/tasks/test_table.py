@@ -336,6 +336,26 @@ def test_a_data_set_that_can_t_be_reached(monkeypatch):
         tasks.build({"name": "table", "path": "org/name"}).problems("test")
 
 
+def test_a_stream_that_breaks_off(monkeypatch):
+    import datasets
+
+    def rows():
+        yield ROWS[0]
+        raise ConnectionError("Lost the hub")
+
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda *a, **k: datasets.IterableDataset.from_generator(rows)
+    )
+    with pytest.raises(BadInput, match=r"org/name.*Lost the hub"):
+        tasks.build({"name": "table", "path": "org/name", "stream_rows": 9}).problems("test")
+
+
+@pytest.mark.parametrize(("answers", "labelled"), [([0, 0], True), ([None, " "], False)])
+def test_zero_is_a_gold_answer_of_data_that_may_have_none(answers, labelled):
+    task = InMemoryTask.of({"train": [{"prompt": "1-1?", "answer": answer} for answer in answers]})
+    assert task.where_answered().labelled is labelled
+
+
 def test_a_hub_data_set_by_its_splits(monkeypatch):
     import datasets
 
