@@ -138,7 +138,7 @@ def load_tokenizer_info(
     with suppress(OSError, ValueError):  # a tokenizer alone has none
         config = config or AutoConfig.from_pretrained(source, **of_source)
     with suppress(OSError, ValueError):
-        generation = GenerationConfig.from_pretrained(source)
+        generation = GenerationConfig.from_pretrained(source, revision=(own and options.revision) or "main")
     prefilled = options.think_prefilled
     if prefilled is None:
         prefilled = think_prefilled(tokenizer)

@@ -89,7 +89,9 @@ def run(
         SandboxFault: the isolation is not to be had here.
     """
     limits = limits or SandboxLimits()
-    order = dict(code=code, calls=calls, isolation=isolation, limits=limits.model_dump(), parent=os.getpid())
+    order = json.dumps(
+        dict(code=code, calls=calls, isolation=isolation, limits=limits.model_dump(), parent=os.getpid())
+    ).encode()
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", str(CHILD)],
         stdin=subprocess.PIPE,
@@ -104,7 +106,7 @@ def run(
     late.start()
     try:
         with suppress(BrokenPipeError):  # it could not start
-            process.stdin.write(json.dumps(order).encode())
+            process.stdin.write(order)
             process.stdin.close()
         lines = process.stdout.read(MOST_BYTES).split(b"\n")
     finally:

@@ -349,6 +349,20 @@ def test_a_recipe_is_refused_before_it_trains(options, words):
         prepare(compose("grpo", options))
 
 
+@pytest.mark.parametrize("option", ["open", "close", "word"])
+def test_words_that_are_looked_for_are_not_empty(option):
+    with pytest.raises(BadInput, match=f"control.{option}="):
+        read(["exit@0.5"], {option: ""})
+
+
+def test_ids_that_the_tokenizer_does_not_know_end_no_line(thinking):
+    config = thinking.info.config
+    more = SimpleNamespace(get_text_config=lambda: SimpleNamespace(vocab_size=config.vocab_size + 3))
+    padded = replace(thinking, info=replace(thinking.info, config=more)).ends_line_V
+    assert len(padded) == config.vocab_size + 3 and not padded[-3:].any()
+    assert padded.sum() == thinking.ends_line_V.sum() > 0
+
+
 def test_sft_takes_no_controls(tmp_path):
     with pytest.raises(BadInput, match="--sft"):
         evaluate(["tiny"], TASK, EvalSettings(controls=("force@8",), **OPTIONS), sft=tmp_path / "new.jsonl")

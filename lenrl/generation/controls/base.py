@@ -11,9 +11,9 @@ from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from transformers import LogitsProcessor
 
 from lenrl.generation.base import Completion, Count, Engine, Stage
@@ -23,14 +23,17 @@ Stages = Generator[Stage, Completion, Completion]
 """Asks for stages, is sent what they gave, and returns the whole completion."""
 
 
+Word = Annotated[str, Field(min_length=1)]
+
+
 class ControlOptions(BaseModel):
     """Options under `control`; what each control knows of them is in its `knows`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     on: Literal["first", "all"] = "first"  # models: the base alone, or each
-    open: str = "<think>"  # begins the thinking
-    close: str = "</think>"  # ends it
+    open: Word = "<think>"  # begins the thinking
+    close: Word = "</think>"  # ends it
     text: str | None = None  # words of `nothink` and `words`; None: its own
     shots: Path | None = None  # of `draft`: rows with prompt and completion, as turns before the problem
     by: Literal["bias", "scale"] = "bias"  # of `stop`: the dial is added to the logit, or divides it
@@ -38,7 +41,7 @@ class ControlOptions(BaseModel):
     at: Literal["any", "step"] | None = None
     answer: str | None = None  # words after thinking that `force` closes; None: an answer that is begun
     answer_tokens: Count = 512  # of `force` and `wait`: for the answer
-    word: str = "Wait"  # `wait` goes on with it; at it `exit` tries an answer
+    word: Word = "Wait"  # `wait` goes on with it; at it `exit` tries an answer
     budget: Count | None = None  # of `wait`: tokens of thinking after which it may end; None: the cap's rest
     trial: str | None = None  # of `exit`: words before the answer on trial; None: an answer that is begun
     trials: Count = 10  # of `exit`, a completion

@@ -98,8 +98,10 @@ class Thinking:
 
     @cached_property
     def ends_line_V(self) -> torch.Tensor:
-        """True for the ids whose text ends with a newline."""
-        return torch.tensor([self.text([token]).endswith("\n") for token in range(len(self.info.tokenizer))])
+        """True for the ids whose text ends with a newline; a model may have more ids than its tokenizer."""
+        ends = [self.text([token]).endswith("\n") for token in range(len(self.info.tokenizer))]
+        config = self.info.config and self.info.config.get_text_config()
+        return torch.tensor(ends + [False] * (getattr(config, "vocab_size", 0) - len(ends)))
 
     @cached_property
     def braces(self) -> frozenset[int]:
