@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # it loads torch
     from transformers import LogitsProcessor
 
 TOP = 20  # log-probs of a token that servers give; the margin of what is not among them is infinite
+COLDEST = 1e-6  # temperature; logits divided by much less are infinite
 CausalLM = Any  # a model of transformers, or PEFT's around one: `generate` is in no type that they share
 Count = Annotated[StrictInt, Field(ge=1)]
 
@@ -88,8 +89,8 @@ class SamplingOptions(BaseModel):
     @field_validator("temperature")
     @classmethod
     def _above_zero(cls, value: float) -> float:
-        if value <= 0:
-            raise ValueError("is not above 0; for the most probable token give greedy=true")
+        if value < COLDEST:
+            raise ValueError(f"is below {COLDEST:g}; for the most probable token give greedy=true")
         return value
 
 

@@ -224,7 +224,7 @@ def test_a_broken_model_is_refused(model, tokenizer):
 
 
 @pytest.mark.parametrize(
-    "options", [{"max_new_tokens": 0}, {"temperature": 0.0}, {"top_p": 0.0}, {"top_k": -1}, {"samples": 0}]
+    "options", [{"max_new_tokens": 0}, {"temperature": 1e-39}, {"top_p": 0.0}, {"top_k": -1}, {"samples": 0}]
 )
 def test_options_out_of_range(options):
     with pytest.raises(ValueError, match=next(iter(options))):
