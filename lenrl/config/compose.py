@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def compose(recipe: str, overrides: Sequence[str] = (), plugins: Sequence[Path] 
     pins.check()
     given = plugin_files.load(plugins)
     name, path = find(recipe)
-    assignments = grammar.parse(overrides)
+    assignments = _one_a_key(grammar.parse(overrides))
     with _readable(f"recipe {recipe!r}"):
         primary = _read(path)
         if primary and not {"defaults", "recipe"} & set(
@@ -148,6 +149,19 @@ def _load(
     return cfg, layers, [path for _, path in named]
 
 
+def _one_a_key(assignments: Sequence[grammar.Assignment]) -> list[grammar.Assignment]:
+    """`model={path: org/model}` as the lines `model.path=org/model` that it stands for."""
+    spread = []
+    for a in assignments:
+        values = a.value if a.keys == ("model",) and isinstance(a.value, dict) else None
+        spread += (
+            [a]
+            if values is None
+            else [replace(a, keys=("model", str(k)), value=v) for k, v in values.items()]
+        )
+    return spread
+
+
 def _model_file(
     cfg: DictConfig, files: Sequence[str], assignments: Sequence[grammar.Assignment], folder: Path
 ) -> str | None:
@@ -179,9 +193,7 @@ def _refuse_trust_of_files(plain: dict[str, Any], assignments: Sequence[grammar.
     """
     model = plain.get("model")
     trusts = isinstance(model, dict) and model.get("trust_remote_code")
-    if trusts and not any(
-        a.keys == TRUST or a.keys == TRUST[:1] and isinstance(a.value, dict) for a in assignments
-    ):
+    if trusts and not any(a.sets(TRUST) for a in assignments):
         raise BadInput(
             "model.trust_remote_code=true in a file: it runs Python code that comes with the model, so only the "
             "command line may say so. If you have read that code, add model.trust_remote_code=true to the command."
@@ -246,6 +258,7 @@ def _apply(cfg: DictConfig, assignments: Sequence[grammar.Assignment]) -> None:
             parent: Any = OmegaConf.select(cfg, ".".join(above)) if above else cfg
             if not OmegaConf.is_dict(parent) or last not in parent:
                 raise BadInput(f"override {a.line!r}: there is no key {key!r} to remove.")
+            a.require_found(parent[last])
             del parent[last]
         elif a.keys[0] in GROUPS and len(a.keys) == 1:
             cfg[key] = a.value

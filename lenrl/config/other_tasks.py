@@ -1,5 +1,6 @@
 """Tasks that a recipe names inside of its `evals` and of a mix, written out as their options."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ def spelled_out(plain: dict[str, Any], near: Path | None = None) -> None:
     Raises:
         BadInput: an entry is neither a name nor a mapping with `task`.
     """
-    plain["task"] = _parts(plain.get("task"), near)
+    if "task" in plain:
+        plain["task"] = _parts(plain["task"], near)
     if isinstance(plain.get("evals"), str):  # evals=aime24
         plain["evals"] = [plain["evals"]]
     if isinstance(plain.get("evals"), list):
@@ -32,7 +34,7 @@ def spelled_out(plain: dict[str, Any], near: Path | None = None) -> None:
     model, evals = plain.get("model"), plain.get("evals")
     if isinstance(model, dict) and "chat_template" in model:
         model["chat_template"] = worded(model["chat_template"], "model.chat_template")
-    _word(plain["task"], "task")
+    _word(plain.get("task"), "task")
     for entry in evals if isinstance(evals, list) else ():
         _word(entry["task"], f"evals, {entry['name']}: task")
 
@@ -99,4 +101,4 @@ def _name(task: Any) -> str:
     """A name for the figures of a task: its own, or its file's."""
     if isinstance(task, Mapping):
         task = task.get("use") or task.get("path") or task.get("generator") or task.get("name")
-    return Path(str(task)).stem.replace(".", "_").replace(" ", "_")
+    return re.sub(r"[^A-Za-z0-9_-]", "_", Path(str(task)).stem).lstrip("-")[:100]

@@ -11,6 +11,7 @@ from lenrl.recipe_paths import GROUPS
 
 MAX_CHARS = 20_000  # of an override
 DEEPEST = 50  # brackets in brackets
+LISTS = "For a list write [a,b], for text with a comma '\"a,b\"'."
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,32 @@ class Assignment:
     @property
     def chooses_group(self) -> bool:
         """`task=chain`: the name of a file in a group."""
-        return len(self.keys) == 1 and self.keys[0] in GROUPS and isinstance(self.value, str)
+        named = len(self.keys) == 1 and self.keys[0] in GROUPS and isinstance(self.value, str)
+        return named and not self.delete
+
+    def sets(self, keys: Sequence[str]) -> bool:
+        """It gives the value at this path of keys, alone or in a mapping."""
+        depth = len(self.keys)
+        if self.delete or self.keys != tuple(keys[:depth]):
+            return False
+        value = self.value
+        for key in keys[depth:]:
+            if not isinstance(value, Mapping) or key not in value:
+                return False
+            value = value[key]
+        return True
+
+    def require_found(self, found: Any) -> None:
+        """Refuse to remove what is not as the line says: `~key=value` is about that value.
+
+        Raises:
+            BadInput: another value stands there.
+        """
+        if "=" in self.line and found != self.value:
+            raise BadInput(
+                f"override {self.line!r}: {'.'.join(self.keys)} is {shown(found, 60)}, and nothing is removed. Write "
+                f"~{'.'.join(self.keys)} to remove it whatever it is."
+            )
 
 
 def quoted(text: str) -> str:
@@ -60,7 +86,7 @@ def parse(lines: Sequence[str]) -> list[Assignment]:
         if override.is_sweep_override():
             raise BadInput(
                 f"override {line!r} gives several values, a run takes one. To try each: "
-                f"`lenrl sweep RECIPE {line}`. For a list write [a,b], for text with a comma '\"a,b\"'."
+                f"`lenrl sweep RECIPE {line}`. {LISTS}"
             )
         keys = tuple(override.key_or_group.split("."))
         assignments.append(Assignment(keys, _whole(override.value(), line), override.is_delete(), line))
@@ -108,15 +134,18 @@ def read(line: str) -> Any:
 
 def sets(lines: Sequence[str], keys: Sequence[str]) -> bool:
     """One of the lines sets the value at this path of keys."""
-    return any(a.keys == tuple(keys) and not a.delete for a in parse(lines))
+    return any(a.sets(keys) for a in parse(lines))
 
 
 def sections(lines: Sequence[str], known: Sequence[str]) -> dict[str, Any]:
     """Overrides as nested plain values, for verbs that take settings without a recipe.
 
     Raises:
-        BadInput: a first key is not among `known`.
+        BadInput: a first key is not among `known`, or a line gives several values.
     """
+    for line in lines:
+        if read(line).is_sweep_override():
+            raise BadInput(f"{line!r} gives several values. {LISTS}")
     values: dict[str, Any] = {}
     for a in parse(lines):
         if a.keys[0] not in known:
@@ -185,6 +214,7 @@ def _assign(target: Any, a: Assignment) -> None:
     elif a.delete:
         if last not in target:
             raise BadInput(f"override {a.line!r}: there is no such option to remove.")
+        a.require_found(target[last])
         del target[last]
     else:
         target[last] = a.value

@@ -63,6 +63,25 @@ def test_a_key_can_be_removed():
     assert "no key 'trainer.nope'" in refused("grpo", "~trainer.nope")
 
 
+@pytest.mark.parametrize("line", ["~trainer.warmup_steps=3", "~reward.weight=3", "~launch=cpu2"])
+def test_a_key_is_removed_with_its_value_or_not_at_all(line):
+    key = line[1:].split("=")[0]
+    assert f"{key} is " in refused("kimi", line) and f"Write ~{key}" in refused("kimi", line)
+    steps = compose("kimi").trainer["warmup_steps"]
+    assert "warmup_steps" not in compose("kimi", [f"~trainer.warmup_steps={steps}"]).trainer
+
+
+def test_a_model_as_a_mapping_sets_what_it_names():
+    mapped = compose("grpo", ["model={path: org/model, dtype: bfloat16}"])
+    assert mapped.identity() == compose("grpo", ["model.path=org/model", "model.dtype=bfloat16"]).identity()
+    assert compose("grpo", ["model={trust_remote_code: true}"]).model.trust_remote_code
+
+
+def test_data_of_any_name_can_be_evaluated_on(tmp_path):
+    entries = compose("grpo", [f"evals=['{tmp_path}/données (1).jsonl','{tmp_path}/v1.5 test.jsonl']"]).evals
+    assert [entry.name for entry in entries] == ["donn_es__1_", "v1_5_test"]
+
+
 def test_interpolations_are_resolved():
     recipe = compose("grpo", ["trainer.save_steps=${trainer.max_steps}", "trainer.max_steps=12"])
     assert recipe.trainer["save_steps"] == 12
