@@ -3,7 +3,12 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.optimization import get_scheduler
+
 from lenrl.config import Recipe
+from lenrl.errors import did_you_mean
 from lenrl.training.hardware import HALF, asks_for_gpus
 from lenrl.training.peft import QUANTIZATION
 from lenrl.training.prepare import CheckedRun
@@ -19,6 +24,7 @@ def contradictions(checked_run: CheckedRun) -> Iterator[str]:
     recipe = checked_run.recipe
     yield from _precision(recipe)
     yield from _attention(recipe)
+    yield from _schedule(recipe)
     yield from _checkpointing(recipe)
     if value_of(recipe.trainer, "use_vllm"):
         yield from _vllm(recipe, checked_run.layout.processes)
@@ -47,6 +53,13 @@ def _precision(recipe: Recipe) -> Iterator[str]:
 
 def _attention(recipe: Recipe) -> Iterator[str]:
     name = recipe.model.attn_implementation
+    known = sorted({"eager", *ALL_ATTENTION_FUNCTIONS})
+    if name is not None and "/" not in name and name not in known:  # with a / it is a kernel on the hub
+        yield (
+            f"model.attn_implementation={name!r}: transformers has none of that name."
+            f"{did_you_mean(name, known, 'model.attn_implementation={}')} There are {', '.join(known)}; null takes "
+            "what is fast here."
+        )
     if name not in FLASH:
         return
     half = recipe.model.dtype != "float32" or recipe.launch.get("mixed_precision") in HALF
@@ -60,6 +73,18 @@ def _attention(recipe: Recipe) -> Iterator[str]:
             f"model.attn_implementation={name} computes in 16 bit only, and model.dtype=float32 with launch."
             "mixed_precision=no in float32: set launch.mixed_precision=bf16, or model.attn_implementation=null."
         )
+
+
+def _schedule(recipe: Recipe) -> Iterator[str]:
+    """Options that the schedule of the learning rate does not have, or lacks: it is made here, for nothing."""
+    name, options = (value_of(recipe.trainer, f"lr_scheduler_{part}") for part in ("type", "kwargs"))
+    if isinstance(options, str):  # JSON, which transformers reads
+        return
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=recipe.trainer["learning_rate"])
+    try:
+        get_scheduler(name, optimizer, 0, recipe.trainer["max_steps"], dict(options or {}))
+    except (TypeError, ValueError) as fault:
+        yield f"trainer.lr_scheduler_kwargs={options} do not fit trainer.lr_scheduler_type={name}: {fault}."
 
 
 def _checkpointing(recipe: Recipe) -> Iterator[str]:

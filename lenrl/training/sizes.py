@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from lenrl.errors import BadInput
 from lenrl.training.peft import QUANTIZATION, peft_config
 
 GIB = 2**30
@@ -80,7 +81,11 @@ def _parameters(config: Any, peft: dict[str, object] | None) -> tuple[int, int]:
         if adapter is not None:
             from peft import get_peft_model
 
-            wrapped: Any = get_peft_model(model, adapter)
+            try:
+                wrapped: Any = get_peft_model(model, adapter)
+            except ValueError as fault:  # modules or layers that this model does not have
+                said = str(fault).rstrip(".")
+                raise BadInput(f"model.peft: peft finds no place for the adapter: {said}") from fault
             trained = sum(p.numel() for p in wrapped.parameters() if p.requires_grad)
     return count, trained
 

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model
 from transformers import SchedulerType
+from transformers.generation.configuration_utils import ALL_CACHE_IMPLEMENTATIONS
+from transformers.trainer_utils import SaveStrategy
 from transformers.training_args import OptimizerNames
 from trl.trainer.grpo_config import GRPOConfig
 
@@ -112,6 +114,12 @@ BOUNDS: dict[str, Any] = {  # of TRL's fields, where its type says too little
     "top_p": Annotated[float, Field(gt=0, le=1)],
     "adam_beta1": SHARE,
     "adam_beta2": SHARE,
+    "min_p": Annotated[float | None, Field(ge=0, le=1)],
+    "repetition_penalty": Annotated[float, Field(gt=0)],
+    "ref_model_sync_steps": COUNT,
+    "cache_implementation": Literal[*ALL_CACHE_IMPLEMENTATIONS] | None,
+    "save_strategy": _among(SaveStrategy),
+    "optim_args": Annotated[str | None, Field(pattern=r"^[^=,]+=[^=,]*(,[^=,]+=[^=,]*)*$")],
     "lr_scheduler_type": _among(SchedulerType),
     "optim": _among(OptimizerNames),
     "loss_type": Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"],
