@@ -44,7 +44,7 @@ def find(recipe: str) -> tuple[str, Path]:
         return recipe, shipped[recipe]
     if recipe == "base":
         return recipe, RECIPES / "base.yaml"
-    path = Path(recipe).expanduser()
+    path = Path(os.path.expanduser(recipe))  # noqa: PTH111 - `Path.expanduser` raises where nobody has that name
     for candidate in (path, path.with_name(path.name + ".yaml") if path.name else path, path / "recipe.yaml"):
         # Of a name that is too long for a file `Path.is_file` raises.
         if os.path.isfile(candidate) and (candidate.suffix in SUFFIXES or candidate == path):

@@ -34,9 +34,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--fail-on-pay", action="store_true", help="exit code 1 if a hack pays")
     options = parser.read(arguments)
 
+    from lenrl.cli.option_words import require_trainer_fields
     from lenrl.config import compose
     from lenrl.dryrun.attack import attack, show
 
+    require_trainer_fields(options.overrides)
     result = attack(compose(options.recipe, options.overrides, options.plugin), options.step)
     if options.json is not None:
         try:

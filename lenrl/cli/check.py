@@ -1,9 +1,16 @@
 """`lenrl check`: all that can be known of a recipe before a model loads."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from lenrl.cli.arguments import Parser
 from lenrl.errors import BadInput
+
+if TYPE_CHECKING:
+    from lenrl.config import Recipe
 
 EXAMPLES = (
     "lenrl check drpo",
@@ -15,7 +22,8 @@ def main(arguments: Sequence[str]) -> int:
     parser = Parser(
         "check",
         "Check a recipe without loading a model: keys, batch arithmetic, data audit, verifier timing, what "
-        "the length penalty can move; and print the resolved recipe. Exit code 2: it can't be trained.",
+        "the length penalty can move, the run's folder as it is now; and print the resolved recipe. Exit code 2: "
+        "it can't be trained.",
         EXAMPLES,
     )
     parser.recipe()
@@ -35,5 +43,22 @@ def main(arguments: Sequence[str]) -> int:
     from lenrl.dryrun import check
 
     facts = check.check(recipe)
+    facts["refusals"] += _of_folder_and_hub(recipe)
     check.show(facts)
     return BadInput.exit_code if facts["refusals"] else 0
+
+
+def _of_folder_and_hub(recipe: Recipe) -> list[str]:
+    """Refusals of `lenrl train` that are about the run's folder as it is now, or the push at its end."""
+    from lenrl.launch.run_folder import RunFolder
+    from lenrl.report import hub
+    from lenrl.training.prepare import prepare
+
+    recipe = prepare(recipe).recipe  # with the settings that are chosen for its model
+    said = []
+    for look in (RunFolder(recipe).look, partial(hub.check, recipe)):
+        try:
+            look()
+        except BadInput as fault:
+            said.append(str(fault))
+    return said

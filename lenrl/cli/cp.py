@@ -24,14 +24,19 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.read(arguments)
 
     from lenrl.config import find
+    from lenrl.config.yaml_files import checked_text
+    from lenrl.recipe_paths import SUFFIXES
 
     name, source = find(options.recipe)
-    target = options.file / f"{Path(name).name}.yaml" if options.file.is_dir() else options.file
-    if target.suffix not in (".yaml", ".yml"):
-        target = target.with_name(target.name + ".yaml")
+    text = checked_text(source)
+    target = options.file
     try:
+        if target.is_dir():
+            target /= f"{Path(name).name}.yaml"
+        if target.suffix not in SUFFIXES:
+            target = target.with_name(target.name + ".yaml")
         with open(target, "x", encoding="utf-8") as copy:
-            copy.write(source.read_text(encoding="utf-8"))
+            copy.write(text)
     except FileExistsError:
         raise BadInput(f"{target} exists and is not overwritten. Choose another name or remove it.") from None
     except OSError as fault:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import re
 import time
 from collections.abc import Sequence
@@ -101,6 +102,8 @@ def main(arguments: Sequence[str]) -> int:
     except BaseException:
         with suppress(OSError):  # not there, or not empty
             out.rmdir()
+            if options.out is None:
+                out.parent.rmdir()
         if options.out is None and out.exists():
             message = f"What was sampled is kept: the same command with --out {out} continues."
             console.print(message, soft_wrap=True)
@@ -111,7 +114,9 @@ def main(arguments: Sequence[str]) -> int:
 
 def _load_plugins(options: argparse.Namespace) -> None:
     """The files of --plugin, and the copies that the runs among the models hold of theirs."""
-    places = [Path(word) for word in options.words if Path(word).is_dir()]
+    places = [
+        Path(word) for word in options.words if os.path.isdir(word)
+    ]  # `Path.is_dir` raises of a long one
     if options.plugin or places:
         from lenrl.config import plugin_files
 
@@ -129,7 +134,7 @@ def _answers(options: argparse.Namespace) -> int:
 
 
 def _names_task(words: Sequence[str]) -> bool:
-    return any(word.startswith(("task=", "task.")) and not Path(word).exists() for word in words)
+    return any(word.startswith(("task=", "task.")) and not os.path.exists(word) for word in words)
 
 
 def _others(models: Sequence[str], words: Sequence[str]) -> list[tuple[str, Task, EvalSettings]]:
@@ -175,7 +180,7 @@ def divide(words: Sequence[str]) -> tuple[list[str], str | dict[str, Any], EvalS
     Raises:
         BadInput: an unknown option, or a value that is not of the option's kind or out of bounds.
     """
-    models = [word for word in words if Path(word).exists() or not re.match(r"[A-Za-z_][\w.]*=", word)]
+    models = [word for word in words if os.path.exists(word) or not re.match(r"[A-Za-z_][\w.]*=", word)]
     lines = [word for word in words if word not in models]
     from lenrl.config import group, group_choices, options_of, sections
     from lenrl.evaluation.settings import EvalSettings

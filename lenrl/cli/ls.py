@@ -4,6 +4,7 @@ import inspect
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--schema", action="store_true", help="the JSON schema of a recipe's file")
     parser.plugin()
     options = parser.read(arguments)
+    if options.schema and options.what is not None:
+        parser.error(f"--schema is of a whole recipe: leave out {options.what}")
     if options.what == "runs":
         from lenrl.cli import run_list
 
@@ -60,12 +63,14 @@ def main(arguments: Sequence[str]) -> int:
         sys.stdout.write(json.dumps(_schema(options.plugin), indent=2) + "\n")
         return 0
     if options.name is not None or options.what in PLAIN:
-        sys.stdout.write(described(options.what, options.name, options.plugin))
+        text, fields = described(options.what, options.name, options.plugin)
+        entry = {"text": text, "options": [asdict(field) for field in fields or ()]}
+        sys.stdout.write(json.dumps(entry, indent=2) + "\n" if options.json else _page(text, fields))
         return 0
     names = listing(options.plugin, options.what)
     sys.stdout.write(json.dumps(names, indent=2) + "\n" if options.json else _table(names))
     if options.what in FILES and not options.json:
-        sys.stdout.write("\n" + described(options.what, None))
+        sys.stdout.write("\n" + _page(*described(options.what, None)))
     return 0
 
 
@@ -94,31 +99,48 @@ def listing(plugins: Sequence[Path] = (), what: str | None = None) -> dict[str, 
 
         plugin_files.load(plugins)
         names |= {kind: _described(kind) for kind in wanted}
+    if what in (None, "task"):
+        names["task files"] = {name: _comment(path) for name, path in _task_files().items()}
     return names
 
 
-def described(what: str, name: str | None, plugins: Sequence[Path] = ()) -> str:
-    """Text on one of them, and its options; of files and recipes their content.
+def described(what: str, name: str | None, plugins: Sequence[Path] = ()) -> tuple[str, "list[Option] | None"]:
+    """Text on one of them, and its options; of files and recipes their content, and None.
 
     Raises:
         BadInput: there is none of that name.
     """
-    from lenrl.cli import option_list
+    from lenrl.cli.option_list import options_of
     from lenrl.config import RECIPES, recipe_files
     from lenrl.errors import BadInput, did_you_mean
 
     if what in PLAIN or name is None:
-        return option_list.table(_fields(what, name))
-    found = listing(plugins, what)[what]
+        return "", _fields(what, name)
+    listed = listing(plugins, what)
+    found = listed[what] | listed.get("task files", {})
     if name not in found:
         hint = did_you_mean(name, found) or f" There are {', '.join(found)}."
         raise BadInput(f"{what} has no {name!r}.{hint}")
-    if what in FILES or what == "recipes":
+    if what in FILES or what == "recipes" or name not in listed[what]:
         path = recipe_files()[name] if what == "recipes" else RECIPES / what / f"{name}.yaml"
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8"), None
     text, kind = described_class(what, name)
-    options = option_list.table(option_list.options_of(kind)) if hasattr(kind, "model_fields") else ""
-    return f"{what} {name}\n\n{text}\n\n{options}"
+    options = options_of(kind) if hasattr(kind, "model_fields") else None
+    return f"{what} {name}\n\n{text}\n\n", options
+
+
+def _page(text: str, options: "list[Option] | None") -> str:
+    from lenrl.cli.option_list import table
+
+    return text if options is None else text + table(options)
+
+
+def _task_files() -> dict[str, Path]:
+    """Files of recipes/task/ that are not called as a task is: `task=math500`."""
+    from lenrl.config import RECIPES
+
+    files = sorted((RECIPES / "task").glob("*.yaml"))
+    return {path.stem: path for path in files if path.stem not in _built_in("task")}
 
 
 def described_class(what: str, name: str) -> tuple[str, Any]:

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from lenrl.errors import BadInput, did_you_mean
 from lenrl.recipe_paths import GROUPS, RECIPES, group_choices, recipe_files
 
 PACKAGE = Path(__file__).parents[1]
@@ -72,6 +73,7 @@ def strategies(slot: str) -> dict[str, list[str]]:
     return found
 
 
+@cache
 def trainer_fields() -> list[str]:
     """The fields of TRL's GRPOConfig."""
     found = []
@@ -85,6 +87,22 @@ def trainer_fields() -> list[str]:
                 for field in _fields(node)
             ]
     return sorted(set(found))
+
+
+def require_trainer_fields(overrides: Sequence[str]) -> None:
+    """Refuse fields of `trainer` that there are not, for verbs that read few of them and load no TRL.
+
+    Raises:
+        BadInput: the first of them, with the nearest.
+    """
+    from lenrl.config.overrides import parse
+
+    for a in parse(overrides):
+        given = a.value if len(a.keys) == 1 and isinstance(a.value, Mapping) else a.keys[1:2]
+        for name in given if a.keys[0] == "trainer" else ():
+            if name not in (known := trainer_fields()):
+                hint = did_you_mean(name, known, "trainer.{}")
+                raise BadInput(f"override {a.line!r}: TRL's GRPOConfig has no field {name!r}.{hint}")
 
 
 def _values(key: str) -> list[str]:

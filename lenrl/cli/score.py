@@ -46,9 +46,11 @@ def main(arguments: Sequence[str]) -> int:
     )
     options = parser.read(arguments)
 
+    from lenrl.cli.option_words import require_trainer_fields
     from lenrl.config import compose, sets
     from lenrl.dryrun.score import score
 
+    require_trainer_fields(options.overrides)
     recipe = compose(options.recipe, options.overrides, options.plugin)
     rows = score(
         recipe,

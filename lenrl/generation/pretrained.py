@@ -39,7 +39,7 @@ def find(name: str) -> str:
     Raises:
         BadInput: a path that does not exist or holds no model, or a name that can't be a hub id.
     """
-    path = Path(locate(name)).expanduser()
+    path = Path(os.path.expanduser(locate(name)))  # `Path.expanduser` raises where nobody has that name
     if os.path.isdir(path):  # `Path.is_dir` raises of a name that is too long
         for folder in (path, path / "model"):
             if any((folder / config).is_file() for config in CONFIGS):

@@ -16,7 +16,7 @@ from lenrl.config import Recipe, plugin_files
 from lenrl.config.difference import difference
 from lenrl.config.yaml_files import read_yaml
 from lenrl.errors import BadInput
-from lenrl.files import read_json, remove_drafts, write_json, write_text
+from lenrl.files import PART, read_json, remove_drafts, write_json, write_text
 from lenrl.launch.environment import environment
 from lenrl.launch.lifeline import RANKS, ranks_hold
 from lenrl.training import checkpoint
@@ -65,11 +65,21 @@ class RunFolder:
                 yield handle
 
     def admit(self) -> None:
-        """Check the folder's content against the recipe, as far as needs no reading of checkpoints.
+        """Check the folder, which is held, against the recipe, as far as needs no reading of checkpoints.
+
+        Raises:
+            BadInput: what `look` refuses.
+        """
+        if not self.machine_rank:
+            remove_drafts(self.path, WRITTEN)
+            self.look()
+
+    def look(self) -> None:
+        """Check what stands in the folder, or that it can be made; nothing is changed.
 
         Raises:
             BadInput: the content is not this recipe's, or `resume=never` and there is some, or `resume=PATH` and
-                there is no such checkpoint.
+                there is no such checkpoint; or the folder can't be written.
         """
         if self.machine_rank:
             return
@@ -82,8 +92,11 @@ class RunFolder:
                 processes=self.processes,
                 with_changes=self.recipe.resume_with_changes,
             )
-        remove_drafts(self.path, WRITTEN)
-        content = sorted(p.name for p in self.path.iterdir() if p.name not in LOCK_FILES)
+        place = next(p for p in (self.path, *self.path.parents) if p.exists())
+        if not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):
+            raise BadInput(f"output directory {self.path} can't be written: {place}. Set another output_dir.")
+        inside = self.path.iterdir() if place == self.path else ()
+        content = sorted(p.name for p in inside if p.name not in LOCK_FILES and p.suffix != PART)
         if not content:
             return
         if self.recipe.resume == "never":

@@ -56,6 +56,19 @@ def test_files_and_fields_of_the_trainer(capsys):
     assert "2e-6 for 1.5B parameters" in rate and "TRL: The initial learning rate" in rate
 
 
+def test_what_is_shown_of_one_thing_can_be_read_by_a_program(capsys):
+    found = {}
+    for words in (["reward", "kimi"], ["trainer", "learning_rate"], ["task", "math500"], ["guard"]):
+        assert main(["ls", *words, "--json"]) == 0
+        found[words[-1]] = json.loads(capsys.readouterr().out)
+    assert {"name": "weight", "kind": "float, >= 0", "default": "1.0"}.items() <= found["kimi"]["options"][
+        0
+    ].items()
+    assert [option["name"] for option in found["learning_rate"]["options"]] == ["learning_rate"]
+    assert "nonfinite" in [option["name"] for option in found["guard"]["options"]]
+    assert "MATH-500" in found["math500"]["text"] and found["math500"]["options"] == []
+
+
 @pytest.mark.parametrize("section", SECTIONS)
 def test_sections_have_types_from_the_classes_and_defaults_and_words_from_base(capsys, section):
     base = yaml.safe_load((RECIPES / "base.yaml").read_text())

@@ -102,6 +102,12 @@ def test_bad_input_is_one_message_on_stderr_and_exit_code_2(tmp_path):
         (["eval", "tiny", "sampels=3"], "samples"),
         (["eval", "tiny", "samples=many"], "samples"),
         (["eval", "tiny", "greedy=1"], "true or false"),
+        (["eval", "tiny", "controls=force@512,stop@2"], "several values. For a list write [a,b]"),
+        (["eval", "tiny", f"task.sytem_prompt='{'think ' * 60}'", "task=chain"], "task.system_prompt"),
+        (["eval", "~samples"], "no such folder"),
+        (["train", "~nobody-of-this-name"], "neither a shipped recipe nor a file"),
+        (["attack", "kimi", "trainer.num_generation=4"], "Did you mean trainer.num_generations?"),
+        (["ls", "--schema", "reward"], "leave out reward"),
         (["ls", "rewards"], "reward"),
         (["cp", "dprro", "x.yaml"], "drpo"),
     ],
@@ -135,6 +141,10 @@ def test_cp_gives_a_recipe_that_works_anywhere_and_overwrites_nothing(tmp_path, 
     assert main(["cp", "drpo", "mine.yaml"]) == 2
     assert Path("mine.yaml").read_text() == "mine"
     assert main(["cp", "drpo", "."]) == 0 and Path("drpo.yaml").exists()
+    Path("latin.yaml").write_bytes(b"seed: 1 # \xe9\n")
+    assert main(["cp", "latin.yaml", "copy.yaml"]) == 2 and "can't decode" in capsys.readouterr().err
+    assert main(["cp", "drpo", "x" * 300]) == 2 and "too long" in capsys.readouterr().err
+    assert not Path("copy.yaml").exists()
 
 
 def test_score_prints_a_row_for_each_line(tmp_path, capsys):
@@ -146,12 +156,16 @@ def test_score_prints_a_row_for_each_line(tmp_path, capsys):
 def test_score_takes_the_cap_from_the_command_line_only(tmp_path, capsys):
     path = rows(tmp_path / "b.jsonl")
     rewards = {}
-    for cap in (None, 4096, 1000):
-        extra = [f"trainer.max_completion_length={cap}"] if cap else []
+    lines = {cap: f"trainer.max_completion_length={cap}" for cap in (4096, 1000)}
+    for cap, line in {None: "seed=1", **lines, "mapping": "trainer={max_completion_length: 1000}"}.items():
+        extra = [line]
         assert main(["score", "length_penalty", str(path), *extra]) == 0
         rewards[cap] = [json.loads(line)["reward"] for line in capsys.readouterr().out.splitlines()]
     assert rewards[None] == rewards[4096]
-    assert rewards[1000][0] == pytest.approx(1 - 10 / 1000)
+    assert rewards[1000][0] == pytest.approx(1 - 10 / 1000) and rewards["mapping"] == rewards[1000]
+    for typo in ("trainer.max_completion_lenght=1000", "trainer={max_completion_lenght: 1000}"):
+        assert main(["score", "length_penalty", str(path), typo]) == 2
+        assert "Did you mean trainer.max_completion_length?" in capsys.readouterr().err
 
 
 def test_score_writes_nothing_when_a_line_is_bad(tmp_path, capsys):

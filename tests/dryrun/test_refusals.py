@@ -1,6 +1,7 @@
 """Runs that can't start, or can't work, are refused before anything is launched, with what to set instead."""
 
 import json
+import re
 import shutil
 
 import huggingface_hub
@@ -9,6 +10,7 @@ import pytest
 from lenrl.cli import main
 from lenrl.config import compose
 from lenrl.dryrun.refusals import refusals
+from lenrl.errors import BadInput
 from lenrl.generation.pretrained import TINY
 from lenrl.launch import supervise as supervising
 from lenrl.training import sizes
@@ -54,6 +56,10 @@ def test_packages_that_are_not_installed(options, package, words):
     [
         (["launch=zero3", "model.dtype=float16"], ["model.dtype=float16", "=bf16", "model.dtype=bfloat16"]),
         (["trainer.learning_rate=0.1"], ["times what fits", "leave it out"]),
+        (["model.attn_implementation=spda"], ["'spda'", "Did you mean model.attn_implementation=sdpa?"]),
+        (["model.peft={r: 4, target_modules: [foo]}"], ["model.peft: peft finds no place", "{'foo'}"]),
+        (["trainer.lr_scheduler_kwargs={foo: 1}"], ["lr_scheduler_type=linear", "'foo'"]),
+        (["trainer.lr_scheduler_type=cosine_with_min_lr"], ["lr_scheduler_kwargs=None", "min_lr"]),
         (
             [*GPU, "update.memory_gib=0.1"],
             ["GiB", "device has 0 (update.memory_gib)", "gradient_checkpointing=true", "model.peft"],
@@ -63,6 +69,56 @@ def test_packages_that_are_not_installed(options, package, words):
 def test_settings_that_can_not_work(options, words):
     (line,) = refused(*options)
     assert all(word in line for word in words)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "model.attn_implementation=flex_attention",
+        "trainer.lr_scheduler_type=polynomial",
+        "trainer.lr_scheduler_type=reduce_lr_on_plateau",
+        "trainer.lr_scheduler_kwargs={}",
+    ],
+)
+def test_settings_that_can_work(options):
+    assert refused(options) == []
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "trainer.save_strategy=sometimes",
+        "trainer.cache_implementation=foo",
+        "trainer.min_p=2.0",
+        "trainer.repetition_penalty=0.0",
+        "trainer.ref_model_sync_steps=0",
+        "trainer.optim_args=foo",
+    ],
+)
+def test_values_that_would_be_a_traceback_of_the_libraries_are_refused(option):
+    with pytest.raises(BadInput, match=re.escape(option[:10])):
+        prepare(compose("grpo", [option]))
+
+
+def test_check_says_of_the_folder_and_the_hub_what_train_would_say(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lenrl.dryrun.check.check", lambda recipe: {"refusals": []})
+    shown = []
+    monkeypatch.setattr("lenrl.dryrun.check.show", shown.append)
+    (tmp_path / "file").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes").touch()
+    for options, words in (
+        (["hub.push=true"], "hub.push=true needs hub.repo"),
+        (["output_dir=file/run"], "can't be written"),
+        (["output_dir=full"], "holds no run"),
+        (["output_dir=full", "resume=never"], "resume=never"),
+        (["resume=nope"], "is not a checkpoint"),
+    ):
+        assert main(["check", "grpo", *options]) == 2
+        (line,) = shown[-1]["refusals"]
+        assert words in line
+    assert main(["check", "grpo"]) == 0 and not (tmp_path / "outputs").exists()
 
 
 def test_a_model_that_can_not_be_reached(monkeypatch):
