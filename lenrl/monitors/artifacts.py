@@ -54,7 +54,7 @@ def hand_over(run_dir: Path, recipe: Recipe) -> None:
     for name, giver in givers.items():
         try:
             said, _ = giver.communicate(timeout=max(0.0, until - time.monotonic()))
-            why = said if giver.returncode else ""
+            why = (said or f"it ended with {giver.returncode}") if giver.returncode else ""
         except subprocess.TimeoutExpired:
             os.killpg(giver.pid, signal.SIGKILL)
             giver.communicate()

@@ -38,7 +38,7 @@ class ProgressBar(TrainerCallback):
     def on_log(self, args, state, control, logs: dict[str, float] | None = None, **_) -> None:
         if not state.is_world_process_zero or not logs or "grad_norm" not in logs:
             return
-        shown = {short: f"{logs[name]:.3g}" for name, short in SHOWN.items() if logs.get(name) is not None}
+        shown = {short: _shown(logs[name]) for name, short in SHOWN.items() if logs.get(name) is not None}
         now = time.monotonic()
         if self.bar is not None:
             self.bar.set_postfix(shown, refresh=False)
@@ -57,3 +57,8 @@ class ProgressBar(TrainerCallback):
     def on_train_end(self, args, state, control, **_) -> None:
         if self.bar is not None:
             self.bar.close()
+
+
+def _shown(value: float) -> str:
+    """Three digits, of thousands all: 0.843, 87.1, 4213."""
+    return f"{value:.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"

@@ -1,6 +1,7 @@
 """The report reaches the trackers, and a tracker that fails or blocks costs a run nothing."""
 
 import json
+import shutil
 import socket
 import time
 
@@ -106,6 +107,12 @@ def test_a_tracker_that_fails_is_said_without_the_secret(run, monkeypatch, caplo
     monkeypatch.setenv("WANDB_MODE", "offline")
     tracked.hand_over(run, recipe("wandb", run))
     assert "wandb did not take the report (" in caplog.text and SECRET not in caplog.text
+
+
+def test_a_tracker_whose_process_is_killed_is_said(run, monkeypatch, caplog):
+    monkeypatch.setattr(tracked.sys, "executable", shutil.which("false"))
+    tracked.hand_over(run, recipe("tensorboard", run))
+    assert "tensorboard did not take the report (it ended with 1)" in caplog.text
 
 
 @pytest.fixture

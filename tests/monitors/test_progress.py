@@ -28,3 +28,6 @@ def test_a_line_a_step_with_the_time_that_is_left(monkeypatch, caplog):
         None, SimpleNamespace(**{**vars(state), "is_world_process_zero": False}), None, {"grad_norm": 1}
     )
     assert len(caplog.records) == 4
+    state.global_step, now[0] = 16, now[0] + 10
+    progress.on_log(None, state, None, {"grad_norm": 1.0, "accuracy": 0.51234, "tokens_mean": 12345.6})
+    assert ": acc 0.512, tokens 12346; " in caplog.records[-1].getMessage()
