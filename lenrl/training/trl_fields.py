@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from functools import cache
 from typing import Annotated, Any, Literal, get_type_hints
@@ -77,8 +77,8 @@ OWNED = {
 }
 
 
-def _among(known: type[Enum]) -> Any:
-    names = [member.value for member in known]
+def _among(known: Iterable[Any]) -> Any:
+    names = [member.value if isinstance(member, Enum) else member for member in known]
 
     def check(value: str) -> str:
         if value not in names:
@@ -117,7 +117,7 @@ BOUNDS: dict[str, Any] = {  # of TRL's fields, where its type says too little
     "min_p": Annotated[float | None, Field(ge=0, le=1)],
     "repetition_penalty": Annotated[float, Field(gt=0)],
     "ref_model_sync_steps": COUNT,
-    "cache_implementation": Literal[*ALL_CACHE_IMPLEMENTATIONS] | None,
+    "cache_implementation": _among((*ALL_CACHE_IMPLEMENTATIONS, "paged")) | None,
     "save_strategy": _among(SaveStrategy),
     "optim_args": Annotated[str | None, Field(pattern=r"^[^=,]+=[^=,]*(,[^=,]+=[^=,]*)*$")],
     "lr_scheduler_type": _among(SchedulerType),
