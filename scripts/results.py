@@ -32,7 +32,7 @@ CONTROLS = {
     "brake@5": "`brake@5`, stops where stopping is likely",
     "exit@0.95": "`exit@0.95`, stops when sure of a trial answer",
 }
-WORDS = r'eval.control={trial:"\\boxed{"}'  # the base's own
+WORDS = r'eval.control={trial:"\boxed{"}'  # the base's own
 CONTROLLED = [f"eval.controls=[{','.join(CONTROLS)}]", WORDS]
 SEEDS = range(10)  # of a sweep, of which --seeds chooses
 
