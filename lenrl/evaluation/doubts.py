@@ -32,7 +32,7 @@ def warnings(entry: Figures) -> list[str]:
     if entry["truncated_share"] > MUCH_TRUNCATED:
         messages.append(
             f"{entry['truncated_share']:.0%} of the completions were cut at the cap: the figures say "
-            "more of the cap than of the model; raise max_new_tokens"
+            "more of the cap than of the model; raise max_new_tokens, of a run trainer.max_completion_length"
         )
     if entry["unknown"]:
         messages.append(f"{entry['unknown']} verdicts are unknown and left out of the accuracy")
