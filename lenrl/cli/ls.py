@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.schema:
         sys.stdout.write(json.dumps(_schema(options.plugin), indent=2) + "\n")
         return 0
-    if options.name is not None or options.what in PLAIN:
+    if options.what is not None and (options.name is not None or options.what in PLAIN):
         text, fields = described(options.what, options.name, options.plugin)
         entry = {"text": text, "options": [asdict(field) for field in fields or ()]}
         sys.stdout.write(json.dumps(entry, indent=2) + "\n" if options.json else _page(text, fields))
