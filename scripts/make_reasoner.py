@@ -2,7 +2,7 @@
 """Makes a language model that solves easy word problems, and takes twice the words that it must.
 
     scripts/make_reasoner.py                       # from nothing, an hour of a core
-    scripts/make_reasoner.py --base smollm2        # SmolLM2-135M, with LoRA, in hours
+    scripts/make_reasoner.py --base smollm2        # SmolLM2-135M, with LoRA: over an hour
     scripts/make_reasoner.py --check 0.3,1 --detour 0,0 --second 0,0 --out outputs/models/terse
 
 The problems are templates of reasoning-gym's gsm_symbolic, whose entries carry a worked solution. **The wordiness is
