@@ -34,7 +34,7 @@ OUT = Path("outputs/atlas")
 SEEDS = range(10)  # of a sweep, of which --seeds chooses
 COMPARED = SEEDS[:3]  # of every method; further ones of grpo say how far chance alone leads
 UPDATES = 4  # of a rollout: DOT's objective idles at one
-COMPLETIONS = 64  # a rollout, but where a testbed says otherwise
+COMPLETIONS = 64  # a rollout
 SAMPLES = 2  # completions a test problem
 
 
@@ -95,11 +95,10 @@ class Curve:
         steps = UPDATES * bed["rollouts"]
         axes = [f"{key}={','.join(map(str, values))}"] if key else []
         return [
-            "sweep", self.method, f"model={bed.get('model', 'tiny')}", f"model.path={bed['base']}", *bed["task"],
-            "task.dev=16", "task.test=0", f"trainer.generation_batch_size={bed.get('completions', COMPLETIONS)}",
-            f"update.per_rollout={UPDATES}", f"trainer.max_steps={steps}",
-            f"trainer.max_completion_length={bed['cap']}", f"trainer.learning_rate={bed['learning_rate']}",
-            f"trainer.save_steps={bed.get('save_updates', steps)}",
+            "sweep", self.method, "model=tiny", f"model.path={bed['base']}", *bed["task"], "task.dev=16",
+            "task.test=0", f"trainer.generation_batch_size={COMPLETIONS}", f"update.per_rollout={UPDATES}",
+            f"trainer.max_steps={steps}", f"trainer.max_completion_length={bed['cap']}",
+            f"trainer.learning_rate={bed['learning_rate']}", f"trainer.save_steps={steps}",
             f"trainer.eval_steps={steps}", "guard.collapse.action=warn", *bed.get("settings", []),
             *self.plan.get("settings", []), *axes, f"seed={','.join(map(str, SEEDS))}", f"output_dir={folder}",
         ]  # fmt: skip
