@@ -7,7 +7,7 @@
     scripts/atlas.py --methods grpo --seeds 3 4 5 6 7 8 9       # grpo against itself: what chance alone looks like
     scripts/atlas.py --again efficient 10                       # trains a cell anew: are its weights the same?
     scripts/atlas.py --write                                    # tables and pictures of what is finished, into docs/
-    scripts/atlas.py --compare                                  # a page of lenrl compare of all of it: some minutes
+    scripts/atlas.py --compare                                  # a page of lenrl compare of all of it
 
 atlas.yaml holds methods, dials and testbeds. outputs/atlas/TESTBED/ gets a `lenrl sweep` of each method over its dial
 and the seeds, a `lenrl eval` of each model on the testbed's tests (tests/TEST/METHOD-TRIAL), and of the base under

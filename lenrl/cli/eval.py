@@ -114,9 +114,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _load_plugins(options: argparse.Namespace) -> None:
     """The files of --plugin, and the copies that the runs among the models hold of theirs."""
-    places = [
-        Path(word) for word in options.words if os.path.isdir(word)
-    ]  # `Path.is_dir` raises of a long one
+    # `Path.is_dir` raises of a long word
+    places = [Path(word) for word in options.words if os.path.isdir(word)]
     if options.plugin or places:
         from lenrl.config import plugin_files
 

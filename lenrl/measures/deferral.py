@@ -67,9 +67,8 @@ def cascade(first: Answers, base: Answers, seed: int = 0) -> Figures | None:
     own = correct_PS[known_PS], table(first.tokens_PS)[known_PS]
     rows_N4 = np.stack([*own, right0_P[prompt_N], table(base.tokens_PS).mean(axis=1)[prompt_N]], axis=1)
     bases, rng = first.tellings_BR, np.random.default_rng(seed)
-    base_N = (bases.ravel().argsort() // bases.shape[1])[
-        prompt_N
-    ]  # number of the base that a row's prompt tells
+    # Number of the base that a row's prompt tells
+    base_N = (bases.ravel().argsort() // bases.shape[1])[prompt_N]
     scores = _scores(first, known_PS, rows_N4, base_N, seed)
     weight_BN = resample_weights(len(bases), rng, RESAMPLES)[:, base_N]
     weight_BN = weight_BN[weight_BN.sum(axis=1) > 0]
@@ -120,9 +119,8 @@ def _by_score(score_N: Array, rows_N4: Array, weight_BN: Array) -> Figures:
     """Figures of one score, with intervals."""
     order = np.argsort(score_N, kind="stable")
     sorted_N = score_N[order]  # of empty answers -inf, whose differences are NaN
-    ends = np.append(
-        np.nonzero(sorted_N[1:] != sorted_N[:-1])[0], len(order) - 1
-    )  # of each run of equal scores
+    # The ends of each run of equal scores
+    ends = np.append(np.nonzero(sorted_N[1:] != sorted_N[:-1])[0], len(order) - 1)
     blocks = np.array_split(weight_BN, -(-weight_BN.size // BLOCK))
     found = [each for block_BN in blocks for each in _figures(rows_N4[order], ends, block_BN[:, order])]
     figures: Figures = {}

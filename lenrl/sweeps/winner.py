@@ -129,10 +129,8 @@ def _test(run: Path) -> Answers | None:
         models = read_json(run / "eval.json", {})["models"]
         last = next(m for m in models if m["model"] == models[-1]["model"])
         path, names = run / Path(last["completions"]).name, ("prompt_id", "verdict", "tokens")
-        more = [
-            name for name in ("base",) if name in pq.read_schema(path).names
-        ]  # an older version wrote none
-        table = pq.read_table(path, columns=[*names, *more]).to_pydict()
+        told = {"base"}.intersection(pq.read_schema(path).names)  # an older version wrote none
+        table = pq.read_table(path, columns=[*names, *told]).to_pydict()
         return Answers.of_rows(*(table[name] for name in names), bases=table.get("base"))
     except (KeyError, TypeError, ValueError, IndexError, StopIteration, OSError, pa.ArrowException):
         return None
