@@ -21,8 +21,8 @@ from lenrl.strategies import registry
 from lenrl.strategies.base import Advantage, Budget, Objective, Reward, Sampling, Strategy, Truncation
 from lenrl.strategies.functions import RewardFunction
 from lenrl.strategies.method import Method
+from lenrl.strategies.slots import SLOTS
 
-SLOTS = ("budget", "truncation", "reward", "advantage", "objective", "sampling")
 NAME_CHARS = 200  # of a recipe or a run, which are folders
 # Keys that do not shape the result: the run's name is a hash of all the others.
 UNHASHED = (
