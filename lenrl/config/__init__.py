@@ -4,16 +4,14 @@ from lenrl.config.compose import compose, find, group
 from lenrl.config.grid import Axis, Grid, spread
 from lenrl.config.other_tasks import options_of
 from lenrl.config.overrides import quoted, sections, sets, word
-from lenrl.config.recipe import (
-    SLOTS,
+from lenrl.config.recipe import SLOTS, Recipe, short_digest
+from lenrl.config.settings import (
     GuardRule,
     GuardSettings,
     LoggingSettings,
     ModelSettings,
     OtherData,
-    Recipe,
     UpdateSettings,
-    short_digest,
 )
 from lenrl.recipe_paths import RECIPES, group_choices, recipe_files
 

@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from lenrl.config import compose
-from lenrl.config.recipe import FinalEvaluation
+from lenrl.config.settings import FinalEvaluation
 from lenrl.errors import PluginFailed
 from lenrl.generation.pretrained import TINY
 from lenrl.report import figures, multiples, summary
