@@ -12,6 +12,7 @@ from lenrl.config import Recipe
 from lenrl.generation.sampling import sampler_rule
 from lenrl.training.hardware import Machine, attention, mixed_precision, this_machine
 from lenrl.training.lean import every_row_reason, whole_batch_reason
+from lenrl.training.peft import QUANTIZATION
 from lenrl.training.trl_fields import value_of
 
 
@@ -60,6 +61,8 @@ def _bf16(recipe: Recipe, precision: str, reason: str) -> FastPath:
     sharded = recipe.launch.get("deepspeed_config") or recipe.launch.get("fsdp_config")
     if precision != "bf16":  # what the launch is meant for, where this machine has no such GPU
         precision, reason = mixed_precision(recipe, Machine(gpus=1, bfloat16=True))
+    if recipe.model.peft and QUANTIZATION not in recipe.model.peft and not sharded:
+        return FastPath(True, "model.dtype=bfloat16, adapters in float32")
     if sharded and precision == "bf16":
         return FastPath(True, f"{reason}, float32 weights beside the bfloat16 ones")
     return FastPath(

@@ -5,7 +5,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from transformers import AutoConfig
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from lenrl.config import compose
 from lenrl.dryrun import check
@@ -120,11 +122,21 @@ def test_report(monkeypatch):
     assert not taken["vllm"] and "not installed" in found["vllm"].reason and not taken["no_recomputation"]
     _, found = paths(GPUS, "model.dtype=bfloat16")
     assert "1/512" in found["bf16"].reason
+    _, found = paths(GPUS, "model.dtype=bfloat16", "model.peft={r: 4}")
+    assert "adapters in float32" in found["bf16"].reason
     for machine in (GPUS, CPU):  # a launch for GPUs is looked at on a laptop too
         _, found = paths(machine, "model.dtype=bfloat16", "launch=fsdp2")
         assert "float32 weights beside" in found["bf16"].reason
         _, found = paths(machine, "model.dtype=bfloat16", "launch=fsdp2", "trainer.bf16=false")
         assert "1/512" in found["bf16"].reason
+
+
+def test_adapters_of_a_model_in_bfloat16_are_float32():
+    """What `lenrl check` says of them, here with the call that TRL makes where nothing is sharded or quantized."""
+    model = AutoModelForCausalLM.from_pretrained(TINY, dtype=torch.bfloat16)
+    adapted = get_peft_model(model, LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM"))
+    dtypes = {p.requires_grad: p.dtype for p in adapted.parameters()}
+    assert dtypes == {True: torch.float32, False: torch.bfloat16}
 
 
 def test_the_parts_of_the_lean_update_go_by_its_own_rules():
