@@ -34,8 +34,8 @@ OUT = Path("outputs/atlas")
 SEEDS = range(10)  # of a sweep, of which --seeds chooses
 COMPARED = SEEDS[:3]  # of every method; further ones of grpo say how far chance alone leads
 UPDATES = 4  # of a rollout: DOT's objective idles at one
-COMPLETIONS = 64  # a rollout
-SAMPLES = 2  # completions a test problem
+COMPLETIONS = 64  # a rollout, but where a testbed says otherwise
+SAMPLES = 2  # completions a test problem, but where a testbed says otherwise
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,11 @@ class Cell:
     def folder(self) -> Path:
         return OUT / self.bed / self.method / f"trial-{self.trial:03d}"
 
-    def tested(self, test: str) -> Path:
-        return OUT / self.bed / "tests" / test / f"{self.method}-{self.trial:03d}"
+    def tested(self, test: str, further: bool = False) -> Path:
+        """Folder of its evaluation; `further`: under the controls that need other options."""
+        return (
+            OUT / self.bed / "tests" / test / f"{self.method}-{self.trial:03d}{'-further' if further else ''}"
+        )
 
 
 @dataclass(frozen=True)
@@ -95,13 +98,19 @@ class Curve:
         steps = UPDATES * bed["rollouts"]
         axes = [f"{key}={','.join(map(str, values))}"] if key else []
         return [
-            "sweep", self.method, "model=tiny", f"model.path={bed['base']}", *bed["task"], "task.dev=16",
-            "task.test=0", f"trainer.generation_batch_size={COMPLETIONS}", f"update.per_rollout={UPDATES}",
-            f"trainer.max_steps={steps}", f"trainer.max_completion_length={bed['cap']}",
-            f"trainer.learning_rate={bed['learning_rate']}", f"trainer.save_steps={steps}",
+            "sweep", self.method, f"model={bed.get('model', 'tiny')}", f"model.path={bed['base']}", *bed["task"],
+            "task.dev=16", "task.test=0", f"trainer.generation_batch_size={bed.get('completions', COMPLETIONS)}",
+            f"update.per_rollout={UPDATES}", f"trainer.max_steps={steps}",
+            f"trainer.max_completion_length={bed['cap']}", f"trainer.learning_rate={bed['learning_rate']}",
+            f"trainer.save_steps={bed.get('save_updates', steps)}",
             f"trainer.eval_steps={steps}", "guard.collapse.action=warn", *bed.get("settings", []),
             *self.plan.get("settings", []), *axes, f"seed={','.join(map(str, SEEDS))}", f"output_dir={folder}",
         ]  # fmt: skip
+
+
+def samples(bed: str) -> int:
+    """Completions a test problem."""
+    return PLAN["testbeds"][bed].get("samples", SAMPLES)
 
 
 def lenrl(log: Path, *words: str | Path) -> bool:
@@ -131,23 +140,25 @@ def run(cell: Cell) -> bool:
 
 def measure(log: Path, bed: str, test: str, model: str | Path, *settings: str, out: Path) -> bool:
     plan = PLAN["testbeds"][bed]
-    sampling = [f"samples={SAMPLES}", f"max_new_tokens={plan['cap']}", "verifier.workers=1"]
+    sampling = [f"samples={samples(bed)}", f"max_new_tokens={plan['cap']}", "verifier.workers=1"]
     return lenrl(log, "eval", model, *plan["tests"][test], *sampling, *settings, "--out", out)
 
 
 def base(bed: str, seed: int) -> bool:
     """Sample the test problems from the base; those of the first test under the controls too."""
     plan = PLAN["testbeds"][bed]
-    controls = [f"controls=[{','.join(plan['controls'])}]", *plan["control"]]
     log = OUT / bed / "logs" / f"base-{seed:03d}.txt"
-    for test in plan["tests"]:
-        out = Cell(bed, "base", 0, seed).tested(test)
-        if not (out / "eval.json").exists() and not measure(
-            log, bed, test, plan["base"], f"seed={seed}", *controls, out=out
-        ):
-            return False
-        controls = []
-    return True
+    cell, first = Cell(bed, "base", 0, seed), next(iter(plan["tests"]))
+    wanted = {cell.tested(test): (test, []) for test in plan["tests"]}
+    wanted[cell.tested(first)] = first, [f"controls=[{','.join(plan['controls'])}]", *plan["control"]]
+    if further := plan.get("further"):
+        options = [f"controls=[{','.join(further['controls'])}]", *further["control"]]
+        wanted[cell.tested(first, further=True)] = first, options
+    return all(
+        (out / "eval.json").exists()
+        or measure(log, bed, test, plan["base"], f"seed={seed}", *controls, out=out)
+        for out, (test, controls) in wanted.items()
+    )
 
 
 def html_page(bed: str, test: str) -> bool:

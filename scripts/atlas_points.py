@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from atlas import COMPARED, PLAN, SAMPLES, Cell, Curve
+from atlas import COMPARED, PLAN, Cell, Curve, samples
 
 from lenrl.measures import Answers
 
@@ -39,8 +39,9 @@ class Point:
         return np.stack([self.correct_PS.mean(axis=1), self.tokens_PS.mean(axis=1)], axis=1)
 
     def of_seed(self, seed: int) -> Point:
-        at = self.seeds.index(seed) * SAMPLES
-        part = slice(at, at + SAMPLES)
+        width = self.correct_PS.shape[1] // len(self.seeds)
+        at = self.seeds.index(seed) * width
+        part = slice(at, at + width)
         return Point((seed,), self.correct_PS[:, part], self.tokens_PS[:, part], self.difficulty_P)
 
     @property
@@ -49,7 +50,7 @@ class Point:
 
 
 @cache
-def answers(folder: Path, control: str = "none") -> tuple[Array, Array, Array] | None:
+def answers(folder: Path, S: int, control: str = "none") -> tuple[Array, Array, Array] | None:
     """Verdicts, tokens and difficulties of an evaluation of one model under one control; unknown counts as wrong."""
     if not (folder / "eval.json").exists():
         return None
@@ -60,15 +61,17 @@ def answers(folder: Path, control: str = "none") -> tuple[Array, Array, Array] |
     columns = pq.read_table(
         folder / entry["completions"], columns=["verdict", "tokens", "difficulty"]
     ).to_pydict()
-    verdicts, tokens = (
-        np.array(columns[name], dtype=float).reshape(-1, SAMPLES) for name in ("verdict", "tokens")
-    )
-    return np.nan_to_num(verdicts), tokens, np.array(columns["difficulty"])[::SAMPLES]
+    verdicts, tokens = (np.array(columns[name], dtype=float).reshape(-1, S) for name in ("verdict", "tokens"))
+    return np.nan_to_num(verdicts), tokens, np.array(columns["difficulty"])[::S]
 
 
-def point(cells: Sequence[Cell], test: str, control: str = "none") -> Point | None:
+def point(cells: Sequence[Cell], test: str, control: str = "none", further: bool = False) -> Point | None:
     """Cells that differ in their seeds, taken together; None: none of them is measured."""
-    found = [(cell.seed, read) for cell in cells if (read := answers(cell.tested(test), control))]
+    found = [
+        (cell.seed, read)
+        for cell in cells
+        if (read := answers(cell.tested(test, further), samples(cell.bed), control))
+    ]
     if not found:
         return None
     correct, tokens, difficulty = zip(*(read for _, read in found), strict=True)
@@ -84,6 +87,8 @@ def points(bed: str, method: str, test: str) -> dict[int, Point]:
 
 def base_points(bed: str, test: str) -> dict[str, Point]:
     """Of the base as it is, `none`, and under each control that is measured."""
-    cells = [Cell(bed, "base", 0, seed) for seed in COMPARED]
-    found = {name: point(cells, test, name) for name in ("none", *PLAN["testbeds"][bed]["controls"])}
+    cells, plan = [Cell(bed, "base", 0, seed) for seed in COMPARED], PLAN["testbeds"][bed]
+    found = {name: point(cells, test, name) for name in ("none", *plan["controls"])}
+    for name in plan.get("further", {}).get("controls", []):
+        found[name] = point(cells, test, name, further=True)
     return {name: one for name, one in found.items() if one}

@@ -6,6 +6,7 @@ Seeds of a point are taken together; problems are resampled, with all points of 
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from lenrl.measures.format import with_interval
 from lenrl.sweeps import ledger
 
 ROOT = Path(__file__).resolve().parent.parent
+MEASURED = re.compile(r"Testbed `(.+)`, (.+):\n\n((?:\|.*\n)+)")  # of a card
 
 
 def ranged(estimate: Estimate | None, digits: int) -> str:
@@ -235,10 +237,15 @@ def drawn(bed: str) -> list[str]:
 
 def fill(path: Path, mark: str, text: str) -> None:
     """Put a text between `<!-- MARK:begin -->` and `<!-- MARK:end -->` of a file, where it has them."""
+    if (parts := _parts(path, mark)) is not None:
+        path.write_text(f"{parts[0]}{text}\n{parts[2]}")
+
+
+def _parts(path: Path, mark: str) -> tuple[str, str, str] | None:
+    """A file up to the end of a mark's first line, what is between, and the rest; None: it has no such mark."""
     before, begin, rest = path.read_text().partition(f"<!-- {mark}:begin -->\n")
-    _, end, after = rest.partition(f"<!-- {mark}:end -->")
-    if begin and end:
-        path.write_text(f"{before}{begin}{text}\n{end}{after}")
+    between, end, after = rest.partition(f"<!-- {mark}:end -->")
+    return (before + begin, between, end + after) if begin and end else None
 
 
 def write() -> None:
@@ -267,15 +274,15 @@ def write_test(bed: str, test: str, page: Path) -> None:
 
 
 def card(method: str) -> None:
-    """What was measured, on the method's card."""
-    lines = [
-        f"Testbed `{bed}`, {test}:\n\n{strengths(bed, test, [method])}"
-        for bed, plan in PLAN["testbeds"].items()
-        for test in plan["tests"]
-        if points(bed, method, test)
-    ]
-    if lines:
+    """What was measured, on the method's card; tables of testbeds that are not measured here stay as they are."""
+    path = ROOT / "docs" / "methods" / f"{method}.md"
+    parts = _parts(path, "measured")
+    tests = [(bed, test) for bed, plan in PLAN["testbeds"].items() for test in plan["tests"]]
+    made = {one: strengths(*one, [method]) for one in tests if points(one[0], method, one[1])}
+    if made and parts:
+        old = {(bed, test): table.rstrip() for bed, test, table in re.findall(MEASURED, parts[1])}
+        tables = {one: made.get(one, old.get(one)) for one in tests}
         settings = ", ".join(f"`{option}`" for option in PLAN["methods"][method].get("settings", []))
         head = f"Set beyond the recipe: {settings or 'nothing'}. All methods, all testbeds: [results](../results.md)."
-        text = "\n\n".join([head, *lines]).replace("](methods/", "](")
-        fill(ROOT / "docs" / "methods" / f"{method}.md", "measured", text)
+        lines = [f"Testbed `{bed}`, {test}:\n\n{table}" for (bed, test), table in tables.items() if table]
+        fill(path, "measured", "\n\n".join([head, *lines]).replace("](methods/", "]("))

@@ -89,9 +89,17 @@ def measured(tmp_path, monkeypatch):
 
 
 def evaluated(
-    method, place, seed, share, tokens, bed="mixed", difficulties=("2", "5", "8", "11"), **controlled
+    method,
+    place,
+    seed,
+    share,
+    tokens,
+    bed="mixed",
+    difficulties=("2", "5", "8", "11"),
+    further=False,
+    **controlled,
 ):
-    folder = Cell(bed, method, place, seed).tested("test")
+    folder = Cell(bed, method, place, seed).tested("test", further)
     folder.mkdir(parents=True)
     rows = {"none": (share, tokens)} | {f"{name}@1": ends for name, ends in controlled.items()}
     models = []
@@ -173,6 +181,13 @@ def test_controls_stand_beside_the_base(measured):
     assert "60.0" in lines[1]
 
 
+def test_controls_that_need_other_options_are_measured_apart_and_stand_with_the_others(measured):
+    evaluated("base", 0, 0, 0.5, 80, bed="smollm2")
+    evaluated("base", 0, 0, 0.5, 80, bed="smollm2", further=True, brake=(0.5, 40))
+    reached = atlas_points.base_points("smollm2", "test")
+    assert {name: one.tokens_PS.mean() for name, one in reached.items()} == {"none": 80, "brake@1": 40}
+
+
 def test_a_picture_is_the_same_file_twice(measured, tmp_path):
     for name in ("a.svg", "b.svg"):
         atlas_picture.picture("mixed", "test", ["grpo", "drpo"], tmp_path / name)
@@ -193,6 +208,22 @@ def test_the_pages_and_the_cards_have_places_for_the_tables():
         assert f"({bed}.svg)" in page or "train_max" in plan
     for method in METHODS:
         assert "<!-- measured:begin -->" in (docs / "methods" / f"{method}.md").read_text()
+
+
+def test_a_card_keeps_the_tables_of_testbeds_that_are_not_measured_here(measured, tmp_path, monkeypatch):
+    monkeypatch.setattr(atlas_tables, "ROOT", tmp_path)
+    card = tmp_path / "docs/methods/drpo.md"
+    card.parent.mkdir(parents=True)
+    other, stale = ("| old |\n| --- |\n| longer |", "| old |\n| --- |\n| stale |")
+    body = f"x\n\nTestbed `mixed`, test:\n\n{stale}\n\nTestbed `longer`, test:\n\n{other}"
+    card.write_text(f"a\n<!-- measured:begin -->\n{body}\n<!-- measured:end -->\nb\n")
+    atlas_tables.card("drpo")
+    once = card.read_text()
+    assert "stale" not in once
+    assert once.count("[`drpo`](drpo.md)") == 2  # the places of its dial that are measured
+    assert f"Testbed `longer`, test:\n\n{other}\n<!-- measured:end -->\nb\n" in once
+    atlas_tables.card("drpo")
+    assert card.read_text() == once
 
 
 def test_a_text_is_put_between_its_marks(tmp_path):

@@ -65,8 +65,8 @@ class Thinking:
         ids = self.ids(text)
         if len(ids) != 1:
             raise BadInput(
-                f"{text!r} is {len(ids)} tokens of this model; {label} needs one: use force or exit, or give "
-                "control.open and control.close"
+                f"{text!r} is {len(ids)} tokens of this model; {label} needs one: give the words' first tokens as "
+                f"control.open and control.close (of this: {self.text(ids[:1])!r}), or use force or exit"
             )
         return ids[0]
 
