@@ -280,7 +280,7 @@ def card(method: str) -> None:
     tests = [(bed, test) for bed, plan in PLAN["testbeds"].items() for test in plan["tests"]]
     made = {one: strengths(*one, [method]) for one in tests if points(one[0], method, one[1])}
     if made and parts:
-        old = {(bed, test): table.rstrip() for bed, test, table in re.findall(MEASURED, parts[1])}
+        old = {(bed, test): table.rstrip() for bed, test, table in MEASURED.findall(parts[1])}
         tables = {one: made.get(one, old.get(one)) for one in tests}
         settings = ", ".join(f"`{option}`" for option in PLAN["methods"][method].get("settings", []))
         head = f"Set beyond the recipe: {settings or 'nothing'}. All methods, all testbeds: [results](../results.md)."

@@ -315,8 +315,8 @@ def test_examples_of_drafts_are_turns_before_the_problem(thinking, tmp_path):
         (["steer@1"], {}, "control.steer=FOLDER"),
         (["force@160"], {}, "comes first"),
         (["stop@0"], {"by": "scale"}, "above 0"),
-        (["stop@1"], {"close": "so,"}, "3 tokens of this model; stop@1 needs one: give the words' first tokens"),
-        (["stop@1"], {"close": "so,"}, "control.close (of this: 's')"),
+        (["stop@1"], {"close": "so,"}, "3 tokens of this model; stop@1 needs one: give the words' first tokens as "
+         "control.open and control.close (of this: 's')"),
         (["force@8"], {"onn": "all"}, "onn"),
     ],
 )  # fmt: skip
